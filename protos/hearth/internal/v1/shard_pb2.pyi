@@ -1,0 +1,97 @@
+from hearth.v1 import decision_pb2 as _decision_pb2
+from hearth.v1 import delivery_pb2 as _delivery_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METHOD_UNSPECIFIED: _ClassVar[Method]
+    METHOD_INGEST: _ClassVar[Method]
+    METHOD_DECIDE: _ClassVar[Method]
+    METHOD_REPORT: _ClassVar[Method]
+    METHOD_ACK: _ClassVar[Method]
+    METHOD_GET: _ClassVar[Method]
+    METHOD_EXPLAIN: _ClassVar[Method]
+    METHOD_DECISIONS: _ClassVar[Method]
+METHOD_UNSPECIFIED: Method
+METHOD_INGEST: Method
+METHOD_DECIDE: Method
+METHOD_REPORT: Method
+METHOD_ACK: Method
+METHOD_GET: Method
+METHOD_EXPLAIN: Method
+METHOD_DECISIONS: Method
+
+class Call(_message.Message):
+    __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    partition: int
+    method: Method
+    payload: bytes
+    timeout_ms: int
+    traceparent: str
+    def __init__(self, id: _Optional[int] = ..., partition: _Optional[int] = ..., method: _Optional[_Union[Method, str]] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("id", "code", "payload")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    code: int
+    payload: bytes
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class ExchangeRequest(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[Call]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ...) -> None: ...
+
+class ExchangeResponse(_message.Message):
+    __slots__ = ("replies",)
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedCompositeFieldContainer[Reply]
+    def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ...) -> None: ...
+
+class DecideCall(_message.Message):
+    __slots__ = ("request", "signal_batch")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
+    request: _decision_pb2.DecideRequest
+    signal_batch: bytes
+    def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ...) -> None: ...
+
+class ReportCall(_message.Message):
+    __slots__ = ("signal_batch", "household", "action_id")
+    SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
+    HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    signal_batch: bytes
+    household: str
+    action_id: str
+    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ...) -> None: ...
+
+class DeliverRequest(_message.Message):
+    __slots__ = ("channels",)
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    channels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, channels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeliverResponse(_message.Message):
+    __slots__ = ("delivery",)
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    delivery: _delivery_pb2.SubscribeResponse
+    def __init__(self, delivery: _Optional[_Union[_delivery_pb2.SubscribeResponse, _Mapping]] = ...) -> None: ...
