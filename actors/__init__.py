@@ -1,0 +1,1 @@
+"""Owns state: the log, shards, snapshots, recovery, fencing, hand-off, delivery and capture."""

@@ -1,0 +1,282 @@
+"""The bytes of the embedded log: frames, segment headers, and how a run of frames is verified.
+
+Owns the layout (docs/decisions/0005-embedded-log.md) and the difference between a good frame and a bad one. Decides
+nothing about what to do with a bad one, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, NewType
+
+from xxhash import xxh3_64_intdigest
+
+from actors.files import Files
+from actors.log import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
+
+Checksum = NewType("Checksum", int)
+"""xxh3_64 of a frame behind its checksum field, or of a segment header before it; 0 ≤ c < 2**64."""
+
+FORMAT = 1
+PAYLOAD_BYTES_MAX = 64 << 20
+"""Part of the format, not a setting: lowering a setting must not turn stored records into damage."""
+
+SEGMENT_MAGIC = b"hearthsg"
+_SEGMENT_FIELDS = struct.Struct("<8sIIQQQQQ")
+_CHECKSUM = struct.Struct("<Q")
+SEGMENT_HEADER_BYTES = _SEGMENT_FIELDS.size + _CHECKSUM.size
+
+FRAME_MAGIC = 0x4D524648  # b"HFRM" on disk
+_FRAME_MAGIC_BYTES = struct.pack("<I", FRAME_MAGIC)
+# The checksum comes first, so that what it covers is one contiguous run: the rest of the header and the payload.
+_FRAME = struct.Struct("<QIIQQQqIHBB")
+_COVERED = struct.Struct("<IIQQQqIHBB")
+FRAME_HEADER_BYTES = _FRAME.size
+assert _COVERED.size + _CHECKSUM.size == FRAME_HEADER_BYTES
+
+LAST_OF_GROUP = 1
+KNOWN_FLAGS = LAST_OF_GROUP
+KIND_BY_NUMBER = {int(kind): kind for kind in RecordKind}
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentHeader:
+    """The first 64 bytes of a segment: who it belongs to and which segment it continues."""
+
+    partition: PartitionId
+    first_offset: Offset
+    last_epoch: Epoch
+    """Highest epoch before this segment, so that opening need not read the older ones."""
+    previous_first_offset: Offset
+    """First offset of the segment before, its own where there is none: a missing segment shows without reading any."""
+    previous_bytes: int
+    """Length of the segment before: a shortened one shows without reading it."""
+    previous_checksum: Checksum
+    """Checksum the segment before ends with; 0 where there is none."""
+
+    def encode(self) -> tuple[bytes, Checksum]:
+        """Return the header's bytes and its checksum, which the first frame chains to."""
+        fields = _SEGMENT_FIELDS.pack(
+            SEGMENT_MAGIC,
+            FORMAT,
+            self.partition,
+            self.first_offset,
+            self.last_epoch,
+            self.previous_first_offset,
+            self.previous_bytes,
+            self.previous_checksum,
+        )
+        checksum = Checksum(xxh3_64_intdigest(fields))
+        return fields + _CHECKSUM.pack(checksum), checksum
+
+
+def decode_segment_header(content: bytes) -> tuple[SegmentHeader, Checksum, int] | str:
+    """Return header, checksum and format number of a segment's first bytes, or what is wrong with them."""
+    if len(content) < SEGMENT_HEADER_BYTES:
+        return f"the file ends after {len(content)} of {SEGMENT_HEADER_BYTES} header bytes"
+    magic, number, partition, first, epoch, before, length, previous = _SEGMENT_FIELDS.unpack_from(content)
+    (checksum,) = _CHECKSUM.unpack_from(content, _SEGMENT_FIELDS.size)
+    if magic != SEGMENT_MAGIC:
+        return "not a segment of a Hearth log"
+    if checksum != xxh3_64_intdigest(content[: _SEGMENT_FIELDS.size]):
+        return "the segment header's checksum does not match"
+    header = SegmentHeader(
+        partition=PartitionId(partition),
+        first_offset=Offset(first),
+        last_epoch=Epoch(epoch),
+        previous_first_offset=Offset(before),
+        previous_bytes=length,
+        previous_checksum=Checksum(previous),
+    )
+    return header, Checksum(checksum), number
+
+
+def encode_group(records: Sequence[Record], *, offset: Offset, previous: Checksum) -> tuple[bytes, Checksum]:
+    """Return the frames of one group as one run of bytes, and the checksum the next group chains to."""
+    pack, pack_checksum, digest = _COVERED.pack, _CHECKSUM.pack, xxh3_64_intdigest
+    checksum: int = previous
+    last = len(records) - 1
+    parts: list[bytes] = []
+    for index, record in enumerate(records):
+        payload = record.payload
+        covered = (
+            pack(
+                FRAME_MAGIC,
+                len(payload),
+                offset + index,
+                checksum,
+                record.epoch,
+                record.stamp_us,
+                index,
+                record.version,
+                record.kind,
+                LAST_OF_GROUP if index == last else 0,
+            )
+            + payload
+        )
+        checksum = digest(covered)
+        parts.append(pack_checksum(checksum))
+        parts.append(covered)
+    return b"".join(parts), Checksum(checksum)
+
+
+class Frame(NamedTuple):
+    """One frame whose own checksum is right. A tuple, not a dataclass: one is made per record on replay."""
+
+    position: int
+    end: int
+    """Byte position behind it."""
+    checksum: Checksum
+    offset: Offset
+    previous: Checksum
+    epoch: Epoch
+    stamp_us: int
+    group_index: int
+    version: int
+    kind: int
+    flags: int
+    payload: bytes
+
+    @property
+    def is_last_of_group(self) -> bool:
+        return bool(self.flags & LAST_OF_GROUP)
+
+    @property
+    def unknown(self) -> str | None:
+        """What a newer version wrote that this one cannot read."""
+        if self.kind not in KIND_BY_NUMBER:
+            return f"record {self.offset} is of unknown kind {self.kind}"
+        if self.flags & ~KNOWN_FLAGS:
+            return f"record {self.offset} has unknown flags {self.flags:#04x}"
+        return None
+
+    def stored(self) -> StoredRecord:
+        record = Record(
+            kind=KIND_BY_NUMBER[self.kind],
+            version=self.version,
+            epoch=self.epoch,
+            stamp_us=self.stamp_us,
+            payload=self.payload,
+        )
+        return StoredRecord(offset=self.offset, record=record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Where a run of frames stops being what was written, and how that shows."""
+
+    position: int
+    what: str
+    is_whole: bool = False
+    """The frame there is good by itself and does not belong there. A crash tears frames, it does not place them."""
+
+
+class FrameReader:
+    """Reads and verifies the frames of one open segment up to a fixed end."""
+
+    fault: Fault | None = None
+    """Where and why the newest `follow` stopped early; None while it runs and when it reached the segment's end."""
+
+    def __init__(self, files: Files, descriptor: int, *, end: int) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self._end = end
+        self._buffer = b""
+        self._view = memoryview(b"")
+        self._base = 0
+
+    def frame_at(self, position: int) -> Frame | Fault:
+        """Return the frame at `position` if it agrees with its own checksum, which says nothing of its neighbours."""
+        remaining = self._end - position
+        if remaining < FRAME_HEADER_BYTES:
+            return Fault(position=position, what=f"the file ends {remaining} bytes into a record's header")
+        at = self._load(position, FRAME_HEADER_BYTES)
+        if at is None:
+            return Fault(position=position, what="the file became shorter while it was read")
+        checksum, magic, length, offset, previous, epoch, stamp_us, group_index, version, kind, flags = (
+            _FRAME.unpack_from(self._buffer, at)
+        )
+        if magic != FRAME_MAGIC:
+            return Fault(position=position, what="no record begins here")
+        if length > PAYLOAD_BYTES_MAX:
+            return Fault(position=position, what=f"length {length} is beyond the limit of {PAYLOAD_BYTES_MAX}")
+        size = FRAME_HEADER_BYTES + length
+        if size > remaining:
+            return Fault(position=position, what=f"the file ends {remaining} bytes into a record of {size}")
+        at = self._load(position, size)
+        if at is None:
+            return Fault(position=position, what="the file became shorter while it was read")
+        if xxh3_64_intdigest(self._view[at + _CHECKSUM.size : at + size]) != checksum:
+            return Fault(position=position, what="the record's checksum does not match")
+        payload = self._buffer[at + FRAME_HEADER_BYTES : at + size]
+        return Frame(
+            position, position + size, checksum, offset, previous, epoch, stamp_us, group_index, version, kind, flags,
+            payload,
+        )  # fmt: skip
+
+    def follow(self, position: int, *, offset: Offset, previous: Checksum, group_index: int = 0) -> Iterator[Frame]:
+        """Yield frames from `position` on while each continues the one before; then look at `fault`."""
+        self.fault = None
+        expected_offset: int = offset
+        while position < self._end:
+            frame = self.frame_at(position)
+            if isinstance(frame, Fault):
+                self.fault = frame
+                return
+            if frame.previous != previous or frame.offset != expected_offset or frame.group_index != group_index:
+                if frame.offset != expected_offset:
+                    what = f"offset {frame.offset}, expected {expected_offset}"
+                elif frame.group_index != group_index:
+                    what = f"index {frame.group_index} in its group, expected {group_index}"
+                else:
+                    what = "the record does not chain to the one before it"
+                self.fault = Fault(position=position, what=what, is_whole=True)
+                return
+            yield frame
+            position, previous, expected_offset = frame.end, frame.checksum, expected_offset + 1
+            group_index = 0 if frame.flags & LAST_OF_GROUP else group_index + 1
+
+    def find(self, position: int, *, group_after: int = -1) -> Frame | None:
+        """Return the first frame at or behind `position` that is good by itself and of a group begun after an offset.
+
+        Reads the rest of the segment into memory; only for what stands behind a fault.
+        """
+        remaining = self._end - position
+        if remaining < FRAME_HEADER_BYTES or self._load(position, remaining) is None:
+            return None
+        magic_at = self._buffer.find(_FRAME_MAGIC_BYTES, position - self._base + _CHECKSUM.size)
+        while magic_at >= 0:
+            frame = self.frame_at(self._base + magic_at - _CHECKSUM.size)
+            if isinstance(frame, Frame) and frame.offset - frame.group_index > group_after:
+                return frame
+            magic_at = self._buffer.find(_FRAME_MAGIC_BYTES, magic_at + 1)
+        return None
+
+    def _load(self, position: int, length: int) -> int | None:
+        """Return where in the buffer `position` is, once `length` bytes from there are in it; None if they are gone."""
+        at = position - self._base
+        if at >= 0 and at + length <= len(self._buffer):
+            return at
+        wanted = min(max(length, _READ_BYTES), self._end - position)
+        self._buffer = read_fully(self._files, self._descriptor, wanted, position)
+        self._view = memoryview(self._buffer)
+        self._base = position
+        return 0 if length <= len(self._buffer) else None
+
+
+def read_fully(files: Files, descriptor: int, length: int, position: int) -> bytes:
+    """Return `length` bytes from `position`, fewer only where the file ends."""
+    chunk = files.read(descriptor, length, position)
+    if len(chunk) == length or not chunk:
+        return chunk
+    chunks = [chunk]
+    received = len(chunk)
+    while received < length and chunk:
+        chunk = files.read(descriptor, length - received, position + received)
+        chunks.append(chunk)
+        received += len(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,608 @@
+"""The embedded log under cut, flipped, swapped and refused bytes.
+
+Laws:
+    a file cut anywhere in its last groups reopens as exactly the complete groups before the cut;
+    any subset of the last group's blocks that never reached the disk reopens as the groups before it;
+    a flipped bit is damage, or the very last group reads as torn; never other content;
+    what no crash explains is named with file and byte, and nothing on disk changes;
+    the chain catches what each record's own checksum cannot;
+    whatever write or sync is refused, what was acknowledged is there afterwards and nothing is half there.
+"""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from xxhash import xxh3_64_intdigest
+
+from actors.files import Files
+from actors.frame import (
+    FRAME_HEADER_BYTES,
+    PAYLOAD_BYTES_MAX,
+    SEGMENT_HEADER_BYTES,
+    Checksum,
+    Frame,
+    FrameReader,
+    SegmentHeader,
+    encode_group,
+)
+from actors.inspection import inspect
+from actors.log import (
+    AppendFailed,
+    DamagedLog,
+    Epoch,
+    LogLocked,
+    LogUnavailable,
+    Offset,
+    PartitionId,
+    Record,
+    RecordKind,
+    UnknownFormat,
+)
+from actors.segments import SegmentLog, SegmentSettings, SegmentStore, create_segment
+
+ZERO = PartitionId(0)
+
+
+class UnsyncedFiles(Files):
+    """Spares the thousands of reopenings here the disk's patience."""
+
+    def fdatasync(self, descriptor: int) -> None: ...
+
+    def fsync(self, descriptor: int) -> None: ...
+
+
+def record(payload: bytes, epoch: int = 1) -> Record:
+    return Record(kind=RecordKind.SIGNALS, version=1, epoch=Epoch(epoch), stamp_us=5, payload=payload)
+
+
+def group(name: str, size: int) -> list[Record]:
+    return [record(f"{name}{index}".encode() * (index + 1)) for index in range(size)]
+
+
+GROUPS = [group("a", 2), group("b", 1), group("c", 3), group("d", 2)]
+
+
+def byte_count(records: list[Record]) -> int:
+    return sum(FRAME_HEADER_BYTES + len(each.payload) for each in records)
+
+
+def write(directory: Path, groups: list[list[Record]] = GROUPS, **settings: int) -> list[Path]:
+    """Write the groups; return the segment files."""
+    log = SegmentStore(directory, settings=SegmentSettings(**settings)).open(ZERO)
+    for each in groups:
+        log.append(each)
+    log.close()
+    return sorted((directory / "p-0000").glob("*.seg"))
+
+
+def records_of(log: SegmentLog) -> list[Record]:
+    return [stored.record for stored in log.read(log.first_offset)]
+
+
+def reopened(directory: Path, acknowledged_end: int = 0) -> tuple[list[Record], int]:
+    """Open, read everything and close; return the records and how many bytes were cut."""
+    log = SegmentStore(directory, files=UnsyncedFiles()).open(ZERO, acknowledged_end=Offset(acknowledged_end))
+    try:
+        return records_of(log), log.cut_bytes
+    finally:
+        log.close()
+
+
+def flat(groups: list[list[Record]]) -> list[Record]:
+    return [each for records in groups for each in records]
+
+
+def overwrite(path: Path, content: bytes | bytearray) -> None:
+    """Replace a file's bytes in place: emptying a file first makes ext4 flush it, thousands of times here."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*.seg"))}
+
+
+def test_a_file_cut_at_any_byte_of_its_last_two_groups_keeps_exactly_the_complete_groups_before(tmp_path: Path):
+    (path,) = write(tmp_path)
+    whole = path.read_bytes()
+    ends = [SEGMENT_HEADER_BYTES + byte_count(flat(GROUPS[:count])) for count in range(len(GROUPS) + 1)]
+    assert ends[-1] == len(whole)
+    for size in range(ends[2], len(whole) + 1):
+        overwrite(path, whole[:size])
+        complete = max(count for count, end in enumerate(ends) if end <= size)
+        assert reopened(tmp_path) == (flat(GROUPS[:complete]), size - ends[complete])
+        assert path.read_bytes() == whole[: ends[complete]]
+
+
+def test_a_cut_log_goes_on_where_it_was_cut(tmp_path: Path):
+    (path,) = write(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    log = SegmentStore(tmp_path).open(ZERO)
+    assert log.append(group("e", 2)) == 6
+    log.close()
+    assert reopened(tmp_path) == (flat([*GROUPS[:3], group("e", 2)]), 0)
+
+
+def test_the_epoch_of_a_torn_group_does_not_count_and_that_of_older_segments_does(tmp_path: Path):
+    paths = write(tmp_path, [[record(b"a", epoch=4)], [record(b"b", epoch=9)] * 2], segment_bytes=100)
+    assert len(paths) == 2
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    log = SegmentStore(tmp_path).open(ZERO)
+    assert (log.end_offset, log.last_epoch) == (1, 4)
+    log.close()
+
+
+@pytest.mark.parametrize("lost", range(1, 8))
+def test_blocks_of_the_last_group_that_never_reached_the_disk_tear_it_whole_in_any_order(tmp_path: Path, lost: int):
+    last = [record(bytes([65 + index]) * 1_000) for index in range(12)]
+    (path,) = write(tmp_path, [*GROUPS, last])
+    content = bytearray(path.read_bytes())
+    begin = len(content) - byte_count(last)
+    for block in range(3):
+        if lost >> block & 1:
+            content[begin + block * 4_096 : begin + (block + 1) * 4_096] = bytes(4_096)
+    path.write_bytes(content)
+    assert reopened(tmp_path) == (flat(GROUPS), byte_count(last))
+
+
+def test_a_tail_of_zeros_is_torn(tmp_path: Path):
+    (path,) = write(tmp_path)
+    path.write_bytes(path.read_bytes() + bytes(10_000))
+    assert reopened(tmp_path) == (flat(GROUPS), 10_000)
+
+
+def test_a_torn_looking_tail_that_was_acknowledged_is_damage_and_stays(tmp_path: Path):
+    (path,) = write(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    before = contents(tmp_path)
+    with pytest.raises(DamagedLog, match="the log ends at offset 6, 8 was acknowledged"):
+        reopened(tmp_path, acknowledged_end=8)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("segment_bytes", [64 << 20, 200])
+def test_every_flipped_bit_is_damage_or_tears_the_very_last_group(tmp_path: Path, segment_bytes: int):
+    groups = [group("a", 1), group("b", 2), group("c", 1)]
+    paths = write(tmp_path, groups, segment_bytes=segment_bytes)
+    last_begins = paths[-1].stat().st_size - byte_count(groups[-1])
+    torn_count = 0
+    for path in paths:
+        whole = path.read_bytes()
+        for bit in range(len(whole) * 8):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            overwrite(path, flipped)
+            if path == paths[-1] and bit // 8 >= last_begins:
+                assert reopened(tmp_path) == (flat(groups[:-1]), byte_count(groups[-1]))
+                torn_count += 1
+            else:
+                with pytest.raises(DamagedLog):
+                    reopened(tmp_path)
+                assert path.read_bytes() == flipped
+        overwrite(path, whole)
+    assert torn_count == byte_count(groups[-1]) * 8
+    assert reopened(tmp_path) == (flat(groups), 0)
+
+
+def test_damage_with_a_later_group_behind_it_names_file_and_byte(tmp_path: Path):
+    (path,) = write(tmp_path)
+    content = bytearray(path.read_bytes())
+    begin = SEGMENT_HEADER_BYTES + byte_count(GROUPS[0])
+    content[begin + FRAME_HEADER_BYTES] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedLog) as caught:
+        reopened(tmp_path)
+    assert (caught.value.path, caught.value.position) == (str(path), begin)
+    assert "good record 3 of a later group follows" in caught.value.what
+
+
+def test_a_length_beyond_the_limit_is_damage(tmp_path: Path):
+    (path,) = write(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[SEGMENT_HEADER_BYTES + 12 : SEGMENT_HEADER_BYTES + 16] = (PAYLOAD_BYTES_MAX + 1).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DamagedLog, match=f"length {PAYLOAD_BYTES_MAX + 1} is beyond the limit"):
+        reopened(tmp_path)
+
+
+def test_damage_in_an_older_segment_is_found_when_it_is_read(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    content = bytearray(paths[1].read_bytes())
+    content[-1] ^= 1
+    paths[1].write_bytes(content)
+    log = SegmentStore(tmp_path).open(ZERO)
+    reading = log.read(Offset(0))
+    assert [next(reading).record for _ in range(2)] == GROUPS[0]
+    with pytest.raises(DamagedLog, match=f"{paths[1].name} is damaged at byte {SEGMENT_HEADER_BYTES}"):
+        next(reading)
+    assert [stored.record for stored in log.read(Offset(6))] == GROUPS[3]
+    log.close()
+
+
+def test_a_missing_segment_a_shortened_one_and_none_at_all_are_damage_when_opening(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    assert len(paths) == 4
+    whole = paths[1].read_bytes()
+    paths[1].unlink()
+    with pytest.raises(DamagedLog, match=f"it continues {paths[1].name}, which is missing"):
+        reopened(tmp_path)
+    paths[1].write_bytes(whole[:-1])
+    with pytest.raises(DamagedLog, match=f"{len(whole) - 1} bytes long, {len(whole)} when the next one was begun"):
+        reopened(tmp_path)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    with pytest.raises(DamagedLog, match="holds no segment"):
+        reopened(tmp_path)
+
+
+def test_another_partitions_segment_is_damage(tmp_path: Path):
+    (path,) = write(tmp_path)
+    path.parent.rename(tmp_path / "p-0001")
+    with pytest.raises(DamagedLog, match="belongs to partition 0"):
+        SegmentStore(tmp_path).open(PartitionId(1))
+
+
+def test_a_record_of_a_newer_version_is_neither_cut_nor_called_damage(tmp_path: Path):
+    (path,) = write(tmp_path, GROUPS[:1])
+    before = path.read_bytes()
+    chained = Checksum(int.from_bytes(before[-byte_count(GROUPS[0][1:]) :][:8], "little"))
+    newer = Record(kind=9, version=1, epoch=Epoch(1), stamp_us=5, payload=b"")  # type: ignore[arg-type]
+    path.write_bytes(before + encode_group([newer], offset=Offset(2), previous=chained)[0])
+    with pytest.raises(UnknownFormat, match="record 2 is of unknown kind 9"):
+        reopened(tmp_path)
+    assert path.stat().st_size == len(before) + FRAME_HEADER_BYTES
+
+
+def good_alone(path: Path) -> list[Frame]:
+    """A checker without the chain: every frame against its own checksum and offset only."""
+    frames: list[Frame] = []
+    descriptor = os.open(path, os.O_RDONLY)
+    reader = FrameReader(Files(), descriptor, end=path.stat().st_size)
+    position = SEGMENT_HEADER_BYTES
+    while position < path.stat().st_size:
+        frame = reader.frame_at(position)
+        assert isinstance(frame, Frame)
+        assert frame.offset == len(frames)
+        frames.append(frame)
+        position = frame.end
+    os.close(descriptor)
+    return frames
+
+
+@pytest.mark.parametrize("swapped", [1, 3], ids=["in the middle", "in the last group"])
+def test_the_chain_alone_catches_two_records_that_changed_places(tmp_path: Path, swapped: int):
+    """Negative control: offsets and checksums of the swapped pair are right, so only the chain tells."""
+    groups = [[record(b"a")], [record(b"b"), record(b"c")], [record(b"d")], [record(b"e"), record(b"f")]]
+    (path,) = write(tmp_path / "log", groups)
+    (other,) = write(tmp_path / "other", [each[::-1] for each in groups])
+    begin = SEGMENT_HEADER_BYTES + byte_count(flat(groups[:swapped]))
+    end = begin + byte_count(groups[swapped])
+    content = path.read_bytes()
+    path.write_bytes(content[:begin] + other.read_bytes()[begin:end] + content[end:])
+
+    payloads = b"".join(frame.payload for frame in good_alone(path))
+    assert payloads == (b"acbdef" if swapped == 1 else b"abcdfe"), "without the chain the swap goes unnoticed"
+    with pytest.raises(DamagedLog, match="does not chain"):
+        reopened(tmp_path / "log")
+
+
+@pytest.mark.parametrize(("offset", "what"), [(Offset(7), "offset 7, expected 2"), (Offset(2), "index 1 in its group")])
+def test_a_record_that_chains_but_claims_another_place_is_damage(tmp_path: Path, offset: Offset, what: str):
+    (path,) = write(tmp_path, GROUPS[:1])
+    checksum = good_alone(path)[-1].checksum
+    misplaced, _ = encode_group([record(b"x")], offset=offset, previous=checksum)
+    if offset == 2:
+        covered = misplaced[8:48] + (1).to_bytes(4, "little") + misplaced[52:]
+        misplaced = xxh3_64_intdigest(covered).to_bytes(8, "little") + covered
+    path.write_bytes(path.read_bytes() + misplaced)
+    with pytest.raises(DamagedLog, match=what):
+        reopened(tmp_path)
+
+
+def test_a_segment_of_another_history_is_caught_when_it_is_read(tmp_path: Path):
+    paths = write(tmp_path / "log", segment_bytes=200)
+    others = write(tmp_path / "other", [GROUPS[0], [record(b"B0")], *GROUPS[2:]], segment_bytes=200)
+    shutil.copy(others[1], paths[1])
+    log = SegmentStore(tmp_path / "log").open(ZERO)
+    with pytest.raises(DamagedLog, match="the log goes on at 3"):
+        records_of(log)
+    log.close()
+
+
+def test_a_group_that_does_not_fit_opens_the_next_segment_named_by_its_first_offset(tmp_path: Path):
+    size = SEGMENT_HEADER_BYTES + byte_count(flat(GROUPS[:2]))
+    exactly = write(tmp_path / "exactly", GROUPS[:3], segment_bytes=size)
+    assert [path.name for path in exactly] == [f"{0:020d}.seg", f"{3:020d}.seg"]
+    less = write(tmp_path / "less", GROUPS[:3], segment_bytes=size - 1)
+    assert [path.name for path in less] == [f"{0:020d}.seg", f"{2:020d}.seg", f"{3:020d}.seg"]
+    assert reopened(tmp_path / "less") == (flat(GROUPS[:3]), 0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"segment_bytes": SEGMENT_HEADER_BYTES}, {"record_bytes_max": PAYLOAD_BYTES_MAX + 1}, {"record_bytes_max": 0}],
+)
+def test_settings_that_contradict_the_format_are_refused(settings: dict[str, int]):
+    with pytest.raises(AssertionError):
+        SegmentSettings(**settings)
+
+
+def test_a_partition_held_by_another_process_names_it_and_is_free_once_it_died(tmp_path: Path):
+    program = (
+        "import sys; from pathlib import Path; from actors.segments import SegmentStore;"
+        "log = SegmentStore(Path(sys.argv[1])).open(0); print('open', flush=True); sys.stdin.read()"
+    )
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    holder = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(LogLocked, match=f"held by process {holder.pid}; stop that process"):
+            SegmentStore(tmp_path).open(ZERO)
+        holder.kill()
+        holder.wait()
+    SegmentStore(tmp_path).open(ZERO).close()
+
+
+def test_a_new_logs_names_are_durable_up_to_the_first_directory_that_existed(tmp_path: Path):
+    calls: list[str] = []
+
+    class ToldFiles(Files):
+        def sync_directory(self, directory: Path) -> None:
+            calls.append(f"sync {directory.relative_to(tmp_path)}")
+
+        def rename(self, source: Path, target: Path) -> None:
+            calls.append(f"rename {target.relative_to(tmp_path)}")
+            super().rename(source, target)
+
+    SegmentStore(tmp_path / "data" / "log", files=ToldFiles()).open(ZERO).close()
+    assert calls == [
+        "sync .",
+        "sync data",
+        "sync data/log",
+        f"rename data/log/p-0000.tmp/{0:020d}.seg",
+        "sync data/log/p-0000.tmp",
+        "rename data/log/p-0000",
+        "sync data/log",
+    ]
+
+
+def test_a_file_where_the_directory_should_be_is_named(tmp_path: Path):
+    (tmp_path / "log").write_text("not a directory")
+    with pytest.raises(LogUnavailable, match=str(tmp_path / "log")):
+        SegmentStore(tmp_path / "log").open(ZERO)
+
+
+class FailingFiles(Files):
+    """Refuses the n-th call that changes the disk, taking half of a refused write first."""
+
+    def __init__(self, fails_at: int, number: int) -> None:
+        self.calls = 0
+        self._fails_at = fails_at
+        self._number = number
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == self._fails_at:
+            raise OSError(self._number, os.strerror(self._number))
+
+    def write(self, descriptor: int, content: memoryview, position: int) -> int:
+        try:
+            self._count()
+        except OSError:
+            super().write(descriptor, content[: len(content) // 2], position)
+            raise
+        return super().write(descriptor, content[:50], position)
+
+    def fdatasync(self, descriptor: int) -> None:
+        self._count()
+
+    def fsync(self, descriptor: int) -> None:
+        self._count()
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._count()
+        super().rename(source, target)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        self._count()
+        super().truncate(descriptor, size)
+
+
+def run_until_refused(directory: Path, files: FailingFiles) -> tuple[list[Record], list[Record]]:
+    """Append all groups; return what was acknowledged and the group whose outcome is unknown."""
+    acknowledged: list[Record] = []
+    log = SegmentStore(directory, settings=SegmentSettings(segment_bytes=300), files=files).open(ZERO)
+    try:
+        for each in GROUPS:
+            try:
+                log.append(each)
+            except AppendFailed:
+                with pytest.raises(AppendFailed):
+                    log.append(each)
+                return acknowledged, each
+            acknowledged += each
+    finally:
+        log.close()
+    return acknowledged, []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_whatever_call_is_refused_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path: Path, number: int):
+    refused_count, append_failed_count = 0, 0
+    for fails_at in range(1, 200):
+        files = FailingFiles(fails_at, number)
+        directory = tmp_path / str(fails_at)
+        acknowledged: list[Record] = []
+        unknown: list[Record] = []
+        with suppress(LogUnavailable):
+            acknowledged, unknown = run_until_refused(directory, files)
+        assert reopened(directory)[0] in (acknowledged, acknowledged + unknown)
+        append_failed_count += bool(unknown)
+        if files.calls < fails_at:
+            break
+        refused_count += 1
+    else:
+        pytest.fail("the run never completed")
+    assert acknowledged == flat(GROUPS)
+    assert refused_count > append_failed_count > 20
+
+
+def test_a_torn_group_that_cannot_be_cut_leaves_the_partition_closed_and_the_next_try_succeeds(tmp_path: Path):
+    (path,) = write(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    for fails_at in (1, 2, 3):
+        with pytest.raises(LogUnavailable):
+            SegmentStore(tmp_path, files=FailingFiles(fails_at, errno.EIO)).open(ZERO)
+    assert reopened(tmp_path)[0] == flat(GROUPS[:3])
+
+
+class Interruption(BaseException):
+    """Stands for what may stop a thread anywhere, such as KeyboardInterrupt."""
+
+
+def test_an_append_that_was_interrupted_has_an_unknown_outcome(tmp_path: Path):
+    class InterruptedFiles(Files):
+        is_armed = False
+
+        def fdatasync(self, descriptor: int) -> None:
+            if self.is_armed:
+                raise Interruption
+
+    files = InterruptedFiles()
+    log = SegmentStore(tmp_path, files=files).open(ZERO)
+    files.is_armed = True
+    with pytest.raises(Interruption):
+        log.append(GROUPS[0])
+    with pytest.raises(AppendFailed, match="interrupted"):
+        log.append(GROUPS[0])
+    log.close()
+
+
+def test_each_group_is_one_write_and_one_sync_before_it_is_acknowledged(tmp_path: Path):
+    calls: list[str] = []
+
+    class ToldFiles(Files):
+        def write(self, descriptor: int, content: memoryview, position: int) -> int:
+            calls.append("write")
+            return super().write(descriptor, content, position)
+
+        def fdatasync(self, descriptor: int) -> None:
+            calls.append("fdatasync")
+
+        def fsync(self, descriptor: int) -> None:
+            calls.append("fsync")
+
+        def rename(self, source: Path, target: Path) -> None:
+            calls.append("rename")
+            super().rename(source, target)
+
+    log = SegmentStore(tmp_path, settings=SegmentSettings(segment_bytes=300), files=ToldFiles()).open(ZERO)
+    calls.clear()
+    log.append(GROUPS[0])
+    assert calls == ["write", "fdatasync"]
+    calls.clear()
+    log.append(GROUPS[2])
+    assert calls == ["write", "fsync", "rename", "fsync", "write", "fdatasync"]
+    log.close()
+
+
+def test_what_an_owner_wrote_and_did_not_sync_is_synced_before_a_new_one_reads_it(tmp_path: Path):
+    write(tmp_path)
+    calls: list[str] = []
+
+    class ToldFiles(Files):
+        def fdatasync(self, descriptor: int) -> None:
+            calls.append("fdatasync")
+
+        def forget_cached(self, descriptor: int) -> None:
+            calls.append("forget_cached")
+
+        def read(self, descriptor: int, length: int, position: int) -> bytes:
+            calls.append("header" if length == SEGMENT_HEADER_BYTES else "frames")
+            return super().read(descriptor, length, position)
+
+    SegmentStore(tmp_path, files=ToldFiles()).open(ZERO).close()
+    assert calls[:4] == ["header", "fdatasync", "forget_cached", "frames"]
+
+
+def problems(directory: Path) -> Iterator[tuple[str, int, str]]:
+    for entry in inspect(directory / "p-0000"):
+        if entry.problem:
+            yield entry.path.name, entry.position, entry.problem
+
+
+def test_inspection_of_a_good_log_yields_every_record_and_no_problem(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    entries = list(inspect(tmp_path / "p-0000"))
+    assert [entry.frame.stored().record for entry in entries if entry.frame] == flat(GROUPS)
+    assert [entry.path for entry in entries if entry.header] == paths
+    assert list(problems(tmp_path)) == []
+
+
+def test_inspection_names_damage_goes_on_behind_it_and_changes_nothing(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=350)
+    content = bytearray(paths[0].read_bytes())
+    content[SEGMENT_HEADER_BYTES + 12] ^= 1  # the first record's length
+    paths[0].write_bytes(content)
+    paths[-1].write_bytes(paths[-1].read_bytes()[:-1])
+    before = contents(tmp_path)
+    assert [(name, position) for name, position, _ in problems(tmp_path)] == [
+        (paths[0].name, SEGMENT_HEADER_BYTES),
+        (paths[-1].name, SEGMENT_HEADER_BYTES + byte_count(GROUPS[3][:1])),
+    ]
+    seen = [entry.frame.offset for entry in inspect(tmp_path / "p-0000") if entry.frame]
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert contents(tmp_path) == before
+
+
+def test_every_flipped_bit_shows_in_an_inspection(tmp_path: Path):
+    (path,) = write(tmp_path, GROUPS[:2])
+    whole = path.read_bytes()
+    for bit in range(len(whole) * 8):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        overwrite(path, flipped)
+        assert list(problems(tmp_path)), f"bit {bit}"
+
+
+def test_a_leftover_of_an_unfinished_segment_is_overwritten(tmp_path: Path):
+    write(tmp_path)
+    (tmp_path / "p-0000" / "next.tmp").write_bytes(b"left over" * 100)
+    log = SegmentStore(tmp_path, settings=SegmentSettings(segment_bytes=100)).open(ZERO)
+    log.append(GROUPS[0])
+    log.close()
+    assert reopened(tmp_path)[0] == flat([*GROUPS, GROUPS[0]])
+
+
+def test_a_log_whose_first_segments_were_retired_begins_at_its_oldest_kept_record(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    paths[0].unlink()
+    log = SegmentStore(tmp_path).open(ZERO)
+    assert log.first_offset == 2
+    assert records_of(log) == flat(GROUPS[1:])
+    log.close()
+
+
+def test_a_header_is_64_bytes_and_begins_with_its_magic(tmp_path: Path):
+    header = SegmentHeader(
+        partition=ZERO,
+        first_offset=Offset(0),
+        last_epoch=Epoch(0),
+        previous_first_offset=Offset(0),
+        previous_bytes=0,
+        previous_checksum=Checksum(0),
+    )
+    segment, descriptor = create_segment(tmp_path, header, Files())
+    os.close(descriptor)
+    assert segment.path.read_bytes()[:12] == b"hearthsg\x01\x00\x00\x00"
+    assert segment.path.stat().st_size == 64

@@ -1,0 +1,285 @@
+"""The log contract. Every implementation in LOGS keeps every law here.
+
+Laws:
+    what was appended is what is read, in order, from any start, before and after reopening;
+    a group's offsets are consecutive, and it begins where the log ended;
+    epochs never go back, and an epoch opens once;
+    after an append of unknown outcome the object is dead, and a new one shows the group whole or not at all;
+    a refused group leaves no trace;
+    one owner at a time;
+    a log shorter than what was acknowledged says so.
+"""
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.files import Files
+from actors.log import (
+    AppendFailed,
+    DamagedLog,
+    Epoch,
+    LogError,
+    LogLocked,
+    LogStore,
+    LogUnavailable,
+    Offset,
+    OffsetOutOfRange,
+    PartitionId,
+    PartitionLog,
+    Record,
+    RecordKind,
+    RecordTooLong,
+    StaleEpoch,
+    UnknownFormat,
+)
+from actors.segments import SegmentSettings, SegmentStore
+
+RECORD_BYTES_MAX = 4_096
+THREE = PartitionId(3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One implementation under test, and how to make its storage refuse."""
+
+    store: LogStore
+    fail_next_append: Callable[[], None]
+
+
+class RefusingFiles(Files):
+    """Fails the next sync of an append once asked to."""
+
+    is_refusing = False
+
+    def fdatasync(self, descriptor: int) -> None:
+        if self.is_refusing:
+            self.is_refusing = False
+            raise OSError(5, "Input/output error")
+
+
+@contextmanager
+def embedded() -> Iterator[Bench]:
+    # Small segments, so that every example rolls; real syncs are the segment tests' and the bench's business.
+    limits = SegmentSettings(segment_bytes=1_000, record_bytes_max=RECORD_BYTES_MAX)
+    files = RefusingFiles()
+    files.fsync = lambda descriptor: None  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as directory:
+        store = SegmentStore(Path(directory) / "log", settings=limits, files=files)
+        yield Bench(store=store, fail_next_append=lambda: setattr(files, "is_refusing", True))
+
+
+LOGS = [embedded]
+
+
+@pytest.fixture(params=LOGS, ids=lambda make: make.__name__)
+def bench(request) -> Iterator[Bench]:
+    with request.param() as made:
+        yield made
+
+
+def record(payload: bytes = b"x", *, kind: RecordKind = RecordKind.SIGNALS, epoch: int = 1) -> Record:
+    return Record(kind=kind, version=1, epoch=Epoch(epoch), stamp_us=1_700_000_000_000_000, payload=payload)
+
+
+def records_of(log: PartitionLog, start: Offset | None = None) -> list[Record]:
+    return [stored.record for stored in log.read(log.first_offset if start is None else start)]
+
+
+any_record = st.builds(
+    Record,
+    kind=st.sampled_from([kind for kind in RecordKind if kind is not RecordKind.EPOCH]),
+    version=st.integers(0, 2**16 - 1),
+    epoch=st.just(Epoch(1)),
+    stamp_us=st.integers(-(2**63), 2**63 - 1),
+    payload=st.binary(max_size=300),
+)
+any_groups = st.lists(st.tuples(st.lists(any_record, min_size=1, max_size=6), st.booleans()), max_size=8)
+
+
+@pytest.mark.parametrize("make", LOGS)
+@settings(max_examples=60)
+@given(groups=any_groups)
+def test_what_was_appended_is_read_in_order_whatever_the_groups_and_wherever_it_was_reopened(make, groups):
+    with make() as bench:
+        log = bench.store.open(THREE)
+        written: list[Record] = []
+        for group, is_reopened in groups:
+            assert log.append(group) == log.first_offset + len(written)
+            written += group
+            if is_reopened:
+                log.close()
+                log = bench.store.open(THREE)
+            assert log.end_offset == log.first_offset + len(written)
+        assert records_of(log) == written
+        log.close()
+
+
+@pytest.mark.parametrize("make", LOGS)
+@settings(max_examples=20)
+@given(groups=any_groups)
+def test_a_read_may_begin_at_any_record(make, groups):
+    with make() as bench:
+        log = bench.store.open(THREE)
+        for group, _ in groups:
+            log.append(group)
+        everything = list(log.read(log.first_offset))
+        for index, stored in enumerate(everything):
+            assert list(log.read(stored.offset)) == everything[index:]
+        assert list(log.read(log.end_offset)) == []
+        log.close()
+
+
+def test_a_group_begins_where_the_log_ended_and_is_consecutive(bench: Bench):
+    log = bench.store.open(THREE)
+    for size in (1, 3, 2):
+        end = log.end_offset
+        assert log.append([record()] * size) == end
+        assert [stored.offset for stored in log.read(end)] == [end + index for index in range(size)]
+        assert log.end_offset == end + size
+
+
+def test_two_appends_are_two_groups_in_their_order(bench: Bench):
+    log = bench.store.open(THREE)
+    log.append([record(b"first"), record(b"second")])
+    log.append([record(b"third")])
+    assert [stored.payload for stored in records_of(log)] == [b"first", b"second", b"third"]
+
+
+def test_a_read_ends_where_the_log_ended_when_it_was_asked(bench: Bench):
+    log = bench.store.open(THREE)
+    log.append([record(b"before")])
+    reading = log.read(log.first_offset)
+    log.append([record(b"after")])
+    assert [stored.record.payload for stored in reading] == [b"before"]
+
+
+@pytest.mark.parametrize("beyond", [-1, 3])
+def test_a_read_outside_the_log_is_refused_with_its_range(bench: Bench, beyond: int):
+    log = bench.store.open(THREE)
+    log.append([record(), record()])
+    with pytest.raises(OffsetOutOfRange, match=rf"asked for offset {beyond}, the log holds \[0, 2\)"):
+        log.read(Offset(log.first_offset + beyond))
+
+
+def test_an_empty_payload_and_the_longest_one_are_kept(bench: Bench):
+    log = bench.store.open(THREE)
+    group = [record(b""), record(bytes(RECORD_BYTES_MAX))]
+    log.append(group)
+    assert records_of(log) == group
+
+
+def test_a_payload_beyond_the_limit_is_refused_and_leaves_no_trace(bench: Bench):
+    log = bench.store.open(THREE)
+    with pytest.raises(RecordTooLong, match="payload of 4097 bytes, a record holds at most 4096"):
+        log.append([record(), record(bytes(RECORD_BYTES_MAX + 1))])
+    log.append([record(b"next")])
+    assert records_of(log) == [record(b"next")]
+
+
+def test_the_newest_epoch_survives_reopening_and_segments(bench: Bench):
+    log = bench.store.open(THREE)
+    assert log.last_epoch == 0
+    log.append([record(kind=RecordKind.EPOCH, epoch=4)])
+    for _ in range(20):
+        log.append([record(bytes(200), epoch=4)])
+    log.close()
+    assert bench.store.open(THREE).last_epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered"), [(RecordKind.SIGNALS, 6), (RecordKind.EPOCH, 6), (RecordKind.EPOCH, 7), (RecordKind.TICK, 0)]
+)
+def test_an_older_term_cannot_write_and_no_term_opens_twice(bench: Bench, kind: RecordKind, offered: int):
+    log = bench.store.open(THREE)
+    opening = record(kind=RecordKind.EPOCH, epoch=7)
+    log.append([opening])
+    with pytest.raises(StaleEpoch, match=f"partition 3: offered epoch {offered}, already at 7"):
+        log.append([record(epoch=7), record(kind=kind, epoch=offered)])
+    assert records_of(log) == [opening]
+    assert log.append([record(epoch=7)]) == log.first_offset + 1
+
+
+def test_after_a_failed_append_every_call_fails_and_a_new_owner_goes_on(bench: Bench):
+    log = bench.store.open(THREE)
+    log.append([record(b"kept")])
+    bench.fail_next_append()
+    with pytest.raises(AppendFailed):
+        log.append([record(b"first of two"), record(b"second of two")])
+    for call in (
+        lambda: log.append([record()]),
+        lambda: log.read(Offset(0)),
+        lambda: log.end_offset,
+        lambda: log.first_offset,
+        lambda: log.last_epoch,
+    ):
+        with pytest.raises(AppendFailed):
+            call()
+    log.close()
+
+    following = bench.store.open(THREE)
+    payloads = [stored.payload for stored in records_of(following)]
+    assert payloads in ([b"kept"], [b"kept", b"first of two", b"second of two"])
+    following.append([record(b"next", epoch=2)])
+    assert [stored.payload for stored in records_of(following)] == [*payloads, b"next"]
+
+
+def test_a_partition_has_one_owner_until_it_is_closed(bench: Bench):
+    log = bench.store.open(THREE)
+    with pytest.raises(LogLocked, match="stop that process"):
+        bench.store.open(THREE)
+    bench.store.open(PartitionId(4)).close()
+    log.close()
+    log.close()
+    bench.store.open(THREE).close()
+
+
+def test_a_log_that_ends_before_what_was_acknowledged_says_so(bench: Bench):
+    log = bench.store.open(THREE)
+    end = log.append([record()]) + 1
+    log.close()
+    with pytest.raises(DamagedLog, match="the log ends at offset 1, 2 was acknowledged"):
+        bench.store.open(THREE, acknowledged_end=Offset(end + 1))
+    assert records_of(bench.store.open(THREE, acknowledged_end=Offset(end))) == [record()]
+
+
+def test_partitions_are_apart_and_may_be_appended_to_from_their_own_threads(bench: Bench):
+    partitions = tuple(PartitionId(number) for number in range(4))
+    logs = [bench.store.open(partition) for partition in partitions]
+
+    def append_fifty(log: PartitionLog, payload: bytes) -> None:
+        for _ in range(50):
+            log.append([record(payload)])
+
+    with ThreadPoolExecutor(len(logs)) as pool:
+        list(pool.map(append_fifty, logs, [b"0", b"1", b"2", b"3"]))
+    assert bench.store.partitions() == partitions
+    assert [records_of(log) for log in logs] == [[record(payload)] * 50 for payload in (b"0", b"1", b"2", b"3")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AppendFailed(THREE, "a.seg", "No space left on device"),
+        DamagedLog(THREE, "a.seg", 64, "the record's checksum does not match"),
+        UnknownFormat(THREE, "a.seg", "segment format 2, this version knows 1"),
+        LogUnavailable(THREE, "a.seg", "Permission denied"),
+        LogLocked(THREE, "p-0003.lock", "17"),
+        StaleEpoch(THREE, Epoch(1), Epoch(2)),
+        OffsetOutOfRange(THREE, Offset(9), Offset(0), Offset(2)),
+        RecordTooLong(THREE, 9, 8),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_reaches_another_process_whole(error: LogError):
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
+    assert str(error).startswith("partition 3: ")
