@@ -1,0 +1,1 @@
+"""Answers: the edge, the wire mapping, the scorer, model bundles, roll-out and training."""

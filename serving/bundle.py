@@ -1,0 +1,415 @@
+"""A model version on disk: one folder with the model, its manifest and rows whose scores are known.
+
+`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written; `<registry>/<name>/aliases.json`
+says which version is champion. Mutated .ubj files have crashed XGBoost, so nothing is loaded here that did not first
+match its SHA-256 and then give the golden scores in a process of its own. Never pickle.
+
+This file is also that process (`python serving/bundle.py`), so it imports nothing of Hearth.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+BUNDLE_LAYOUT: Final = 1
+"""Version of the folder and manifest; a reader refuses any other."""
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+
+MODEL_FILE: Final = "model.ubj"
+MANIFEST_FILE: Final = "manifest.json"
+ALIASES_FILE: Final = "aliases.json"
+
+SCORE_TOLERANCE: Final = 1e-6
+"""Absolute; golden scores may differ in the last bits between machine types, as their exp does."""
+
+PROBE_TIMEOUT_S: Final = 60.0
+PROBE_MEMORY_BYTES: Final = 8 << 30
+"""Address space, of which XGBoost and its libraries map about 2 GiB."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class BundleRefused(Exception):
+    """A model version that must not be loaded; names the file and the reason."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class BundleExists(Exception):
+    """A version of this name is already in the registry; versions never change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """What a person needs to judge a model, and what it was learned from."""
+
+    label: str
+    """Definition of the label, in a sentence."""
+    window_us: int
+    """Longest time from a decision to an acceptance that counts."""
+    seed: int
+    rows: int
+    positives: int
+    left_out: Mapping[str, int]
+    """Decisions not used, by reason; with `rows` they add up to all decisions read."""
+    from_us: int
+    to_us: int
+    """Decision times of the first and last row, inclusive."""
+    holdout_rows: int
+    holdout_positives: int
+    auc: float
+    logloss: float
+    prior_auc: float
+    prior_logloss: float
+    """The same of the playbook's priors, on the same rows."""
+    predicted_mean: float
+    observed_mean: float
+    calibration: tuple[tuple[float, float, int], ...]
+    """(mean predicted, observed rate, rows) of each tenth of the held-out rows, by prediction."""
+    trees: int
+    weighted: bool
+    """Rows weighed by inverse propensity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draft:
+    """A trained model that is not in a registry yet."""
+
+    model: bytes
+    """XGBoost's UBJSON."""
+    feature_schema_hash: str
+    columns: tuple[str, ...]
+    golden_rows: NDArray[np.float32]
+    """(golden, columns)"""
+    golden_scores: NDArray[np.float32]
+    """(golden,)"""
+    playbook_version: str
+    training: TrainingFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Manifest:
+    """What `manifest.json` holds."""
+
+    layout: int
+    name: str
+    version: str
+    created: str
+    """As given when saved, ISO 8601."""
+    sha256: Mapping[str, str]
+    """Hex digest of each file beside the manifest."""
+    feature_schema_hash: str
+    columns: tuple[str, ...]
+    golden_rows: NDArray[np.float32]
+    golden_scores: NDArray[np.float32]
+    playbook_version: str
+    training: Mapping[str, Any]
+    """As TrainingFacts; for people only, so a reader does not insist on its fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A model version that was checked and may be loaded."""
+
+    path: Path
+    manifest: Manifest
+    model: bytes
+    """The very bytes that were checked, so that nothing can change between check and load."""
+
+    @property
+    def version(self) -> str:
+        """The model version as decisions record it."""
+        return self.manifest.version
+
+
+def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, version: str | None = None) -> Path:
+    """Write a model version into the registry, durably and all at once; return its folder.
+
+    Args:
+        created: ISO 8601, recorded as it is.
+        version: by default the first 12 hex digits of the model's SHA-256: the same model is the same version.
+
+    Raises:
+        BundleExists: the registry already has this version of this name.
+        BundleRefused: the draft does not give its own golden scores.
+    """
+    digest = hashlib.sha256(draft.model).hexdigest()
+    version = digest[:12] if version is None else version
+    folder = registry / _checked(name) / _checked(version)
+    if folder.exists():
+        raise BundleExists(f"{folder} exists")
+    manifest = Manifest(
+        layout=BUNDLE_LAYOUT,
+        name=name,
+        version=version,
+        created=created,
+        sha256={MODEL_FILE: digest},
+        feature_schema_hash=draft.feature_schema_hash,
+        columns=draft.columns,
+        golden_rows=draft.golden_rows,
+        golden_scores=draft.golden_scores,
+        playbook_version=draft.playbook_version,
+        training=_plain(dataclasses.asdict(draft.training)),
+    )
+    _probe(folder / MODEL_FILE, manifest, draft.model)
+    unfinished = folder.with_name(f".{version}.{os.getpid()}")
+    unfinished.mkdir(parents=True)
+    try:
+        _write_durably(unfinished / MODEL_FILE, draft.model)
+        _write_durably(unfinished / MANIFEST_FILE, _to_json(manifest))
+        _sync_directory(unfinished)
+        unfinished.rename(folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if folder.exists():
+            raise BundleExists(f"{folder} exists") from None
+        raise
+    _sync_directory(folder.parent)
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a model version, without looking at the model.
+
+    Raises:
+        BundleRefused: missing, not JSON, another layout, or a value of the wrong kind.
+    """
+    file = folder / MANIFEST_FILE
+    try:
+        return _from_json(file.read_bytes())
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as wrong:
+        raise BundleRefused(file, f"not a manifest of layout {BUNDLE_LAYOUT}: {wrong!r}") from wrong
+
+
+def load_bundle(folder: Path, *, feature_schema_hash: str | None = None) -> Bundle:
+    """Return a model version once it has proved harmless: hash, then golden rows in a process of its own.
+
+    Takes about a second, nearly all of it the start of that process; blocks.
+
+    Args:
+        feature_schema_hash: refuse a model made for other columns; None takes any.
+
+    Raises:
+        BundleRefused: names the file and what is wrong with it. This process has then not opened the model.
+    """
+    manifest = read_manifest(folder)
+    file = folder / MODEL_FILE
+    if feature_schema_hash is not None and manifest.feature_schema_hash != feature_schema_hash:
+        reason = f"made for feature schema {manifest.feature_schema_hash}, this plan's is {feature_schema_hash}"
+        raise BundleRefused(folder / MANIFEST_FILE, reason)
+    try:
+        model = file.read_bytes()
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    digest = hashlib.sha256(model).hexdigest()
+    if digest != manifest.sha256[MODEL_FILE]:
+        raise BundleRefused(file, f"sha256 is {digest}, the manifest says {manifest.sha256[MODEL_FILE]}")
+    _probe(file, manifest, model)
+    return Bundle(path=folder, manifest=manifest, model=model)
+
+
+def read_aliases(registry: Path, name: str) -> dict[str, str]:
+    """Return the version of each alias of `name`; empty when none was ever set.
+
+    Raises:
+        BundleRefused: the file is not a JSON object of strings.
+    """
+    file = registry / _checked(name) / ALIASES_FILE
+    try:
+        aliases = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as wrong:
+        raise BundleRefused(file, f"not JSON: {wrong}") from wrong
+    if not isinstance(aliases, dict) or not all(isinstance(version, str) for version in aliases.values()):
+        raise BundleRefused(file, "not an object of alias: version")
+    return aliases
+
+
+def set_alias(registry: Path, name: str, alias: str, version: str | None) -> None:
+    """Point `alias` at `version`, or drop it when None. Readers see the old file or the new one, never a part.
+
+    Raises:
+        BundleRefused: the version is not in the registry.
+    """
+    if version is not None:
+        read_manifest(registry / _checked(name) / _checked(version))
+    folder = registry / _checked(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".aliases.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aliases = read_aliases(registry, name)
+        aliases.pop(alias, None)
+        if version is not None:
+            aliases[_checked(alias)] = version
+        unfinished = folder / f".{ALIASES_FILE}.{os.getpid()}"
+        _write_durably(unfinished, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
+        unfinished.rename(folder / ALIASES_FILE)
+        _sync_directory(folder)
+
+
+def find_bundle(registry: Path, name: str, version_or_alias: str = CHAMPION) -> Path | None:
+    """Return the folder of a version or of what an alias points at; None when there is neither."""
+    version = read_aliases(registry, name).get(version_or_alias, version_or_alias)
+    folder = registry / _checked(name) / _checked(version)
+    return folder if folder.is_dir() else None
+
+
+def list_versions(registry: Path, name: str) -> list[str]:
+    """Return the versions of `name`, oldest first by `created`; unreadable ones last."""
+    found = []
+    for folder in (registry / _checked(name)).glob("*/"):
+        if folder.name.startswith("."):
+            continue
+        try:
+            found.append((0, read_manifest(folder).created, folder.name))
+        except BundleRefused:
+            found.append((1, "", folder.name))
+    return [version for _, _, version in sorted(found)]
+
+
+def predict(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n,) float32 scores of `rows`, (n, columns). The one call to XGBoost's predictor."""
+    return np.asarray(booster.inplace_predict(rows), np.float32)
+
+
+def open_booster(model: bytes) -> xgboost.Booster:
+    """Return the booster in `model`, single-threaded. Only for bytes that were checked, or in the probe."""
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(bytearray(model))
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: letters, digits, dot, dash and underscore only, at most 128, no dot or dash first")
+    return name
+
+
+def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
+    """Load the model and score the golden rows in a process that may die of it."""
+    rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
+    asked = struct.pack("<QII", len(model), *rows.shape) + model + rows.tobytes() + manifest.golden_scores.tobytes()
+    command = [sys.executable, "-I", "-B", str(Path(__file__).resolve())]
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BundleRefused(file, f"did not load and score within {PROBE_TIMEOUT_S:.0f} s") from None
+    if done.returncode == 0 and done.stdout == b"ok":
+        return
+    if done.returncode < 0:
+        raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
+    said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
+    raise BundleRefused(file, said[-1][:500] if said else f"the process that loaded it ended with {done.returncode}")
+
+
+def _answer_probe() -> None:
+    """Be the process of `_probe`: read the question on standard input, answer `ok` or the reason."""
+    resource.setrlimit(resource.RLIMIT_AS, (PROBE_MEMORY_BYTES, PROBE_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    asked = sys.stdin.buffer.read()
+    header = struct.calcsize("<QII")
+    length, count, columns = struct.unpack_from("<QII", asked)
+    golden = np.frombuffer(asked, np.float32, offset=header + length)
+    rows, expected = golden[: count * columns].reshape(count, columns), golden[count * columns :]
+    try:
+        booster = open_booster(asked[header : header + length])
+        trees = booster.num_boosted_rounds()
+        scores = predict(booster, rows) if booster.num_features() == columns else None
+    except (xgboost.core.XGBoostError, ValueError, TypeError) as wrong:
+        sys.stdout.write("does not load: " + " ".join(str(wrong).split())[:400])
+        return
+    if scores is None:
+        sys.stdout.write(f"has {booster.num_features()} columns, the manifest {columns}")
+    elif scores.shape != expected.shape or not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
+        sys.stdout.write(f"{trees} trees do not give the golden scores of the manifest")
+    else:
+        sys.stdout.write("ok")
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    fields = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)}
+    fields["golden_rows"] = [[_or_none(value) for value in row] for row in manifest.golden_rows.tolist()]
+    fields["golden_scores"] = manifest.golden_scores.tolist()
+    return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _from_json(content: bytes) -> Manifest:
+    fields = json.loads(content)
+    if fields["layout"] != BUNDLE_LAYOUT:
+        raise ValueError(f"layout {fields['layout']}")
+    columns = tuple(str(column) for column in fields["columns"])
+    rows = np.array([[_or_nan(value) for value in row] for row in fields["golden_rows"]], np.float32)
+    scores = np.array(fields["golden_scores"], np.float32)
+    if scores.ndim != 1 or len(scores) == 0 or rows.shape != (len(scores), len(columns)):
+        raise ValueError(f"golden rows {rows.shape}, golden scores {scores.shape}, {len(columns)} columns")
+    return Manifest(
+        layout=BUNDLE_LAYOUT,
+        name=_checked(fields["name"]),
+        version=_checked(fields["version"]),
+        created=str(fields["created"]),
+        sha256={MODEL_FILE: str(fields["sha256"][MODEL_FILE])},
+        feature_schema_hash=str(fields["feature_schema_hash"]),
+        columns=columns,
+        golden_rows=rows,
+        golden_scores=scores,
+        playbook_version=str(fields["playbook_version"]),
+        training=dict(fields["training"]),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts for JSON, which has no NaN."""
+    return {name: _or_none(value) if isinstance(value, float) else value for name, value in facts.items()}
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    _answer_probe()
