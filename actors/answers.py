@@ -1,0 +1,222 @@
+"""From state and decisions to the public messages."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hearth.v1 import decision_pb2, household_pb2, signal_pb2
+from household.decide import carries
+from household.decision import Decision, SlateAction
+from household.events import FIRST_REJECTION, EventBatch, Status
+from household.plan import NONE, Offer, Plan
+from household.state import NO_MEMBER, PartitionState
+
+REJECTIONS_SHOWN = 100
+
+_STATUS = {
+    "live": decision_pb2.ACTION_STATUS_LIVE,
+    "accepted": decision_pb2.ACTION_STATUS_ACCEPTED,
+    "declined": decision_pb2.ACTION_STATUS_DECLINED,
+    "expired": decision_pb2.ACTION_STATUS_EXPIRED,
+    "withdrawn": decision_pb2.ACTION_STATUS_WITHDRAWN,
+}
+
+
+def timestamp(time_us: int) -> Timestamp:
+    """Return an event time as a protobuf timestamp; the start of 1970 for none."""
+    value = Timestamp()
+    if time_us > 0:
+        value.FromMicroseconds(time_us)
+    return value
+
+
+def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signal_pb2.SignalCounts:
+    """Return what became of a batch."""
+    by_status = np.bincount(statuses, minlength=len(Status))
+    return signal_pb2.SignalCounts(
+        received=len(statuses),
+        applied=int(by_status[Status.APPLIED]),
+        duplicate=int(by_status[Status.DUPLICATE]),
+        late=int(by_status[Status.LATE]),
+        rejected=int(by_status[FIRST_REJECTION:].sum()),
+    )
+
+
+def rejections(
+    batch: EventBatch, statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]
+) -> list[signal_pb2.Rejection]:
+    """Return the first rejected events of a batch, with their reasons."""
+    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTIONS_SHOWN]
+    return [
+        signal_pb2.Rejection(
+            index=int(row),
+            event_id=batch.ids[int(row)].decode(errors="backslashreplace"),
+            reason=Status(int(statuses[row])).name,
+        )
+        for row in rows
+    ]
+
+
+def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionStatus.ValueType:
+    """Return what has become of an action, as of now; EXPIRED once it is forgotten."""
+    action = state.actions.get(action_id)
+    if action is None or (action.status == "live" and state.now_us >= action.valid_until_us):
+        return decision_pb2.ACTION_STATUS_EXPIRED
+    return _STATUS[action.status]
+
+
+def action_message(state: PartitionState, action: SlateAction, channel: int) -> decision_pb2.Action:
+    """Return an action as a channel renders it; without treatment where the channel cannot carry it."""
+    plan = state.plan
+    index = plan.offer_by_name.get(action.offer, NONE)
+    message = decision_pb2.Action(
+        action_id=action.action_id,
+        offer=action.offer,
+        price_minor=action.price_minor,
+        currency=plan.currency,
+        valid_until=timestamp(action.valid_until_us),
+        status=action_status(state, action.action_id),
+        journey=action.journey,
+    )
+    if index != NONE:
+        offer = plan.offers[index]
+        message.kind, message.family = offer.kind, offer.family
+        _render(plan, offer, action, channel, message)
+    return message
+
+
+def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, message: decision_pb2.Action) -> None:
+    for treatment in offer.treatments:
+        if treatment.channel == channel:
+            price = f"{action.price_minor // 100}.{action.price_minor % 100:02d}"
+            message.treatment.name = treatment.name
+            message.treatment.channel = plan.channels[channel].name
+            message.treatment.text = treatment.text.replace("{price}", price).replace("{currency}", plan.currency)
+            message.treatment.parameters.update(dict(treatment.parameters))
+            return
+
+
+def find_action(state: PartitionState, decision: Decision, standing: Decision | None) -> SlateAction | None:
+    """Return the action that a decision answered with, from its own slate or the one that stood."""
+    for slate in (decision.slate, standing.slate if standing is not None else ()):
+        for action in slate:
+            if action.action_id == decision.answered:
+                return action
+    return None
+
+
+def decide_response(
+    state: PartitionState, decision: Decision, answered: SlateAction | None, *, repeated: bool
+) -> decision_pb2.DecideResponse:
+    """Return the answer to a Decide."""
+    response = decision_pb2.DecideResponse(
+        decision_id=decision.decision_id,
+        reasons=decision.reasons,
+        degraded=decision.degraded,
+        playbook_version=decision.plan_version,
+        model_version=decision.model_version,
+        decided_at=timestamp(decision.decided_us),
+        repeated_request=repeated,
+    )
+    if answered is not None:
+        channel = state.plan.channel_by_name.get(decision.channel, NONE)
+        response.action.CopyFrom(action_message(state, answered, channel))
+    return response
+
+
+def feature_values(plan: Plan, readings: Sequence[float], only: Sequence[int]) -> list[household_pb2.FeatureValue]:
+    """Return features by name, those of `only`, for people."""
+    values = []
+    for index, reading in zip(only, readings, strict=True):
+        feature = plan.features[index]
+        value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
+        if not np.isnan(reading):
+            value.value = float(reading)
+            if feature.values and 0 <= reading < len(feature.values):
+                value.label = feature.values[int(reading)]
+        values.append(value)
+    return values
+
+
+def household_message(state: PartitionState, household: int, partition: int) -> household_pb2.GetResponse:
+    """Return all that is known of a household now."""
+    plan = state.plan
+    of_household = [i for i, feature in enumerate(plan.features) if feature.scope == "household"]
+    of_member = [i for i, feature in enumerate(plan.features) if feature.scope == "member"]
+    own = state.readings(household, NO_MEMBER, state.now_us)
+    response = household_pb2.GetResponse(
+        known=True,
+        partition=partition,
+        as_of=timestamp(state.now_us),
+        features=feature_values(plan, own[of_household].tolist(), of_household),
+    )
+    for member in state.members.children(household):
+        readings = state.readings(household, member, state.now_us)
+        response.members.add(
+            member=state.members.key(member).decode(errors="backslashreplace"),
+            features=feature_values(plan, readings[of_member].tolist(), of_member),
+        )
+    ledger = state.ledgers.get(household)
+    for moment in ledger.pending if ledger else ():
+        response.pending.add(
+            moment_id=moment.moment_id,
+            journey=moment.journey,
+            member=member_name(state, moment.member),
+            event_id=moment.event_id.decode(errors="backslashreplace"),
+            time=timestamp(moment.time_us),
+        )
+    for slate in ledger.slates.values() if ledger else ():
+        for action in slate.decision.slate:
+            if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
+                response.live_actions.append(action_message(state, action, _any_channel(plan, action)))
+    return response
+
+
+def _any_channel(plan: Plan, action: SlateAction) -> int:
+    return next((i for i in range(len(plan.channels)) if carries(plan, action, i)), NONE)
+
+
+def member_name(state: PartitionState, member: int) -> str:
+    """Return a member's key as text; empty for none."""
+    return "" if member == NO_MEMBER else state.members.key(member).decode(errors="backslashreplace")
+
+
+def decision_record(
+    state: PartitionState, decision: Decision, moment_members: Sequence[bytes]
+) -> household_pb2.DecisionRecord:
+    """Return a decision as it was recorded, for explanations."""
+    plan = state.plan
+    record = household_pb2.DecisionRecord(
+        decision_id=decision.decision_id,
+        request_id=decision.request_id,
+        household=decision.household.decode(errors="backslashreplace"),
+        member=decision.member.decode(errors="backslashreplace"),
+        channel=decision.channel,
+        decided_at=timestamp(decision.decided_us),
+        playbook_version=decision.plan_version,
+        model_version=decision.model_version,
+        feature_schema_hash=decision.schema_hash,
+        degraded=decision.degraded,
+        withheld=decision.withheld,
+        propensity=decision.propensity,
+        reasons=decision.reasons,
+        slate=[action_message(state, action, _any_channel(plan, action)) for action in decision.slate],
+    )
+    for moment, member in zip(decision.moments, moment_members, strict=True):
+        record.moments.add(
+            moment_id=moment.moment_id,
+            journey=moment.journey,
+            member=member.decode(errors="backslashreplace"),
+            event_id=moment.event_id.decode(errors="backslashreplace"),
+            time=timestamp(moment.time_us),
+        )
+    for candidate in decision.candidates:
+        message = record.candidates.add(offer=candidate.offer, vetoes=candidate.vetoes)
+        if candidate.score is not None:
+            message.score = candidate.score
+        if candidate.value_minor is not None:
+            message.value = candidate.value_minor
+    if decision.plan_version == plan.version:
+        record.features.extend(feature_values(plan, decision.state_vector.tolist(), plan.scored_features))
+    return record

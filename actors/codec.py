@@ -1,0 +1,243 @@
+"""Bytes to values and back: signal batches, decisions, plans and epochs as they stand in records.
+
+A signal batch is an Arrow IPC stream with one record batch (columns in docs/architecture.md). The other payloads are
+msgpack maps. Reading a newer layout than this software knows raises; older ones stay readable.
+"""
+
+from dataclasses import dataclass, fields
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from household.decision import Candidate, Decision, Moment, SlateAction
+from household.events import ACTION_OUTCOMES, RESERVED_TYPES, UNKNOWN_TYPE, EventBatch, Keys, OutcomeRow
+from household.fingerprint import fingerprint
+from household.plan import FieldKind, Plan, plan_from_bytes
+from household.state import FOLD_VERSION
+
+SIGNALS_LAYOUT = 1
+DECISION_LAYOUT = 1
+PLAN_LAYOUT = 1
+EPOCH_LAYOUT = 1
+TICK_LAYOUT = 1
+
+_TEXT_BITS = np.uint64(11)
+"""A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
+
+
+class PayloadUnreadable(Exception):
+    """A payload is not what its record kind says; names what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochOpening:
+    """What an epoch record holds: who owns the partition from here on, and by which clock it folds."""
+
+    owner: str
+    stream_clock: bool
+    fold_version: int
+
+
+def decode_signals(payload: bytes, plan: Plan) -> EventBatch:
+    """Return the events of a signal batch under a plan.
+
+    Raises:
+        PayloadUnreadable: not an Arrow stream, or its fixed columns are missing or of another type.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
+            batch = stream.read_next_batch()
+    except (pa.ArrowInvalid, StopIteration, OSError) as wrong:
+        raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
+    return events_from_batch(batch, plan)
+
+
+def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
+    """Return the events of a decoded signal batch; raises as decode_signals does."""
+    try:
+        names, codes = _dictionary(batch.column("type"))
+        by_name = np.array([plan.event_type_by_name.get(name, UNKNOWN_TYPE) for name in names], np.int32)
+        types = by_name[codes] if len(names) else np.full(batch.num_rows, UNKNOWN_TYPE, np.int32)
+        values, is_bad = _values(batch, plan)
+        return EventBatch(
+            ids=_keys(batch.column("event_id")),
+            households=_keys(batch.column("household")),
+            members=_keys(batch.column("member")),
+            types=types,
+            times_us=np.array(batch.column("time").to_numpy(zero_copy_only=False), np.int64),
+            values=values,
+            is_bad=is_bad,
+            plan_version=plan.version,
+            outcomes=_outcomes(batch, names, codes),
+        )
+    except (KeyError, pa.ArrowInvalid, pa.ArrowTypeError) as wrong:
+        raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
+
+
+def _keys(column: pa.Array) -> Keys:
+    """Copy a binary column's buffers: Arrow's are read-only, and a kernel compiled for both would compile twice."""
+    column = column.cast(pa.binary())
+    _, offsets, letters = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    text = np.frombuffer(letters, np.uint8) if letters is not None and letters.size else np.zeros(1, np.uint8)
+    return Keys(offsets=bounds, letters=text.copy())
+
+
+def _dictionary(column: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct values of a string column and each row's index among them; -1 where null."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.dictionary.to_pylist(), codes
+
+
+def _values(batch: pa.RecordBatch, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Return (fields, n) values and the mask of rows with a value of the wrong kind."""
+    values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
+    is_bad = np.zeros(batch.num_rows, np.bool_)
+    for name in batch.schema.names:
+        space, _, field_name = name.partition(":")
+        index = plan.field_by_name.get(field_name, -1)
+        if index < 0 or space not in ("n", "s"):
+            continue
+        column = batch.column(name)
+        kind = plan.fields[index].kind
+        if space == "n" and kind in (FieldKind.NUMBER, FieldKind.FLAG):
+            numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+            given = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+            is_bad |= given & ~np.isfinite(numbers)
+            if kind is FieldKind.FLAG:
+                is_bad |= given & (numbers != 0.0) & (numbers != 1.0)
+            values[index] = np.where(given, numbers, values[index])
+        elif space == "s" and kind in (FieldKind.ENUM, FieldKind.TEXT):
+            names, codes = _dictionary(column)
+            by_name = np.array([_text_value(text, plan, index) for text in names] or [np.nan])
+            given = codes >= 0
+            values[index] = np.where(given, by_name[codes], values[index])
+            is_bad |= given & np.isnan(values[index])
+        else:
+            is_bad |= np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+    return values, is_bad.astype(np.uint8)
+
+
+def _text_value(text: str, plan: Plan, index: int) -> float:
+    field = plan.fields[index]
+    if field.kind is FieldKind.ENUM:
+        return float(field.values.index(text)) if text in field.values else np.nan
+    letters = np.frombuffer(text.encode() + b"\0", np.uint8).copy()
+    low, _ = fingerprint(letters, 0, letters.shape[0] - 1, np.uint64(0))
+    return float(np.uint64(low) >> _TEXT_BITS)
+
+
+def _outcomes(batch: pa.RecordBatch, names: list[str], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:
+    reserved = {index: name for index, name in enumerate(names) if name in RESERVED_TYPES}
+    if not reserved:
+        return ()
+    rows = np.flatnonzero(np.isin(codes, list(reserved)))
+    outcome_by_type = dict(zip(RESERVED_TYPES, ACTION_OUTCOMES, strict=True))
+
+    def texts(name: str) -> list[str]:
+        if name not in batch.schema.names:
+            return [""] * len(rows)
+        return [text or "" for text in batch.column(name).take(pa.array(rows)).to_pylist()]
+
+    return tuple(
+        OutcomeRow(row=int(row), outcome=outcome_by_type[reserved[int(codes[row])]], action_id=action, channel=channel)
+        for row, action, channel in zip(rows, texts("s:action_id"), texts("s:channel"), strict=True)
+    )
+
+
+def encode_decision(decision: Decision, *, member_keys: dict[int, bytes]) -> bytes:
+    """Return a decision's record payload.
+
+    Args:
+        decision: as decided.
+        member_keys: key of each member row that its moments name: rows are a partition's own, keys are for ever.
+    """
+    plain = {field.name: getattr(decision, field.name) for field in fields(Decision)}
+    plain["moments"] = [
+        [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
+        for one in decision.moments
+    ]
+    plain["candidates"] = [[one.offer, one.score, one.value_minor, one.vetoes] for one in decision.candidates]
+    plain["slate"] = [
+        [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us] for one in decision.slate
+    ]
+    plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
+    return bytes(msgpack.packb(plain))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    """A decision as read from a log, with the member keys of its moments (their rows are the reader's own)."""
+
+    decision: Decision
+    moment_members: tuple[bytes, ...]
+
+
+def decode_decision(payload: bytes) -> DecisionRecord:
+    """Return the decision of a record; its moments' member rows are unset (−1).
+
+    Raises:
+        PayloadUnreadable: not a decision record.
+    """
+    try:
+        plain = msgpack.unpackb(payload)
+        moments = plain.pop("moments")
+        decision = Decision(
+            **plain
+            | {
+                "moments": tuple(
+                    Moment(moment_id=m, journey=j, member=-1, event_id=e, event_type=k, time_us=t)
+                    for m, j, _, e, k, t in moments
+                ),
+                "reasons": tuple(plain["reasons"]),
+                "candidates": tuple(
+                    Candidate(offer=o, score=s, value_minor=v, vetoes=tuple(x)) for o, s, v, x in plain["candidates"]
+                ),
+                "slate": tuple(
+                    SlateAction(action_id=a, offer=o, journey=j, price_minor=p, valid_until_us=u)
+                    for a, o, j, p, u in plain["slate"]
+                ),
+                "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
+            }
+        )
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"decision record: {wrong}") from wrong
+    return DecisionRecord(decision=decision, moment_members=tuple(bytes(moment[2]) for moment in moments))
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """Return a plan record's payload: the plan's canonical bytes, whole."""
+    return plan.canonical_bytes
+
+
+def decode_plan(payload: bytes) -> Plan:
+    """Return the plan of a record; raises PlanUnreadable."""
+    return plan_from_bytes(payload)
+
+
+def encode_epoch(opening: EpochOpening) -> bytes:
+    """Return an epoch record's payload."""
+    return bytes(
+        msgpack.packb(
+            {"owner": opening.owner, "stream_clock": opening.stream_clock, "fold_version": opening.fold_version}
+        )
+    )
+
+
+def decode_epoch(payload: bytes) -> EpochOpening:
+    """Return the epoch opening of a record.
+
+    Raises:
+        PayloadUnreadable: not an epoch record, or written by a newer fold.
+    """
+    try:
+        opening = EpochOpening(**msgpack.unpackb(payload))
+    except (ValueError, TypeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"epoch record: {wrong}") from wrong
+    if opening.fold_version > FOLD_VERSION:
+        raise PayloadUnreadable(f"written by fold version {opening.fold_version}, this software is at {FOLD_VERSION}")
+    return opening

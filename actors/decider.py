@@ -1,0 +1,297 @@
+"""How one partition decides: on request, and for moments that no request asked about.
+
+A household has one decision under way at a time; the next waits for it and then sees its slate.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors import answers
+from actors.partition import Folded, PartitionLost, PartitionOwner
+from actors.state_thread import StateThread, Urgency
+from hearth.v1 import decision_pb2
+from household.decide import Ask, Draft, Scores, decide, prepare
+from household.decision import Decision
+from household.plan import NONE, Plan
+from household.scoring import Scored, Scorer, schema_hash, score_rows
+
+PROPOSALS_MAX = 8
+"""Times a decision is made again because the state moved on while it was scored."""
+
+MOMENT_BATCH = 64
+"""Households whose moments are decided together."""
+
+
+class NotSettled(Exception):
+    """The household's state moved on again and again while it was being decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideCall:
+    """One Decide, as it reaches the partition."""
+
+    household: bytes
+    member: bytes
+    channel: str
+    request_id: str
+    signal_batch: bytes
+    """Empty when no signals came with it."""
+
+
+class HouseholdLocks:
+    """At most one decision under way per household."""
+
+    def __init__(self) -> None:
+        self._locks: OrderedDict[bytes, tuple[asyncio.Lock, int]] = OrderedDict()
+
+    def is_busy(self, household: bytes) -> bool:
+        """Return whether a decision of this household is under way."""
+        return household in self._locks
+
+    @asynccontextmanager
+    async def _hold(self, household: bytes) -> AsyncIterator[None]:
+        lock, users = self._locks.get(household, (asyncio.Lock(), 0))
+        self._locks[household] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[household]
+            if users == 1:
+                del self._locks[household]
+            else:
+                self._locks[household] = (lock, users - 1)
+
+    def hold(self, household: bytes) -> AbstractAsyncContextManager[None]:
+        """Wait until no other decision of this household is under way."""
+        return self._hold(household)
+
+
+class PartitionDecider:
+    """Decides for the households of one partition."""
+
+    def __init__(
+        self, owner: PartitionOwner, state_thread: StateThread, scorer: Callable[[], Scorer | None]
+    ) -> None:
+        self._owner = owner
+        self._state_thread = state_thread
+        self._scorer = scorer
+        self._locks = HouseholdLocks()
+        self._left_to_requests: dict[bytes, int] = {}
+        """Households (and their rows) whose moments were left to a request under way."""
+        self._moments_task = asyncio.create_task(self._decide_moments(), name=f"moments-{owner.partition}")
+
+    def stop(self) -> None:
+        """Decide no more moments; those that are pending stay pending in the state."""
+        self._moments_task.cancel()
+
+    async def decide(self, call: DecideCall) -> decision_pb2.DecideResponse:
+        """Answer a Decide.
+
+        Raises:
+            PartitionLost, Overloaded, PayloadUnreadable, NotSettled.
+        """
+        try:
+            return await self._decide_held(call)
+        finally:
+            # The request may have decided nothing (it failed, or had been answered before): look at the moments again.
+            row = self._left_to_requests.pop(call.household, None)
+            if row is not None:
+                self._owner.households_with_moments[row] = None
+                self._owner.moments_arose.set()
+
+    async def _decide_held(self, call: DecideCall) -> decision_pb2.DecideResponse:
+        async with self._locks.hold(call.household):
+            before = await self._state_thread.run(Urgency.DECISION, self._known_request, call.request_id)
+            if before is not None:
+                return await self._answer_again(before)
+            folded = await self._owner.signals(call.signal_batch) if call.signal_batch else None
+            ask = self._ask(call, folded)
+            decision, response = await self._settle(ask)
+        if folded is not None:
+            response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
+            response.rejections.extend(answers.rejections(folded.batch, folded.applied.statuses))
+        return response
+
+    def _known_request(self, request_id: str) -> int | None:
+        state = self._owner.state
+        found = state.requests.get(request_id)
+        if found is None or found[2] < state.now_us - state.plan.clock.request_window_us:
+            return None
+        return found[1]
+
+    async def _answer_again(self, offset: int) -> decision_pb2.DecideResponse:
+        loop = asyncio.get_running_loop()
+        recorded = await loop.run_in_executor(None, self._owner.read_decision, offset)
+        return await self._respond(recorded.decision, repeated=True)
+
+    async def _respond(self, decision: Decision, *, repeated: bool) -> decision_pb2.DecideResponse:
+        standing = None
+        if decision.stands:
+            standing = await self._state_thread.run(Urgency.DECISION, self._standing, decision)
+            if standing is None:
+                standing = await self._recorded(decision.household, decision.stands)
+
+        def respond() -> decision_pb2.DecideResponse:
+            answered = answers.find_action(self._owner.state, decision, standing)
+            return answers.decide_response(self._owner.state, decision, answered, repeated=repeated)
+
+        return await self._state_thread.run(Urgency.DECISION, respond)
+
+    def _standing(self, decision: Decision) -> Decision | None:
+        state = self._owner.state
+        household, _ = state.find(decision.household)
+        ledger = state.ledgers.get(household)
+        for slate in ledger.slates.values() if ledger else ():
+            if slate.decision.decision_id == decision.stands:
+                return slate.decision
+        return None
+
+    async def _recorded(self, household: bytes, decision_id: str) -> Decision | None:
+        offset = await self._state_thread.run(Urgency.DECISION, self.offset_of, household, decision_id)
+        if offset is None:
+            return None
+        recorded = await asyncio.get_running_loop().run_in_executor(None, self._owner.read_decision, offset)
+        return recorded.decision
+
+    def offset_of(self, household: bytes, decision_id: str) -> int | None:
+        """Return where a decision of a household stands in the log; the newest for no id. In the state thread."""
+        row, _ = self._owner.state.find(household)
+        ledger = self._owner.state.ledgers.get(row)
+        for known, offset in reversed(ledger.decisions) if ledger else ():
+            if not decision_id or known == decision_id:
+                return offset
+        return None
+
+    def _ask(self, call: DecideCall, folded: Folded | None) -> Ask:
+        plan = self._owner.state.plan
+        types = frozenset(int(kind) for kind in folded.batch.types) if folded is not None else frozenset()
+        contacts = {event for journey in plan.journeys for event in journey.contact_events}
+        return Ask(
+            household=call.household,
+            member=call.member,
+            channel=plan.channel_by_name[call.channel],
+            request_id=call.request_id,
+            is_contact=folded is None or bool(types & contacts),
+            contact_types=types,
+        )
+
+    async def _settle(self, ask: Ask) -> tuple[Decision, decision_pb2.DecideResponse]:
+        """Decide until a decision folds that was right when it was written."""
+        for _ in range(PROPOSALS_MAX):
+            draft = await self._state_thread.run(Urgency.DECISION, prepare, self._owner.state, ask)
+            scores = (await self._score([draft]))[0]
+            decision = await self._state_thread.run(Urgency.DECISION, self._decide, draft, scores)
+            if await self._owner.propose(draft, decision) is not None:
+                return decision, await self._respond(decision, repeated=False)
+        raise NotSettled
+
+    def _decide(self, draft: Draft, scores: Scores) -> Decision:
+        state = self._owner.state
+        return decide(state, draft, scores, epoch=self._owner.epoch, schema_hash=schema_hash(state.plan))
+
+    async def _score(self, drafts: list[Draft]) -> list[Scores]:
+        """Score the candidates of several drafts in one batch; by the playbook's priors where no model is in force."""
+        plan, scorer = self._owner.state.plan, self._scorer()
+        wanted = [draft for draft in drafts if draft.to_score]
+        if scorer is None or not wanted:
+            return [_priors(plan, draft) for draft in drafts]
+        rows = np.concatenate([_rows(plan, draft) for draft in wanted])
+        scored = await scorer.score(rows)
+        return list(_shared_out(drafts, scored))
+
+    async def _decide_moments(self) -> None:
+        """Decide the moments that no request is deciding, as they arise."""
+        owner = self._owner
+        while not owner.is_lost:
+            await owner.moments_arose.wait()
+            owner.moments_arose.clear()
+            while owner.households_with_moments:
+                rows = list(owner.households_with_moments)[:MOMENT_BATCH]
+                for row in rows:
+                    del owner.households_with_moments[row]
+                try:
+                    await self._decide_households(rows)
+                except PartitionLost:
+                    return
+
+    async def _decide_households(self, rows: list[int]) -> None:
+        drafts = await self._state_thread.run(Urgency.DECISION, self._moment_drafts, rows)
+        if not drafts:
+            return
+        async with _all(self._locks.hold(draft.ask.household) for draft in drafts):
+            scores = await self._score(drafts)
+
+            def decide_all() -> list[Decision]:
+                return [self._decide(draft, one) for draft, one in zip(drafts, scores, strict=True)]
+
+            decisions = await self._state_thread.run(Urgency.DECISION, decide_all)
+            offsets = await asyncio.gather(*map(self._owner.propose, drafts, decisions))
+        again = [draft.household for draft, offset in zip(drafts, offsets, strict=True) if offset is None]
+        self._owner.households_with_moments.update(dict.fromkeys(again))
+
+    def _moment_drafts(self, rows: list[int]) -> list[Draft]:
+        """A household that a request is deciding is left to it: its decision settles the moments."""
+        state, drafts = self._owner.state, []
+        for row in rows:
+            ledger = state.ledgers.get(row)
+            household = state.households.key(row)
+            if ledger is None or not ledger.pending:
+                continue
+            if self._locks.is_busy(household):
+                self._left_to_requests[household] = row
+                continue
+            member = ledger.pending[0].member
+            ask = Ask(
+                household=household,
+                member=state.members.key(member) if member >= 0 else b"",
+                channel=NONE,
+                request_id="",
+                is_contact=False,
+                contact_types=frozenset(),
+            )
+            drafts.append(prepare(state, ask))
+        return drafts
+
+
+@asynccontextmanager
+async def _all(contexts: Iterable[AbstractAsyncContextManager[None]]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for context in contexts:
+            await stack.enter_async_context(context)
+        yield
+
+
+def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:
+    offers = draft.to_score
+    channel = draft.ask.channel if draft.ask.channel != NONE else max(draft.send_channel, 0)
+    return score_rows(
+        plan,
+        readings=draft.readings,
+        offers=np.array(offers, np.int64),
+        prices_minor=np.array([draft.prices_minor[offer] for offer in offers], np.int64),
+        has_moment=np.array([bool(draft.journey_by_offer[offer]) for offer in offers]),
+        channel=channel,
+        local_minute_of_week=draft.local_minute_of_week,
+    )
+
+
+def _priors(plan: Plan, draft: Draft) -> Scores:
+    by_offer = {offer: plan.offers[offer].prior_acceptance for offer in draft.to_score}
+    return Scores(by_offer=by_offer, model_version="prior", degraded=False)
+
+
+def _shared_out(drafts: list[Draft], scored: Scored) -> Iterator[Scores]:
+    at = 0
+    for draft in drafts:
+        offers = draft.to_score
+        by_offer = {offer: float(score) for offer, score in zip(offers, scored.scores[at : at + len(offers)], strict=True)}
+        at += len(offers)
+        yield Scores(by_offer=by_offer, model_version=scored.model_version, degraded=scored.degraded)
+

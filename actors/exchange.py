@@ -1,0 +1,228 @@
+"""A shard's side of the hop from the edge: calls come in frames, each runs on its own, replies go back in frames.
+
+Whatever reply is ready when the stream is free to write goes into the next frame; no timer is involved.
+What a call means is the handler's business; this file moves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Final, Protocol
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+
+from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
+from hearth.v1 import delivery_pb2
+
+logger = logging.getLogger(__name__)
+
+CALLS_IN_FLIGHT_MAX: Final = 4_096
+"""Per stream. More would wait longer than any decision's deadline."""
+FRAME_BYTES_MAX: Final = 1024 * 1024
+"""A frame is closed once it holds so many payload bytes."""
+OVERLOADED_RETRY_MS: Final = 100
+
+SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # The edge pings every 10 s to notice a hung shard; without this the server would close the connection for it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+)
+
+Context = grpc.aio.ServicerContext[shard_pb2.ExchangeRequest, shard_pb2.ExchangeResponse]
+
+
+class CallFailed(Exception):
+    """A call cannot be answered; its caller gets this status.
+
+    Attributes:
+        status: goes on the wire as it is. A gateway sees it too, so no household key belongs in it.
+    """
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+def call_failed(
+    code: grpc.StatusCode,
+    reason: str,
+    message: str,
+    *,
+    retry_after_ms: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    violations: Mapping[str, str] | None = None,
+) -> CallFailed:
+    """Return the exception for a failed call; the caller raises it.
+
+    Args:
+        code: WRONG_OWNER travels as FAILED_PRECONDITION; the edge asks the coordinator and tries once more.
+        reason: in capitals, e.g. "WRONG_OWNER", "RECOVERING".
+        message: for people.
+        retry_after_ms: when to try again, if that makes sense.
+        metadata: what it concerns, e.g. {"partition": "3"}.
+        violations: for INVALID_ARGUMENT: field → what is wrong with it and what would be right.
+    """
+    status = status_pb2.Status(code=code.value[0], message=message)
+    if violations:
+        bad_request = error_details_pb2.BadRequest()
+        for field, description in violations.items():
+            bad_request.field_violations.add(field=field, description=description)
+        status.details.add().Pack(bad_request)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="hearth", metadata=metadata or {}))
+    if retry_after_ms is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(retry_after_ms)
+        status.details.add().Pack(retry)
+    return CallFailed(status)
+
+
+class CallHandler(Protocol):
+    """Answers calls; a shard, or a stand-in. Calls of one stream start in the order in which they were sent."""
+
+    async def call(
+        self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
+    ) -> bytes:
+        """Return the serialized reply to one call of shard_pb2.Method.
+
+        Never cancelled by the stream's end: what was handed to the log must be seen through.
+
+        Raises:
+            CallFailed: with the status for the caller. Anything else becomes INTERNAL and is logged.
+        """
+        ...
+
+    def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield the outbound actions of all partitions of this shard for these channels.
+
+        Closed when the subscriber is gone; what was yielded and not acknowledged is delivered again to another.
+        """
+        ...
+
+
+class ExchangeServicer(shard_pb2_grpc.ShardServiceServicer):
+    """ShardService on a grpc.aio server; one handler for all its streams."""
+
+    def __init__(self, handler: CallHandler, *, calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX) -> None:
+        assert calls_in_flight_max > 0
+
+        self._handler = handler
+        self._calls_in_flight_max = calls_in_flight_max
+        # asyncio itself keeps no reference to a task, and these outlive the stream that brought them.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def call_count(self) -> int:
+        """Calls that are being answered, over all streams, those included whose stream has ended."""
+        return len(self._tasks)
+
+    async def settled(self) -> None:
+        """Return once no call is being answered any more. For a shard that drains: refuse new calls first."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def Exchange(self, request_iterator: AsyncIterator[shard_pb2.ExchangeRequest], context: Context) -> None:
+        """Carry calls and replies until the edge ends the stream; its calls run on, their replies are dropped."""
+        await context.send_initial_metadata(())  # tells the edge that it is connected
+        stream = _Stream(self._handler, self._tasks, self._calls_in_flight_max)
+        reading = asyncio.create_task(stream.read(request_iterator))
+        try:
+            await stream.write(context)
+        finally:
+            reading.cancel()
+            stream.is_gone = True
+
+    async def Deliver(
+        self, request: shard_pb2.DeliverRequest, context: Context
+    ) -> AsyncIterator[shard_pb2.DeliverResponse]:
+        """Stream the outbound actions of this shard."""
+        await context.send_initial_metadata(())
+        async with aclosing(self._handler.deliveries(tuple(request.channels))) as deliveries:
+            async for delivery in deliveries:
+                yield shard_pb2.DeliverResponse(delivery=delivery)
+
+
+class _Stream:
+    """One Exchange: what is under way on it and what waits to be written."""
+
+    def __init__(self, handler: CallHandler, tasks: set[asyncio.Task[None]], calls_in_flight_max: int) -> None:
+        self._handler = handler
+        self._tasks = tasks
+        self._calls_in_flight_max = calls_in_flight_max
+        self._in_flight_count = 0
+        self._replies: deque[tuple[int, int, bytes]] = deque()
+        self._wake = asyncio.Event()
+        self._is_read_out = False
+        self.is_gone = False
+
+    async def read(self, frames: AsyncIterator[shard_pb2.ExchangeRequest]) -> None:
+        try:
+            async for frame in frames:
+                for call in frame.calls:
+                    self._start(call)
+        finally:
+            self._is_read_out = True
+            self._wake.set()
+
+    async def write(self, context: Context) -> None:
+        """Write replies until the edge has ended its side and everything is answered."""
+        while True:
+            frame = self._next_frame()
+            if frame.replies:
+                await context.write(frame)
+            elif self._is_read_out and self._in_flight_count == 0:
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _start(self, call: shard_pb2.Call) -> None:
+        if self._in_flight_count >= self._calls_in_flight_max:
+            self._refuse(call)
+            return
+        self._in_flight_count += 1
+        task = asyncio.create_task(self._answer(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, call: shard_pb2.Call) -> None:
+        message = f"{self._calls_in_flight_max} calls are being answered on this stream, which is the most"
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        refusal = call_failed(code, "OVERLOADED", message, retry_after_ms=OVERLOADED_RETRY_MS)
+        self._reply(call.id, refusal.status.code, refusal.status.SerializeToString())
+
+    async def _answer(self, call: shard_pb2.Call) -> None:
+        timeout_s = call.timeout_ms / 1_000 if call.timeout_ms else None
+        try:
+            payload = await self._handler.call(call.method, call.partition, call.payload, timeout_s, call.traceparent)
+            code = 0
+        except CallFailed as failure:
+            code, payload = failure.status.code, failure.status.SerializeToString()
+        except Exception:  # the gRPC boundary: one call's defect must not end its stream
+            logger.exception("method %s failed on partition %s", call.method, call.partition)
+            defect = call_failed(grpc.StatusCode.INTERNAL, "INTERNAL", "a defect in the shard; it was logged")
+            code, payload = defect.status.code, defect.status.SerializeToString()
+        finally:
+            self._in_flight_count -= 1
+        self._reply(call.id, code, payload)
+
+    def _reply(self, call_id: int, code: int, payload: bytes) -> None:
+        if not self.is_gone:
+            self._replies.append((call_id, code, payload))
+            self._wake.set()
+
+    def _next_frame(self) -> shard_pb2.ExchangeResponse:
+        frame, byte_count = shard_pb2.ExchangeResponse(), 0
+        while self._replies and byte_count < FRAME_BYTES_MAX:
+            call_id, code, payload = self._replies.popleft()
+            frame.replies.add(id=call_id, code=code, payload=payload)
+            byte_count += len(payload)
+        return frame

@@ -1,0 +1,339 @@
+"""The owner of one partition: the only writer of its log.
+
+Whatever wants to change a household waits here. One group is in flight at a time: decisions first, one per
+household, then signals; append, sync, fold, and only then answer. All state is touched in the shard's state thread.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from actors import codec
+from actors.clock import Clock
+from actors.log import Epoch, LogError, Offset, PartitionId, PartitionLog, Record, RecordKind, StoredRecord
+from actors.replay import Replay
+from actors.state_thread import StateThread, Urgency
+from household import ledger
+from household.apply import Applied
+from household.decide import Draft, still_allowed
+from household.decision import Decision
+from household.events import EventBatch
+from household.plan import Plan
+from household.state import FOLD_VERSION, PartitionState
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+GROUP_BYTES_MAX = 8 << 20
+"""Signals taken into one group; a group must be synced and folded before the next decision of its partition."""
+
+WAITING_BYTES_MAX = 64 << 20
+"""Signals that may wait; more is refused, so that a flood shows as RESOURCE_EXHAUSTED and not as memory."""
+
+SLICE_ROWS = 1_024
+"""Events folded between two looks at the decision queue: about a millisecond."""
+
+
+class PartitionLost(Exception):
+    """This owner's term is over: an append's outcome is unknown, or another has taken over. Nothing was answered."""
+
+
+class Overloaded(Exception):
+    """More signals wait than the partition may hold."""
+
+
+@dataclass(slots=True, eq=False)
+class Folded:
+    """A batch that was folded: its events and what became of them."""
+
+    batch: EventBatch
+    applied: Applied
+
+
+@dataclass(slots=True, eq=False)
+class _Signals:
+    payload: bytes
+    batch: EventBatch
+    done: asyncio.Future[Folded]
+
+
+@dataclass(slots=True, eq=False)
+class _Proposal:
+    draft: Draft
+    decision: Decision
+    done: asyncio.Future[int | None]
+    """Offset of its record; None if the state has moved on and it must be made again."""
+
+
+@dataclass(slots=True)
+class _Group:
+    records: list[Record] = field(default_factory=list)
+    ticks: bool = False
+    proposals: list[_Proposal] = field(default_factory=list)
+    signals: list[_Signals] = field(default_factory=list)
+    stamp_us: int = 0
+
+
+class PartitionOwner:
+    """Owns a partition for one term. Belongs to the event loop it is used in."""
+
+    def __init__(
+        self, partition: PartitionId, log: PartitionLog, clock: Clock, state_thread: StateThread, appenders: Executor
+    ) -> None:
+        self.partition = partition
+        self.epoch = Epoch(0)
+        self.is_lost = False
+        self._log = log
+        self._clock = clock
+        self._state_thread = state_thread
+        self._appenders = appenders
+        self._replay = Replay()
+        self._signals: deque[_Signals] = deque()
+        self._proposals: deque[_Proposal] = deque()
+        self._waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.moments_arose = asyncio.Event()
+        """Set when the fold of a group left moments pending."""
+        self.outbox_changed = asyncio.Event()
+        """Set when a decision was accepted for sending."""
+        self.households_with_moments: dict[int, None] = {}
+        """Rows of households with pending moments, oldest first; those that folded since it was last emptied."""
+
+    @property
+    def state(self) -> PartitionState:
+        """The state; to be used in the state thread only."""
+        return self._replay.now
+
+    async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
+        """Fold the log, open the term with an epoch record, put the plan into force, and start.
+
+        Raises:
+            LogError: the log is damaged or cannot be read or written; the partition stays down.
+        """
+        await self._state_thread.run(Urgency.INGEST, self._fold_log)
+        self.epoch = Epoch(max(epoch, self._log.last_epoch + 1))
+        opening = codec.EpochOpening(owner=owner, stream_clock=stream_clock, fold_version=FOLD_VERSION)
+        records = [self._record(RecordKind.EPOCH, codec.EPOCH_LAYOUT, codec.encode_epoch(opening))]
+        if self._replay.state is None or self._replay.state.plan.version != plan.version:
+            records.append(self._record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan)))
+        offset = await self._append(records)
+        await self._state_thread.run(Urgency.INGEST, self._fold_records, records, offset)
+        pending = [row for row, one in self.state.ledgers.items() if one.pending]
+        self.households_with_moments.update(dict.fromkeys(pending))
+        self._loop_task = asyncio.create_task(self._work(), name=f"partition-{self.partition}")
+        if pending:
+            self.moments_arose.set()
+
+    def _fold_log(self) -> None:
+        for stored in self._log.read(self._log.first_offset):
+            self._replay.fold(stored)
+
+    def _fold_records(self, records: list[Record], offset: Offset) -> None:
+        for position, record in enumerate(records):
+            self._replay.fold(StoredRecord(offset=Offset(offset + position), record=record))
+
+    def _record(self, kind: RecordKind, version: int, payload: bytes, stamp_us: int | None = None) -> Record:
+        stamp = self._clock.now_us() if stamp_us is None else stamp_us
+        return Record(kind=kind, version=version, epoch=self.epoch, stamp_us=stamp, payload=payload)
+
+    async def _append(self, records: list[Record]) -> Offset:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._appenders, self._log.append, records)
+
+    async def signals(self, payload: bytes) -> Folded:
+        """Append, sync and fold a signal batch; return what became of its events.
+
+        Raises:
+            PayloadUnreadable: nothing was appended.
+            Overloaded: nothing was appended.
+            PartitionLost: the outcome is unknown.
+        """
+        self._check_open()
+        if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX and self._signals:
+            raise Overloaded
+        batch = codec.decode_signals(payload, self._replay.now.plan)
+        done: asyncio.Future[Folded] = asyncio.get_running_loop().create_future()
+        self._signals.append(_Signals(payload, batch, done))
+        self._waiting_bytes += len(payload)
+        self._wake.set()
+        return await done
+
+    async def propose(self, draft: Draft, decision: Decision) -> int | None:
+        """Append, sync and fold a decision if it is still right; return its offset, or None if it must be made again.
+
+        Raises:
+            PartitionLost: the outcome is unknown.
+        """
+        self._check_open()
+        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._proposals.append(_Proposal(draft, decision, done))
+        self._wake.set()
+        return await done
+
+    def _check_open(self) -> None:
+        if self.is_lost or self._closing:
+            raise PartitionLost
+
+    def wake(self) -> None:
+        """Look whether a tick is due."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Refuse what is new, finish what waits, release the log."""
+        self._closing = True
+        self._wake.set()
+        if self._loop_task is not None:
+            await self._loop_task
+        self._log.close()
+
+    async def _work(self) -> None:
+        while not (self._closing and not self._signals and not self._proposals):
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while await self._commit_group():
+                    pass
+            except (LogError, AssertionError, codec.PayloadUnreadable) as wrong:
+                self._lose(wrong)
+                return
+
+    def _lose(self, wrong: BaseException) -> None:
+        """End the term: what waits has an unknown outcome, and this memory is not to be trusted any more."""
+        logger.error("partition %d is lost: %s", self.partition, wrong)
+        self.is_lost = True
+        for waiting in (*self._signals, *self._proposals):
+            if not waiting.done.done():
+                waiting.done.set_exception(PartitionLost())
+        self._signals.clear()
+        self._proposals.clear()
+        self.moments_arose.set()
+        self.outbox_changed.set()
+
+    async def _commit_group(self) -> bool:
+        """Form a group of what waits, append and sync it, fold it, answer. Return False if there was nothing to do."""
+        group = _Group(stamp_us=self._clock.now_us())
+        group.proposals = self._take_proposals()
+        group.signals = self._take_signals()
+        try:
+            await self._state_thread.run(Urgency.DECISION, self._form, group)
+            if not group.records:
+                return bool(self._proposals or self._signals)
+            offset = await self._append(group.records)
+            await self._fold(group, offset)
+        except BaseException:
+            self._signals.extendleft(reversed(group.signals))
+            self._proposals.extendleft(reversed(group.proposals))
+            raise
+        return bool(self._proposals or self._signals)
+
+    def _take_proposals(self) -> list[_Proposal]:
+        """Take one per household; the next of the same household would be vetoed by the first."""
+        taken: dict[bytes, _Proposal] = {}
+        left: list[_Proposal] = []
+        while self._proposals:
+            proposal = self._proposals.popleft()
+            if proposal.decision.household in taken:
+                left.append(proposal)
+            else:
+                taken[proposal.decision.household] = proposal
+        self._proposals.extend(left)
+        return list(taken.values())
+
+    def _take_signals(self) -> list[_Signals]:
+        taken: list[_Signals] = []
+        size = 0
+        while self._signals and (not taken or size + len(self._signals[0].payload) <= GROUP_BYTES_MAX):
+            one = self._signals.popleft()
+            size += len(one.payload)
+            taken.append(one)
+        self._waiting_bytes -= size
+        return taken
+
+    def _form(self, group: _Group) -> None:
+        """In the state thread: tick if due, check the vetoes once more, encode."""
+        state = self.state
+        due_us = ledger.next_due_us(state)
+        now_us = state.now_us if state.stream_clock else max(state.now_us, group.stamp_us)
+        if due_us is not None and due_us <= now_us:
+            group.ticks = True
+            group.records.append(self._record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
+        kept = []
+        for proposal in group.proposals:
+            # A tick in this group changes what is live; whoever decided before it decides again.
+            if group.ticks or not still_allowed(state, proposal.draft):
+                proposal.done.get_loop().call_soon_threadsafe(_set, proposal.done, None)
+                continue
+            kept.append(proposal)
+            keys = {one.member: state.members.key(one.member) for one in proposal.decision.moments if one.member >= 0}
+            payload = codec.encode_decision(proposal.decision, member_keys=keys)
+            group.records.append(self._record(RecordKind.DECISION, codec.DECISION_LAYOUT, payload, group.stamp_us))
+        group.proposals = kept
+        for one in group.signals:
+            group.records.append(self._record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
+
+    async def _fold(self, group: _Group, offset: int) -> None:
+        await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
+        for place, proposal in enumerate(group.proposals):
+            _set(proposal.done, offset + int(group.ticks) + place)
+        if any(proposal.decision.send_channel for proposal in group.proposals):
+            self.outbox_changed.set()
+        for one in group.signals:
+            folded = await self._fold_signals(one, group.stamp_us)
+            _set(one.done, folded)
+            self.households_with_moments.update({row: None for row, _ in folded.applied.moments})
+        if self.households_with_moments:
+            self.moments_arose.set()
+
+    def _fold_decisions(self, group: _Group, offset: int) -> None:
+        if group.ticks:
+            self._fold_records(group.records[:1], Offset(offset))
+        for place, proposal in enumerate(group.proposals):
+            at = offset + int(group.ticks) + place
+            self._replay.fold_decision(proposal.decision, self.epoch, at, group.stamp_us)
+            self._replay.fold_count += 1
+
+    async def _fold_signals(self, one: _Signals, stamp_us: int) -> Folded:
+        """Fold a batch in slices, so that other partitions' decisions go in between."""
+        if one.batch.plan_version != self._replay.now.plan.version:
+            one.batch = codec.decode_signals(one.payload, self._replay.now.plan)
+        parts = []
+        for start in range(0, max(one.batch.count, 1), SLICE_ROWS):
+            part = one.batch.part(start, min(start + SLICE_ROWS, one.batch.count))
+            parts.append(await self._state_thread.run(Urgency.INGEST, self._replay.fold_signals, part, stamp_us))
+        self._replay.fold_count += 1
+        if len(parts) == 1:
+            return Folded(one.batch, parts[0])
+        statuses = np.concatenate([part.statuses for part in parts])
+        moments = tuple(moment for part in parts for moment in part.moments)
+        effects = tuple(effect for part in parts for effect in part.effects)
+        return Folded(one.batch, Applied(statuses=statuses, moments=moments, effects=effects))
+
+    def read_decision(self, offset: int) -> codec.DecisionRecord:
+        """Return the decision recorded at an offset. Blocks: not for the event loop."""
+        stored = next(iter(self._log.read(Offset(offset))))
+        assert stored.record.kind is RecordKind.DECISION, f"offset {offset} holds {stored.record.kind.name}"
+        return codec.decode_decision(stored.record.payload)
+
+    @property
+    def fold_count(self) -> int:
+        """Records folded."""
+        return self._replay.fold_count
+
+    @property
+    def lag_bytes(self) -> int:
+        """Signals that wait to be written."""
+        return self._waiting_bytes
+
+
+def _set(done: asyncio.Future[Result], result: Result) -> None:
+    if not done.done():
+        done.set_result(result)
+

@@ -1,0 +1,107 @@
+"""Questions to a partition that change nothing."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from actors import answers
+from actors.partition import PartitionOwner
+from actors.state_thread import StateThread, Urgency
+from hearth.v1 import decision_pb2, household_pb2
+from household.state import NO_HOUSEHOLD, NEVER_US
+
+DECISIONS_MAX = 100
+DECISIONS_DEFAULT = 20
+
+
+async def get(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.GetRequest
+) -> household_pb2.GetResponse:
+    """Return all that is known of a household."""
+
+    def read() -> household_pb2.GetResponse:
+        household, _ = owner.state.find(request.household.encode())
+        if household == NO_HOUSEHOLD:
+            return household_pb2.GetResponse(known=False, partition=owner.partition)
+        return answers.household_message(owner.state, household, owner.partition)
+
+    return await state_thread.run(Urgency.INGEST, read)
+
+
+async def explain(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.ExplainRequest
+) -> household_pb2.ExplainResponse:
+    """Return one decision of a household, as it was recorded; the newest if none is named."""
+    found = await _records(owner, state_thread, request.household, request.decision_id, 1)
+    if not found:
+        return household_pb2.ExplainResponse(found=False)
+    return household_pb2.ExplainResponse(found=True, decision=found[0])
+
+
+async def decisions(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.DecisionsRequest
+) -> household_pb2.DecisionsResponse:
+    """Return the newest decisions of a household, newest first."""
+    limit = min(request.limit or DECISIONS_DEFAULT, DECISIONS_MAX)
+    return household_pb2.DecisionsResponse(
+        decisions=await _records(owner, state_thread, request.household, "", limit)
+    )
+
+
+async def _records(
+    owner: PartitionOwner, state_thread: StateThread, household: str, decision_id: str, limit: int
+) -> list[household_pb2.DecisionRecord]:
+    def offsets() -> list[int]:
+        row, _ = owner.state.find(household.encode())
+        ledger = owner.state.ledgers.get(row)
+        known = reversed(ledger.decisions) if ledger else ()
+        return [offset for known_id, offset in known if not decision_id or known_id == decision_id][:limit]
+
+    records = []
+    for offset in await state_thread.run(Urgency.INGEST, offsets):
+        read = await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+        records.append(
+            await state_thread.run(
+                Urgency.INGEST, answers.decision_record, owner.state, read.decision, read.moment_members
+            )
+        )
+    return records
+
+
+async def status_of(
+    owner: PartitionOwner, state_thread: StateThread, action_id: str
+) -> decision_pb2.ActionStatus.ValueType:
+    """Return what has become of an action."""
+    return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state, action_id))
+
+
+def partition_report(owner: PartitionOwner) -> dict[str, int | str | bool]:
+    """Return what a status page shows of a partition. Reads plain counters: a torn read shows at most a moment's lag."""
+    state = owner.state
+    counters = state.counters
+    now_us = state.now_us
+    return {
+        "epoch": owner.epoch,
+        "is_lost": owner.is_lost,
+        "records": owner.fold_count,
+        "waiting_bytes": owner.lag_bytes,
+        "plan_version": state.plan.version,
+        "now": "" if now_us == NEVER_US else datetime.fromtimestamp(now_us / 1e6, tz=UTC).isoformat(),
+        "households": state.households.count,
+        "members": state.members.count,
+        "received": counters.received,
+        "applied": counters.by_status["APPLIED"],
+        "duplicate": counters.by_status["DUPLICATE"],
+        "late": counters.by_status["LATE"],
+        "rejected": counters.rejected,
+        "moments": counters.moments,
+        "pending": sum(len(one.pending) for one in list(state.ledgers.values())),
+        "decisions": counters.decisions,
+        "served": counters.served,
+        "nothing": counters.nothing,
+        "withheld": counters.withheld,
+        "voided": counters.voided,
+        "outbox": len(state.outbox),
+        "delivered": counters.delivered,
+        "expired": counters.expired,
+        "withdrawn": counters.withdrawn,
+    }

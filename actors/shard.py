@@ -1,0 +1,269 @@
+"""A shard: some partitions, one state thread, one server for the edges. A plain class; cluster/ makes it a Ray actor.
+
+It answers calls by handing each to the partition it belongs to; how a partition works is told in partition.py,
+decider.py and delivery.py.
+"""
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from actors import answers, codec, queries
+from actors.clock import Clock, WallClock
+from actors.decider import DecideCall, NotSettled, PartitionDecider
+from actors.delivery import Deliveries
+from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.log import Epoch, LogStore, PartitionId
+from actors.partition import Overloaded, PartitionLost, PartitionOwner
+from actors.state_thread import StateThread
+from actors.warm import warm_kernels
+from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
+from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from household.events import Status
+from household.plan import plan_from_bytes
+from household.scoring import Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """What a shard needs to know."""
+
+    name: str
+    """`shard-<i>`; what its epoch records say."""
+    address: str
+    """Where its server listens: `unix:<path>`."""
+    stream_clock: bool = False
+    redeliver_after_s: float = 10.0
+    """An outbound action that is not acknowledged is handed over again after this."""
+    tick_interval_s: float = 1.0
+    """How often the owner looks whether a tick is due."""
+
+
+@dataclass(slots=True)
+class _Owned:
+    owner: PartitionOwner
+    decider: PartitionDecider
+
+
+class Shard:
+    """Owns partitions and answers for them."""
+
+    def __init__(self, config: ShardConfig, logs: LogStore, *, clock: Clock | None = None) -> None:
+        self._config = config
+        self._logs = logs
+        self._clock = clock or WallClock()
+        self._owned: dict[int, _Owned] = {}
+        self._state_thread = StateThread(f"{config.name}-state")
+        self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
+        self._scorer: Scorer | None = None
+        self._exchange = ExchangeServicer(self)
+        self._server: grpc.aio.Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Compile the kernels, open the server; return its address."""
+        # Two threads of one process share the interpreter: the default of 5 ms would be a decision's whole deadline.
+        sys.setswitchinterval(0.0005)
+        await asyncio.to_thread(warm_kernels)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
+        path = self._config.address.removeprefix("unix:")
+        Path(path).unlink(missing_ok=True)
+        if self._server.add_insecure_port(self._config.address) == 0 and not self._config.address.startswith("unix:"):
+            raise OSError(f"cannot listen on {self._config.address}")
+        await self._server.start()
+        self._ticking = asyncio.create_task(self._tick())
+        gc.freeze()
+        return self._config.address
+
+    async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
+        """Take a partition over: fold its log, open a term of at least `epoch`, and serve. Return the term's epoch.
+
+        Called again for a partition it already owns, it changes nothing.
+        """
+        if partition in self._owned and not self._owned[partition].owner.is_lost:
+            return self._owned[partition].owner.epoch
+        await self.release(partition)
+        log = await asyncio.to_thread(self._logs.open, PartitionId(partition))
+        owner = PartitionOwner(PartitionId(partition), log, self._clock, self._state_thread, self._appenders)
+        try:
+            await owner.open(
+                plan=plan_from_bytes(plan_bytes),
+                owner=self._config.name,
+                stream_clock=self._config.stream_clock,
+                epoch=Epoch(epoch),
+            )
+        except BaseException:
+            log.close()
+            raise
+        self._owned[partition] = _Owned(owner, PartitionDecider(owner, self._state_thread, lambda: self._scorer))
+        return owner.epoch
+
+    async def release(self, partition: int) -> None:
+        """Finish what waits for a partition and give it up; nothing if it is not owned."""
+        owned = self._owned.pop(partition, None)
+        if owned is not None:
+            owned.decider.stop()
+            await owned.owner.close()
+
+    async def use_scorer(self, make: Callable[[], Awaitable[Scorer | None]]) -> None:
+        """Score by another model from the next decision on; None scores by the playbook's priors."""
+        self._scorer = await make()
+
+    async def drain(self) -> None:
+        """Refuse new calls, finish those under way, release every partition."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if self._server is not None:
+            await self._server.stop(grace=5.0)
+        await self._exchange.settled()
+        for partition in list(self._owned):
+            await self.release(partition)
+        self._state_thread.stop()
+        self._appenders.shutdown()
+
+    def report(self) -> dict[int, dict[str, int | str | bool]]:
+        """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
+        return {partition: queries.partition_report(owned.owner) for partition, owned in self._owned.items()}
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.tick_interval_s)
+            for owned in self._owned.values():
+                owned.owner.wake()
+
+    async def call(
+        self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
+    ) -> bytes:
+        """Answer one call of an edge."""
+        owned = self._owned.get(partition)
+        if owned is None:
+            raise call_failed(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "WRONG_OWNER",
+                f"partition {partition} is not owned by {self._config.name}",
+                metadata={"partition": str(partition)},
+            )
+        try:
+            return await self._answer(owned, method, payload)
+        except (PartitionLost, NotSettled) as wrong:
+            raise call_failed(
+                grpc.StatusCode.UNAVAILABLE,
+                "PARTITION_UNAVAILABLE",
+                f"partition {partition} cannot prove its state is current ({type(wrong).__name__}); try again",
+                retry_after_ms=500,
+            ) from wrong
+        except Overloaded as wrong:
+            raise call_failed(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "OVERLOADED",
+                f"partition {partition} has too many signals waiting",
+                retry_after_ms=200,
+            ) from wrong
+        except codec.PayloadUnreadable as wrong:
+            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_BATCH", str(wrong)) from wrong
+
+    async def _answer(self, owned: _Owned, method: int, payload: bytes) -> bytes:
+        match method:
+            case shard_pb2.METHOD_INGEST:
+                return (await self._ingest(owned, payload)).SerializeToString()
+            case shard_pb2.METHOD_DECIDE:
+                return (await self._decide(owned, payload)).SerializeToString()
+            case shard_pb2.METHOD_REPORT:
+                return (await self._report(owned, payload)).SerializeToString()
+            case shard_pb2.METHOD_ACK:
+                return (await self._ack(owned, payload)).SerializeToString()
+            case shard_pb2.METHOD_GET:
+                get = household_pb2.GetRequest.FromString(payload)
+                return (await queries.get(owned.owner, self._state_thread, get)).SerializeToString()
+            case shard_pb2.METHOD_EXPLAIN:
+                explain = household_pb2.ExplainRequest.FromString(payload)
+                return (await queries.explain(owned.owner, self._state_thread, explain)).SerializeToString()
+            case shard_pb2.METHOD_DECISIONS:
+                newest = household_pb2.DecisionsRequest.FromString(payload)
+                return (await queries.decisions(owned.owner, self._state_thread, newest)).SerializeToString()
+        raise call_failed(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", f"method {method} is not known here")
+
+    async def _ingest(self, owned: _Owned, payload: bytes) -> signal_pb2.IngestResponse:
+        folded = await owned.owner.signals(payload)
+        return signal_pb2.IngestResponse(
+            counts=answers.signal_counts(folded.applied.statuses),
+            rejections=answers.rejections(folded.batch, folded.applied.statuses),
+        )
+
+    async def _decide(self, owned: _Owned, payload: bytes) -> decision_pb2.DecideResponse:
+        call = shard_pb2.DecideCall.FromString(payload)
+        channels = owned.owner.state.plan.channel_by_name
+        if call.request.channel not in channels:
+            raise _unknown_channel(call.request.channel, sorted(channels))
+        return await owned.decider.decide(
+            DecideCall(
+                household=call.request.household.encode(),
+                member=call.request.member.encode(),
+                channel=call.request.channel,
+                request_id=call.request.request_id,
+                signal_batch=call.signal_batch,
+            )
+        )
+
+    async def _report(self, owned: _Owned, payload: bytes) -> decision_pb2.ReportResponse:
+        call = shard_pb2.ReportCall.FromString(payload)
+        status, effective = await self._outcome(owned, call)
+        action = await queries.status_of(owned.owner, self._state_thread, call.action_id)
+        return decision_pb2.ReportResponse(
+            status=action,
+            repeated_request=status == Status.DUPLICATE,
+            effective=effective,
+            reason="" if effective else _why_not(status),
+        )
+
+    async def _ack(self, owned: _Owned, payload: bytes) -> delivery_pb2.AckResponse:
+        status, effective = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload))
+        return delivery_pb2.AckResponse(effective=effective, reason="" if effective else _why_not(status))
+
+    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall) -> tuple[Status, bool]:
+        folded = await owned.owner.signals(call.signal_batch)
+        status = Status(int(folded.applied.statuses[0]))
+        return status, status == Status.APPLIED and bool(np.any(folded.applied.effects))
+
+    async def deliveries(self, channels: Sequence[str]) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
+        """Yield the outbound actions of all partitions of this shard, each as it becomes due."""
+        merged: asyncio.Queue[delivery_pb2.SubscribeResponse] = asyncio.Queue(maxsize=256)
+
+        async def pump(owned: _Owned) -> None:
+            deliveries = Deliveries(
+                owned.owner, self._state_thread, channels, redeliver_after_s=self._config.redeliver_after_s
+            )
+            async for delivery in deliveries.stream():
+                await merged.put(delivery)
+
+        pumps = [asyncio.create_task(pump(owned)) for owned in self._owned.values()]
+        try:
+            while True:
+                yield await merged.get()
+        finally:
+            for task in pumps:
+                task.cancel()
+
+
+def _unknown_channel(channel: str, known: list[str]) -> CallFailed:
+    return call_failed(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "UNKNOWN_CHANNEL",
+        f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
+        violations={"channel": f"one of {', '.join(known)}"},
+    )
+
+
+def _why_not(status: Status) -> str:
+    if status == Status.DUPLICATE:
+        return "ALREADY_REPORTED"
+    return "ACTION_NOT_LIVE" if status == Status.APPLIED else status.name

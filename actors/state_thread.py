@@ -1,0 +1,67 @@
+"""The one thread of a shard that touches columns: decisions first, then a slice of ingest."""
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Urgency(IntEnum):
+    """Which waiting job goes first."""
+
+    DECISION = 0
+    INGEST = 1
+    STOP = 2
+
+
+class StateThread:
+    """Runs jobs one at a time, most urgent first, in order within one urgency."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, urgency: Urgency, job: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a job in the thread; return what it returns, raise what it raises. Not cancelled once it has started."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def work() -> None:
+            try:
+                result = job(*arguments)
+            except BaseException as wrong:  # noqa: BLE001 - whatever it is belongs to the caller
+                loop.call_soon_threadsafe(_fail, done, wrong)
+            else:
+                loop.call_soon_threadsafe(_finish, done, result)
+
+        self._jobs.put((urgency, next(self._order), work))
+        return await done
+
+    def stop(self) -> None:
+        """Finish what waits, then end the thread."""
+        self._jobs.put((Urgency.STOP, next(self._order), None))
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            _, _, work = self._jobs.get()
+            if work is None:
+                return
+            work()
+
+
+def _finish(done: asyncio.Future[Result], result: Result) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: asyncio.Future[Any], wrong: BaseException) -> None:
+    if not done.done():
+        done.set_exception(wrong)

@@ -1,0 +1,345 @@
+"""apply: how records become state. The one place where a partition's state changes.
+
+`apply_signals` folds a batch of events, one after another whatever the batch: admission (late, duplicate, rejected),
+rows for new keys, features, then triggers as of that event. `apply_decision`, `apply_tick` and `apply_epoch` fold the
+other records. Nothing here reads a clock, a disk or chance.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household import ledger
+from household.columns import Rules
+from household.decision import Decision, Moment
+from household.dedupe import FREE, DedupeArrays, dedupe_slot
+from household.events import LONGEST_KEY, EventBatch, Status
+from household.features import Cells, run_program, update_features
+from household.fingerprint import fingerprint
+from household.kernel import kernel
+from household.keys import NO_PARENT
+from household.program import STACK_DEPTH
+from household.state import PartitionState
+from household.windows import CLASSES, grown_slab
+
+LATEST_US = 7_258_118_400_000_000
+"""2200-01-01: later times are no event times."""
+
+_APPLIED, _DUPLICATE, _LATE = int(Status.APPLIED), int(Status.DUPLICATE), int(Status.LATE)
+_UNKNOWN_TYPE, _MISSING_FIELD = int(Status.UNKNOWN_TYPE), int(Status.MISSING_FIELD)
+_OUT_OF_RANGE, _BAD_VALUE, _FUTURE = int(Status.OUT_OF_RANGE), int(Status.BAD_VALUE), int(Status.FUTURE)
+_BAD_ID, _BAD_KEY, _PAST_CALENDAR = int(Status.BAD_ID), int(Status.BAD_KEY), int(Status.PAST_CALENDAR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What folding a batch gave."""
+
+    statuses: NDArray[np.uint8]
+    """(n,) a Status per event."""
+    moments: tuple[tuple[int, Moment], ...]
+    """(household row, moment) in the order they arose; pending in the state from now on."""
+    effects: tuple[bool, ...]
+    """Per outcome row of the batch: whether it was applied and changed anything."""
+
+
+class _Admission(NamedTuple):
+    stream_clock: bool
+    stamp_us: int
+    lateness_us: int
+    future_us: int
+
+
+@kernel
+def _rejection(
+    rules: Rules,
+    kind: int,
+    t: int,
+    latest_us: int,
+    is_bad: int,
+    id_length: int,
+    household_length: int,
+    member_length: int,
+    values: NDArray[np.float64],
+    i: int,
+) -> int:
+    """Return why an event is not acceptable, or _APPLIED."""
+    if id_length == 0 or id_length > LONGEST_KEY:
+        return _BAD_ID
+    if household_length == 0 or household_length > LONGEST_KEY or member_length > LONGEST_KEY:
+        return _BAD_KEY
+    if kind < 0:
+        return _UNKNOWN_TYPE
+    if t < 0 or t >= LATEST_US:
+        return _PAST_CALENDAR
+    if t > latest_us:
+        return _FUTURE
+    if is_bad != 0:
+        return _BAD_VALUE
+    for use in range(rules.field_start[kind], rules.field_start[kind + 1]):
+        value = values[rules.fields[use, 0], i]
+        if np.isnan(value):
+            if rules.fields[use, 1] == 1:
+                return _MISSING_FIELD
+        elif value < rules.field_range[use, 0] or value > rules.field_range[use, 1]:
+            return _OUT_OF_RANGE
+    return _APPLIED
+
+
+@kernel
+def _admit(
+    rules: Rules,
+    window: DedupeArrays,
+    known: int,
+    now_us: int,
+    rule: _Admission,
+    id_offsets: NDArray[np.int64],
+    id_letters: NDArray[np.uint8],
+    household_offsets: NDArray[np.int64],
+    member_offsets: NDArray[np.int64],
+    types: NDArray[np.int32],
+    times_us: NDArray[np.int64],
+    values: NDArray[np.float64],
+    is_bad: NDArray[np.uint8],
+    first: int,
+    statuses: NDArray[np.uint8],
+) -> tuple[int, int, int]:
+    """Set statuses[first:]; stop where the window needs room. Returns (next event, known ids, now)."""
+    for i in range(first, types.shape[0]):
+        t = times_us[i]
+        status = _rejection(
+            rules,
+            types[i],
+            t,
+            rule.stamp_us + rule.future_us,
+            is_bad[i],
+            id_offsets[i + 1] - id_offsets[i],
+            household_offsets[i + 1] - household_offsets[i],
+            member_offsets[i + 1] - member_offsets[i],
+            values,
+            i,
+        )
+        if status == _APPLIED:
+            if 2 * (known + 1) > window.times.shape[0]:
+                return i, known, now_us
+            low, high = fingerprint(id_letters, id_offsets[i], id_offsets[i + 1], np.uint64(0))
+            slot = dedupe_slot(window, low, high)
+            if window.times[slot] != FREE:
+                status = _DUPLICATE
+            elif t < now_us - rule.lateness_us:
+                status = _LATE
+            else:
+                window.low[slot], window.high[slot], window.times[slot] = low, high, t
+                known += 1
+                if rule.stream_clock and t > now_us:
+                    now_us = t
+        statuses[i] = status
+    return types.shape[0], known, now_us
+
+
+@kernel
+def _fold(
+    rules: Rules,
+    cells: Cells,
+    statuses: NDArray[np.uint8],
+    types: NDArray[np.int32],
+    times_us: NDArray[np.int64],
+    values: NDArray[np.float64],
+    household_rows: NDArray[np.int32],
+    member_rows: NDArray[np.int32],
+    first: int,
+    fired: NDArray[np.int64],
+    stack: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Fold events from `first`; stop where the slab or `fired` needs room. Returns (next event, moments so far).
+
+    fired: (room, 3) event, journey, instance of each moment.
+    """
+    moments = 0
+    for i in range(first, types.shape[0]):
+        if statuses[i] != _APPLIED:
+            continue
+        kind = types[i]
+        listening = rules.trigger_start[kind + 1] - rules.trigger_start[kind]
+        if cells.slab.free[CLASSES] + rules.entries_per_event[kind] >= cells.slab.bucket.shape[0]:
+            return i, moments
+        if moments + listening > fired.shape[0]:
+            return i, moments
+        household, member, t = household_rows[i], member_rows[i], float(times_us[i])
+        update_features(rules, cells, kind, household, member, values, i, t, stack)
+        for at in range(rules.trigger_start[kind], rules.trigger_start[kind + 1]):
+            journey = rules.trigger_list[at]
+            cell = rules.triggers[journey, 1]
+            of_member = rules.triggers[journey, 0] == 1
+            if of_member and member < 0:
+                continue
+            cell += cells.member_bases[member] if of_member else cells.household_bases[household]
+            if not np.isnan(cells.flat[cell]) and t - cells.flat[cell] < rules.cooldowns[journey]:
+                continue
+            if run_program(rules, cells, rules.triggers[journey, 2], household, member, values, i, t, stack) == 1.0:
+                cells.flat[cell] = t
+                cells.flat[cell + 1] += 1.0
+                fired[moments, 0], fired[moments, 1] = i, journey
+                fired[moments, 2] = np.int64(cells.flat[cell + 1])
+                moments += 1
+    return types.shape[0], moments
+
+
+def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) -> Applied:
+    """Fold a batch of events into the state, as if one by one.
+
+    Args:
+        state: changed in place.
+        batch: events in log order.
+        stamp_us: the owner's clock when it wrote the record.
+    """
+    advance_now(state, stamp_us)
+    statuses = _admit_all(state, batch, stamp_us)
+    household_rows, member_rows = _rows(state, batch, statuses)
+    state.ensure_rows()
+    moments = tuple(_fold_all(state, batch, statuses, household_rows, member_rows))
+    _count(state, statuses)
+    for household, moment in moments:
+        ledger.moment_arose(state, household, moment)
+    effects = tuple(
+        bool(statuses[outcome.row] == _APPLIED)
+        and ledger.outcome_reported(
+            state,
+            int(household_rows[outcome.row]),
+            outcome.action_id,
+            outcome.outcome,
+            int(batch.times_us[outcome.row]),
+        )
+        for outcome in batch.outcomes
+    )
+    return Applied(statuses=statuses, moments=moments, effects=effects)
+
+
+def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArray[np.uint8]:
+    clock = state.plan.clock
+    rule = _Admission(state.stream_clock, stamp_us, clock.lateness_us, clock.future_us)
+    statuses = np.empty(batch.count, np.uint8)
+    done = 0
+    while True:
+        done, state.dedupe.count, state.now_us = _admit(
+            state.layout.rules,
+            state.dedupe.arrays,
+            state.dedupe.count,
+            state.now_us,
+            rule,
+            batch.ids.offsets,
+            batch.ids.letters,
+            batch.households.offsets,
+            batch.members.offsets,
+            batch.types,
+            batch.times_us,
+            batch.values,
+            batch.is_bad,
+            done,
+            statuses,
+        )
+        if done == batch.count:
+            return statuses
+        state.dedupe.make_room(state.now_us - clock.lateness_us)
+
+
+def _rows(
+    state: PartitionState, batch: EventBatch, statuses: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    applied = (statuses == _APPLIED).astype(np.uint8)
+    nobody = np.full(batch.count, NO_PARENT, np.int32)
+    households = state.households.intern(batch.households.offsets, batch.households.letters, nobody, applied)
+    named = applied & (np.diff(batch.members.offsets) > 0)
+    members = state.members.intern(
+        batch.members.offsets, batch.members.letters, households, named.astype(np.uint8, copy=False)
+    )
+    return households, members
+
+
+def _fold_all(
+    state: PartitionState,
+    batch: EventBatch,
+    statuses: NDArray[np.uint8],
+    household_rows: NDArray[np.int32],
+    member_rows: NDArray[np.int32],
+) -> list[tuple[int, Moment]]:
+    stack = np.empty(STACK_DEPTH)
+    fired = np.empty((1_024 + len(state.plan.journeys), 3), np.int64)
+    moments: list[tuple[int, Moment]] = []
+    done = 0
+    while True:
+        before = done
+        done, count = _fold(
+            state.layout.rules,
+            state.cells,
+            statuses,
+            batch.types,
+            batch.times_us,
+            batch.values,
+            household_rows,
+            member_rows,
+            done,
+            fired,
+            stack,
+        )
+        for event, journey, instance in fired[:count].tolist():
+            row = int(household_rows[event])
+            moments.append((row, _moment(state, batch, event, journey, instance, int(member_rows[event]))))
+        if done == batch.count:
+            return moments
+        if done == before or count == 0:
+            state.cells = state.cells._replace(slab=grown_slab(state.cells.slab))
+
+
+def _moment(state: PartitionState, batch: EventBatch, event: int, journey: int, instance: int, member: int) -> Moment:
+    name = state.plan.journeys[journey].name
+    event_id = batch.ids[event]
+    household = batch.households[event].decode(errors="backslashreplace")
+    return Moment(
+        moment_id=f"{household}/{name}/{instance}/{event_id.hex()}",
+        journey=name,
+        member=member,
+        event_id=event_id,
+        event_type=state.plan.event_types[int(batch.types[event])].name,
+        time_us=int(batch.times_us[event]),
+    )
+
+
+def _count(state: PartitionState, statuses: NDArray[np.uint8]) -> None:
+    counters = state.counters
+    counters.received += statuses.shape[0]
+    for status, count in zip(*np.unique(statuses, return_counts=True), strict=True):
+        counters.by_status[Status(int(status)).name] += int(count)
+
+
+def advance_now(state: PartitionState, stamp_us: int) -> None:
+    """Move `now` up to the owner's stamp, where the owner's stamp is the clock."""
+    if not state.stream_clock:
+        state.now_us = max(state.now_us, stamp_us)
+
+
+def apply_decision(state: PartitionState, decision: Decision, *, epoch: int, offset: int, stamp_us: int) -> bool:
+    """Fold a decision; return False if it is void: written by an older epoch, or all its moments are settled."""
+    advance_now(state, stamp_us)
+    if epoch < state.epoch:
+        state.counters.voided += 1
+        return False
+    return ledger.decision_made(state, decision, offset)
+
+
+def apply_tick(state: PartitionState, *, epoch: int, stamp_us: int) -> bool:
+    """Fold the passing of time: what is due expires. Return False if it is void."""
+    if epoch < state.epoch:
+        state.counters.voided += 1
+        return False
+    advance_now(state, stamp_us)
+    ledger.time_passed(state)
+    return True
+
+
+def apply_epoch(state: PartitionState, *, epoch: int) -> None:
+    """Open an owner's term: from here on, what older epochs write is void."""
+    assert epoch > state.epoch, f"offered epoch {epoch}, already at {state.epoch}"
+    state.epoch = epoch

@@ -1,0 +1,84 @@
+"""Moments and decisions: the values that decide makes, the log keeps and apply folds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DECISION_LAYOUT = 1
+"""Version of a decision record; grows with its shape, and older ones stay readable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A trigger that became true; pending until a decision that names it is folded."""
+
+    moment_id: str
+    """household / journey / instance / event id: the same for the same cause, live and in replay."""
+    journey: str
+    member: int
+    """Row of the member whose event fired it, or NO_MEMBER."""
+    event_id: bytes
+    event_type: str
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One offer that was weighed."""
+
+    offer: str
+    score: float | None
+    """P(accept); None if vetoed before scoring."""
+    value_minor: float | None
+    """Expected value in minor units."""
+    vetoes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlateAction:
+    """One ranked action; each channel shows the first it can carry."""
+
+    action_id: str
+    offer: str
+    journey: str
+    """Whose moment brought it up; empty when the contact alone did."""
+    price_minor: int
+    valid_until_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decision:
+    """One decision as it is recorded; everything needed to explain it, to train on it and to derive it again."""
+
+    decision_id: str
+    request_id: str
+    """Empty for one that no request asked for."""
+    household: bytes
+    member: bytes
+    channel: str
+    """The channel that asked; empty for one that no request asked for."""
+    decided_us: int
+    moments: tuple[Moment, ...]
+    """Settled by this decision."""
+    plan_version: str
+    model_version: str
+    """What scored, or `prior`."""
+    schema_hash: str
+    degraded: bool
+    withheld: bool
+    propensity: float
+    reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    slate: tuple[SlateAction, ...]
+    """Best first; empty for nothing."""
+    stands: str
+    """Id of an earlier decision whose slate still stands and is served again; empty for a new slate."""
+    answered: str
+    """Id of the action that the asking channel was given; empty for none."""
+    send_channel: str
+    """Outbound channel on which the first action is sent; empty for none."""
+    send_before_us: int
+    local_minute_of_week: int
+    state_vector: NDArray[np.float32]
+    """(scored features,) as the model saw them."""

@@ -1,0 +1,116 @@
+"""A batch of events as columns, ready for the fold."""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN_TYPE = -1
+
+ACTION_OUTCOMES = ("impression", "click", "accept", "decline", "convert", "delivered", "undelivered")
+"""What gateways report of an action; `hearth.<outcome>` are the reserved event types, in this order."""
+
+RESERVED_TYPES = tuple(f"hearth.{outcome}" for outcome in ACTION_OUTCOMES)
+
+LONGEST_KEY = 128
+"""Bytes in an event id, a household key or a member key."""
+
+
+class Status(IntEnum):
+    """What became of an event. 3 and above are rejections; each has its line in docs/gateway.md."""
+
+    APPLIED = 0
+    DUPLICATE = 1
+    LATE = 2
+    UNKNOWN_TYPE = 3
+    MISSING_FIELD = 4
+    OUT_OF_RANGE = 5
+    """A field's value is outside its declared range, or NaN."""
+    BAD_VALUE = 6
+    """A text where a number belongs, or the other way round, or a name that the field does not declare."""
+    FUTURE = 7
+    BAD_ID = 8
+    BAD_KEY = 9
+    PAST_CALENDAR = 10
+    """Before 1970, after 2200, or no time at all."""
+
+
+FIRST_REJECTION = Status.UNKNOWN_TYPE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Byte strings, one after another."""
+
+    offsets: NDArray[np.int64]
+    """(n + 1,)"""
+    letters: NDArray[np.uint8]
+
+    def part(self, start: int, stop: int) -> "Keys":
+        """Return the keys from start to stop, over the same letters."""
+        return Keys(offsets=self.offsets[start : stop + 1], letters=self.letters)
+
+    def __getitem__(self, row: int) -> bytes:
+        return self.letters[int(self.offsets[row]) : int(self.offsets[row + 1])].tobytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventBatch:
+    """n events in the order of their partition's log."""
+
+    ids: Keys
+    households: Keys
+    members: Keys
+    """Empty for an event of the household as a whole."""
+    types: NDArray[np.int32]
+    """(n,) index in the plan's event types, or UNKNOWN_TYPE."""
+    times_us: NDArray[np.int64]
+    """(n,) event time."""
+    values: NDArray[np.float64]
+    """(fields of the plan, n); NaN where the event has no such field."""
+    is_bad: NDArray[np.uint8]
+    """(n,) 1 where some value is not of its field's kind."""
+    plan_version: str
+    """Of the plan that the types and values are indices of."""
+    outcomes: tuple["OutcomeRow", ...] = ()
+    """The rows of reserved types, in order."""
+
+    @property
+    def count(self) -> int:
+        """How many events."""
+        return int(self.types.shape[0])
+
+    def part(self, start: int, stop: int) -> "EventBatch":
+        """Return the events from start to stop as a batch of their own; folding the parts in turn folds the whole."""
+        return EventBatch(
+            ids=self.ids.part(start, stop),
+            households=self.households.part(start, stop),
+            members=self.members.part(start, stop),
+            types=self.types[start:stop],
+            times_us=self.times_us[start:stop],
+            values=np.ascontiguousarray(self.values[:, start:stop]),
+            is_bad=self.is_bad[start:stop],
+            plan_version=self.plan_version,
+            outcomes=tuple(
+                replace(outcome, row=outcome.row - start) for outcome in self.outcomes if start <= outcome.row < stop
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRow:
+    """What a gateway reported, at this row of the batch."""
+
+    row: int
+    outcome: str
+    """One of ACTION_OUTCOMES."""
+    action_id: str
+    channel: str
+
+
+def keys_of(items: list[bytes]) -> Keys:
+    """Return byte strings as one column."""
+    offsets = np.zeros(len(items) + 1, np.int64)
+    np.cumsum([len(item) for item in items], out=offsets[1:])
+    return Keys(offsets=offsets, letters=np.frombuffer(b"".join(items) or b"\0", np.uint8).copy())

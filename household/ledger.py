@@ -1,0 +1,212 @@
+"""What decisions do to a household and what becomes of them: pending moments, slates, contacts, outbox, outcomes.
+
+Called by apply only, in log order. All of it is side tables: nothing here touches features.
+"""
+
+from household.decision import Decision, Moment
+from household.plan import NONE, Plan, Scope
+from household.state import Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
+
+SETTLED_MOMENTS_KEPT = 64
+"""Moment ids remembered per household; a decision is void only against moments this recent."""
+
+
+def moment_arose(state: PartitionState, household: int, moment: Moment) -> None:
+    """A trigger became true: its moment is pending until a decision that names it folds."""
+    state.ledger(household).pending.append(moment)
+    state.counters.moments += 1
+
+
+def decision_made(state: PartitionState, decision: Decision, offset: int) -> bool:
+    """Fold a decision; return False if it is void because another has settled all its moments already."""
+    household, member = state.find(decision.household, decision.member)
+    counters = state.counters
+    if household < 0:
+        _remember_request(state, decision, offset)
+        counters.decisions += 1
+        counters.nothing += 1
+        return True
+    ledger = state.ledger(household)
+    if decision.moments and all(moment.moment_id in ledger.settled for moment in decision.moments):
+        counters.voided += 1
+        return False
+    _settle_moments(ledger, decision, state.now_us)
+    _remember_request(state, decision, offset)
+    ledger.decisions.append((decision.decision_id, offset))
+    counters.decisions += 1
+    if decision.stands:
+        counters.served += 1
+    elif not decision.slate:
+        counters.nothing += 1
+    elif decision.withheld:
+        counters.withheld += 1
+    else:
+        _put_slate(state, ledger, decision, household, member)
+    return True
+
+
+def _settle_moments(ledger: HouseholdLedger, decision: Decision, now_us: int) -> None:
+    settled = {moment.moment_id for moment in decision.moments}
+    ledger.pending = [moment for moment in ledger.pending if moment.moment_id not in settled]
+    for moment_id in settled:
+        ledger.settled[moment_id] = now_us
+    while len(ledger.settled) > SETTLED_MOMENTS_KEPT:
+        del ledger.settled[next(iter(ledger.settled))]
+
+
+def _remember_request(state: PartitionState, decision: Decision, offset: int) -> None:
+    if decision.request_id:
+        state.requests[decision.request_id] = (decision.decision_id, offset, state.now_us)
+
+
+def _put_slate(state: PartitionState, ledger: HouseholdLedger, decision: Decision, household: int, member: int) -> None:
+    replaced = ledger.slates.get(member)
+    if replaced is not None:
+        _end_slate(state, ledger, replaced)
+    ledger.slates[member] = Slate(
+        decision=decision, valid_until_us=max(action.valid_until_us for action in decision.slate)
+    )
+    for action in decision.slate:
+        state.actions[action.action_id] = LiveAction(
+            action_id=action.action_id,
+            decision_id=decision.decision_id,
+            household=household,
+            member=member,
+            offer=action.offer,
+            family=_family(state.plan, action.offer),
+            valid_until_us=action.valid_until_us,
+            status="live",
+        )
+    if decision.send_channel:
+        _put_outbound(state, ledger, decision, household, member)
+
+
+def _put_outbound(
+    state: PartitionState, ledger: HouseholdLedger, decision: Decision, household: int, member: int
+) -> None:
+    channel = state.plan.channel_by_name.get(decision.send_channel, NONE)
+    if channel == NONE:
+        return
+    action_id = decision.slate[0].action_id
+    state.outbox[action_id] = Outbound(
+        action_id=action_id,
+        decision_id=decision.decision_id,
+        household=household,
+        member=member,
+        channel=channel,
+        send_before_us=decision.send_before_us,
+    )
+    ledger.contacts.append(Contact(time_us=state.now_us, member=member, channel=channel, action_id=action_id))
+
+
+def _family(plan: Plan, offer: str) -> str:
+    index = plan.offer_by_name.get(offer, NONE)
+    return "" if index == NONE else plan.offers[index].family
+
+
+def _end_slate(state: PartitionState, ledger: HouseholdLedger, slate: Slate) -> None:
+    """Take back what is still live of a slate: it is shown and sent nowhere any more."""
+    for action in slate.decision.slate:
+        live = state.actions.get(action.action_id)
+        if live is not None and live.status == "live":
+            live.status = "withdrawn"
+            live.settled_us = state.now_us
+        if state.outbox.pop(action.action_id, None) is not None:
+            state.counters.withdrawn += 1
+            _give_contact_back(ledger, action.action_id)
+
+
+def _give_contact_back(ledger: HouseholdLedger, action_id: str) -> None:
+    ledger.contacts = [contact for contact in ledger.contacts if contact.action_id != action_id]
+
+
+def outcome_reported(state: PartitionState, household: int, action_id: str, outcome: str, time_us: int) -> bool:
+    """Fold what a gateway reported; return whether it changed anything."""
+    action = state.actions.get(action_id)
+    if action is None or action.household != household:
+        return False
+    ledger = state.ledger(household)
+    match outcome:
+        case "delivered":
+            delivered = state.outbox.pop(action_id, None) is not None
+            state.counters.delivered += int(delivered)
+            return delivered
+        case "undelivered":
+            if state.outbox.pop(action_id, None) is None:
+                return False
+            _give_contact_back(ledger, action_id)
+            return True
+        case "accept":
+            return _settle(state, ledger, action, "accepted", time_us)
+        case "decline":
+            if not _settle(state, ledger, action, "declined", time_us):
+                return False
+            policy = state.plan.policy
+            ledger.declined_offers[action.offer] = time_us + policy.decline_offer_us
+            ledger.declined_families[action.family] = time_us + policy.decline_family_us
+            return True
+    # An impression, a click or a conversion is a fact about a known action; it changes no state beyond features.
+    return True
+
+
+def _settle(state: PartitionState, ledger: HouseholdLedger, action: LiveAction, status: str, time_us: int) -> bool:
+    """Close an action with its outcome, and with it its slate on every channel."""
+    if action.status != "live" or time_us >= action.valid_until_us:
+        return False
+    action.status = status
+    action.settled_us = state.now_us
+    if state.outbox.pop(action.action_id, None) is not None:
+        state.counters.withdrawn += 1
+    for member, slate in list(ledger.slates.items()):
+        if slate.decision.decision_id == action.decision_id:
+            _end_slate(state, ledger, slate)
+            del ledger.slates[member]
+    return True
+
+
+def time_passed(state: PartitionState) -> None:
+    """Expire what `now` has passed: unsent actions, slates, remembered requests, old contacts and vetoes."""
+    now_us = state.now_us
+    for action_id in [item.action_id for item in state.outbox.values() if item.send_before_us <= now_us]:
+        outbound = state.outbox.pop(action_id)
+        state.counters.expired += 1
+        _give_contact_back(state.ledger(outbound.household), action_id)
+    forget_before_us = now_us - state.plan.clock.request_window_us
+    for request_id in [key for key, (_, _, seen_us) in state.requests.items() if seen_us < forget_before_us]:
+        del state.requests[request_id]
+    for action in list(state.actions.values()):
+        if action.status == "live" and action.valid_until_us <= now_us:
+            action.status, action.settled_us = "expired", now_us
+        elif action.status != "live" and action.settled_us < forget_before_us:
+            del state.actions[action.action_id]
+    for row in list(state.ledgers):
+        _tidy(state, row)
+
+
+def _tidy(state: PartitionState, row: int) -> None:
+    ledger, now_us = state.ledgers[row], state.now_us
+    longest_us = max((cap.window_us for cap in state.plan.policy.caps), default=0)
+    ledger.contacts = [contact for contact in ledger.contacts if contact.time_us > now_us - longest_us]
+    ledger.declined_offers = {name: until for name, until in ledger.declined_offers.items() if until > now_us}
+    ledger.declined_families = {name: until for name, until in ledger.declined_families.items() if until > now_us}
+    ledger.slates = {member: slate for member, slate in ledger.slates.items() if slate.valid_until_us > now_us}
+
+
+def next_due_us(state: PartitionState) -> int | None:
+    """Return when the next tick is due: the earliest send_before of the outbox; None if nothing waits."""
+    return min((item.send_before_us for item in state.outbox.values()), default=None)
+
+
+def contacts_within(state: PartitionState, household: int, member: int, cap_index: int) -> int:
+    """Return how many contacts count against a cap now."""
+    cap = state.plan.policy.caps[cap_index]
+    ledger = state.ledgers.get(household)
+    if ledger is None:
+        return 0
+    after_us = state.now_us - cap.window_us
+    return sum(
+        contact.time_us > after_us
+        and contact.channel in cap.channels
+        and (cap.scope is Scope.HOUSEHOLD or contact.member == member)
+        for contact in ledger.contacts
+    )

@@ -1,0 +1,212 @@
+"""All that the fold knows of one partition."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.columns import Layout, lay_out
+from household.decision import Decision, Moment
+from household.dedupe import DedupeWindow
+from household.events import Status
+from household.features import Cells, read_all, run_all
+from household.keys import NO_PARENT, KeyTable
+from household.plan import EventTimeUs, Plan
+from household.program import STACK_DEPTH
+from household.windows import new_slab
+
+Number = TypeVar("Number", bound=np.generic)
+
+FOLD_VERSION = 1
+"""Grows with every change after which the same log gives another state."""
+
+NO_MEMBER = -1
+NO_HOUSEHOLD = -1
+
+NEVER_US = EventTimeUs(-(2**62))
+
+
+@dataclass(slots=True)
+class LiveAction:
+    """An action that was decided, and what has become of it."""
+
+    action_id: str
+    decision_id: str
+    household: int
+    member: int
+    offer: str
+    family: str
+    valid_until_us: int
+    status: str
+    """live, accepted, declined, expired or withdrawn."""
+    settled_us: int = 0
+
+
+@dataclass(slots=True)
+class Slate:
+    """The actions that stand for a member (or the household) until an outcome, an expiry or a new moment."""
+
+    decision: Decision
+    valid_until_us: int
+
+
+@dataclass(slots=True)
+class Outbound:
+    """An action accepted for sending, not yet delivered, withdrawn or expired."""
+
+    action_id: str
+    decision_id: str
+    household: int
+    member: int
+    channel: int
+    send_before_us: int
+
+
+@dataclass(slots=True)
+class Contact:
+    """One contact that counts against the caps."""
+
+    time_us: int
+    member: int
+    channel: int
+    action_id: str
+
+
+@dataclass(slots=True)
+class HouseholdLedger:
+    """What was decided for a household and what came of it; only for households with such a history."""
+
+    pending: list[Moment] = field(default_factory=list)
+    settled: dict[str, int] = field(default_factory=dict)
+    """Moment id → when its decision was folded; the newest 64."""
+    slates: dict[int, Slate] = field(default_factory=dict)
+    """By member row; NO_MEMBER for the household as a whole."""
+    contacts: list[Contact] = field(default_factory=list)
+    declined_offers: dict[str, int] = field(default_factory=dict)
+    """Offer → until when it is not offered again."""
+    declined_families: dict[str, int] = field(default_factory=dict)
+    decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=20))
+    """(decision id, offset of its record), oldest first."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the partition has seen; in = applied + duplicate + late + rejected, exactly."""
+
+    received: int = 0
+    by_status: dict[str, int] = field(default_factory=lambda: {status.name: 0 for status in Status})
+    moments: int = 0
+    decisions: int = 0
+    served: int = 0
+    nothing: int = 0
+    withheld: int = 0
+    voided: int = 0
+    expired: int = 0
+    withdrawn: int = 0
+    delivered: int = 0
+
+    @property
+    def rejected(self) -> int:
+        """Events that were not acceptable."""
+        return sum(count for name, count in self.by_status.items() if Status[name] >= Status.UNKNOWN_TYPE)
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """Columns, key tables, side tables and counters of one partition, under one plan."""
+
+    plan: Plan
+    stream_clock: bool
+    """`now` is the newest event rather than the owner's stamp."""
+    layout: Layout = field(init=False)
+    now_us: int = NEVER_US
+    epoch: int = 0
+    households: KeyTable = field(default_factory=KeyTable)
+    members: KeyTable = field(default_factory=KeyTable)
+    cells: Cells = field(init=False)
+    household_rows: int = 0
+    member_rows: int = 0
+    cells_used: int = 0
+    """How much of `cells` is laid down."""
+    dedupe: DedupeWindow = field(default_factory=DedupeWindow)
+    ledgers: dict[int, HouseholdLedger] = field(default_factory=dict)
+    actions: dict[str, LiveAction] = field(default_factory=dict)
+    requests: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """request_id → (decision id, offset of its record, when), oldest first."""
+    outbox: dict[str, Outbound] = field(default_factory=dict)
+    """By action id, in the order they were decided."""
+    counters: Counters = field(default_factory=Counters)
+    next_offset: int = 0
+    """Offset of the next record to fold."""
+
+    def __post_init__(self) -> None:
+        self.layout = lay_out(self.plan)
+        self.cells = Cells(
+            flat=np.empty(1_024),
+            household_bases=np.empty(16, np.int64),
+            member_bases=np.empty(16, np.int64),
+            slab=new_slab(4_096),
+        )
+
+    def ensure_rows(self) -> None:
+        """Lay down a row of initial cells for every household and member that has a key and no row yet."""
+        layout, cells = self.layout, self.cells
+        homes = self.households.count - self.household_rows
+        members = self.members.count - self.member_rows
+        if homes == 0 and members == 0:
+            return
+        end = self.cells_used + homes * layout.household_initial.shape[0] + members * layout.member_initial.shape[0]
+        flat = with_room(cells.flat, end)
+        middle = self.cells_used + homes * layout.household_initial.shape[0]
+        flat[self.cells_used : middle] = np.tile(layout.household_initial, homes)
+        flat[middle:end] = np.tile(layout.member_initial, members)
+        household_bases = with_room(cells.household_bases, self.households.count)
+        member_bases = with_room(cells.member_bases, self.members.count)
+        household_bases[self.household_rows : self.households.count] = (
+            self.cells_used + np.arange(homes) * layout.household_initial.shape[0]
+        )
+        member_bases[self.member_rows : self.members.count] = (
+            middle + np.arange(members) * layout.member_initial.shape[0]
+        )
+        self.cells = Cells(flat=flat, household_bases=household_bases, member_bases=member_bases, slab=cells.slab)
+        self.household_rows, self.member_rows, self.cells_used = self.households.count, self.members.count, end
+
+    def ledger(self, household: int) -> HouseholdLedger:
+        """Return the household's ledger, making an empty one if it had none."""
+        found = self.ledgers.get(household)
+        if found is None:
+            found = self.ledgers[household] = HouseholdLedger()
+        return found
+
+    def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
+        """Return the rows of a household and a member, NO_HOUSEHOLD and NO_MEMBER where not known."""
+        row = self.households.find(household, NO_PARENT)
+        if row == NO_HOUSEHOLD or not member:
+            return row, NO_MEMBER
+        return row, self.members.find(member, row)
+
+    def readings(self, household: int, member: int, as_of_us: int) -> NDArray[np.float64]:
+        """Return all features (features,) as of a time."""
+        readings = np.empty(len(self.plan.features))
+        read_all(self.layout.rules, self.cells, household, member, float(as_of_us), readings)
+        return readings
+
+    def conditions(
+        self, programs: NDArray[np.int64], household: int, member: int, as_of_us: int
+    ) -> NDArray[np.float64]:
+        """Return the value of each of these programs as of a time: 1 true, 0 false, NaN an error or unknown."""
+        results = np.empty(programs.shape[0])
+        nothing, stack = np.full((1, 1), np.nan), np.empty(STACK_DEPTH)
+        run_all(self.layout.rules, self.cells, programs, household, member, float(as_of_us), nothing, stack, results)
+        return results
+
+
+def with_room(array: NDArray[Number], length: int) -> NDArray[Number]:
+    """Return the array, or a longer one that starts the same, with room for `length` elements."""
+    if length <= array.shape[0]:
+        return array
+    longer = np.empty(max(length, array.shape[0] + array.shape[0] // 2), array.dtype)
+    longer[: array.shape[0]] = array
+    return longer
