@@ -1,0 +1,144 @@
+"""How a playbook becomes a plan: read the sections in the order in which they refer to each other, report everything.
+
+compile_playbook(path) -> Plan            raises PlaybookInvalid with all problems
+check(path) -> (Problem, …)               the same, as a value
+summary(plan) -> Summary                  what a plan holds, for people
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from household.plan import Plan, PlanVersion
+from playbooks.conditions import Conditions
+from playbooks.diagnostics import PlaybookInvalid, Problem, Problems
+from playbooks.features import read_features
+from playbooks.journeys import Journeys
+from playbooks.offers import Setting, read_offers
+from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
+from playbooks.reading import Reader
+from playbooks.segments import read_segments
+from playbooks.source import load
+from playbooks.vocabulary import read_vocabulary
+
+TELCO = Path(__file__).parent / "telco"
+"""The playbook we ship."""
+
+
+def compile_playbook(path: Path | str) -> Plan:
+    """Return the plan of a playbook, a YAML file or a folder of them.
+
+    The same files give the same plan, to the byte, on every machine.
+
+    Raises:
+        PlaybookInvalid: with everything that is wrong, each with file, line, column and what would be right.
+    """
+    problems = Problems()
+    plan = _compile(Path(path), problems)
+    if problems or plan is None:
+        raise PlaybookInvalid(problems.in_reading_order())
+    return plan
+
+
+def check(path: Path | str) -> tuple[Problem, ...]:
+    """Return everything that is wrong with a playbook, in reading order; nothing if it compiles."""
+    problems = Problems()
+    _compile(Path(path), problems)
+    return problems.in_reading_order()
+
+
+def _compile(path: Path, problems: Problems) -> Plan | None:
+    tree = load(path, problems)
+    if problems:
+        # A file that cannot be read would make every name in it look undefined.
+        return None
+    top = Reader(tree, "a playbook", problems)
+    heading = read_heading(top, problems)
+    vocabulary = read_vocabulary(top, problems)
+    conditions = Conditions(vocabulary, problems)
+    features, windows = read_features(top, vocabulary, conditions, problems)
+    segments = read_segments(top, conditions, problems)
+    channels = read_channels(top, conditions, heading.currency, problems)
+    families = read_families(top, problems)
+    setting = Setting(
+        vocabulary=vocabulary,
+        conditions=conditions,
+        segments=segments,
+        channels=channels,
+        families=families,
+        currency=heading.currency,
+    )
+    offers = read_offers(top, setting, problems)
+    journeys = Journeys(
+        vocabulary=vocabulary,
+        conditions=conditions,
+        channels=channels,
+        families=families,
+        offers=offers,
+        problems=problems,
+    ).read(top)
+    policy = read_contact_policy(top, channels, heading.time_zone, problems)
+    arbitration = read_arbitration(top, heading.name)
+    top.finish()
+    return Plan(
+        name=heading.name,
+        currency=heading.currency,
+        fields=tuple(vocabulary.fields),
+        event_types=tuple(vocabulary.events),
+        programs=tuple(conditions.programs),
+        windows=windows,
+        features=features,
+        segments=segments,
+        channels=channels,
+        families=families,
+        offers=tuple(offers.offers),
+        journeys=journeys,
+        policy=policy,
+        arbitration=arbitration,
+        clock=heading.clock,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a plan holds."""
+
+    name: str
+    version: PlanVersion
+    counts: tuple[tuple[str, int], ...]
+    """Parts of the playbook and how many of each."""
+    features_by_kind: tuple[tuple[str, int], ...]
+    offers_by_family: tuple[tuple[str, int], ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the summary as lines of text."""
+        return (
+            f"playbook {self.name}, version {self.version}",
+            ", ".join(f"{count} {part}" for part, count in self.counts),
+            "features: " + (", ".join(f"{count} {kind}" for kind, count in self.features_by_kind) or "none"),
+            "offers: " + (", ".join(f"{count} {family}" for family, count in self.offers_by_family) or "none"),
+        )
+
+
+def summary(plan: Plan) -> Summary:
+    """Return what a plan holds, for `hearth playbook check`."""
+    kinds = Counter(str(feature.kind) for feature in plan.features)
+    families = Counter(offer.family for offer in plan.offers)
+    return Summary(
+        name=plan.name,
+        version=plan.version,
+        counts=(
+            ("event types", len(plan.event_types)),
+            ("fields", len(plan.fields)),
+            ("features", len(plan.features)),
+            ("windows", len(plan.windows)),
+            ("segments", len(plan.segments)),
+            ("channels", len(plan.channels)),
+            ("families", len(plan.families)),
+            ("offers", len(plan.offers)),
+            ("treatments", sum(len(offer.treatments) for offer in plan.offers)),
+            ("journeys", len(plan.journeys)),
+        ),
+        features_by_kind=tuple(sorted(kinds.items())),
+        offers_by_family=tuple((family, families[family]) for family in plan.families),
+    )

@@ -1,0 +1,175 @@
+"""The sections `playbook`, `channels`, `contact_policy` and `arbitration`: the frame that every decision respects."""
+
+import re
+import zoneinfo
+from dataclasses import dataclass, field
+
+from household.plan import NONE, Arbitration, Channel, Clock, ContactCap, ContactPolicy, Scope
+from playbooks.conditions import Conditions
+from playbooks.diagnostics import Problems, suggestion
+from playbooks.reading import Reader, check_name, describe, resolve
+from playbooks.source import Entry
+
+SLATE_LENGTH_MAX = 50
+"""More ranked actions than any channel can show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """What the section `playbook` says."""
+
+    name: str = "unnamed"
+    currency: str = "EUR"
+    time_zone: str = "UTC"
+    clock: Clock = field(default_factory=Clock)
+
+
+def read_heading(top: Reader, problems: Problems) -> Heading:
+    """Read the section `playbook`."""
+    reader = top.reader("playbook", "the section 'playbook'", required=True)
+    if reader is None:
+        return Heading()
+    name = reader.text("name", "unnamed", required=True)
+    if reader.has("name"):
+        check_name(name, reader.key_place("name"), problems)
+    currency = reader.text("currency", "EUR")
+    if not re.fullmatch("[A-Z]{3}", currency):
+        wrong = f"'currency' is '{currency}'"
+        problems.add(reader.value_place("currency"), wrong, "write its three capital letters (ISO 4217), such as EUR")
+        currency = "EUR"
+    heading = Heading(name=name, currency=currency, time_zone=_time_zone(reader, "UTC"), clock=_clock(reader))
+    reader.finish()
+    return heading
+
+
+def _time_zone(reader: Reader, default: str) -> str:
+    zone = reader.scalar("time_zone")
+    if zone is None:
+        return default
+    known = zoneinfo.available_timezones()
+    if known and zone.text not in known:
+        close = suggestion(zone.text, known)
+        right = close if close.startswith("did") else "write a name such as Europe/Berlin"
+        reader.problems.add(zone.place, f"the time zone {describe(zone)} does not exist", right)
+        return default
+    return zone.text
+
+
+def _clock(heading: Reader) -> Clock:
+    usual = Clock()
+    reader = heading.reader("clock", "'clock' of the section 'playbook'")
+    if reader is None:
+        return usual
+    clock = Clock(
+        lateness_us=reader.duration_us("lateness", usual.lateness_us, zero=True),
+        future_us=reader.duration_us("future", usual.future_us, zero=True),
+        request_window_us=reader.duration_us("request_window", usual.request_window_us),
+    )
+    reader.finish()
+    return clock
+
+
+def read_channels(top: Reader, conditions: Conditions, currency: str, problems: Problems) -> tuple[Channel, ...]:
+    """Read the section `channels`."""
+    return tuple(_channel(entry, conditions, currency, problems) for entry in top.entries("channels"))
+
+
+def _channel(entry: Entry, conditions: Conditions, currency: str, problems: Problems) -> Channel:
+    reader = Reader(entry.value, f"channel '{entry.key}'", problems, place=entry.place)
+    consent = reader.scalar("consent")
+    channel = Channel(
+        name=entry.key,
+        inbound=reader.flag("inbound", False),
+        outbound=reader.flag("outbound", False),
+        consent=NONE if consent is None else conditions.about_household(consent, f"'consent' of {reader.what}"),
+        cost_minor=reader.money_minor("cost", currency),
+        quiet_hours=reader.flag("quiet_hours", False),
+    )
+    if not channel.inbound and not channel.outbound:
+        wrong = f"{reader.what} is neither inbound nor outbound"
+        problems.add(entry.place, wrong, "write 'inbound: true' if members ask there, 'outbound: true' if we may send")
+    if channel.outbound and not reader.has("consent"):
+        wrong = f"{reader.what} is outbound and asks for no consent"
+        problems.add(entry.place, wrong, "add 'consent:' with a condition such as member.consent_marketing")
+    reader.finish()
+    return channel
+
+
+def read_contact_policy(
+    top: Reader, channels: tuple[Channel, ...], time_zone: str, problems: Problems
+) -> ContactPolicy:
+    """Read the section `contact_policy`."""
+    usual = ContactPolicy()
+    reader = top.reader("contact_policy", "the section 'contact_policy'")
+    if reader is None:
+        return ContactPolicy(time_zone=time_zone)
+    caps = tuple(_cap(entry, channels, problems) for entry in reader.entries("caps"))
+    quiet_from, quiet_to = _quiet_hours(reader, problems)
+    decline = reader.reader("decline", "'decline' of the contact policy")
+    decline_offer_us, decline_family_us = usual.decline_offer_us, usual.decline_family_us
+    if decline:
+        decline_offer_us = decline.duration_us("offer", decline_offer_us)
+        decline_family_us = decline.duration_us("family", decline_family_us)
+        decline.finish()
+    policy = ContactPolicy(
+        caps=caps,
+        quiet_from_minute=quiet_from,
+        quiet_to_minute=quiet_to,
+        time_zone=_time_zone(reader, time_zone),
+        decline_offer_us=decline_offer_us,
+        decline_family_us=decline_family_us,
+    )
+    reader.finish()
+    return policy
+
+
+def _cap(entry: Entry, channels: tuple[Channel, ...], problems: Problems) -> ContactCap:
+    reader = Reader(entry.value, f"contact cap '{entry.key}'", problems, place=entry.place)
+    index_by_name = {channel.name: index for index, channel in enumerate(channels)}
+    names = reader.names("channels")
+    listed = resolve(names, index_by_name, what="channel", plural="channels", problems=problems)
+    cap = ContactCap(
+        name=entry.key,
+        scope=reader.choice("scope", Scope, required=True) or Scope.MEMBER,
+        channels=listed if names else tuple(index for index, channel in enumerate(channels) if channel.outbound),
+        window_us=reader.duration_us("window", 1, required=True),
+        most=reader.whole("most", 0, least=0, most=1_000, required=True),
+    )
+    reader.finish()
+    return cap
+
+
+def _quiet_hours(policy: Reader, problems: Problems) -> tuple[int, int]:
+    reader = policy.reader("quiet_hours", "'quiet_hours' of the contact policy")
+    if reader is None:
+        return 0, 0
+    quiet_from, quiet_to = reader.minute_of_day("from"), reader.minute_of_day("to")
+    reader.finish()
+    if quiet_from is None or quiet_to is None:
+        return 0, 0
+    if quiet_from == quiet_to:
+        problems.add(reader.place, "quiet hours that end when they begin are none", "remove them or change one time")
+    return quiet_from, quiet_to
+
+
+def read_arbitration(top: Reader, name: str) -> Arbitration:
+    """Read the section `arbitration`; the salt defaults to the playbook's name."""
+    usual = Arbitration(salt=name)
+    reader = top.reader("arbitration", "the section 'arbitration'")
+    if reader is None:
+        return usual
+    arbitration = Arbitration(
+        exploration=reader.share("exploration", usual.exploration),
+        slate_length=reader.whole("slate", usual.slate_length, least=1, most=SLATE_LENGTH_MAX),
+        salt=reader.text("salt", name),
+    )
+    reader.finish()
+    return arbitration
+
+
+def read_families(top: Reader, problems: Problems) -> tuple[str, ...]:
+    """Read the section `families`."""
+    names = top.names("families")
+    for name in names:
+        check_name(name.text, name.place, problems)
+    return tuple(name.text for name in names)
