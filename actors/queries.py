@@ -21,7 +21,8 @@ async def get(
     def read() -> household_pb2.GetResponse:
         household, _ = owner.state.find(request.household.encode())
         if household == NO_HOUSEHOLD:
-            return household_pb2.GetResponse(known=False, partition=owner.partition)
+            as_of = answers.timestamp(owner.state.now_us)
+            return household_pb2.GetResponse(known=False, partition=owner.partition, as_of=as_of)
         return answers.household_message(owner.state, household, owner.partition)
 
     return await state_thread.run(Urgency.INGEST, read)

@@ -15,7 +15,7 @@ from household import ledger
 from household.columns import Rules
 from household.decision import Decision, Moment
 from household.dedupe import FREE, DedupeArrays, dedupe_slot
-from household.events import LONGEST_KEY, EventBatch, Status
+from household.events import LONGEST_KEY, NO_TIME_US, EventBatch, Status
 from household.features import Cells, run_program, update_features
 from household.fingerprint import fingerprint
 from household.kernel import kernel
@@ -108,6 +108,8 @@ def _admit(
 ) -> tuple[int, int, int]:
     """Set statuses[first:]; stop where the window needs room. Returns (next event, known ids, now)."""
     for i in range(first, types.shape[0]):
+        if times_us[i] == NO_TIME_US and types[i] >= 0 and rules.is_report[types[i]] == 1:
+            times_us[i] = now_us
         t = times_us[i]
         status = _rejection(
             rules,

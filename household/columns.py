@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from household.events import RESERVED_TYPES
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope
 
 NAN = float("nan")
@@ -80,6 +81,8 @@ class Rules(NamedTuple):
     fields: NDArray[np.int64]
     field_range: NDArray[np.float64]
     entries_per_event: NDArray[np.int64]
+    is_report: NDArray[np.uint8]
+    """Per event type: whether it is a reserved one, which may come without a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +274,7 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
         fields=_array([[use.field, int(use.required)] for one in uses for use in one], 2),
         field_range=_floats([[use.least, use.most] for one in uses for use in one], 2),
         entries_per_event=np.array(worst, np.int64),
+        is_report=np.array([event.name in RESERVED_TYPES for event in plan.event_types], np.uint8),
     )
 
 

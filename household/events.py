@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 UNKNOWN_TYPE = -1
 
+NO_TIME_US = int(np.iinfo(np.int64).min)
+"""Event time of a signal that brought none. A report without time happened now; any other such signal is rejected."""
+
 ACTION_OUTCOMES = ("impression", "click", "accept", "decline", "convert", "delivered", "undelivered")
 """What gateways report of an action; `hearth.<outcome>` are the reserved event types, in this order."""
 
@@ -66,7 +69,7 @@ class EventBatch:
     types: NDArray[np.int32]
     """(n,) index in the plan's event types, or UNKNOWN_TYPE."""
     times_us: NDArray[np.int64]
-    """(n,) event time."""
+    """(n,) event time; the fold fills in the time of a report that brought none."""
     values: NDArray[np.float64]
     """(fields of the plan, n); NaN where the event has no such field."""
     is_bad: NDArray[np.uint8]

@@ -1,0 +1,186 @@
+"""What the log holds, as tables: decisions, signals and moments, in log order, for training and for analysts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors import codec
+from actors.log import RecordKind, StoredRecord
+from actors.reading import read_only_logs
+from household.decision import Decision, SlateAction
+from household.plan import Plan
+
+ROWS_PER_TABLE = 16_384
+
+DECISION_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("decision_id", pa.string()),
+        ("request_id", pa.string()),
+        ("household", pa.string()),
+        ("member", pa.string()),
+        ("decided_at_us", pa.int64()),
+        ("asked", pa.bool_()),
+        ("channel", pa.string()),
+        ("playbook_version", pa.string()),
+        ("model_version", pa.string()),
+        ("feature_schema_hash", pa.string()),
+        ("degraded", pa.bool_()),
+        ("withheld", pa.bool_()),
+        ("propensity", pa.float64()),
+        ("reasons", pa.list_(pa.string())),
+        ("moments", pa.list_(pa.string())),
+        ("local_minute_of_week", pa.int32()),
+        ("action_id", pa.string()),
+        ("chosen_offer", pa.string()),
+        ("chosen_price_minor", pa.int64()),
+        ("chosen_has_moment", pa.bool_()),
+        ("chosen_score", pa.float64()),
+        ("valid_until_us", pa.int64()),
+        ("state_vector", pa.list_(pa.float32())),
+    ]
+)
+
+MOMENT_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("moment_id", pa.string()),
+        ("household", pa.string()),
+        ("member", pa.string()),
+        ("journey", pa.string()),
+        ("event_id", pa.binary()),
+        ("event_type", pa.string()),
+        ("time_us", pa.int64()),
+        ("decision_id", pa.string()),
+    ]
+)
+
+KINDS = ("decisions", "signals", "moments")
+
+
+def export_table(data_dir: Path, kind: str) -> Iterator[pa.Table]:
+    """Yield what the log under a data directory holds of one kind, in tables of some thousand rows.
+
+    Reads beside a running owner: what is durable when a partition's turn comes is included.
+
+    Raises:
+        LogError: a log is damaged or cannot be read.
+        PayloadUnreadable: a record is not what its kind says.
+    """
+    assert kind in KINDS, f"{kind} is none of {KINDS}"
+    if kind == "signals":
+        yield from _signals(data_dir)
+        return
+    rows_of, schema = (_decision_rows, DECISION_SCHEMA) if kind == "decisions" else (_moment_rows, MOMENT_SCHEMA)
+    yield from _tables(data_dir, rows_of, schema)
+
+
+def export_plans(data_dir: Path) -> dict[str, Plan]:
+    """Return every plan that was ever in force, by version."""
+    plans: dict[str, Plan] = {}
+    for _, stored in _records(data_dir, RecordKind.PLAN):
+        plan = codec.decode_plan(stored.record.payload)
+        plans[plan.version] = plan
+    return plans
+
+
+def _records(data_dir: Path, *kinds: RecordKind) -> Iterator[tuple[int, StoredRecord]]:
+    for partition, stored in read_only_logs(data_dir / "log"):
+        if stored.record.kind in kinds:
+            yield partition, stored
+
+
+Rows = Callable[[int, StoredRecord, codec.DecisionRecord], list[dict[str, object]]]
+
+
+def _tables(data_dir: Path, rows_of: Rows, schema: pa.Schema) -> Iterator[pa.Table]:
+    rows: list[dict[str, object]] = []
+    for partition, stored in _records(data_dir, RecordKind.DECISION):
+        rows += rows_of(partition, stored, codec.decode_decision(stored.record.payload))
+        if len(rows) >= ROWS_PER_TABLE:
+            yield pa.Table.from_pylist(rows, schema=schema)
+            rows = []
+    yield pa.Table.from_pylist(rows, schema=schema)
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
+
+
+def chosen(decision: Decision) -> SlateAction | None:
+    """Return the action that was given to the asking channel or sent; None for none, or one of an earlier slate."""
+    wanted = decision.answered or (decision.slate[0].action_id if decision.slate and decision.send_channel else "")
+    return next((action for action in decision.slate if action.action_id == wanted), None)
+
+
+def _decision_rows(partition: int, stored: StoredRecord, record: codec.DecisionRecord) -> list[dict[str, object]]:
+    decision = record.decision
+    action = chosen(decision)
+    score = next((one.score for one in decision.candidates if action and one.offer == action.offer), None)
+    return [
+        {
+            "partition": partition,
+            "offset": stored.offset,
+            "decision_id": decision.decision_id,
+            "request_id": decision.request_id,
+            "household": _text(decision.household),
+            "member": _text(decision.member),
+            "decided_at_us": decision.decided_us,
+            "asked": bool(decision.channel),
+            "channel": decision.channel or decision.send_channel,
+            "playbook_version": decision.plan_version,
+            "model_version": decision.model_version,
+            "feature_schema_hash": decision.schema_hash,
+            "degraded": decision.degraded,
+            "withheld": decision.withheld,
+            "propensity": decision.propensity,
+            "reasons": list(decision.reasons),
+            "moments": [moment.moment_id for moment in decision.moments],
+            "local_minute_of_week": decision.local_minute_of_week,
+            "action_id": action.action_id if action else None,
+            "chosen_offer": action.offer if action else None,
+            "chosen_price_minor": action.price_minor if action else None,
+            "chosen_has_moment": bool(action.journey) if action else None,
+            "chosen_score": score,
+            "valid_until_us": action.valid_until_us if action else None,
+            "state_vector": decision.state_vector,
+        }
+    ]
+
+
+def _moment_rows(partition: int, stored: StoredRecord, record: codec.DecisionRecord) -> list[dict[str, object]]:
+    return [
+        {
+            "partition": partition,
+            "moment_id": moment.moment_id,
+            "household": _text(record.decision.household),
+            "member": _text(member),
+            "journey": moment.journey,
+            "event_id": moment.event_id,
+            "event_type": moment.event_type,
+            "time_us": moment.time_us,
+            "decision_id": record.decision.decision_id,
+        }
+        for moment, member in zip(record.decision.moments, record.moment_members, strict=True)
+    ]
+
+
+def _signals(data_dir: Path) -> Iterator[pa.Table]:
+    """Yield the signals as they were sent: event_id, household, member, type, time_us, and a column per field."""
+    for partition, stored in _records(data_dir, RecordKind.SIGNALS):
+        with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
+            batch = stream.read_next_batch()
+        columns: dict[str, pa.Array] = {"partition": pa.array([partition] * batch.num_rows, pa.int32())}
+        for name in batch.schema.names:
+            column = batch.column(name)
+            if pa.types.is_dictionary(column.type):
+                column = pc.cast(column, column.type.value_type)
+            if name in ("household", "member"):
+                column = pc.cast(column, pa.string())
+            columns["time_us" if name == "time" else name.partition(":")[2] or name] = column
+        yield pa.table(columns)
+
+

@@ -1,0 +1,255 @@
+"""The `hearth` command: option parsing only. What a command does is in cluster/commands/."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cluster.client import find_target
+from cluster.config import ClockKind, HearthConfig, load_config
+from cluster.errors import CommandFailed
+from cluster.output import say
+
+app = typer.Typer(
+    name="hearth",
+    help="Decides, for every household and in the moment itself, the next best experience.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+playbook_app = typer.Typer(help="Work on playbooks.", no_args_is_help=True)
+models_app = typer.Typer(help="Train and list models.", no_args_is_help=True)
+log_app = typer.Typer(help="Read the log.", no_args_is_help=True)
+app.add_typer(playbook_app, name="playbook")
+app.add_typer(models_app, name="models")
+app.add_typer(log_app, name="log")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of log, metadata and models.  [default: ./hearth-data]")
+]
+Port = Annotated[int | None, typer.Option("--port", help="Public gRPC port; 0 takes a free one.  [default: 7077]")]
+Playbook = Annotated[Path | None, typer.Option("--playbook", help="Playbook folder.  [default: the telco playbook]")]
+Shards = Annotated[int | None, typer.Option("--shards", help="Actors that share the partitions.  [default: 2]")]
+Partitions = Annotated[
+    int | None, typer.Option("--partitions", help="Fixed when the data directory is born.  [default: 8]")
+]
+Clock = Annotated[
+    ClockKind | None,
+    typer.Option("--clock", help="What is now: the machine's clock, or the newest event.  [default: wall]"),
+]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", help="HOST:PORT of a running Hearth.  [default: the one on the data directory]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    port: Port = None,
+    playbook: Playbook = None,
+    clock: Clock = None,
+    shards: Shards = None,
+    partitions: Partitions = None,
+    as_json: Json = False,
+) -> None:
+    """Run Hearth here, in the foreground, until Ctrl-C."""
+    from cluster.commands.up import up as run
+
+    config = load_config(
+        data_dir=data_dir, port=port, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
+        json_lines=as_json or None,
+    )  # fmt: skip
+    _exit(run(config))
+
+
+@app.command()
+def demo(
+    households: Annotated[int, typer.Option("--households", min=1, help="How large the simulated town is.")] = 300,
+    days: Annotated[float, typer.Option("--days", min=0.1, help="How long it lives, in simulated days.")] = 8.0,
+    report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON to this file.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Keep the data here.  [default: a temporary folder]")
+    ] = None,
+    playbook: Playbook = None,
+    shards: Shards = None,
+    partitions: Partitions = None,
+) -> None:
+    """Start a Hearth, let a simulated town live on it, show what it decides and why; then clean up."""
+    from cluster.demo import DemoPlan
+    from cluster.demo import demo as run
+
+    config = load_config(playbook=playbook, shard_count=shards, partition_count=partitions)
+    _exit(run(config, DemoPlan(households=households, days=days, report=report, data_dir=data_dir)))
+
+
+@app.command()
+def status(data_dir: DataDir = None, target: Target = None, as_json: Json = False) -> None:
+    """Tell whether a Hearth runs on the data directory, and how it is; exit code 0 when it is ready."""
+    from cluster.commands.status import status as run
+
+    _exit(run(load_config(data_dir=data_dir), target=target, as_json=as_json))
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines, CloudEvents or Parquet.", show_default=False)],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", help="Mapping file, or the name of a shipped one.")
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv, jsonl, cloudevents, parquet.  [default: by extension]")
+    ] = None,
+    data_dir: DataDir = None,
+    target: Target = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 unless every row got in.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send files of signals into a running Hearth, merged in order of time. Sending them again does no harm."""
+    from cluster.commands.ingest import ingest as run
+
+    config = load_config(data_dir=data_dir)
+    _exit(
+        run(
+            files,
+            mapping_name=mapping,
+            file_format=file_format,
+            target=_target(config, target),
+            is_strict=strict,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def decide(
+    household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
+    channel: Annotated[
+        str, typer.Option("--channel", help="Channel that asks, e.g. app, web, ivr, agent.", show_default=False)
+    ],
+    member: Annotated[str, typer.Option("--member", help="Member on the channel.", show_default=False)] = "",
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Same id, same decision.  [default: a new one]")
+    ] = None,
+    data_dir: DataDir = None,
+    target: Target = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for the next best action of a household."""
+    from cluster.commands.decide import decide as run
+
+    config = load_config(data_dir=data_dir)
+    _exit(
+        run(
+            household,
+            channel=channel,
+            member=member,
+            request_id=request_id,
+            target=_target(config, target),
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def explain(
+    household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
+    decision: Annotated[
+        str, typer.Option("--decision", help="Decision id.  [default: the newest]", show_default=False)
+    ] = "",
+    data_dir: DataDir = None,
+    target: Target = None,
+    as_json: Json = False,
+) -> None:
+    """Tell why Hearth decided as it did for a household."""
+    from cluster.commands.explain import explain as run
+
+    config = load_config(data_dir=data_dir)
+    _exit(run(household, decision_id=decision, target=_target(config, target), as_json=as_json))
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Name versions, disk, open ports and whatever weakens durability or security; exit code 1 if something does."""
+    from cluster.commands.doctor import doctor as run
+
+    _exit(run(load_config(data_dir=data_dir), as_json=as_json))
+
+
+@playbook_app.command("check")
+def playbook_check(
+    path: Annotated[Path, typer.Argument(help="Playbook folder or file.", show_default=False)], as_json: Json = False
+) -> None:
+    """Tell every mistake in a playbook with file, line, and what would be right; exit code 1 if there is one."""
+    from cluster.commands.playbook import check as run
+
+    _exit(run(path, as_json=as_json))
+
+
+@models_app.command("train")
+def models_train(
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same log: same model.")] = 0,
+    promote: Annotated[bool, typer.Option("--promote", help="Make it champion.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn an acceptance model from the log and save it in the registry."""
+    from cluster.commands.models import train as run
+
+    _exit(run(load_config(data_dir=data_dir, playbook=playbook), seed=seed, is_promoted=promote, as_json=as_json))
+
+
+@models_app.command("list")
+def models_list(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """List the model versions in the registry."""
+    from cluster.commands.models import list_models as run
+
+    _exit(run(load_config(data_dir=data_dir), as_json=as_json))
+
+
+@log_app.command("export")
+def log_export(
+    kind: Annotated[str, typer.Option("--kind", help="decisions, signals or moments.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write decisions, signals or moments from the log to a Parquet file."""
+    from cluster.commands.log import export as run
+
+    _exit(run(load_config(data_dir=data_dir), kind=kind, out=out, as_json=as_json))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run `hearth`; a mistake of the user ends with one sentence on stderr and no traceback."""
+    try:
+        app(args=arguments, prog_name="hearth")
+    except CommandFailed as failed:
+        say(f"hearth: {failed}")
+        sys.exit(failed.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output went away (`hearth … | head`): nothing is left to be said.
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as failed:
+        say(f"hearth: {failed}")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _target(config: HearthConfig, target: str | None) -> str:
+    return find_target(target=target, data_dir=config.data_dir, default_port=config.port)
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A channel to a running Hearth, and what to say when a call fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+from grpc_status import rpc_status
+
+from cluster.data_dir import find_running
+from cluster.errors import CommandFailed, UsageWrong
+
+CONNECT_DEADLINE_S = 5.0
+CALL_DEADLINE_S = 30.0
+MESSAGE_BYTES_MAX = 64 << 20
+
+
+class NotRunning(CommandFailed):
+    """No Hearth answers there; the message says how to start one."""
+
+
+def find_target(*, target: str | None, data_dir: Path, default_port: int) -> str:
+    """Return the address to call: the one given, that of the Hearth on the data directory, or the default port's."""
+    if target is not None:
+        if ":" not in target:
+            raise UsageWrong(f"--target {target} has no port; write it as HOST:PORT, e.g. {target}:{default_port}")
+        return target
+    running = find_running(data_dir)
+    return running.address if running is not None else f"127.0.0.1:{default_port}"
+
+
+@contextmanager
+def connect(target: str) -> Iterator[grpc.Channel]:
+    """Yield a channel to a Hearth that answers.
+
+    Raises:
+        NotRunning: nothing answered within CONNECT_DEADLINE_S.
+    """
+    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(target, options=options) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_DEADLINE_S)
+        except grpc.FutureTimeoutError:
+            raise NotRunning(
+                f"no Hearth answers at {target}; start one with `hearth up` in another terminal, "
+                "or name a running one with --target HOST:PORT"
+            ) from None
+        yield channel
+
+
+def health_of(channel: grpc.Channel) -> str:
+    """Return "ready", "not ready", or "unknown" when the health service does not answer."""
+    try:
+        answer = _check_health(channel)
+    except grpc.RpcError:
+        return "unknown"
+    return "ready" if answer.status == health_pb2.HealthCheckResponse.SERVING else "not ready"
+
+
+def _check_health(channel: grpc.Channel) -> health_pb2.HealthCheckResponse:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    return check(health_pb2.HealthCheckRequest(), timeout=CONNECT_DEADLINE_S)
+
+
+def explain_failure(failed: grpc.RpcError, *, doing: str, target: str) -> CommandFailed:
+    """Return the sentence for a call that failed, with the details that Hearth sent along."""
+    if not isinstance(failed, grpc.Call):
+        return CommandFailed(f"{doing} failed at {target}: {failed}")
+    code, details = failed.code(), failed.details() or ""
+    match code:
+        case grpc.StatusCode.UNAVAILABLE:
+            advice = "is it running and ready? `hearth status` tells; then try again"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            advice = "it took too long; try again, a repeat does no harm"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            advice = "what answers there is not a Hearth of this version"
+        case _:
+            advice = ""
+    parts = [part for part in (details.rstrip("."), *_violations(failed), advice) if part]
+    return CommandFailed(f"{doing} failed at {target}: {code.name}: {'; '.join(parts)}")
+
+
+def is_too_large(failed: grpc.RpcError) -> bool:
+    """Tell a message that is too long from a Hearth that is too busy; the latter says when to try again."""
+    if not isinstance(failed, grpc.Call) or failed.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return False
+    return not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in _details(failed))
+
+
+def _violations(failed: grpc.RpcError) -> list[str]:
+    found = []
+    for detail in _details(failed):
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(bad_request):
+            found += [f"{one.field}: {one.description}" for one in bad_request.field_violations]
+    return found
+
+
+def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
+    if not isinstance(failed, grpc.Call):
+        return []
+    try:
+        status = rpc_status.from_call(failed)
+    except ValueError:
+        return []
+    return list(status.details) if status is not None else []

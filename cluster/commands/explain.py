@@ -1,0 +1,111 @@
+"""`hearth explain`: the story of a decision, from the moment to the reason."""
+
+import grpc
+from google.protobuf import json_format
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.client import CALL_DEADLINE_S, connect, explain_failure
+from cluster.commands.wording import action_lines, feature_text, when
+from cluster.errors import CommandFailed
+from cluster.output import print_json, stdout_console
+from hearth.v1 import household_pb2, household_pb2_grpc
+
+
+def explain(household: str, *, decision_id: str, target: str, as_json: bool) -> int:
+    """Print a decision of a household, its newest if none is named; return the exit code."""
+    record = fetch(household, decision_id=decision_id, target=target)
+    if as_json:
+        print_json(json_format.MessageToDict(record, preserving_proto_field_name=True))
+    else:
+        tell(record)
+    return 0
+
+
+def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.DecisionRecord:
+    """Return the record of a decision.
+
+    Raises:
+        CommandFailed: there is none.
+    """
+    request = household_pb2.ExplainRequest(household=household, decision_id=decision_id)
+    with connect(target) as channel:
+        stub = household_pb2_grpc.HouseholdServiceStub(channel)
+        try:
+            answer = stub.Explain(request, timeout=CALL_DEADLINE_S)
+            if answer.found:
+                record: household_pb2.DecisionRecord = answer.decision
+                return record
+            is_known = stub.Get(household_pb2.GetRequest(household=household), timeout=CALL_DEADLINE_S).known
+        except grpc.RpcError as failed:
+            raise explain_failure(failed, doing="explaining", target=target) from failed
+    if not is_known:
+        raise CommandFailed(f"no signal has named household {household} yet, so nothing was decided for it")
+    if decision_id:
+        raise CommandFailed(
+            f"household {household} has no decision {decision_id}; without --decision its newest is shown"
+        )
+    raise CommandFailed(
+        f"nothing was decided for household {household} yet; ask with `hearth decide {household} --channel app`"
+    )
+
+
+def tell(record: household_pb2.DecisionRecord) -> None:
+    """Print the story."""
+    console = stdout_console()
+    on = f" on {record.channel}" if record.channel else ""
+    member = f", member {record.member}" if record.member else ""
+    console.print(f"[bold]{escape(record.household)}[/bold]{escape(member)}: decided {when(record.decided_at)}{on}")
+    console.print(f"  decision {escape(record.decision_id)}, request {escape(record.request_id or '-')}")
+    _tell_moments(record)
+    _tell_features(record)
+    _tell_candidates(record)
+    console.print("[bold]slate[/bold]" if record.slate else "[bold]slate[/bold]: empty")
+    for action in record.slate:
+        for line in action_lines(action):
+            console.print("  " + escape(line))
+    console.print(f"[bold]why[/bold]: {escape(', '.join(record.reasons))}")
+    notes = [f"playbook {record.playbook_version}", f"scored by {record.model_version or '-'}"]
+    notes += [f"chosen with probability {record.propensity:.4g}"] if record.propensity else []
+    notes += ["degraded: a fallback scored"] if record.degraded else []
+    notes += ["withheld: a control household, recorded and never shown"] if record.withheld else []
+    console.print(escape("  " + ", ".join(notes)))
+
+
+def _tell_moments(record: household_pb2.DecisionRecord) -> None:
+    console = stdout_console()
+    if not record.moments:
+        console.print("[bold]moment[/bold]: none; the household was asked about")
+    for moment in record.moments:
+        because = f", by event {moment.event_id}" if moment.event_id else ""
+        console.print(f"[bold]moment[/bold]: {escape(moment.journey)} at {when(moment.time)}{escape(because)}")
+
+
+def _tell_features(record: household_pb2.DecisionRecord) -> None:
+    if not record.features:
+        return
+    table = Table("feature", "value as of then", title="what was known", title_justify="left", box=None)
+    for feature in record.features:
+        table.add_row(escape(feature.name), escape(feature_text(feature)))
+    stdout_console().print(table)
+
+
+def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
+    if not record.candidates:
+        stdout_console().print("[bold]candidates[/bold]: none")
+        return
+    table = Table(
+        "candidate",
+        "P(accept)",
+        "value",
+        "what spoke against it",
+        title="what was weighed",
+        title_justify="left",
+        box=None,
+    )
+    ranked = sorted(record.candidates, key=lambda one: (bool(one.vetoes), -one.value if one.HasField("value") else 0.0))
+    for candidate in ranked:
+        score = f"{candidate.score:.4f}" if candidate.HasField("score") else "-"
+        value = f"{candidate.value:,.1f}" if candidate.HasField("value") else "-"
+        table.add_row(escape(candidate.offer), score, value, escape(", ".join(candidate.vetoes)))
+    stdout_console().print(table)

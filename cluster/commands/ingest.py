@@ -1,0 +1,107 @@
+"""`hearth ingest`: files into a running Hearth."""
+
+import time
+from pathlib import Path
+
+from cluster.client import connect
+from cluster.errors import CommandFailed, UsageWrong
+from cluster.ingest import Sender, Stopped, Tally
+from cluster.interruptions import INTERRUPTED, interruptions
+from cluster.output import meter, print_json, say
+from cluster.reading.examine import Source, examine, merged_fields
+from cluster.reading.mapping import load_mapping
+from cluster.reading.rejects import Rejects
+
+
+def ingest(
+    files: list[Path], *, mapping_name: str | None, file_format: str | None, target: str, is_strict: bool, as_json: bool
+) -> int:
+    """Send the files and return the exit code; the summary goes to stdout."""
+    _check_names(files)
+    mapping = load_mapping(mapping_name) if mapping_name is not None else None
+    started_s = time.monotonic()
+    with connect(target) as channel, Rejects(files) as rejects:
+        try:
+            with meter("looking through", unit="bytes") as show:
+                sources = [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
+            merged_fields(sources)
+        except KeyboardInterrupt:
+            say("interrupted before anything was sent")
+            return INTERRUPTED
+        with interruptions() as is_stopping:
+            sender = Sender(channel, target=target, sources=sources, rejects=rejects, is_stopping=is_stopping)
+            code = _send(sender)
+    # A run that ended early leaves the rest unread; the balance is then that of what was acknowledged.
+    summary = {
+        **sender.tally.as_dict(),
+        "complete": code != INTERRUPTED,
+        "files": [_describe(source, rejects) for source in sources],
+        "rejects_files": rejects.files,
+        "target": target,
+        "seconds": round(time.monotonic() - started_s, 3),
+    }
+    if as_json:
+        print_json(summary)
+    else:
+        _print(sender.tally, sources, rejects)
+    return code or _verdict(sender.tally, is_strict=is_strict)
+
+
+def _check_names(files: list[Path]) -> None:
+    names = [path.name for path in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageWrong(
+                f"{name} is named twice: rows get their ids from file name and row number, so each file of a run "
+                "needs a name of its own"
+            )
+
+
+def _send(sender: Sender) -> int:
+    total_note = "run it again to go on: what is already in comes back as duplicate"
+    try:
+        with meter("sending", unit="rows") as show:
+            sender.run(show)
+    except Stopped:
+        tally = sender.tally
+        tally.read = tally.sent + tally.unreadable
+        say(
+            f"interrupted after {tally.sent:,} acknowledged rows; the batch on its way may or may not be in; "
+            f"{total_note}"
+        )
+        return INTERRUPTED
+    except CommandFailed as failed:
+        raise CommandFailed(f"{failed}; {sender.tally.sent:,} rows are in, {total_note}", failed.exit_code) from failed
+    return 0
+
+
+def _verdict(tally: Tally, *, is_strict: bool) -> int:
+    if not tally.balances:
+        say("the counts above do not balance; this is a defect of Hearth")
+        return 1
+    return int(is_strict and tally.unreadable + tally.rejected + tally.late > 0)
+
+
+def _describe(source: Source, rejects: Rejects) -> dict[str, object]:
+    return {
+        "file": source.reader.name,
+        "rows": source.row_count,
+        "unreadable": rejects.unreadable_by_name[source.reader.name],
+        "in_order": source.is_sorted,
+    }
+
+
+def _print(tally: Tally, sources: list[Source], rejects: Rejects) -> None:
+    for source in sources:
+        note = "" if source.is_sorted else ", not in order of time: sorted in memory"
+        print(f"{source.reader.name}: {source.row_count:,} rows{note}")
+    print(f"read {tally.read:,} = sent {tally.sent:,} + unreadable {tally.unreadable:,}")
+    print(
+        f"sent {tally.sent:,} = applied {tally.applied:,} + duplicate {tally.duplicate:,} + late {tally.late:,} "
+        f"+ rejected {tally.rejected:,}"
+    )
+    if tally.rejected_by_reason:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.rejected_by_reason.items()))
+        print(f"why (of those Hearth described): {reasons}")
+    for path in rejects.files:
+        print(f"rows that did not get in: {path}")

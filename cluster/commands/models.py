@@ -1,0 +1,133 @@
+"""`hearth models train|list`: learn an acceptance model from what was decided and what became of it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from cluster.commands.up import check_playbook
+from cluster.config import HearthConfig, utc_now
+from cluster.data_dir import LAYOUT_NAME
+from cluster.errors import CommandFailed, UsageWrong
+from cluster.output import meter, print_json, say
+from playbooks.compiler import compile_playbook
+
+MODEL_NAME = "acceptance"
+"""The one model there is so far: P(accept)."""
+
+
+def train(config: HearthConfig, *, seed: int, is_promoted: bool, as_json: bool) -> int:
+    """Train on all that the data directory holds, save the version, make it champion if asked."""
+    # XGBoost takes a second to import: only the commands that need it pay.
+    from serving.bundle import CHAMPION, BundleExists, BundleRefused, save_bundle, set_alias
+    from serving.training import BadExport, NotEnoughData
+    from serving.training import train as train_model
+
+    if not (config.data_dir / LAYOUT_NAME).is_file():
+        raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
+    check_playbook(config)
+    plan = compile_playbook(config.playbook_path)
+    decisions = _read(config.data_dir, "decisions")
+    outcomes = _read(config.data_dir, "signals")
+    say(f"learning from {decisions.num_rows:,} decisions ...")
+    try:
+        draft = train_model(decisions, outcomes, plan, seed=seed)
+        folder = save_bundle(config.model_path, MODEL_NAME, draft, created=utc_now().isoformat(timespec="seconds"))
+    except NotEnoughData as short:
+        raise CommandFailed(
+            f"there is too little to learn from yet: {short}; the playbook's priors stay in force"
+        ) from short
+    except BundleExists as exists:
+        raise CommandFailed(
+            f"this very model is in the registry already: {exists}; `hearth models list` shows it"
+        ) from exists
+    except (BadExport, BundleRefused) as wrong:
+        raise CommandFailed(f"training failed: {wrong}") from wrong
+    if is_promoted:
+        set_alias(config.model_path, MODEL_NAME, CHAMPION, folder.name)
+    facts = asdict(draft.training)
+    if as_json:
+        print_json({"version": folder.name, "path": str(folder), "champion": is_promoted, "training": _plain(facts)})
+    else:
+        _print_trained(folder, facts, is_promoted=is_promoted)
+    return 0
+
+
+def list_models(config: HearthConfig, *, as_json: bool) -> int:
+    """Print the versions in the registry, oldest first."""
+    from serving.bundle import BundleRefused, list_versions, read_aliases, read_manifest
+
+    registry = config.model_path
+    aliases = read_aliases(registry, MODEL_NAME) if (registry / MODEL_NAME).is_dir() else {}
+    versions: list[dict[str, object]] = []
+    for version in list_versions(registry, MODEL_NAME) if (registry / MODEL_NAME).is_dir() else []:
+        names = sorted(alias for alias, points_at in aliases.items() if points_at == version)
+        entry: dict[str, object] = {"version": version, "aliases": names}
+        try:
+            manifest = read_manifest(registry / MODEL_NAME / version)
+            entry |= {"created": manifest.created, "playbook_version": manifest.playbook_version}
+            entry |= {key: manifest.training.get(key) for key in ("rows", "positives", "auc", "prior_auc")}
+        except BundleRefused as refused:
+            entry["refused"] = str(refused)
+        versions.append(entry)
+    if as_json:
+        print_json({"registry": str(registry), "name": MODEL_NAME, "versions": versions})
+    elif not versions:
+        print(f"no model in {registry} yet; `hearth models train` makes one")
+    else:
+        for entry in versions:
+            print("  ".join(f"{key}={_short(value)}" for key, value in entry.items() if value not in (None, [])))
+    return 0
+
+
+def _read(data_dir: Path, kind: str) -> pa.Table:
+    from actors.export import export_table
+    from actors.log import LogError
+
+    try:
+        with meter(f"reading {kind}", unit="rows") as show:
+            tables = list(_counted(export_table(data_dir, kind), show))
+    except LogError as failed:
+        raise CommandFailed(f"the log cannot be read: {failed}") from failed
+    if not tables:
+        raise CommandFailed(f"the log holds no {kind} yet, so there is nothing to learn from")
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _counted(tables: Iterator[pa.Table], show: object) -> Iterator[pa.Table]:
+    rows = 0
+    for table in tables:
+        rows += table.num_rows
+        assert callable(show)
+        show(rows, None, f"{rows:,} rows")
+        yield table
+
+
+def _print_trained(folder: Path, facts: dict[str, object], *, is_promoted: bool) -> None:
+    print(f"model {folder.name} in {folder}")
+    print(f"  learned from {facts['rows']:,} decisions, {facts['positives']:,} of them accepted")
+    held_out, prior = facts["holdout_rows"], facts["prior_auc"]
+    print(f"  AUC {facts['auc']:.3f} on the newest {held_out:,} (the playbook's priors: {prior:.3f})")
+    if is_promoted:
+        print("  it is champion now")
+    else:
+        print("  it is not in force; `--promote` makes it champion")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float() if value != value:
+            return None
+        case _:
+            return value

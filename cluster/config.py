@@ -1,0 +1,227 @@
+"""The settings of one Hearth: read once, from options and HEARTH_* variables, frozen, passed down.
+
+The only place in `cluster` that reads the environment or the wall clock.
+"""
+
+import importlib.resources
+import ipaddress
+import os
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster.errors import UsageWrong
+
+ENVIRONMENT_PREFIX = "HEARTH_"
+
+FOREIGN_VARIABLES = frozenset({"HEARTH_SHARED"})
+"""Variables of that prefix which are no setting: HEARTH_SHARED names a folder of test data."""
+
+MEBIBYTE = 1 << 20
+GIBIBYTE = 1 << 30
+
+
+class ClockKind(StrEnum):
+    """What time the owner of a partition takes for now."""
+
+    WALL = "wall"
+    """The machine's clock: for production."""
+    STREAM = "stream"
+    """The newest event: for simulations and history."""
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class HearthConfig(BaseSettings):
+    """All settings of one Hearth. Options of a command go before HEARTH_* variables, those before the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Path("hearth-data")
+    """Folder of log, metadata and models; made when missing. One Hearth per folder."""
+
+    host: str = "127.0.0.1"
+    """Address the public port listens on."""
+
+    port: int = Field(default=7077, ge=0, le=65_535)
+    """Public gRPC port; 0 takes a free one."""
+
+    allow_plaintext: bool = False
+    """Permit a `host` beyond loopback although the port has no TLS. `hearth doctor` names it."""
+
+    playbook: Path | None = None
+    """Folder of the playbook in force; none is the telco playbook that comes with Hearth."""
+
+    model_dir: Path | None = None
+    """Model registry; none is `models` in the data directory."""
+
+    partition_count: int = Field(default=8, ge=1, le=4_096)
+    """Fixed when the data directory is born: changing it would re-home every household."""
+
+    shard_count: int = Field(default=2, ge=1, le=256)
+    """Actors that share the partitions; about one per core."""
+
+    clock: ClockKind = ClockKind.WALL
+    """What is taken for now: the machine's clock, or the newest event."""
+
+    clock_jump_max_s: float = Field(default=60.0, gt=0)
+    """A jump of the machine's clock beyond this makes a shard unavailable until it is confirmed. Wall clock only."""
+
+    segment_bytes: int = Field(default=64 * MEBIBYTE, ge=MEBIBYTE)
+    """Size at which a segment file of the log is closed and a new one begun."""
+
+    message_bytes_max: int = Field(default=4 * MEBIBYTE, ge=64 * 1024)
+    """Longest request that is taken."""
+
+    disk_free_bytes_min: int = Field(default=GIBIBYTE, ge=0)
+    """With less free space than this, `up` and `doctor` warn."""
+
+    scoring_slice_ms: float = Field(default=4.0, gt=0)
+    """How long a decision waits for a model before the shard scores itself and says degraded."""
+
+    ingest_slice_ms: float = Field(default=1.0, gt=0)
+    """How long one ingest slice may keep a waiting decision from the state thread."""
+
+    decide_deadline_ms: float = Field(default=1_000.0, gt=0)
+    """Deadline of a Decide that brings none."""
+
+    ingest_deadline_ms: float = Field(default=30_000.0, gt=0)
+    """Deadline of an Ingest that brings none."""
+
+    redeliver_after_s: float = Field(default=30.0, gt=0)
+    """An outbound action that is not acknowledged is handed over again after this."""
+
+    lease_s: float = Field(default=2.5, gt=0)
+    """How long the ownership of a partition holds without renewal."""
+
+    lease_renew_s: float = Field(default=0.8, gt=0)
+    """How often it is renewed."""
+
+    ready_deadline_s: float = Field(default=90.0, gt=0)
+    """`up` gives up when Hearth does not answer within this."""
+
+    drain_deadline_s: float = Field(default=10.0, gt=0)
+    """How long requests in flight may take to end once Hearth is told to stop."""
+
+    log_level: LogLevel = LogLevel.INFO
+    """Least severe line that is logged."""
+
+    otel_endpoint: str | None = None
+    """OTLP over HTTP address for traces and metrics, e.g. http://127.0.0.1:4318; none sends nothing."""
+
+    trace_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of requests that are traced when `otel_endpoint` is set."""
+
+    reflection: bool = False
+    """Let gRPC clients list the services. For development only."""
+
+    json_lines: bool = False
+    """`up` says what happens as JSON lines on stdout, for programs that start it."""
+
+    @property
+    def playbook_path(self) -> Path:
+        """Folder of the playbook in force."""
+        return self.playbook if self.playbook is not None else shipped_playbook("telco")
+
+    @property
+    def model_path(self) -> Path:
+        """Folder of the model registry."""
+        return self.model_dir if self.model_dir is not None else self.data_dir / "models"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the public port."""
+        return host_is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _check_relations(self) -> Self:
+        # Fewer partitions than shards would leave a shard idle for ever.
+        if self.shard_count > self.partition_count:
+            raise ValueError(f"shard_count {self.shard_count} exceeds partition_count {self.partition_count}")
+        # The port has no TLS yet, so beyond this machine it would be open to everyone.
+        if not self.is_loopback and not self.allow_plaintext:
+            raise ValueError(
+                f"host {self.host} is reachable from outside and has no TLS; set allow_plaintext to permit it"
+            )
+        # Waiting for a score is only part of a decision; the fallback needs its time too.
+        if 2 * self.scoring_slice_ms > self.decide_deadline_ms:
+            raise ValueError(
+                f"scoring_slice_ms {self.scoring_slice_ms} exceeds half of decide_deadline_ms {self.decide_deadline_ms}"
+            )
+        # One missed renewal must not cost the lease.
+        if 3 * self.lease_renew_s > self.lease_s:
+            raise ValueError(f"lease_renew_s {self.lease_renew_s} exceeds a third of lease_s {self.lease_s}")
+        # The largest request becomes one record, and a record lies in one segment.
+        if self.message_bytes_max > self.segment_bytes:
+            raise ValueError(f"message_bytes_max {self.message_bytes_max} exceeds segment_bytes {self.segment_bytes}")
+        return self
+
+
+def load_config(**options: Any) -> HearthConfig:
+    """Return the settings from `options` (None counts as not given), the environment and the defaults.
+
+    Raises:
+        UsageWrong: naming each setting that is wrong, and its variable.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return HearthConfig(**given)
+    except ValidationError as wrong:
+        raise UsageWrong("; ".join(_describe(error) for error in wrong.errors())) from wrong
+
+
+def _describe(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    name = str(error["loc"][0]).removeprefix(ENVIRONMENT_PREFIX.lower())
+    return f"setting {name} (variable {ENVIRONMENT_PREFIX}{name.upper()}) is {error['input']!r}: {message}"
+
+
+def unknown_variables() -> list[str]:
+    """Return HEARTH_* variables that are no setting: a misspelt one would be ignored in silence."""
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in HearthConfig.model_fields} | FOREIGN_VARIABLES
+    return sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name.upper() not in known)
+
+
+def environment_variable(name: str) -> str | None:
+    """Return a variable that belongs to somebody else (RAY_AUTH_MODE …), for `hearth doctor`."""
+    return os.environ.get(name)
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a child process: ours and `extra`."""
+    return {**os.environ, **extra}
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, for people to read; nothing is decided by it."""
+    return datetime.now(UTC)
+
+
+def shipped_playbook(name: str) -> Path:
+    """Return the folder of a playbook that comes with Hearth."""
+    return Path(str(importlib.resources.files("playbooks"))) / name
+
+
+def host_is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own; a name other than localhost is not taken to be."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

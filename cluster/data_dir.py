@@ -1,0 +1,220 @@
+"""The data directory: who may use it, what shape it has, and where the Hearth that runs on it can be reached.
+
+    lock          held (flock) by the Hearth that runs on it; holds its process id
+    layout.json   version of the layout and the partition count, written once
+    running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
+    everything else belongs to the parts that write it
+
+A lock of the operating system dies with its process: no stale lock can keep a directory shut.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.config import HearthConfig, utc_now
+from cluster.errors import CommandFailed
+
+LAYOUT_VERSION = 1
+LOCK_NAME = "lock"
+LAYOUT_NAME = "layout.json"
+RUNNING_NAME = "running.json"
+
+
+class DataDirUnusable(CommandFailed):
+    """The data directory cannot be used; says why and what to do."""
+
+
+class DataDirInUse(DataDirUnusable):
+    """Another Hearth runs on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where the Hearth that runs on a data directory can be reached."""
+
+    address: str
+    """host:port of its public services."""
+    pid: int
+    started: str
+    """Wall time, ISO 8601."""
+
+
+@contextmanager
+def hold(config: HearthConfig) -> Iterator[Path]:
+    """Make the directory if missing, lock it for this process and check its layout; yield its absolute path.
+
+    Raises:
+        DataDirInUse: another process holds it; the message names it.
+        DataDirUnusable: it is a file, cannot be written, or was made with another layout or partition count.
+    """
+    path = config.data_dir.absolute()
+    _make(path)
+    descriptor = _lock(path)
+    try:
+        _check_layout(path, partition_count=config.partition_count)
+        (path / RUNNING_NAME).unlink(missing_ok=True)
+        yield path
+    finally:
+        (path / RUNNING_NAME).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def announce(path: Path, *, address: str) -> Running:
+    """Write where Hearth can be reached. Called once, by the process that holds the directory, when it is ready."""
+    running = Running(address=address, pid=os.getpid(), started=utc_now().isoformat(timespec="seconds"))
+    content = {"address": running.address, "pid": running.pid, "started": running.started}
+    _write_durably(path / RUNNING_NAME, json.dumps(content) + "\n")
+    return running
+
+
+def find_running(path: Path) -> Running | None:
+    """Return the Hearth that is ready on this directory, or None. Leaves everything as it is."""
+    if not is_held(path):
+        return None
+    try:
+        content = json.loads((path / RUNNING_NAME).read_text())
+        return Running(address=str(content["address"]), pid=int(content["pid"]), started=str(content["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the directory."""
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def low_space_warning(path: Path, *, least_bytes: int) -> str | None:
+    """Return a sentence when less than `least_bytes` are free where `path` lies, else None."""
+    free = free_bytes(path)
+    if free >= least_bytes:
+        return None
+    return (
+        f"only {free / 1e9:.2f} GB are free where {path} lies (the warning starts at {least_bytes / 1e9:.2f} GB); "
+        "signals are refused once it is full"
+    )
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space where `path` lies, or would lie."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise DataDirUnusable(
+            f"{path} is a file, so it cannot be the data directory; choose another with --data-dir"
+        ) from None
+    except NotADirectoryError:
+        raise DataDirUnusable(
+            f"a part of {path} is a file, so it cannot be the data directory; choose another with --data-dir"
+        ) from None
+    except OSError as failed:
+        raise DataDirUnusable(f"the data directory {path} cannot be made: {_reason(failed)}") from failed
+
+
+def _lock(path: Path) -> int:
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as failed:
+        raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise DataDirInUse(
+            f"a Hearth already runs on {path} (process {holder}); stop it, or choose another directory with --data-dir"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _check_layout(path: Path, *, partition_count: int) -> None:
+    file = path / LAYOUT_NAME
+    try:
+        layout = json.loads(file.read_text())
+        version, born_with = int(layout["layout"]), int(layout["partition_count"])
+    except FileNotFoundError:
+        _birth(path, partition_count=partition_count)
+        return
+    except (OSError, ValueError, KeyError, TypeError) as wrong:
+        raise DataDirUnusable(
+            f"{file} cannot be read ({wrong}), so {path} may be no data directory of Hearth"
+        ) from wrong
+    if version != LAYOUT_VERSION:
+        raise DataDirUnusable(
+            f"{path} has layout {version}, this Hearth reads {LAYOUT_VERSION}; run the version of Hearth that wrote it"
+        )
+    if born_with != partition_count:
+        raise DataDirUnusable(
+            f"{path} was born with {born_with} partitions, asked for {partition_count}; the number is fixed for life: "
+            f"start with --partitions {born_with}, or choose another directory with --data-dir"
+        )
+
+
+def _birth(path: Path, *, partition_count: int) -> None:
+    strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in (LOCK_NAME, RUNNING_NAME))
+    if strangers:
+        (path / LOCK_NAME).unlink(missing_ok=True)
+        raise DataDirUnusable(
+            f"{path} holds files that are not Hearth's ({', '.join(strangers[:3])}); "
+            "choose an empty or new directory with --data-dir"
+        )
+    layout = {
+        "layout": LAYOUT_VERSION,
+        "partition_count": partition_count,
+        "born": utc_now().isoformat(timespec="seconds"),
+    }
+    try:
+        _write_durably(path / LAYOUT_NAME, json.dumps(layout) + "\n")
+    except OSError as failed:
+        raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
+
+
+def _write_durably(file: Path, content: str) -> None:
+    fresh = file.with_name(file.name + ".new")
+    with fresh.open("w") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(file)
+    descriptor = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(failed: OSError) -> str:
+    match failed.errno:
+        case errno.EACCES | errno.EPERM:
+            return "permission denied; give this user the right to write there, or choose another with --data-dir"
+        case errno.EROFS:
+            return "the file system is read-only; choose another with --data-dir"
+        case errno.ENOSPC:
+            return "no space is left; free some, or choose another with --data-dir"
+        case _:
+            return failed.strerror or str(failed)

@@ -1,0 +1,233 @@
+"""Sends files into a running Hearth, one acknowledged batch after the other, and accounts for every row.
+
+read = sent + unreadable, and sent = applied + duplicate + late + rejected. The next batch goes when one is acked,
+so rows of one household arrive in order; while one travels, the next is read.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import grpc
+import pyarrow as pa
+
+from cluster.client import explain_failure, is_too_large
+from cluster.errors import CommandFailed
+from cluster.output import Meter
+from cluster.reading.examine import Source, mapper_for, merged_fields
+from cluster.reading.merge import merge, rebatch, signals_of
+from cluster.reading.rejects import Rejects
+from cluster.reading.rows import Unreadable
+from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN
+from hearth.v1 import signal_pb2, signal_pb2_grpc
+
+BATCH_ROWS = 8_192
+"""Wire limit: 65,536. This many fold in a few milliseconds."""
+
+BATCH_BYTES_MAX = 3_500_000
+"""Below gRPC's usual limit of 4 MiB; a longer batch is halved."""
+
+BATCH_DEADLINE_S = 60.0
+
+POLL_S = 0.1
+"""How often a wait looks whether it is to stop."""
+
+STOP_GRACE_S = 1.0
+"""How long the batch under way may still be acknowledged once it is to stop."""
+
+RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Waits before a batch that failed is sent again; a repeat changes nothing, so an unknown outcome is safe."""
+
+RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has become of the rows so far."""
+
+    read: int = 0
+    unreadable: int = 0
+    sent: int = 0
+    """Acknowledged by Hearth."""
+    applied: int = 0
+    duplicate: int = 0
+    late: int = 0
+    rejected: int = 0
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    """Of those rejections that Hearth described: the first 100 of each batch."""
+
+    @property
+    def balances(self) -> bool:
+        """Whether every row is accounted for."""
+        is_all_sent = self.read == self.sent + self.unreadable
+        return is_all_sent and self.sent == self.applied + self.duplicate + self.late + self.rejected
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A batch on its way."""
+
+    table: pa.Table
+    payload: bytes
+
+
+class Stopped(Exception):
+    """Asked to stop; what the tally counts is in, and the batch under way was given up."""
+
+
+class _TooLarge(Exception):
+    """Hearth takes no message of this size."""
+
+
+class Sender:
+    """Sends the signals of files that were examined; `tally` tells at any time how far it came."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        target: str,
+        sources: list[Source],
+        rejects: Rejects,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._stub = signal_pb2_grpc.SignalServiceStub(channel)
+        self._target = target
+        self._sources = sources
+        self._rejects = rejects
+        self._is_stopping = is_stopping
+        self.tally = Tally()
+
+    def run(self, show: Meter) -> Tally:
+        """Send everything.
+
+        Raises:
+            CommandFailed: Hearth refused a batch or could not be reached; what `tally` counts is safe in its log.
+            Stopped: `is_stopping` said so.
+        """
+        fields = merged_fields(self._sources)
+        streams = [
+            signals_of(source, mapper_for(source, file_index=index, fields=fields), self._note_unreadable)
+            for index, source in enumerate(self._sources)
+        ]
+        total = sum(source.row_count for source in self._sources)
+        waiting: tuple[_Part, grpc.Future[signal_pb2.IngestResponse]] | None = None
+        for part in self._parts(rebatch(merge(streams), rows=BATCH_ROWS)):
+            if self._is_stopping() and waiting is not None:
+                self._finish(*waiting)
+                raise Stopped
+            if waiting is not None:
+                self._finish(*waiting)
+                show(self.tally.sent + self.tally.unreadable, total)
+            waiting = (part, self._begin(part))
+        if waiting is not None:
+            self._finish(*waiting)
+        self.tally.read = self.tally.sent + self.tally.unreadable
+        if self.tally.read != total:
+            raise CommandFailed(
+                f"{total:,} rows were found first, {self.tally.read:,} now; did a file change meanwhile? run it again"
+            )
+        show(total, total)
+        return self.tally
+
+    def _parts(self, batches: Iterator[pa.Table]) -> Iterator[_Part]:
+        for batch in batches:
+            yield from self._fit(batch)
+
+    def _fit(self, batch: pa.Table) -> Iterator[_Part]:
+        payload = _encode(batch)
+        if len(payload) <= BATCH_BYTES_MAX:
+            yield _Part(batch, payload)
+        elif batch.num_rows > 1:
+            half = batch.num_rows // 2
+            yield from self._fit(batch.slice(0, half))
+            yield from self._fit(batch.slice(half))
+        else:
+            self._give_up(
+                batch, f"the row makes a message of {len(payload):,} bytes, at most {BATCH_BYTES_MAX:,} can be sent"
+            )
+
+    def _give_up(self, row_alone: pa.Table, why: str) -> None:
+        file, row = self._position(row_alone, 0)
+        self._note_unreadable(Unreadable(file=file, row=row, line=0, why=why, text=""))
+
+    def _begin(self, part: _Part) -> "grpc.Future[signal_pb2.IngestResponse]":
+        request = signal_pb2.IngestRequest(arrow_stream=part.payload)
+        call: grpc.Future[signal_pb2.IngestResponse] = self._stub.Ingest.future(request, timeout=BATCH_DEADLINE_S)
+        return call
+
+    def _finish(self, part: _Part, call: "grpc.Future[signal_pb2.IngestResponse]") -> None:
+        try:
+            self._count(part, self._answer(part, call))
+        except _TooLarge:
+            if part.table.num_rows == 1:
+                self._give_up(part.table, f"Hearth takes no message as long as this row's {len(part.payload):,} bytes")
+                return
+            half = part.table.num_rows // 2
+            for piece in (part.table.slice(0, half), part.table.slice(half)):
+                smaller = _Part(piece, _encode(piece))
+                self._finish(smaller, self._begin(smaller))
+
+    def _answer(self, part: _Part, call: "grpc.Future[signal_pb2.IngestResponse]") -> signal_pb2.IngestResponse:
+        """Wait for a batch to be acknowledged; send it again where that helps."""
+        for wait_s in (*RETRY_WAITS_S, None):
+            try:
+                return self._wait(call)
+            except grpc.RpcError as failed:
+                if is_too_large(failed):
+                    raise _TooLarge from failed
+                if wait_s is None or not isinstance(failed, grpc.Call) or failed.code() not in RETRIED:
+                    raise explain_failure(failed, doing="sending signals", target=self._target) from failed
+            time.sleep(wait_s)
+            call = self._begin(part)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _wait(self, call: "grpc.Future[signal_pb2.IngestResponse]") -> signal_pb2.IngestResponse:
+        """Return the answer; once asked to stop, give the call STOP_GRACE_S and then up."""
+        waited_s = 0.0
+        while waited_s < STOP_GRACE_S:
+            try:
+                return call.result(timeout=POLL_S)
+            except grpc.FutureTimeoutError:
+                waited_s = waited_s + POLL_S if self._is_stopping() else 0.0
+        call.cancel()
+        raise Stopped
+
+    def _count(self, part: _Part, response: signal_pb2.IngestResponse) -> None:
+        counts, tally = response.counts, self.tally
+        accounted = counts.applied + counts.duplicate + counts.late + counts.rejected
+        if counts.received != part.table.num_rows or accounted != counts.received:
+            raise CommandFailed(
+                f"{self._target} does not account for its signals: {part.table.num_rows:,} sent, "
+                f"{counts.received:,} received, {accounted:,} accounted for; this is a defect of Hearth"
+            )
+        tally.sent += counts.received
+        tally.applied += counts.applied
+        tally.duplicate += counts.duplicate
+        tally.late += counts.late
+        tally.rejected += counts.rejected
+        for rejection in response.rejections:
+            tally.rejected_by_reason[rejection.reason] = tally.rejected_by_reason.get(rejection.reason, 0) + 1
+            file, row = self._position(part.table, rejection.index)
+            self._rejects.note_rejected(file=file, row=row, event_id=rejection.event_id, reason=rejection.reason)
+
+    def _position(self, table: pa.Table, index: int) -> tuple[str, int]:
+        file_index: int = table.column(FILE_COLUMN)[index].as_py()
+        return self._sources[file_index].reader.name, table.column(ROW_COLUMN)[index].as_py()
+
+    def _note_unreadable(self, row: Unreadable) -> None:
+        self.tally.unreadable += 1
+        self._rejects.note_unreadable(row)
+
+
+def _encode(batch: pa.Table) -> bytes:
+    """Return the wire's columnar form (IngestRequest.arrow_stream)."""
+    table = batch.drop_columns([FILE_COLUMN, ROW_COLUMN])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

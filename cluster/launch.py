@@ -1,0 +1,199 @@
+"""`hearth up`: start Ray, the shards, the coordinator and the edge on this machine; stop them all again.
+
+The only module that makes things remote. Whatever it starts dies with it: Ray's processes share their parent's fate.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster.commands.models import MODEL_NAME
+from cluster.commands.up import announce_ready
+from cluster.config import ClockKind, HearthConfig
+from cluster.errors import CommandFailed
+from cluster.output import say
+from playbooks.compiler import compile_playbook
+from serving.bundle import BundleRefused, read_aliases, read_manifest
+from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
+
+MODEL_WATCH_INTERVAL_S = 2.0
+
+
+def run_up(config: HearthConfig) -> int:
+    """Run Hearth until SIGINT or SIGTERM; return the exit code.
+
+    Raises:
+        CommandFailed: it did not come up, or stopped by itself; says why.
+    """
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    edge = EdgeConfig(
+        host=config.host, port=config.port, listener=Listener.OWN, development=config.reflection
+    )
+    _set_environment(serve_environment(edge))
+    run_dir = Path(tempfile.mkdtemp(prefix="hearth-"))
+    try:
+        with _ray(run_dir, config):
+            return _serve(config, edge, run_dir, stop)
+    finally:
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _set_environment(serve: dict[str, str]) -> None:
+    """Ray and Serve read these when they are imported; children inherit them."""
+    fresh = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_memory_monitor_refresh_ms": "0",
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }
+    os.environ.update(serve | {name: value for name, value in fresh.items() if name not in os.environ})
+
+
+@contextlib.contextmanager
+def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=config.shard_count + 2,
+        namespace=COORDINATOR_NAMESPACE,
+        include_dashboard=False,
+        object_store_memory=128 << 20,
+        _temp_dir=str(run_dir / "ray"),
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threading.Event) -> int:
+    import ray
+    from ray import serve
+
+    from serving import ingress
+
+    say("starting the shards (the first time on a machine, kernels are compiled: some 30 seconds) ...")
+    coordinator = _start_state_plane(config, run_dir)
+    try:
+        say("starting the edge ...")
+        ingress.start(edge)
+        report = ray.get(coordinator.report.remote())
+        for partition, why in report["down"].items():
+            say(f"warning: partition {partition} is down: {why}")
+        announce_ready(config, address=edge.address)
+        _watch_models(config, coordinator, stop)
+        say("stopping: finishing what waits ...")
+    except ingress.PortInUse as wrong:
+        raise CommandFailed(f"{wrong}; choose another with --port") from wrong
+    finally:
+        with contextlib.suppress(Exception):
+            ingress.stop()
+        with contextlib.suppress(Exception):
+            ray.get(coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
+        with contextlib.suppress(Exception):
+            serve.shutdown()
+    return 0
+
+
+def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
+    """Return the coordinator's handle, once every partition is assigned or known to be down."""
+    import ray
+
+    from actors.scoring import ScoringConfig
+    from actors.shard import ShardConfig
+    from cluster.coordinator import Coordinator
+    from cluster.metadata import sqlite_url
+    from cluster.shard_actor import ShardActor
+
+    plan = compile_playbook(config.playbook_path)
+    shard_class = ray.remote(ShardActor)
+    shards = {}
+    for index in range(config.shard_count):
+        name = f"shard-{index}"
+        settings = ShardConfig(
+            name=name,
+            address=f"unix:{run_dir / name}.sock",
+            stream_clock=config.clock is ClockKind.STREAM,
+            redeliver_after_s=config.redeliver_after_s,
+        )
+        shards[name] = shard_class.options(
+            name=name, max_restarts=-1, max_task_retries=0, num_cpus=1, enable_task_events=False
+        ).remote(
+            settings,
+            log_dir=str(config.data_dir / "log"),
+            segment_bytes=config.segment_bytes,
+            scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
+        )
+    coordinator = (
+        ray.remote(Coordinator)
+        .options(name=COORDINATOR_NAME, max_restarts=-1, max_task_retries=0, num_cpus=0, enable_task_events=False)
+        .remote(
+            metadata_url=sqlite_url(config.data_dir / "metadata.sqlite"),
+            partition_count=config.partition_count,
+            plan_bytes=plan.canonical_bytes,
+        )
+    )
+    ray.get(coordinator.start.remote(shards))
+    return coordinator
+
+
+def _watch_models(config: HearthConfig, coordinator: Any, stop: threading.Event) -> None:
+    """Put the champion of the registry into force, and whichever becomes champion later, until told to stop."""
+    import ray
+
+    from serving import scorer
+
+    champion = ""
+    refused = ""
+    while not stop.wait(MODEL_WATCH_INTERVAL_S if champion or refused else 0.2):
+        wanted = _champion(config)
+        if wanted in (champion, refused):
+            continue
+        folder = config.model_path / MODEL_NAME / wanted
+        try:
+            _check_schema(config, folder) if wanted else None
+            app_name = scorer.deploy(folder) if wanted else ""
+        except (BundleRefused, RuntimeError) as wrong:
+            say(f"warning: model {wanted} is not taken into force: {wrong}")
+            refused = wanted
+            continue
+        ray.get(coordinator.use_model.remote(str(folder) if wanted else "", app_name))
+        if champion:
+            scorer.undeploy(champion)
+        champion, refused = wanted, ""
+        say(f"model {champion or 'none: the playbook priors score'} is in force")
+
+
+def _champion(config: HearthConfig) -> str:
+    if not (config.model_path / MODEL_NAME).is_dir():
+        return ""
+    try:
+        return read_aliases(config.model_path, MODEL_NAME).get("champion", "")
+    except BundleRefused:
+        return ""
+
+
+def _check_schema(config: HearthConfig, folder: Path) -> None:
+    from household.scoring import schema_hash
+
+    wanted = schema_hash(compile_playbook(config.playbook_path))
+    manifest = read_manifest(folder)
+    if manifest.feature_schema_hash != wanted:
+        raise BundleRefused(
+            str(folder), f"made for feature schema {manifest.feature_schema_hash}, the playbook in force has {wanted}"
+        )
+
+

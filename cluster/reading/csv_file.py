@@ -1,0 +1,288 @@
+"""CSV files, framed by ourselves and parsed by Arrow: a broken line costs itself only, whatever is wrong with it.
+
+Arrow alone would stop at bytes that are no UTF-8, let an open quotation mark swallow what follows, and lose count.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from cluster.errors import CommandFailed
+from cluster.reading.rows import CHUNK_BYTES, TEXT_SHOWN_MAX, Chunk, Unreadable
+
+NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
+RECORD_BYTES_MAX = 16 << 20
+"""A longer record is taken for a file that is no CSV."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvShape:
+    """How a CSV file is written."""
+
+    delimiter: str = ","
+    columns: tuple[str, ...] = ()
+    """Names for a file without a header line."""
+    multiline: bool = False
+    """Whether a quoted value may hold line breaks; an open quotation mark then swallows all up to the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """One CSV file."""
+
+    path: Path
+    shape: CsvShape
+
+    @property
+    def name(self) -> str:
+        """File name without folder."""
+        return self.path.name
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows; every cell is text, an empty one null."""
+        with self.path.open("rb") as stream:
+            start = len(BYTE_ORDER_MARK) if stream.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0
+            stream.seek(start)
+            reading = _Reading(self)
+            for block in _blocks(stream, self):
+                chunk = reading.take(block)
+                if chunk is not None:
+                    yield chunk
+
+
+class _Reading:
+    """Where one pass through a file stands."""
+
+    def __init__(self, file: CsvFile) -> None:
+        self._file = file
+        self._names: tuple[str, ...] = file.shape.columns
+        self._line = 1
+        self._row = 1
+        self._bytes = 0
+
+    def take(self, block: bytes) -> Chunk | None:
+        """Return the rows of a block of whole records, or None for an empty one."""
+        self._bytes += len(block)
+        starts, ends, lines = _frame(block, multiline=self._file.shape.multiline, first_line=self._line)
+        self._line += block.count(b"\n")
+        if not self._names and len(starts):
+            self._names = _header(self._file, block[starts[0] : ends[0]])
+            starts, ends, lines = starts[1:], ends[1:], lines[1:]
+        rows = np.arange(self._row, self._row + len(starts), dtype=np.int64)
+        self._row += len(starts)
+        return _parse(self._file, self._names, _Records(block, starts, ends, lines, rows), self._bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    block: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    """Without the line end."""
+    lines: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    is_picked: bool = False
+    """Whether records between the first and the last were left out."""
+
+    def raw(self, index: int) -> bytes:
+        return self.block[self.starts[index] : self.ends[index]]
+
+    def text(self) -> bytes:
+        """Return the records alone, one after the other."""
+        whole = self.block[self.starts[0] : self.ends[-1]]
+        # The usual block holds nothing but good records; joining them one by one would take most of the time.
+        if not self.is_picked and whole.count(b"\n") == len(self.starts) - 1:
+            return whole + b"\n"
+        return b"\n".join(self.raw(index) for index in range(len(self.starts))) + b"\n"
+
+    def pick(self, mask: NDArray[np.bool_]) -> "_Records":
+        return _Records(self.block, self.starts[mask], self.ends[mask], self.lines[mask], self.rows[mask], True)
+
+
+def _blocks(stream: io.BufferedReader, file: CsvFile) -> Iterator[bytes]:
+    """Yield the file in blocks that end with a record."""
+    rest = b""
+    while piece := stream.read(CHUNK_BYTES):
+        block = rest + piece
+        cut = _last_record_end(block, multiline=file.shape.multiline)
+        if cut == 0 and len(block) > RECORD_BYTES_MAX:
+            raise CommandFailed(
+                f"{file.path} holds a record of more than {RECORD_BYTES_MAX >> 20} MiB, so it seems to be no CSV file; "
+                "name its format with --format"
+            )
+        if cut:
+            yield block[:cut]
+        rest = block[cut:]
+    if rest:
+        yield rest
+
+
+def _last_record_end(block: bytes, *, multiline: bool) -> int:
+    if not multiline or QUOTE not in block:
+        return block.rfind(b"\n") + 1
+    content = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(content == NEWLINE)
+    open_quote = np.cumsum(content == QUOTE)[ends] % 2 == 1
+    whole = ends[~open_quote]
+    return int(whole[-1]) + 1 if len(whole) else 0
+
+
+def _frame(
+    block: bytes, *, multiline: bool, first_line: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return start, end (line end excluded) and line number of each record that is not blank."""
+    content = np.frombuffer(block, np.uint8)
+    breaks = np.flatnonzero(content == NEWLINE)
+    lines_after = np.arange(first_line + 1, first_line + 1 + len(breaks))
+    if multiline and QUOTE in block:
+        closed = np.cumsum(content == QUOTE)[breaks] % 2 == 0
+        breaks, lines_after = breaks[closed], lines_after[closed]
+    starts = np.concatenate(([0], breaks + 1)).astype(np.int64)
+    ends = np.concatenate((breaks, [len(block)])).astype(np.int64)
+    lines = np.concatenate(([first_line], lines_after)).astype(np.int64)
+    has_return = (ends > starts) & (content[np.maximum(ends - 1, 0)] == CARRIAGE_RETURN)
+    ends = ends - has_return
+    filled = ends > starts
+    return starts[filled], ends[filled], lines[filled]
+
+
+def _header(file: CsvFile, raw: bytes) -> tuple[str, ...]:
+    try:
+        names = next(csv.reader([raw.decode()], delimiter=file.shape.delimiter, strict=True))
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{file.path} is not UTF-8 text; convert it first, e.g. with iconv -t utf-8") from None
+    except (csv.Error, StopIteration) as wrong:
+        raise CommandFailed(f"{file.path}:1: the header cannot be read: {wrong}") from wrong
+    names = [name.strip() for name in names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CommandFailed(f"{file.path}:1: column {twice[0]!r} occurs twice; give the columns names of their own")
+    return tuple(names)
+
+
+def _parse(file: CsvFile, names: tuple[str, ...], records: _Records, bytes_done: int) -> Chunk | None:
+    if not len(records.starts):
+        return None
+    records, broken = _set_aside(file, records)
+    table, refused = _parse_with_arrow(names, records, file.shape)
+    if len(table) + len(refused) != len(records.starts):
+        # Arrow and we disagree on where records end: believe neither and go line by line.
+        table, refused = _parse_one_by_one(names, records, file.shape)
+    if refused:
+        broken += [_unreadable(file, records, index, why) for index, why in refused]
+        kept = np.ones(len(records.starts), np.bool_)
+        kept[[index for index, _ in refused]] = False
+        records = records.pick(kept)
+    return Chunk(
+        columns={name: _emptied(table.column(name)) for name in names},
+        rows=records.rows,
+        lines=records.lines,
+        unreadable=tuple(sorted(broken, key=lambda one: one.row)),
+        bytes_done=bytes_done,
+    )
+
+
+def _emptied(column: pa.ChunkedArray) -> pa.Array:
+    cells = column.combine_chunks()
+    return pa.compute.if_else(pa.compute.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+
+
+def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreadable]]:
+    """Split off the records whose bytes alone are broken."""
+    why: dict[int, str] = {}
+    block = records.block
+    content = np.frombuffer(block, np.uint8)
+    if QUOTE in block:
+        counts = np.concatenate(([0], np.cumsum(content == QUOTE)))
+        odd = (counts[records.ends] - counts[records.starts]) % 2 == 1
+        why |= dict.fromkeys(np.flatnonzero(odd).tolist(), "a quotation mark is not closed on its line")
+    returns = np.flatnonzero(content == CARRIAGE_RETURN)
+    if len(returns) and not file.shape.multiline:
+        record = np.searchsorted(records.starts, returns, side="right") - 1
+        inside = (record >= 0) & (returns < records.ends[np.maximum(record, 0)])
+        why |= dict.fromkeys(record[inside].tolist(), "a carriage return stands inside the line")
+    if not _is_utf8(block):
+        for index in range(len(records.starts)):
+            if not _is_utf8(records.raw(index)):
+                why[index] = "the line is not UTF-8"
+    if not why:
+        return records, []
+    kept = np.ones(len(records.starts), np.bool_)
+    kept[list(why)] = False
+    return records.pick(kept), [_unreadable(file, records, index, reason) for index, reason in why.items()]
+
+
+def _parse_with_arrow(
+    names: tuple[str, ...], records: _Records, shape: CsvShape
+) -> tuple[pa.Table, list[tuple[int, str]]]:
+    refused: list[tuple[int, str]] = []
+
+    def note(row: Any) -> str:
+        refused.append((row.number - 1, f"{row.actual_columns} values where {row.expected_columns} belong"))
+        return "skip"
+
+    if not len(records.starts):
+        return pa.table({name: pa.array([], pa.string()) for name in names}), []
+    text = records.text()
+    try:
+        table = pa.csv.read_csv(
+            pa.py_buffer(text),
+            read_options=pa.csv.ReadOptions(use_threads=False, column_names=list(names), block_size=len(text) + 1),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=shape.delimiter,
+                newlines_in_values=shape.multiline,
+                ignore_empty_lines=False,
+                invalid_row_handler=note,
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return _parse_one_by_one(names, records, shape)
+    return table, refused
+
+
+def _parse_one_by_one(
+    names: tuple[str, ...], records: _Records, shape: CsvShape
+) -> tuple[pa.Table, list[tuple[int, str]]]:
+    cells: list[Sequence[str]] = []
+    refused: list[tuple[int, str]] = []
+    for index in range(len(records.starts)):
+        try:
+            values = next(
+                csv.reader(io.StringIO(records.raw(index).decode(), newline=""), delimiter=shape.delimiter, strict=True)
+            )
+        except csv.Error as wrong:
+            refused.append((index, str(wrong)))
+            continue
+        if len(values) != len(names):
+            refused.append((index, f"{len(values)} values where {len(names)} belong"))
+            continue
+        cells.append(values)
+    columns = zip(*cells, strict=True) if cells else [[] for _ in names]
+    return pa.table(
+        {name: pa.array(list(column), pa.string()) for name, column in zip(names, columns, strict=True)}
+    ), refused
+
+
+def _unreadable(file: CsvFile, records: _Records, index: int, why: str) -> Unreadable:
+    text = records.raw(index).decode("utf-8", "backslashreplace")[:TEXT_SHOWN_MAX]
+    return Unreadable(file=file.name, row=int(records.rows[index]), line=int(records.lines[index]), why=why, text=text)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,249 @@
+"""The first look through a file: do its columns fit the mapping, is it in order of time, how many rows are there.
+
+Everything that is wrong with a mapping shows here, before anything is sent.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.errors import CommandFailed, UsageWrong
+from cluster.output import Meter
+from cluster.reading.csv_file import CsvFile, CsvShape
+from cluster.reading.defaults import PLAIN_COLUMNS, cloudevents_mapping, plain_mapping
+from cluster.reading.json_file import JsonFile, holds_cloudevents
+from cluster.reading.mapping import ALL_OTHERS, FORMATS, FieldSource, FileMapping, Mapping, MappingInvalid
+from cluster.reading.parquet_file import ParquetFile
+from cluster.reading.rows import Chunk, FileReader
+from cluster.reading.signals import FieldTypes, FileMapper, times_of
+from cluster.reading.values import as_number
+
+FORMAT_BY_SUFFIX = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".cloudevents": "cloudevents",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+DATA_PREFIX = "data."
+"""CloudEvents keep an event's own values under this key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file that fits its mapping."""
+
+    reader: FileReader
+    section: FileMapping
+    """With its fields spelled out."""
+    fields: FieldTypes
+    row_count: int
+    """Broken rows included."""
+    is_sorted: bool
+    """Whether no row that can be read is older than one before it."""
+
+
+def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, show: Meter) -> Source:
+    """Read a file once and return what is needed to send it.
+
+    Raises:
+        MappingInvalid: a column the mapping names is not there, or no row has a time that can be read.
+        CommandFailed: the file as a whole cannot be read.
+    """
+    _check_file(path)
+    section = mapping.section_for(path) if mapping is not None else None
+    reader, is_cloudevents = _open(path, section, file_format)
+    look = _Look()
+    size = path.stat().st_size
+    time_source = section.time if section is not None else plain_mapping([]).time
+    for chunk in reader.chunks():
+        look.take(chunk, times_of(chunk, time_source).values)
+        show(chunk.bytes_done, size, path.name)
+    columns = list(look.number_by_column)
+    if section is None:
+        section = _default_section(path, columns, is_cloudevents=is_cloudevents, is_empty=look.row_count == 0)
+    name = mapping.name if mapping is not None else ""
+    _check_columns(path, section, columns, mapping_name=name, is_empty=look.row_count == 0)
+    _check_times(path, section, look, mapping_name=name)
+    section = _spell_out_fields(section, look, is_cloudevents=is_cloudevents)
+    assert not isinstance(section.fields, str)
+    fields: FieldTypes = {field_name: source.type for field_name, source in section.fields.items()}
+    return Source(reader=reader, section=section, fields=fields, row_count=look.row_count, is_sorted=look.is_sorted)
+
+
+def mapper_for(source: Source, *, file_index: int, fields: FieldTypes) -> FileMapper:
+    """Return what maps this file's chunks, with the fields of all files of the run."""
+    folder = source.reader.path.absolute().parent.name
+    return FileMapper(
+        file=source.reader.name, folder=folder, file_index=file_index, section=source.section, fields=fields
+    )
+
+
+def merged_fields(sources: list[Source]) -> FieldTypes:
+    """Return the fields of all files.
+
+    Raises:
+        MappingInvalid: two files give one field different types.
+    """
+    merged: FieldTypes = {}
+    for source in sources:
+        for name, kind in source.fields.items():
+            if merged.setdefault(name, kind) != kind:
+                raise MappingInvalid(
+                    f"field {name} is a {kind} in {source.reader.name} and a {merged[name]} in another file; "
+                    "give it one type in the mapping"
+                )
+    return merged
+
+
+@dataclass(slots=True)
+class _Look:
+    """What was seen of a file so far."""
+
+    row_count: int = 0
+    readable_count: int = 0
+    timed_count: int = 0
+    is_sorted: bool = True
+    newest_us: int = -(1 << 62)
+    number_by_column: dict[str, str] = field(default_factory=dict)
+    """Column → number, flag or text: what all its cells so far fit; empty while none was seen."""
+    first_cells: dict[str, str] = field(default_factory=dict)
+    why_unreadable: str = ""
+
+    def take(self, chunk: Chunk, times: pa.Array) -> None:
+        self.row_count += len(chunk.rows) + len(chunk.unreadable)
+        self.readable_count += len(chunk.rows)
+        if chunk.unreadable and not self.why_unreadable:
+            self.why_unreadable = str(chunk.unreadable[0])
+        known = times.drop_null().to_numpy()
+        self.timed_count += len(known)
+        if len(known):
+            in_order = bool((np.diff(known) >= 0).all()) and int(known[0]) >= self.newest_us
+            self.is_sorted = self.is_sorted and in_order
+            self.newest_us = max(self.newest_us, int(known.max()))
+        for name, column in chunk.columns.items():
+            self._note(name, column)
+
+    def _note(self, name: str, column: pa.Array) -> None:
+        cells = column.drop_null()
+        before = self.number_by_column.setdefault(name, "")
+        if not len(cells):
+            return
+        self.first_cells.setdefault(name, str(cells[0].as_py()))
+        if before != "text":
+            now = _kind_of(cells)
+            self.number_by_column[name] = now if before in ("", now) else "text"
+
+
+def _kind_of(cells: pa.Array) -> str:
+    if pa.types.is_boolean(cells.type):
+        return "flag"
+    if not pa.types.is_string(cells.type) and not pa.types.is_large_string(cells.type):
+        is_number = (
+            pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_decimal(cells.type)
+        )
+        return "number" if is_number else "text"
+    if not as_number(cells).is_wrong.any():
+        return "number"
+    return "flag" if pc.all(pc.is_in(cells, pa.array(["true", "false"]))).as_py() else "text"
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise UsageWrong(f"there is no file {path}")
+    if not path.is_file():
+        raise UsageWrong(
+            f"{path} is no regular file; name the files themselves (files are read twice, so a pipe will not do)"
+        )
+    try:
+        path.open("rb").close()
+    except OSError as failed:
+        raise CommandFailed(f"{path} cannot be read: {failed.strerror}") from failed
+
+
+def _open(path: Path, section: FileMapping | None, file_format: str | None) -> tuple[FileReader, bool]:
+    chosen = (
+        file_format or (section.format if section is not None else None) or FORMAT_BY_SUFFIX.get(path.suffix.lower())
+    )
+    match chosen:
+        case "csv":
+            csv = section.csv if section is not None else None
+            shape = (
+                CsvShape()
+                if csv is None
+                else CsvShape(delimiter=csv.delimiter, columns=csv.columns, multiline=csv.multiline)
+            )
+            return CsvFile(path, shape), False
+        case "jsonl":
+            # A mapping written for plain lines reads CloudEvents by its own keys; without one they are recognised.
+            is_cloudevents = section is None and holds_cloudevents(path)
+            return JsonFile(path, is_cloudevents), is_cloudevents
+        case "cloudevents":
+            return JsonFile(path, True), True
+        case "parquet":
+            return ParquetFile(path), False
+        case None:
+            raise UsageWrong(f"{path}: the format cannot be told from the name; give --format {', '.join(FORMATS)}")
+        case _:
+            raise UsageWrong(f"{chosen!r} is no format; the formats are {', '.join(FORMATS)}")
+
+
+def _default_section(path: Path, columns: list[str], *, is_cloudevents: bool, is_empty: bool) -> FileMapping:
+    if is_cloudevents:
+        return cloudevents_mapping(columns)
+    missing = [name for name in PLAIN_COLUMNS if name not in columns and name not in ("event_id", "member")]
+    if missing and not is_empty:
+        raise MappingInvalid(
+            f"{path} has no column {missing[0]!r}; it has: {', '.join(columns)}. Without a mapping the columns must be "
+            f"named {', '.join(PLAIN_COLUMNS)}; say with --mapping FILE which are which (docs/ingest.md)"
+        )
+    return plain_mapping(columns)
+
+
+def _check_columns(path: Path, section: FileMapping, columns: list[str], *, mapping_name: str, is_empty: bool) -> None:
+    if is_empty and not columns:
+        return
+    for column, parts in section.columns_used().items():
+        if column not in columns:
+            named_by = f", which mapping {mapping_name} names for {' and '.join(parts)}" if mapping_name else ""
+            raise MappingInvalid(f"{path} has no column {column!r}{named_by}; it has: {', '.join(columns)}")
+
+
+def _check_times(path: Path, section: FileMapping, look: _Look, *, mapping_name: str) -> None:
+    if look.timed_count or not look.readable_count:
+        return
+    column = section.time.column
+    example = look.first_cells.get(column)
+    found = f"the first is {example!r}" if example is not None else "all are empty"
+    expected = (
+        f"a number of {section.time.unit}"
+        if section.time.unit
+        else f"a time like {section.time.format or '2026-01-05T18:30:00Z'}"
+    )
+    advice = "" if section.time.unit else "; for numbers say what they count with `unit` and `start` in a mapping"
+    by = f"mapping {mapping_name}" if mapping_name else "no mapping"
+    raise MappingInvalid(
+        f"{path}: no value of column {column!r} can be read as {expected} ({by}); {found}{advice}; "
+        f"the columns are: {', '.join(look.number_by_column)}"
+    )
+
+
+def _spell_out_fields(section: FileMapping, look: _Look, *, is_cloudevents: bool) -> FileMapping:
+    if section.fields != ALL_OTHERS:
+        return section
+    used = section.columns_used()
+    fields = {}
+    for column, kind in look.number_by_column.items():
+        if column in used or not kind:
+            continue
+        if is_cloudevents and not column.startswith(DATA_PREFIX):
+            continue
+        name = column.removeprefix(DATA_PREFIX) if is_cloudevents else column
+        fields[name] = FieldSource.model_validate({"column": column, "type": kind})
+    return section.model_copy(update={"fields": fields})

@@ -1,0 +1,266 @@
+"""The mapping file: which columns of which files become which parts of a signal (docs/ingest.md)."""
+
+import fnmatch
+import importlib.resources
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from cluster.errors import UsageWrong
+from cluster.reading.values import UNIT_US
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+FILE_PLACEHOLDERS = ("file", "folder", "row")
+"""Placeholders of the row's position: file name, name of its folder, row number from 1."""
+
+FORMATS = ("csv", "jsonl", "cloudevents", "parquet")
+ALL_OTHERS = "*"
+
+Format = Literal["csv", "jsonl", "cloudevents", "parquet"]
+
+
+class MappingInvalid(UsageWrong):
+    """The mapping cannot be used; says where and why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ColumnText(_Part):
+    """Text from one column, by a table of names where one is given."""
+
+    column: str
+    map: dict[str, str] | None = None
+    """From what the file says to what Hearth knows; a value that is not listed makes the row unreadable."""
+
+
+class TypeCase(_Part):
+    """The type of those rows whose column equals a value."""
+
+    column: str
+    equals: str | float
+    """A number is compared as one, text as it stands."""
+    type: str
+
+
+class TypeWhen(_Part):
+    """The first case that holds, or else `otherwise`."""
+
+    when: tuple[TypeCase, ...] = Field(min_length=1)
+    otherwise: str
+
+
+def _text_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "template"
+    if isinstance(value, (TypeWhen, ColumnText)):
+        return "when" if isinstance(value, TypeWhen) else "column"
+    return "when" if isinstance(value, dict) and "when" in value else "column"
+
+
+TextSource = Annotated[
+    Annotated[str, Tag("template")] | Annotated[ColumnText, Tag("column")], Discriminator(_text_kind)
+]
+"""A constant, a template such as "U{caller}", or a column."""
+
+TypeSource = Annotated[
+    Annotated[str, Tag("template")] | Annotated[ColumnText, Tag("column")] | Annotated[TypeWhen, Tag("when")],
+    Discriminator(_text_kind),
+]
+
+
+def _known_unit(unit: str) -> str:
+    if unit not in UNIT_US:
+        raise ValueError(f"{unit!r} is no unit of time; the units are {', '.join(UNIT_US)}")
+    return unit
+
+
+def _known_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{zone!r} is no time zone; write UTC or one like Europe/Berlin") from None
+    return zone
+
+
+def _instant(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no instant; write it like 2026-01-05T00:00:00Z") from None
+    if isinstance(value, datetime):
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    raise ValueError(f"{value!r} is no instant; write it like 2026-01-05T00:00:00Z")
+
+
+class TimeSource(_Part):
+    """When a row happened: a number of `unit`s since `start`, or a date with time of day."""
+
+    column: str
+    unit: Annotated[str, AfterValidator(_known_unit)] | None = None
+    start: Annotated[datetime, BeforeValidator(_instant)] | None = None
+    """What a number counts from; 1970-01-01T00:00:00Z if not given. Without an offset it is UTC."""
+    format: str | None = None
+    """strptime pattern; ISO 8601 if not given."""
+    zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """For dates that name no offset."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.start is not None and self.unit is None:
+            raise ValueError("`start` needs a `unit`: what does the column count?")
+        if self.unit is not None and self.format is not None:
+            raise ValueError("`unit` is for numbers and `format` for dates; give one of them")
+        return self
+
+    @property
+    def start_us(self) -> int:
+        """Start in microseconds since 1970."""
+        if self.start is None:
+            return 0
+        since = self.start - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+class FieldSource(_Part):
+    """The value of one field of a signal."""
+
+    column: str
+    type: Literal["number", "text", "flag"] = "text"
+    absent: tuple[str | float, ...] = ()
+    """Values that stand for no value, such as -1."""
+
+
+class CsvSection(_Part):
+    """How a CSV file is written."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    columns: tuple[str, ...] = ()
+    """Names for a file without a header line."""
+    multiline: bool = False
+    """Whether quoted values may hold line breaks."""
+
+
+class FileMapping(_Part):
+    """What the rows of the files that match a pattern become."""
+
+    match: str = "*"
+    """Pattern for file names, as in a shell."""
+    format: Format | None = None
+    """By the file's extension if not given."""
+    csv: CsvSection = CsvSection()
+    event_id: TextSource = "{file}:{row}"
+    type: TypeSource
+    household: TextSource
+    member: TextSource = ""
+    time: TimeSource
+    fields: dict[str, FieldSource] | Literal["*"] = Field(default_factory=dict)
+    """By field name; "*" takes every column not used otherwise under its own name."""
+
+    def columns_used(self) -> dict[str, list[str]]:
+        """Return the columns this mapping names, each with what for."""
+        used: dict[str, list[str]] = {}
+        for part, source in (
+            ("event_id", self.event_id),
+            ("type", self.type),
+            ("household", self.household),
+            ("member", self.member),
+        ):
+            for column in columns_of(source):
+                used.setdefault(column, []).append(part)
+        used.setdefault(self.time.column, []).append("time")
+        if not isinstance(self.fields, str):
+            for name, value in self.fields.items():
+                used.setdefault(value.column, []).append(f"field {name}")
+        return used
+
+
+class Mapping(_Part):
+    """A whole mapping file."""
+
+    files: tuple[FileMapping, ...] = Field(min_length=1)
+    name: str = ""
+    """Where it was read from, for messages."""
+
+    def section_for(self, path: Path) -> FileMapping:
+        """Return the first section whose pattern fits the file's name."""
+        for section in self.files:
+            if fnmatch.fnmatchcase(path.name, section.match):
+                return section
+        patterns = ", ".join(section.match for section in self.files)
+        raise MappingInvalid(
+            f"{path}: mapping {self.name} has no section for a file of this name; its patterns are {patterns}"
+        )
+
+
+def columns_of(source: str | ColumnText | TypeWhen) -> list[str]:
+    """Return the columns a source refers to; position placeholders are not among them."""
+    if isinstance(source, ColumnText):
+        return [source.column]
+    if isinstance(source, TypeWhen):
+        return [case.column for case in source.when]
+    return [name for name in PLACEHOLDER.findall(source) if name not in FILE_PLACEHOLDERS]
+
+
+def shipped_mappings() -> list[str]:
+    """Return the names of the mappings that come with Hearth."""
+    folder = importlib.resources.files("cluster") / "mappings"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_mapping(name: str) -> Mapping:
+    """Return the mapping in a file, or the shipped one of that name.
+
+    Raises:
+        MappingInvalid: there is none, or it is wrong; the message says where.
+    """
+    path = Path(name)
+    if name in shipped_mappings() and not path.exists():
+        path = Path(str(importlib.resources.files("cluster"))) / "mappings" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        shipped = ", ".join(shipped_mappings())
+        raise MappingInvalid(f"there is no mapping file {name}; those that come with Hearth are: {shipped}") from None
+    except (OSError, UnicodeDecodeError) as failed:
+        raise MappingInvalid(f"mapping {name} cannot be read: {failed}") from failed
+    except yaml.YAMLError as wrong:
+        raise MappingInvalid(f"mapping {name} is not valid YAML: {' '.join(str(wrong).split())}") from wrong
+    if not isinstance(content, dict):
+        raise MappingInvalid(f"mapping {name} must begin with `files:`, a list of sections; docs/ingest.md shows one")
+    try:
+        return Mapping.model_validate({**content, "name": name})
+    except ValidationError as wrong:
+        errors = wrong.errors()
+        # A list whose only entry is wrong is also reported as empty; that helps nobody.
+        errors = [error for error in errors if error["type"] != "too_short"] or errors
+        raise MappingInvalid("; ".join(f"mapping {name}: {_describe(error)}" for error in errors)) from wrong
+
+
+def _describe(error: Any) -> str:
+    place = ".".join(
+        str(part) for part in error["loc"] if part not in ("template", "column", "when") or part == error["loc"][-1]
+    )
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place} is not known"
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place}: {message}"

@@ -1,0 +1,80 @@
+"""What every file reader yields: chunks of raw columns with the position of each row, and the rows nobody can read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 4 << 20
+"""About how much of a file is held at a time."""
+
+CHUNK_ROWS = 16_384
+"""Rows of a chunk for formats that are read by rows."""
+
+TEXT_SHOWN_MAX = 65_536
+"""A longer unreadable row is cut here in the rejects file; its position tells where the whole is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A row that cannot become a signal, and all that is needed to mend it."""
+
+    file: str
+    row: int
+    """From 1, without the header; broken rows are counted too."""
+    line: int
+    """From 1; 0 for formats without lines."""
+    why: str
+    text: str
+    """The row as it stands in the file, or as it was read."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else f"{self.file} row {self.row}"
+        return f"{place}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Consecutive rows of one file, in its order, broken ones left out."""
+
+    columns: dict[str, pa.Array]
+    """All of one length; an empty CSV cell and an absent JSON key are null."""
+    rows: NDArray[np.int64]
+    """(rows,) row numbers from 1, ascending; broken rows leave gaps."""
+    lines: NDArray[np.int64]
+    """(rows,) line numbers from 1; zeros for formats without lines."""
+    unreadable: tuple[Unreadable, ...]
+    bytes_done: int
+    """How much of the file has been read, this chunk included."""
+
+    def text_of(self, index: int) -> str:
+        """Return a row as JSON, for the rejects file."""
+        cells = {name: column[index].as_py() for name, column in self.columns.items()}
+        return json.dumps(cells, default=str, ensure_ascii=False)[:TEXT_SHOWN_MAX]
+
+
+class FileReader(Protocol):
+    """Reads one file, as often as asked, each time the same rows under the same numbers."""
+
+    @property
+    def name(self) -> str:
+        """File name without folder: what ids are derived from."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows in the file's order.
+
+        Raises:
+            CommandFailed: the file as a whole cannot be read.
+        """
+        ...
