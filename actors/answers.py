@@ -43,9 +43,7 @@ def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signa
     )
 
 
-def rejections(
-    batch: EventBatch, statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]
-) -> list[signal_pb2.Rejection]:
+def rejections(batch: EventBatch, statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> list[signal_pb2.Rejection]:
     """Return the first rejected events of a batch, with their reasons."""
     rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTIONS_SHOWN]
     return [
@@ -58,7 +56,7 @@ def rejections(
     ]
 
 
-def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionStatus.ValueType:
+def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionStatus:
     """Return what has become of an action, as of now; EXPIRED once it is forgotten."""
     action = state.actions.get(action_id)
     if action is None or (action.status == "live" and state.now_us >= action.valid_until_us):

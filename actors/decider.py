@@ -76,9 +76,7 @@ class HouseholdLocks:
 class PartitionDecider:
     """Decides for the households of one partition."""
 
-    def __init__(
-        self, owner: PartitionOwner, state_thread: StateThread, scorer: Callable[[], Scorer | None]
-    ) -> None:
+    def __init__(self, owner: PartitionOwner, state_thread: StateThread, scorer: Callable[[], Scorer | None]) -> None:
         self._owner = owner
         self._state_thread = state_thread
         self._scorer = scorer
@@ -113,7 +111,7 @@ class PartitionDecider:
                 return await self._answer_again(before)
             folded = await self._owner.signals(call.signal_batch) if call.signal_batch else None
             ask = self._ask(call, folded)
-            decision, response = await self._settle(ask)
+            response = await self._settle(ask)
         if folded is not None:
             response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
             response.rejections.extend(answers.rejections(folded.batch, folded.applied.statuses))
@@ -182,14 +180,14 @@ class PartitionDecider:
             contact_types=types,
         )
 
-    async def _settle(self, ask: Ask) -> tuple[Decision, decision_pb2.DecideResponse]:
+    async def _settle(self, ask: Ask) -> decision_pb2.DecideResponse:
         """Decide until a decision folds that was right when it was written."""
         for _ in range(PROPOSALS_MAX):
             draft = await self._state_thread.run(Urgency.DECISION, prepare, self._owner.state, ask)
             scores = (await self._score([draft]))[0]
             decision = await self._state_thread.run(Urgency.DECISION, self._decide, draft, scores)
             if await self._owner.propose(draft, decision) is not None:
-                return decision, await self._respond(decision, repeated=False)
+                return await self._respond(decision, repeated=False)
         raise NotSettled
 
     def _decide(self, draft: Draft, scores: Scores) -> Decision:
@@ -291,7 +289,8 @@ def _shared_out(drafts: list[Draft], scored: Scored) -> Iterator[Scores]:
     at = 0
     for draft in drafts:
         offers = draft.to_score
-        by_offer = {offer: float(score) for offer, score in zip(offers, scored.scores[at : at + len(offers)], strict=True)}
+        by_offer = {
+            offer: float(score) for offer, score in zip(offers, scored.scores[at : at + len(offers)], strict=True)
+        }
         at += len(offers)
         yield Scores(by_offer=by_offer, model_version=scored.model_version, degraded=scored.degraded)
-

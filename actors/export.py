@@ -182,5 +182,3 @@ def _signals(data_dir: Path) -> Iterator[pa.Table]:
                 column = pc.cast(column, pa.string())
             columns["time_us" if name == "time" else name.partition(":")[2] or name] = column
         yield pa.table(columns)
-
-

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -209,9 +209,13 @@ class PartitionOwner:
         """End the term: what waits has an unknown outcome, and this memory is not to be trusted any more."""
         logger.error("partition %d is lost: %s", self.partition, wrong)
         self.is_lost = True
-        for waiting in (*self._signals, *self._proposals):
-            if not waiting.done.done():
-                waiting.done.set_exception(PartitionLost())
+        futures: list[asyncio.Future[Any]] = [
+            *(one.done for one in self._signals),
+            *(one.done for one in self._proposals),
+        ]
+        for future in futures:
+            if not future.done():
+                future.set_exception(PartitionLost())
         self._signals.clear()
         self._proposals.clear()
         self.moments_arose.set()
@@ -336,4 +340,3 @@ class PartitionOwner:
 def _set(done: asyncio.Future[Result], result: Result) -> None:
     if not done.done():
         done.set_result(result)
-

@@ -7,7 +7,7 @@ from actors import answers
 from actors.partition import PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2, household_pb2
-from household.state import NO_HOUSEHOLD, NEVER_US
+from household.state import NEVER_US, NO_HOUSEHOLD
 
 DECISIONS_MAX = 100
 DECISIONS_DEFAULT = 20
@@ -43,9 +43,7 @@ async def decisions(
 ) -> household_pb2.DecisionsResponse:
     """Return the newest decisions of a household, newest first."""
     limit = min(request.limit or DECISIONS_DEFAULT, DECISIONS_MAX)
-    return household_pb2.DecisionsResponse(
-        decisions=await _records(owner, state_thread, request.household, "", limit)
-    )
+    return household_pb2.DecisionsResponse(decisions=await _records(owner, state_thread, request.household, "", limit))
 
 
 async def _records(
@@ -68,15 +66,13 @@ async def _records(
     return records
 
 
-async def status_of(
-    owner: PartitionOwner, state_thread: StateThread, action_id: str
-) -> decision_pb2.ActionStatus.ValueType:
+async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id: str) -> decision_pb2.ActionStatus:
     """Return what has become of an action."""
     return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state, action_id))
 
 
 def partition_report(owner: PartitionOwner) -> dict[str, int | str | bool]:
-    """Return what a status page shows of a partition. Reads plain counters: a torn read shows at most a moment's lag."""
+    """Return what a status page shows. Reads plain counters beside the state thread: at most a moment old."""
     state = owner.state
     counters = state.counters
     now_us = state.now_us

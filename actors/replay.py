@@ -74,5 +74,3 @@ class Replay:
     def fold_decision(self, decision: Decision, epoch: int, offset: int, stamp_us: int) -> bool:
         """Fold a decision; False if it is void."""
         return apply_decision(self.now, decision, epoch=epoch, offset=offset, stamp_us=stamp_us)
-
-

@@ -5,12 +5,13 @@ decider.py and delivery.py.
 """
 
 import asyncio
+import contextlib
 import gc
+import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -75,8 +76,8 @@ class Shard:
         await asyncio.to_thread(warm_kernels)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
-        path = self._config.address.removeprefix("unix:")
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._config.address.removeprefix("unix:"))
         if self._server.add_insecure_port(self._config.address) == 0 and not self._config.address.startswith("unix:"):
             raise OSError(f"cannot listen on {self._config.address}")
         await self._server.start()
@@ -234,7 +235,7 @@ class Shard:
         status = Status(int(folded.applied.statuses[0]))
         return status, status == Status.APPLIED and bool(np.any(folded.applied.effects))
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
+    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         """Yield the outbound actions of all partitions of this shard, each as it becomes due."""
         merged: asyncio.Queue[delivery_pb2.SubscribeResponse] = asyncio.Queue(maxsize=256)
 

@@ -17,7 +17,9 @@ def warm_kernels() -> None:
         fields=(Field(name="amount", kind=FieldKind.NUMBER),),
         event_types=(EventType(name="warm", source="app"),),
         windows=(Window(scope=Scope.MEMBER, events=(0,), bucket_us=_DAY_US, bucket_count=2, field=0),),
-        features=(Feature(name="household.warm", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0,)),),
+        features=(
+            Feature(name="household.warm", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0,)),
+        ),
     )
     state = PartitionState(plan=plan, stream_clock=True)
     one = keys_of([b"warm"])

@@ -6,6 +6,7 @@ The only place in `cluster` that reads the environment or the wall clock.
 import importlib.resources
 import ipaddress
 import os
+import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -205,6 +206,16 @@ def environment_variable(name: str) -> str | None:
 def child_environment(**extra: str) -> dict[str, str]:
     """Return the environment for a child process: ours and `extra`."""
     return {**os.environ, **extra}
+
+
+def export_environment(**settings: str) -> None:
+    """Set variables for libraries that read them when they are imported, here and in every child process."""
+    os.environ.update(settings)
+
+
+def fresh_token() -> str:
+    """Return a secret for one run: nobody else on the machine may call into our Ray processes."""
+    return secrets.token_hex(32)
 
 
 def utc_now() -> datetime:

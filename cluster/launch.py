@@ -4,8 +4,7 @@ The only module that makes things remote. Whatever it starts dies with it: Ray's
 """
 
 import contextlib
-import os
-import secrets
+import logging
 import shutil
 import signal
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 from cluster.commands.models import MODEL_NAME
 from cluster.commands.up import announce_ready
-from cluster.config import ClockKind, HearthConfig
+from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
 from cluster.output import say
 from playbooks.compiler import compile_playbook
@@ -35,9 +34,7 @@ def run_up(config: HearthConfig) -> int:
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    edge = EdgeConfig(
-        host=config.host, port=config.port, listener=Listener.OWN, development=config.reflection
-    )
+    edge = EdgeConfig(host=config.host, port=config.port, listener=Listener.OWN, development=config.reflection)
     _set_environment(serve_environment(edge))
     run_dir = Path(tempfile.mkdtemp(prefix="hearth-"))
     try:
@@ -51,12 +48,13 @@ def _set_environment(serve: dict[str, str]) -> None:
     """Ray and Serve read these when they are imported; children inherit them."""
     fresh = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": fresh_token(),
         "RAY_memory_monitor_refresh_ms": "0",
         "OMP_NUM_THREADS": "1",
         "NUMBA_NUM_THREADS": "1",
     }
-    os.environ.update(serve | {name: value for name, value in fresh.items() if name not in os.environ})
+    given = {name for name in fresh if environment_variable(name) is not None}
+    export_environment(**serve, **{name: value for name, value in fresh.items() if name not in given})
 
 
 @contextlib.contextmanager
@@ -71,7 +69,7 @@ def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
         object_store_memory=128 << 20,
         _temp_dir=str(run_dir / "ray"),
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     try:
         yield
@@ -137,7 +135,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
             segment_bytes=config.segment_bytes,
             scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
         )
-    coordinator = (
+    coordinator: Any = (
         ray.remote(Coordinator)
         .options(name=COORDINATOR_NAME, max_restarts=-1, max_task_retries=0, num_cpus=0, enable_task_events=False)
         .remote(
@@ -193,7 +191,5 @@ def _check_schema(config: HearthConfig, folder: Path) -> None:
     manifest = read_manifest(folder)
     if manifest.feature_schema_hash != wanted:
         raise BundleRefused(
-            str(folder), f"made for feature schema {manifest.feature_schema_hash}, the playbook in force has {wanted}"
+            folder, f"made for feature schema {manifest.feature_schema_hash}, the playbook in force has {wanted}"
         )
-
-

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from household.columns import Read, Rules, Update
 from household.decay import decay
 from household.kernel import kernel
-from household.program import STACK_DEPTH, Op, binary, unary
+from household.program import Op, binary, unary
 from household.windows import Slab, window_add, window_read
 
 
@@ -205,7 +205,7 @@ def read_feature(rules: Rules, cells: Cells, feature: int, household: int, membe
     if kind >= _R_WINDOW_COUNT:
         span, bucket_us = rules.read_params[feature, 0], rules.read_params[feature, 4]
         return _read_window(cells.slab, flat[cell], kind, t, span, bucket_us)
-    if kind == _R_COUNT or kind == _R_PROFILE or kind == _R_HELD:
+    if kind in (_R_COUNT, _R_PROFILE, _R_HELD):
         return flat[cell]
     if kind == _R_DECAYED:
         if np.isnan(flat[cell + 1]):
@@ -261,7 +261,7 @@ def run_program(
                 stack[depth - 1] = stack[depth]
             elif not np.isnan(condition):
                 stack[depth - 1] = stack[depth + 1]
-        elif op < _OP_ADD or op == _OP_TRUNCATE or op == _OP_IS_KNOWN:
+        elif op < _OP_ADD or op in (_OP_TRUNCATE, _OP_IS_KNOWN):
             stack[depth - 1] = unary(op, stack[depth - 1])
         else:
             depth -= 1

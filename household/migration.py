@@ -109,7 +109,9 @@ def _codes(old: Feature, new: Feature) -> NDArray[np.float64] | None:
     """Return what each old value of a profile is called by now; NaN for a name that is gone."""
     if new.kind is not FeatureKind.PROFILE or old.values == new.values:
         return None
-    return np.array([float(new.values.index(name)) if name in new.values else np.nan for name in old.values] or [np.nan])
+    return np.array(
+        [float(new.values.index(name)) if name in new.values else np.nan for name in old.values] or [np.nan]
+    )
 
 
 def _names(plan: Plan, events: tuple[int, ...]) -> tuple[str, ...]:
