@@ -18,7 +18,7 @@ from household.dedupe import FREE, DedupeArrays, dedupe_slot
 from household.events import LONGEST_KEY, NO_TIME_US, EventBatch, Status
 from household.features import Cells, run_program, update_features
 from household.fingerprint import fingerprint
-from household.kernel import kernel
+from household.kernel import inlined, kernel
 from household.keys import NO_PARENT
 from household.program import STACK_DEPTH
 from household.state import PartitionState
@@ -52,7 +52,7 @@ class _Admission(NamedTuple):
     future_us: int
 
 
-@kernel
+@inlined
 def _rejection(
     rules: Rules,
     kind: int,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from household.kernel import kernel
+from household.kernel import inlined, kernel
 
 FREE = np.iinfo(np.int64).min
 """Event time that marks a free slot."""
@@ -24,7 +24,7 @@ class DedupeArrays(NamedTuple):
     times: NDArray[np.int64]
 
 
-@kernel
+@inlined
 def dedupe_slot(window: DedupeArrays, low: int, high: int) -> int:
     """Return the slot that holds this fingerprint, or the free one where it belongs."""
     mask = window.times.shape[0] - 1

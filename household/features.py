@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from household.columns import Read, Rules, Update
 from household.decay import decay
-from household.kernel import kernel
+from household.kernel import inlined, kernel
 from household.program import Op, binary, unary
 from household.windows import Slab, window_add, window_read
 
@@ -107,7 +107,7 @@ def _set_newest(flat: NDArray[np.float64], cell: int, value: float, t: float) ->
         flat[cell + 1] = t
 
 
-@kernel
+@inlined
 def _update(rules: Rules, u: int, cells: Cells, base: int, values: NDArray[np.float64], i: int, t: float) -> None:
     kind, field, keep = rules.updates[u, 0], rules.updates[u, 4], rules.updates[u, 5]
     flat, cell = cells.flat, base + rules.updates[u, 2]
@@ -168,7 +168,7 @@ def _count_known(flat: NDArray[np.float64], cell: int, keep: int) -> float:
     return number
 
 
-@kernel
+@inlined
 def _read_window(slab: Slab, handle: float, kind: int, t: float, span: float, bucket_us: float) -> float:
     newest = np.int64(t) // np.int64(bucket_us)
     buckets = np.int64(span) // np.int64(bucket_us)
@@ -181,7 +181,7 @@ def _read_window(slab: Slab, handle: float, kind: int, t: float, span: float, bu
     return (number - before) / max(before, 1.0)
 
 
-@kernel
+@inlined
 def _unseen(kind: int, initial: float) -> float:
     """What a member's feature reads where no member is known."""
     if kind == _R_LAST:
@@ -191,7 +191,7 @@ def _unseen(kind: int, initial: float) -> float:
     return np.nan if kind == _R_MOST_USED else 0.0
 
 
-@kernel
+@inlined
 def read_feature(rules: Rules, cells: Cells, feature: int, household: int, member: int, t: float) -> float:
     """Return a feature's value as of t. Without a member, a member's feature reads as of one never seen."""
     kind, keep = rules.reads[feature, 0], rules.reads[feature, 3]
@@ -222,7 +222,7 @@ def read_feature(rules: Rules, cells: Cells, feature: int, household: int, membe
     return _count_known(flat, cell, keep)
 
 
-@kernel
+@inlined
 def run_program(
     rules: Rules,
     cells: Cells,
@@ -269,7 +269,7 @@ def run_program(
     return stack[0]
 
 
-@kernel
+@inlined
 def update_features(
     rules: Rules,
     cells: Cells,

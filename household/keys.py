@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.fingerprint import fingerprint
-from household.kernel import kernel
+from household.kernel import inlined, kernel
 
 NO_PARENT = -1
 
@@ -24,7 +24,7 @@ class KeyArrays(NamedTuple):
     letters: NDArray[np.uint8]
 
 
-@kernel
+@inlined
 def _find_slot(table: KeyArrays, code: int, parent: int, data: NDArray[np.uint8], start: int, end: int) -> int:
     mask = table.slots.shape[0] - 1
     at = np.int64(code & np.uint64(mask))
