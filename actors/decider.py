@@ -4,10 +4,11 @@ A household has one decision under way at a time; the next waits for it and then
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from actors import answers
 from actors.partition import Folded, PartitionLost, PartitionOwner
 from actors.state_thread import StateThread, Urgency
+from actors.telemetry import Laps, Stage
 from hearth.v1 import decision_pb2
 from household.decide import Ask, Draft, Scores, decide, prepare
 from household.decision import Decision
 from household.plan import NONE, Plan
 from household.scoring import Scored, Scorer, schema_hash, score_rows
+
+logger = logging.getLogger(__name__)
 
 PROPOSALS_MAX = 8
 """Times a decision is made again because the state moved on while it was scored."""
@@ -42,6 +46,8 @@ class DecideCall:
     request_id: str
     signal_batch: bytes
     """Empty when no signals came with it."""
+    laps: Laps | None = None
+    """Where its stages are timed; None where nobody wants to know."""
 
 
 class HouseholdLocks:
@@ -83,7 +89,8 @@ class PartitionDecider:
         self._locks = HouseholdLocks()
         self._left_to_requests: dict[bytes, int] = {}
         """Households (and their rows) whose moments were left to a request under way."""
-        self._moments_task = asyncio.create_task(self._decide_moments(), name=f"moments-{owner.partition}")
+        moments = asyncio.create_task(self._decide_moments(), name=f"moments-{owner.partition}")
+        self._moments_task = owner.supervised(moments)
 
     def stop(self) -> None:
         """Decide no more moments; those that are pending stay pending in the state."""
@@ -107,18 +114,22 @@ class PartitionDecider:
     async def _decide_held(self, call: DecideCall) -> decision_pb2.DecideResponse:
         async with self._locks.hold(call.household):
             before = await self._state_thread.run(Urgency.DECISION, self._known_request, call.request_id)
+            if call.laps is not None:
+                call.laps.end(Stage.WAIT)
             if before is not None:
                 return await self._answer_again(before)
             folded = await self._owner.signals(call.signal_batch) if call.signal_batch else None
+            if call.laps is not None and folded is not None:
+                call.laps.end(Stage.SIGNALS)
             ask = self._ask(call, folded)
-            response = await self._settle(ask)
+            response = await self._settle(ask, call.laps)
         if folded is not None:
             response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
             response.rejections.extend(answers.rejections(folded.batch, folded.applied.statuses))
         return response
 
     def _known_request(self, request_id: str) -> int | None:
-        state = self._owner.state
+        state = self._owner.state_as_of_now()
         found = state.requests.get(request_id)
         if found is None or found[2] < state.now_us - state.plan.clock.request_window_us:
             return None
@@ -180,18 +191,31 @@ class PartitionDecider:
             contact_types=types,
         )
 
-    async def _settle(self, ask: Ask) -> decision_pb2.DecideResponse:
+    async def _settle(self, ask: Ask, laps: Laps | None) -> decision_pb2.DecideResponse:
         """Decide until a decision folds that was right when it was written."""
         for _ in range(PROPOSALS_MAX):
-            draft = await self._state_thread.run(Urgency.DECISION, prepare, self._owner.state, ask)
+            draft = await self._state_thread.run(Urgency.DECISION, self._prepare, ask)
+            if laps is not None:
+                laps.end(Stage.PREPARE)
             scores = (await self._score([draft]))[0]
+            if laps is not None:
+                laps.end(Stage.SCORE)
             decision = await self._state_thread.run(Urgency.DECISION, self._decide, draft, scores)
-            if await self._owner.propose(draft, decision) is not None:
+            if laps is not None:
+                laps.end(Stage.DECIDE)
+                laps.decision = decision
+            offset = await self._owner.propose(draft, decision)
+            if laps is not None:
+                laps.end(Stage.COMMIT)
+            if offset is not None:
                 return await self._respond(decision, repeated=False)
         raise NotSettled
 
+    def _prepare(self, ask: Ask) -> Draft:
+        return prepare(self._owner.state_as_of_now(), ask)
+
     def _decide(self, draft: Draft, scores: Scores) -> Decision:
-        state = self._owner.state
+        state = self._owner.state_as_of_now()
         return decide(state, draft, scores, epoch=self._owner.epoch, schema_hash=schema_hash(state.plan))
 
     async def _score(self, drafts: list[Draft]) -> list[Scores]:
@@ -201,7 +225,11 @@ class PartitionDecider:
         if scorer is None or not wanted:
             return [_priors(plan, draft) for draft in drafts]
         rows = np.concatenate([_rows(plan, draft) for draft in wanted])
-        scored = await scorer.score(rows)
+        try:
+            scored = await scorer.score(rows)
+        except Exception:  # whatever a model does, a decision is made
+            logger.exception("the scorer failed on %d rows; the playbook's priors score", len(rows))
+            return [replace(_priors(plan, draft), degraded=bool(draft.to_score)) for draft in drafts]
         return list(_shared_out(drafts, scored))
 
     async def _decide_moments(self) -> None:
@@ -215,12 +243,33 @@ class PartitionDecider:
                 for row in rows:
                     del owner.households_with_moments[row]
                 try:
-                    await self._decide_households(rows)
+                    await self._decide_each(rows)
                 except PartitionLost:
                     return
 
+    async def _decide_each(self, rows: list[int]) -> None:
+        """Decide the moments of some households together; where that fails, one by one, so that one harms no other."""
+        try:
+            await self._decide_households(rows)
+        except PartitionLost:
+            raise
+        except Exception:
+            logger.exception("partition %d: moments of %d households not decided", self._owner.partition, len(rows))
+            if len(rows) > 1:
+                for row in rows:
+                    await self._decide_each([row])
+
     async def _decide_households(self, rows: list[int]) -> None:
-        drafts = await self._state_thread.run(Urgency.DECISION, self._moment_drafts, rows)
+        prepared = await self._state_thread.run(Urgency.DECISION, self._moment_drafts, rows)
+        drafts = []
+        for draft in prepared:
+            # A household that a request is deciding is left to it: its decision settles the moments. Looked at here, in
+            # one turn of the loop with the locks below, or the request could end in between and nobody be left.
+            household = draft.ask.household
+            if self._locks.is_busy(household):
+                self._left_to_requests[household] = draft.household
+            else:
+                drafts.append(draft)
         if not drafts:
             return
         async with _all(self._locks.hold(draft.ask.household) for draft in drafts):
@@ -235,19 +284,14 @@ class PartitionDecider:
         self._owner.households_with_moments.update(dict.fromkeys(again))
 
     def _moment_drafts(self, rows: list[int]) -> list[Draft]:
-        """A household that a request is deciding is left to it: its decision settles the moments."""
-        state, drafts = self._owner.state, []
+        state, drafts = self._owner.state_as_of_now(), []
         for row in rows:
             ledger = state.ledgers.get(row)
-            household = state.households.key(row)
             if ledger is None or not ledger.pending:
-                continue
-            if self._locks.is_busy(household):
-                self._left_to_requests[household] = row
                 continue
             member = ledger.pending[0].member
             ask = Ask(
-                household=household,
+                household=state.households.key(row),
                 member=state.members.key(member) if member >= 0 else b"",
                 channel=NONE,
                 request_id="",

@@ -60,6 +60,9 @@ MOMENT_SCHEMA = pa.schema(
 
 KINDS = ("decisions", "signals", "moments")
 
+KEYS = ("household", "member")
+"""Columns that are bytes in the log and text here."""
+
 
 def export_table(data_dir: Path, kind: str) -> Iterator[pa.Table]:
     """Yield what the log under a data directory holds of one kind, in tables of some thousand rows.
@@ -169,16 +172,37 @@ def _moment_rows(partition: int, stored: StoredRecord, record: codec.DecisionRec
 
 
 def _signals(data_dir: Path) -> Iterator[pa.Table]:
-    """Yield the signals as they were sent: event_id, household, member, type, time_us, and a column per field."""
+    """Yield the signals as they were sent: event_id, household, member, type, time_us, and a column per field.
+
+    Batches differ in their fields, so the log is read twice: once for the columns there are, once for the rows.
+    """
+    columns: dict[str, pa.DataType] = {}
+    for _, stored in _records(data_dir, RecordKind.SIGNALS):
+        with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
+            columns.update({field.name: _plain_type(field.type) for field in stream.schema})
+    schema = pa.schema(
+        [("partition", pa.int32())]
+        + [(_column_name(name, columns), pa.string() if name in KEYS else kind) for name, kind in columns.items()]
+    )
     for partition, stored in _records(data_dir, RecordKind.SIGNALS):
         with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
             batch = stream.read_next_batch()
-        columns: dict[str, pa.Array] = {"partition": pa.array([partition] * batch.num_rows, pa.int32())}
-        for name in batch.schema.names:
-            column = batch.column(name)
-            if pa.types.is_dictionary(column.type):
-                column = pc.cast(column, column.type.value_type)
-            if name in ("household", "member"):
-                column = pc.cast(column, pa.string())
-            columns["time_us" if name == "time" else name.partition(":")[2] or name] = column
-        yield pa.table(columns)
+        arrays = [pa.array([partition] * batch.num_rows, pa.int32())]
+        for name, field in zip(columns, list(schema)[1:], strict=True):
+            if name in batch.schema.names:
+                arrays.append(pc.cast(batch.column(name), field.type))
+            else:
+                arrays.append(pa.nulls(batch.num_rows, field.type))
+        yield pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _column_name(name: str, columns: dict[str, pa.DataType]) -> str:
+    """A field is called as its sender called it; where it came as number and as text, the text is `<name>_text`."""
+    space, _, field = name.partition(":")
+    if not field:
+        return "time_us" if name == "time" else name
+    return f"{field}_text" if space == "s" and f"n:{field}" in columns else field

@@ -5,8 +5,10 @@ household, then signals; append, sync, fold, and only then answer. All state is 
 """
 
 import asyncio
+import copy
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,9 +17,11 @@ import numpy as np
 
 from actors import codec
 from actors.clock import Clock
+from actors.frame import PAYLOAD_BYTES_MAX
 from actors.log import Epoch, LogError, Offset, PartitionId, PartitionLog, Record, RecordKind, StoredRecord
 from actors.replay import Replay
 from actors.state_thread import StateThread, Urgency
+from actors.telemetry import ShardTelemetry, timed_append
 from household import ledger
 from household.apply import Applied
 from household.decide import Draft, still_allowed
@@ -84,7 +88,13 @@ class PartitionOwner:
     """Owns a partition for one term. Belongs to the event loop it is used in."""
 
     def __init__(
-        self, partition: PartitionId, log: PartitionLog, clock: Clock, state_thread: StateThread, appenders: Executor
+        self,
+        partition: PartitionId,
+        log: PartitionLog,
+        clock: Clock,
+        state_thread: StateThread,
+        appenders: Executor,
+        telemetry: ShardTelemetry | None = None,
     ) -> None:
         self.partition = partition
         self.epoch = Epoch(0)
@@ -93,6 +103,7 @@ class PartitionOwner:
         self._clock = clock
         self._state_thread = state_thread
         self._appenders = appenders
+        self._telemetry = telemetry
         self._replay = Replay()
         self._signals: deque[_Signals] = deque()
         self._proposals: deque[_Proposal] = deque()
@@ -102,8 +113,8 @@ class PartitionOwner:
         self._closing = False
         self.moments_arose = asyncio.Event()
         """Set when the fold of a group left moments pending."""
-        self.outbox_changed = asyncio.Event()
-        """Set when a decision was accepted for sending."""
+        self.on_outbox_change: Callable[[], None] = _nothing
+        """Called when a decision was accepted for sending, and when the partition is lost."""
         self.households_with_moments: dict[int, None] = {}
         """Rows of households with pending moments, oldest first; those that folded since it was last emptied."""
 
@@ -111,6 +122,26 @@ class PartitionOwner:
     def state(self) -> PartitionState:
         """The state; to be used in the state thread only."""
         return self._replay.now
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this owner may still answer and hand out."""
+        return not self.is_lost and not self._closing
+
+    def state_as_of_now(self) -> PartitionState:
+        """Return the state as it reads now. Its own `now` is that of the newest record, which may be long ago.
+
+        In the state thread, to read and not to keep.
+        """
+        return self._state_as_of(self._clock.now_us())
+
+    def _state_as_of(self, time_us: int) -> PartitionState:
+        state = self.state
+        if state.stream_clock or time_us <= state.now_us:
+            return state
+        view = copy.copy(state)
+        view.now_us = EventTimeUs(time_us)
+        return view
 
     async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
         """Fold the log, open the term with an epoch record, put the plan into force, and start.
@@ -128,7 +159,7 @@ class PartitionOwner:
         await self._state_thread.run(Urgency.INGEST, self._fold_records, records, offset)
         pending = [row for row, one in self.state.ledgers.items() if one.pending]
         self.households_with_moments.update(dict.fromkeys(pending))
-        self._loop_task = asyncio.create_task(self._work(), name=f"partition-{self.partition}")
+        self._loop_task = self.supervised(asyncio.create_task(self._work(), name=f"partition-{self.partition}"))
         if pending:
             self.moments_arose.set()
 
@@ -146,17 +177,23 @@ class PartitionOwner:
 
     async def _append(self, records: list[Record]) -> Offset:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._appenders, self._log.append, records)
+        if self._telemetry is None:
+            return await loop.run_in_executor(self._appenders, self._log.append, records)
+        offset, took_ns = await loop.run_in_executor(self._appenders, timed_append, self._log.append, records)
+        self._telemetry.appended(records, took_ns)
+        return offset
 
     async def signals(self, payload: bytes) -> Folded:
         """Append, sync and fold a signal batch; return what became of its events.
 
         Raises:
-            PayloadUnreadable: nothing was appended.
+            PayloadUnreadable: or longer than a record may be; nothing was appended.
             Overloaded: nothing was appended.
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise codec.PayloadUnreadable(f"signal batch: {len(payload)} bytes, a record holds {PAYLOAD_BYTES_MAX}")
         if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX and self._signals:
             raise Overloaded
         batch = codec.decode_signals(payload, self._replay.now.plan)
@@ -179,7 +216,7 @@ class PartitionOwner:
         return await done
 
     def _check_open(self) -> None:
-        if self.is_lost or self._closing:
+        if not self.is_open:
             raise PartitionLost
 
     def wake(self) -> None:
@@ -191,23 +228,37 @@ class PartitionOwner:
         self._closing = True
         self._wake.set()
         if self._loop_task is not None:
-            await self._loop_task
+            await asyncio.wait([self._loop_task])
         self._log.close()
 
     async def _work(self) -> None:
-        while not (self._closing and not self._signals and not self._proposals):
+        while not self.is_lost and not (self._closing and not self._signals and not self._proposals):
             await self._wake.wait()
             self._wake.clear()
             try:
                 while await self._commit_group():
                     pass
-            except (LogError, AssertionError, codec.PayloadUnreadable) as wrong:
+            except Exception as wrong:  # the shard loop: whatever it is, nobody may wait for this owner any longer
                 self._lose(wrong)
                 return
 
+    def supervised(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Return the task; if it ends by a defect, or is cancelled while the owner is open, the partition is lost."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            wrong = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if wrong is not None and self.is_open:
+                self._lose(wrong)
+
+        task.add_done_callback(ended)
+        return task
+
     def _lose(self, wrong: BaseException) -> None:
         """End the term: what waits has an unknown outcome, and this memory is not to be trusted any more."""
-        logger.error("partition %d is lost: %s", self.partition, wrong)
+        trace = None if isinstance(wrong, LogError) else wrong
+        logger.error("partition %d is lost: %s: %s", self.partition, type(wrong).__name__, wrong, exc_info=trace)
+        if self._telemetry is not None and not self.is_lost:
+            self._telemetry.partitions_lost += 1
         self.is_lost = True
         futures: list[asyncio.Future[Any]] = [
             *(one.done for one in self._signals),
@@ -218,8 +269,9 @@ class PartitionOwner:
                 future.set_exception(PartitionLost())
         self._signals.clear()
         self._proposals.clear()
+        self._waiting_bytes = 0
         self.moments_arose.set()
-        self.outbox_changed.set()
+        self.on_outbox_change()
 
     async def _commit_group(self) -> bool:
         """Form a group of what waits, append and sync it, fold it, answer. Return False if there was nothing to do."""
@@ -270,9 +322,10 @@ class PartitionOwner:
             group.ticks = True
             group.records.append(self._record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
         kept = []
+        as_of_now = self._state_as_of(group.stamp_us)
         for proposal in group.proposals:
             # A tick in this group changes what is live; whoever decided before it decides again.
-            if group.ticks or not still_allowed(state, proposal.draft):
+            if group.ticks or not still_allowed(as_of_now, proposal.draft):
                 proposal.done.get_loop().call_soon_threadsafe(_set, proposal.done, None)
                 continue
             kept.append(proposal)
@@ -284,25 +337,37 @@ class PartitionOwner:
             group.records.append(self._record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
 
     async def _fold(self, group: _Group, offset: int) -> None:
-        await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
+        in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
         for place, proposal in enumerate(group.proposals):
-            _set(proposal.done, offset + int(group.ticks) + place)
+            _set(proposal.done, offset + int(group.ticks) + place if in_force[place] else None)
         if any(proposal.decision.send_channel for proposal in group.proposals):
-            self.outbox_changed.set()
+            self.on_outbox_change()
         for one in group.signals:
             folded = await self._fold_signals(one, group.stamp_us)
+            if self._telemetry is not None:
+                now_us = None if self._replay.stream_clock else group.stamp_us
+                applied = folded.applied
+                self._telemetry.signals_folded(
+                    applied.statuses, folded.batch.times_us, moments=len(applied.moments), now_us=now_us
+                )
             _set(one.done, folded)
             self.households_with_moments.update({row: None for row, _ in folded.applied.moments})
         if self.households_with_moments:
             self.moments_arose.set()
 
-    def _fold_decisions(self, group: _Group, offset: int) -> None:
+    def _fold_decisions(self, group: _Group, offset: int) -> list[bool]:
+        """Return for each decision whether the fold accepted it."""
         if group.ticks:
             self._fold_records(group.records[:1], Offset(offset))
+        in_force = []
         for place, proposal in enumerate(group.proposals):
             at = offset + int(group.ticks) + place
-            self._replay.fold_decision(proposal.decision, self.epoch, at, group.stamp_us)
+            is_in_force = self._replay.fold_decision(proposal.decision, self.epoch, at, group.stamp_us)
+            if self._telemetry is not None:
+                self._telemetry.decision_folded(proposal.decision, is_in_force=is_in_force)
+            in_force.append(is_in_force)
             self._replay.fold_count += 1
+        return in_force
 
     async def _fold_signals(self, one: _Signals, stamp_us: int) -> Folded:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
@@ -321,7 +386,12 @@ class PartitionOwner:
         return Folded(one.batch, Applied(statuses=statuses, moments=moments, effects=effects))
 
     def read_decision(self, offset: int) -> codec.DecisionRecord:
-        """Return the decision recorded at an offset. Blocks: not for the event loop."""
+        """Return the decision recorded at an offset. Blocks: not for the event loop.
+
+        Raises:
+            PartitionLost, LogError.
+        """
+        self._check_open()
         stored = next(iter(self._log.read(Offset(offset))))
         assert stored.record.kind is RecordKind.DECISION, f"offset {offset} holds {stored.record.kind.name}"
         return codec.decode_decision(stored.record.payload)
@@ -335,6 +405,9 @@ class PartitionOwner:
     def lag_bytes(self) -> int:
         """Signals that wait to be written."""
         return self._waiting_bytes
+
+
+def _nothing() -> None: ...
 
 
 def _set(done: asyncio.Future[Result], result: Result) -> None:

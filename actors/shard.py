@@ -25,6 +25,7 @@ from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_f
 from actors.log import Epoch, LogStore, PartitionId
 from actors.partition import Overloaded, PartitionLost, PartitionOwner
 from actors.state_thread import StateThread
+from actors.telemetry import Gauges, Laps, ShardTelemetry
 from actors.warm import warm_kernels
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
@@ -57,8 +58,18 @@ class _Owned:
 class Shard:
     """Owns partitions and answers for them."""
 
-    def __init__(self, config: ShardConfig, logs: LogStore, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: ShardConfig,
+        logs: LogStore,
+        *,
+        clock: Clock | None = None,
+        telemetry: ShardTelemetry | None = None,
+    ) -> None:
         self._config = config
+        self._telemetry = telemetry
+        if telemetry is not None:
+            telemetry.gauges = self._gauges
         self._logs = logs
         self._clock = clock or WallClock()
         self._owned: dict[int, _Owned] = {}
@@ -94,7 +105,9 @@ class Shard:
             return self._owned[partition].owner.epoch
         await self.release(partition)
         log = await asyncio.to_thread(self._logs.open, PartitionId(partition))
-        owner = PartitionOwner(PartitionId(partition), log, self._clock, self._state_thread, self._appenders)
+        owner = PartitionOwner(
+            PartitionId(partition), log, self._clock, self._state_thread, self._appenders, self._telemetry
+        )
         try:
             await owner.open(
                 plan=plan_from_bytes(plan_bytes),
@@ -135,6 +148,17 @@ class Shard:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
         return {partition: queries.partition_report(owned.owner) for partition, owned in self._owned.items()}
 
+    def _gauges(self) -> Gauges:
+        # In another thread: the copy is one step of the interpreter, and all that is read is a number by itself.
+        owners = [owned.owner for owned in tuple(self._owned.values()) if not owned.owner.is_lost]
+        return Gauges(
+            partitions_owned=len(owners),
+            waiting_bytes=sum(owner.lag_bytes for owner in owners),
+            moments_pending=sum(len(owner.households_with_moments) for owner in owners),
+            outbox_size=sum(len(owner.state.outbox) for owner in owners),
+            households=sum(owner.state.households.count for owner in owners),
+        )
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._config.tick_interval_s)
@@ -145,6 +169,12 @@ class Shard:
         self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
     ) -> bytes:
         """Answer one call of an edge."""
+        if self._telemetry is None:
+            return await self._call(method, partition, payload, None)
+        with self._telemetry.observed(method, partition, traceparent) as laps:
+            return await self._call(method, partition, payload, laps)
+
+    async def _call(self, method: int, partition: int, payload: bytes, laps: Laps | None) -> bytes:
         owned = self._owned.get(partition)
         if owned is None:
             raise call_failed(
@@ -154,7 +184,7 @@ class Shard:
                 metadata={"partition": str(partition)},
             )
         try:
-            return await self._answer(owned, method, payload)
+            return await self._answer(owned, method, payload, laps)
         except (PartitionLost, NotSettled) as wrong:
             raise call_failed(
                 grpc.StatusCode.UNAVAILABLE,
@@ -172,12 +202,12 @@ class Shard:
         except codec.PayloadUnreadable as wrong:
             raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_BATCH", str(wrong)) from wrong
 
-    async def _answer(self, owned: _Owned, method: int, payload: bytes) -> bytes:
+    async def _answer(self, owned: _Owned, method: int, payload: bytes, laps: Laps | None) -> bytes:
         match method:
             case shard_pb2.METHOD_INGEST:
                 return (await self._ingest(owned, payload)).SerializeToString()
             case shard_pb2.METHOD_DECIDE:
-                return (await self._decide(owned, payload)).SerializeToString()
+                return (await self._decide(owned, payload, laps)).SerializeToString()
             case shard_pb2.METHOD_REPORT:
                 return (await self._report(owned, payload)).SerializeToString()
             case shard_pb2.METHOD_ACK:
@@ -200,7 +230,7 @@ class Shard:
             rejections=answers.rejections(folded.batch, folded.applied.statuses),
         )
 
-    async def _decide(self, owned: _Owned, payload: bytes) -> decision_pb2.DecideResponse:
+    async def _decide(self, owned: _Owned, payload: bytes, laps: Laps | None) -> decision_pb2.DecideResponse:
         call = shard_pb2.DecideCall.FromString(payload)
         channels = owned.owner.state.plan.channel_by_name
         if call.request.channel not in channels:
@@ -212,6 +242,7 @@ class Shard:
                 channel=call.request.channel,
                 request_id=call.request.request_id,
                 signal_batch=call.signal_batch,
+                laps=laps,
             )
         )
 
