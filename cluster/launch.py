@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from cluster.commands.models import MODEL_NAME
 from cluster.commands.up import announce_ready
 from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
+from cluster.logs import start_logging
 from cluster.output import say
+from cluster.telemetry import edge_observer, telemetry_settings
 from playbooks.compiler import compile_playbook
 from serving.bundle import BundleRefused, read_aliases, read_manifest
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
@@ -32,9 +35,16 @@ def run_up(config: HearthConfig) -> int:
         CommandFailed: it did not come up, or stopped by itself; says why.
     """
     stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    edge = EdgeConfig(host=config.host, port=config.port, listener=Listener.OWN, development=config.reflection)
+    _heed_signals(stop)
+    telemetry = telemetry_settings(config)
+    start_logging(telemetry.logs, "up")
+    edge = EdgeConfig(
+        host=config.host,
+        port=config.port,
+        listener=Listener.OWN,
+        development=config.reflection,
+        observer_factory=partial(edge_observer, telemetry),
+    )
     _set_environment(serve_environment(edge))
     run_dir = Path(tempfile.mkdtemp(prefix="hearth-"))
     try:
@@ -44,12 +54,18 @@ def run_up(config: HearthConfig) -> int:
         shutil.rmtree(run_dir, ignore_errors=True)
 
 
+def _heed_signals(stop: threading.Event) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+
+
 def _set_environment(serve: dict[str, str]) -> None:
     """Ray and Serve read these when they are imported; children inherit them."""
     fresh = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": fresh_token(),
         "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_raylet_start_wait_time_s": "120",
         "OMP_NUM_THREADS": "1",
         "NUMBA_NUM_THREADS": "1",
     }
@@ -84,6 +100,8 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
     from serving import ingress
 
     say("starting the shards (the first time on a machine, kernels are compiled: some 30 seconds) ...")
+    # Ray has put its own handlers in place, which end the process on the spot.
+    _heed_signals(stop)
     coordinator = _start_state_plane(config, run_dir)
     try:
         say("starting the edge ...")
@@ -134,6 +152,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
             log_dir=str(config.data_dir / "log"),
             segment_bytes=config.segment_bytes,
             scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
+            telemetry=telemetry_settings(config),
         )
     coordinator: Any = (
         ray.remote(Coordinator)
@@ -142,6 +161,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
             metadata_url=sqlite_url(config.data_dir / "metadata.sqlite"),
             partition_count=config.partition_count,
             plan_bytes=plan.canonical_bytes,
+            logs=telemetry_settings(config).logs,
         )
     )
     ray.get(coordinator.start.remote(shards))

@@ -1,0 +1,601 @@
+"""The public services: checks a request, finds the shards it concerns, asks them, and says clearly what went wrong.
+
+Plain grpc.aio handlers that know nothing of Ray. Owns admission and default deadlines; keeps no state between requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar, cast
+
+import grpc
+import grpc.aio
+import numpy as np
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+from numpy.typing import NDArray
+
+from hearth.internal.v1 import shard_pb2
+from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from household.events import LONGEST_KEY
+from serving import wire
+from serving.shard_client import Router
+from serving.status import (
+    Condition,
+    FieldViolation,
+    InvalidRequest,
+    RequestFailed,
+    RequestTooLarge,
+    abort,
+    failed,
+    invalid,
+    status_of,
+)
+
+logger = logging.getLogger(__name__)
+
+SIGNAL_SERVICE: Final = "hearth.v1.SignalService"
+DECISION_SERVICE: Final = "hearth.v1.DecisionService"
+DELIVERY_SERVICE: Final = "hearth.v1.DeliveryService"
+HOUSEHOLD_SERVICE: Final = "hearth.v1.HouseholdService"
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+PUBLIC_SERVICES: Final = (SIGNAL_SERVICE, DECISION_SERVICE, DELIVERY_SERVICE, HOUSEHOLD_SERVICE)
+SERVICE_NAMES: Final = (*PUBLIC_SERVICES, HEALTH_SERVICE)
+
+DECIDE_SIGNAL_COUNT_MAX: Final = 1_000
+"""What came with a question must be folded within the question's deadline; more belongs into Ingest."""
+CHANNEL_COUNT_MAX: Final = 64
+DECISION_COUNT_MAX: Final = 100
+RESUBSCRIBE_S: Final = 0.2
+"""Between a broken stream of deliveries and the next try."""
+THREAD_SIGNAL_COUNT: Final = 64
+"""Larger batches are converted in a thread: 64 take about 1 ms, 10,000 about 50, for which no decision should wait."""
+
+SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    # A little above our own limit, so that what is just over it gets our explanation instead of gRPC's.
+    ("grpc.max_receive_message_length", wire.MESSAGE_BYTES_MAX + 1024 * 1024),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Message, Message]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+Readiness = Callable[[], Awaitable[bool]]
+"""True while every partition has an owner that has caught up with its log."""
+Clock = Callable[[], int]
+"""Microseconds since 1970 UTC."""
+
+
+class RequestObserver(Protocol):
+    """Told of every request. Called in the event loop: hand over, do not work, do not raise."""
+
+    def began(self, method: str, traceparent: str) -> str:
+        """Return the traceparent for the shards; empty when this request is not traced.
+
+        Args:
+            method: e.g. "/hearth.v1.DecisionService/Decide".
+            traceparent: what the client sent, unchecked; empty for nothing.
+        """
+        ...
+
+    def ended(
+        self, *, method: str, code: grpc.StatusCode, started_ns: int, ended_ns: int, parent: str, traceparent: str
+    ) -> None:
+        """Called once for each `began`; `parent` is what it was given, `traceparent` what it returned.
+
+        The times are of the monotonic clock.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """Limits of the public services."""
+
+    timeout_s: float = 1.0
+    """For a call whose client sets no deadline."""
+    ingest_timeout_s: float = 30.0
+    """For an Ingest, and for each batch of an IngestStream, whose client sets no deadline."""
+    in_flight_max: int = 1_024
+    """Unary calls in one edge process; above it a call is refused at once, since it would only wait in line."""
+    stream_depth: int = 4
+    """Batches of one IngestStream that are under way at once."""
+    delivery_queue_length: int = 256
+    """Deliveries that wait for one slow subscriber before the shards are slowed down."""
+    routes_age_s_max: float = 1.0
+    """How old a subscription's and a health check's picture of the shards may be."""
+
+    def __post_init__(self) -> None:
+        assert 0 < self.timeout_s <= self.ingest_timeout_s
+        assert self.in_flight_max > 0
+        assert self.stream_depth > 0
+        assert self.delivery_queue_length > 0
+        assert self.routes_age_s_max > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a call may still use, and the trace it belongs to."""
+
+    timeout_s: float
+    traceparent: str
+
+
+class PublicServices:
+    """SignalService, DecisionService, DeliveryService, HouseholdService and Health on one grpc.aio server.
+
+    Must be created and used in one event loop.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        partition_count: int,
+        readiness: Readiness,
+        *,
+        settings: EdgeSettings | None = None,
+        now_us: Clock | None = None,
+        observer: RequestObserver | None = None,
+    ) -> None:
+        """Take what the services need.
+
+        Args:
+            router: the way to the shards.
+            partition_count: of the cluster, fixed at its birth.
+            readiness: what health answers.
+            settings: limits.
+            now_us: the time of arrival, for reports without a time. None leaves it to the partition's owner: the report
+                then carries wire.MISSING_TIME_US.
+            observer: told of every request.
+        """
+        assert partition_count > 0
+
+        self._router = router
+        self._partition_count = partition_count
+        self._readiness = readiness
+        self._settings = settings or EdgeSettings()
+        self._now_us = now_us
+        self._observer = observer
+        self._in_flight_count = 0
+
+    @property
+    def in_flight_count(self) -> int:
+        """Unary calls that are being answered."""
+        return self._in_flight_count
+
+    def add_to(self, server: grpc.aio.Server, *, development: bool = False) -> None:
+        """Register all services on a server; in development reflection, too."""
+        handlers = self._handlers()
+        for service in SERVICE_NAMES:
+            prefix = f"/{service}/"
+            methods = {name.removeprefix(prefix): handlers[name] for name in handlers if name.startswith(prefix)}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        if development:
+            reflection.enable_server_reflection((*SERVICE_NAMES, reflection.SERVICE_NAME), server)
+
+    # --- SignalService -----------------------------------------------------------------------------------------------
+
+    async def ingest(self, request: signal_pb2.IngestRequest, limits: Limits) -> signal_pb2.IngestResponse:
+        """Make a batch durable and fold it, then answer with what became of each signal."""
+        pieces = await self._pieces(request)
+        return await self._ingest_pieces(pieces, limits)
+
+    async def ingest_stream(
+        self, requests: AsyncIterator[signal_pb2.IngestStreamRequest], limits: Limits
+    ) -> signal_pb2.IngestStreamResponse:
+        """Ingest batch after batch, a few under way at once; answer with the totals.
+
+        Each owner gets its batches in their order, unless one had to be tried again.
+        """
+        totals = signal_pb2.IngestStreamResponse()
+        under_way: list[asyncio.Task[signal_pb2.IngestResponse]] = []
+        try:
+            async for request in requests:
+                if len(under_way) >= self._settings.stream_depth:
+                    _add_to_totals(totals, await under_way.pop(0))
+                pieces = await self._pieces(request.batch)
+                under_way.append(asyncio.create_task(self._ingest_pieces(pieces, limits)))
+            while under_way:
+                _add_to_totals(totals, await under_way.pop(0))
+        finally:
+            for task in under_way:
+                task.cancel()
+        return totals
+
+    async def _pieces(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
+        _check_size(request)
+        if bool(request.signals) == bool(request.arrow_stream):
+            raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
+        if len(request.signals) <= THREAD_SIGNAL_COUNT and not request.arrow_stream:
+            return self._split(request)
+        return await asyncio.to_thread(self._split, request)
+
+    def _split(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
+        if request.arrow_stream:
+            batch = wire.batch_from_arrow_stream(request.arrow_stream)
+        else:
+            batch = wire.batch_from_signals(request.signals)
+        return wire.split_by_partition(batch, self._partition_count)
+
+    async def _ingest_pieces(self, pieces: wire.Pieces, limits: Limits) -> signal_pb2.IngestResponse:
+        """Send the pieces to their owners. If one fails the request fails, but not before all have been answered."""
+        answers = await asyncio.gather(
+            *(
+                self._call(shard_pb2.METHOD_INGEST, partition, payload, limits)
+                for partition, (_, payload) in pieces.items()
+            ),
+            return_exceptions=True,
+        )
+        parts: list[tuple[NDArray[np.int64], signal_pb2.IngestResponse]] = []
+        for (rows, _), answer in zip(pieces.values(), answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            parts.append((rows, signal_pb2.IngestResponse.FromString(answer)))
+        return wire.merged_response(parts)
+
+    # --- DecisionService ---------------------------------------------------------------------------------------------
+
+    async def decide(self, request: decision_pb2.DecideRequest, limits: Limits) -> bytes:
+        """Ask the household's owner for its decision; the answer is passed on unread."""
+        _check(_decide_violations(request))
+        call = shard_pb2.DecideCall(request=request)
+        if request.signals:
+            call.request.ClearField("signals")
+            call.signal_batch = wire.ipc_bytes(wire.batch_from_signals(request.signals))
+        return await self._call_owner(shard_pb2.METHOD_DECIDE, request.household, call, limits)
+
+    async def report(self, request: decision_pb2.ReportRequest, limits: Limits) -> bytes:
+        """Make an outcome durable and fold it, then say what the action's status is."""
+        _check(
+            (
+                *_key_violations(
+                    request_id=request.request_id, household=request.household, action_id=request.action_id
+                ),
+                *_text_violations(member=request.member, channel=request.channel),
+                *_outcome_violations(request.outcome),
+            )
+        )
+        batch = wire.report_batch(
+            request_id=request.request_id,
+            household=request.household,
+            member=request.member,
+            event_type=wire.TYPE_BY_OUTCOME[request.outcome],
+            action_id=request.action_id,
+            channel=request.channel,
+            time_us=wire.microseconds(request.time) if request.HasField("time") else self._arrival_us(),
+        )
+        call = shard_pb2.ReportCall(signal_batch=batch, household=request.household, action_id=request.action_id)
+        return await self._call_owner(shard_pb2.METHOD_REPORT, request.household, call, limits)
+
+    # --- DeliveryService ---------------------------------------------------------------------------------------------
+
+    async def subscribe(
+        self, request: delivery_pb2.SubscribeRequest
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Stream the outbound actions of these channels from all shards for as long as the gateway listens."""
+        if not 1 <= len(request.channels) <= CHANNEL_COUNT_MAX:
+            raise invalid("channels", f"{len(request.channels)} channels; wanted 1..{CHANNEL_COUNT_MAX}")
+        _check(
+            FieldViolation(field=f"channels[{index}]", description=f"wanted 1..{LONGEST_KEY} bytes")
+            for index, channel in enumerate(request.channels)
+            if not 1 <= len(channel.encode()) <= LONGEST_KEY
+        )
+        subscription = _Subscription(self._router, tuple(request.channels), self._settings)
+        try:
+            while True:
+                yield await subscription.next()
+        finally:
+            await subscription.close()
+
+    async def ack(self, request: delivery_pb2.AckRequest, limits: Limits) -> bytes:
+        """Make an acknowledgement durable and fold it."""
+        _check(_key_violations(request_id=request.request_id, household=request.household, action_id=request.action_id))
+        batch = wire.report_batch(
+            request_id=request.request_id,
+            household=request.household,
+            member="",
+            event_type=wire.DELIVERED if request.delivered else wire.UNDELIVERED,
+            action_id=request.action_id,
+            channel="",
+            time_us=self._arrival_us(),
+        )
+        call = shard_pb2.ReportCall(signal_batch=batch, household=request.household, action_id=request.action_id)
+        return await self._call_owner(shard_pb2.METHOD_ACK, request.household, call, limits)
+
+    # --- HouseholdService --------------------------------------------------------------------------------------------
+
+    async def get(self, request: household_pb2.GetRequest, limits: Limits) -> bytes:
+        """What is known of a household."""
+        _check(_key_violations(household=request.household))
+        return await self._call_owner(shard_pb2.METHOD_GET, request.household, request, limits)
+
+    async def explain(self, request: household_pb2.ExplainRequest, limits: Limits) -> bytes:
+        """Why it was decided so."""
+        _check((*_key_violations(household=request.household), *_text_violations(decision_id=request.decision_id)))
+        return await self._call_owner(shard_pb2.METHOD_EXPLAIN, request.household, request, limits)
+
+    async def decisions(self, request: household_pb2.DecisionsRequest, limits: Limits) -> bytes:
+        """A household's newest decisions."""
+        violations = list(_key_violations(household=request.household))
+        if not 0 <= request.limit <= DECISION_COUNT_MAX:
+            text = f"is {request.limit}; wanted 0..{DECISION_COUNT_MAX}, 0 meaning 20"
+            violations.append(FieldViolation(field="limit", description=text))
+        _check(violations)
+        return await self._call_owner(shard_pb2.METHOD_DECISIONS, request.household, request, limits)
+
+    # --- Health ------------------------------------------------------------------------------------------------------
+
+    async def check_health(
+        self, request: health_pb2.HealthCheckRequest, limits: Limits
+    ) -> health_pb2.HealthCheckResponse:
+        """SERVING while every partition has an owner that has caught up; unknown services are NOT_FOUND."""
+        if request.service and request.service not in SERVICE_NAMES:
+            text = f"no service {request.service[:100]!r}; there are {', '.join(SERVICE_NAMES)}"
+            raise failed(Condition.UNKNOWN_SERVICE, text)
+        return health_pb2.HealthCheckResponse(status=await self._health())
+
+    async def watch_health(
+        self, request: health_pb2.HealthCheckRequest
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """The health now, and again whenever it has changed."""
+        is_known = not request.service or request.service in SERVICE_NAMES
+        last: int | None = None
+        while True:
+            status = await self._health() if is_known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            if status != last:
+                yield health_pb2.HealthCheckResponse(status=status)
+                last = status
+            await asyncio.sleep(self._settings.routes_age_s_max)
+
+    async def _health(self) -> int:
+        is_ready = await self._readiness()
+        return health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    async def _call_owner(self, method: int, household: str, message: Message, limits: Limits) -> bytes:
+        partition = wire.partition_of(household.encode(), self._partition_count)
+        return await self._call(method, partition, message.SerializeToString(), limits)
+
+    async def _call(self, method: int, partition: int, payload: bytes, limits: Limits) -> bytes:
+        return await self._router.call(
+            method, partition, payload, timeout_s=limits.timeout_s, traceparent=limits.traceparent
+        )
+
+    def _arrival_us(self) -> int:
+        return self._now_us() if self._now_us is not None else wire.MISSING_TIME_US
+
+    # --- the gRPC boundary -------------------------------------------------------------------------------------------
+
+    def _handlers(self) -> dict[str, Handler]:
+        settings = self._settings
+        short_s, long_s = settings.timeout_s, settings.ingest_timeout_s
+        unary, stream = self._unary, self._server_stream
+        check, watch = health_pb2.HealthCheckRequest, health_pb2.HealthCheckRequest
+        explain, decisions = household_pb2.ExplainRequest, household_pb2.DecisionsRequest
+        handlers = (
+            unary(f"/{SIGNAL_SERVICE}/Ingest", self.ingest, signal_pb2.IngestRequest, long_s),
+            self._client_stream(f"/{SIGNAL_SERVICE}/IngestStream", long_s),
+            unary(f"/{DECISION_SERVICE}/Decide", self.decide, decision_pb2.DecideRequest, short_s),
+            unary(f"/{DECISION_SERVICE}/Report", self.report, decision_pb2.ReportRequest, short_s),
+            stream(f"/{DELIVERY_SERVICE}/Subscribe", self.subscribe, delivery_pb2.SubscribeRequest),
+            unary(f"/{DELIVERY_SERVICE}/Ack", self.ack, delivery_pb2.AckRequest, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Get", self.get, household_pb2.GetRequest, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Explain", self.explain, explain, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Decisions", self.decisions, decisions, short_s),
+            unary(f"/{HEALTH_SERVICE}/Check", self.check_health, check, short_s),
+            stream(f"/{HEALTH_SERVICE}/Watch", self.watch_health, watch),
+        )
+        return dict(handlers)
+
+    def _unary(
+        self,
+        method: str,
+        handle: Callable[[Any, Limits], Awaitable[Message | bytes]],
+        request_type: type[Message],
+        timeout_s: float,
+    ) -> tuple[str, Handler]:
+        in_flight_max = self._settings.in_flight_max
+        is_health = method.startswith(f"/{HEALTH_SERVICE}/")  # an overloaded edge is not a dead one
+
+        async def answer(request: Message, context: Context) -> Message | bytes:
+            if self._in_flight_count >= in_flight_max and not is_health:
+                return await self._guarded(method, context, lambda _: _refused(in_flight_max))
+            self._in_flight_count += 1
+            try:
+                return await self._guarded(
+                    method, context, lambda traceparent: handle(request, _limits(context, timeout_s, traceparent))
+                )
+            finally:
+                self._in_flight_count -= 1
+
+        return method, grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, _serialized)
+
+    def _client_stream(self, method: str, timeout_s: float) -> tuple[str, Handler]:
+        async def answer(
+            requests: AsyncIterator[signal_pb2.IngestStreamRequest], context: Context
+        ) -> signal_pb2.IngestStreamResponse:
+            return await self._guarded(
+                method,
+                context,
+                lambda traceparent: self.ingest_stream(requests, _limits(context, timeout_s, traceparent)),
+            )
+
+        request_type = signal_pb2.IngestStreamRequest
+        return method, grpc.stream_unary_rpc_method_handler(answer, request_type.FromString, _serialized)
+
+    def _server_stream(
+        self, method: str, handle: Callable[[Any], AsyncGenerator[Message, None]], request_type: type[Message]
+    ) -> tuple[str, Handler]:
+        async def answer(request: Message, context: Context) -> None:
+            await self._guarded(method, context, lambda _: _pass_on(handle(request), context))
+
+        return method, grpc.unary_stream_rpc_method_handler(answer, request_type.FromString, _serialized)
+
+    async def _guarded(self, method: str, context: Context, work: Callable[[str], Awaitable[Response]]) -> Response:
+        """Await the answer; turn a failure into its status, details included; tell the observer how it ended.
+
+        `work` is given the traceparent to hand on.
+        """
+        started_ns = time.monotonic_ns()
+        parent = _traceparent(context)
+        traceparent = "" if self._observer is None else self._observer.began(method, parent)
+        code = grpc.StatusCode.CANCELLED  # unless it ends otherwise
+        try:
+            answer = await work(traceparent)
+            code = grpc.StatusCode.OK
+            return answer
+        except RequestFailed as failure:
+            code = failure.code
+            await abort(context, failure.status)
+        except Exception:  # the gRPC boundary: a defect must reach the log, and its caller as INTERNAL
+            logger.exception("%s failed", method)
+            code = grpc.StatusCode.INTERNAL
+            await abort(context, status_of(Condition.INTERNAL, "a defect in Hearth; it was logged"))
+        finally:
+            if self._observer is not None:
+                self._observer.ended(
+                    method=method,
+                    code=code,
+                    started_ns=started_ns,
+                    ended_ns=time.monotonic_ns(),
+                    parent=parent,
+                    traceparent=traceparent,
+                )
+
+
+class _Subscription:
+    """Outbound actions of some channels from all shards, wherever the partitions are."""
+
+    def __init__(self, router: Router, channels: tuple[str, ...], settings: EdgeSettings) -> None:
+        self._router = router
+        self._channels = channels
+        self._routes_age_s_max = settings.routes_age_s_max
+        self._queue: asyncio.Queue[delivery_pb2.SubscribeResponse] = asyncio.Queue(settings.delivery_queue_length)
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._following = asyncio.create_task(self._follow())
+
+    async def next(self) -> delivery_pb2.SubscribeResponse:
+        return await self._queue.get()
+
+    async def close(self) -> None:
+        tasks = (self._following, *self._pumps.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """Keep one stream to each shard that owns something."""
+        while True:
+            routes = await self._router.routes(age_s_max=self._routes_age_s_max)
+            addresses = set(routes.owners.values()) if routes is not None else set()
+            for address in self._pumps.keys() - addresses:
+                self._pumps.pop(address).cancel()
+            for address in addresses - self._pumps.keys():
+                self._pumps[address] = asyncio.create_task(self._pump(address))
+            await asyncio.sleep(self._routes_age_s_max)
+
+    async def _pump(self, address: str) -> None:
+        """Take the deliveries of one shard, again after its stream broke: what is not acknowledged comes again."""
+        while True:
+            channel = self._router.channel(address)
+            try:
+                async with aclosing(channel.deliveries(self._channels)) as deliveries:
+                    async for delivery in deliveries:
+                        await self._queue.put(delivery)
+            except grpc.aio.AioRpcError as error:
+                logger.info("deliveries of shard at %s ended: %s", address, error.code().name)
+            await asyncio.sleep(RESUBSCRIBE_S)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check(violations: Iterable[FieldViolation]) -> None:
+    if found := tuple(violations):
+        raise InvalidRequest(*found)
+
+
+def _check_size(request: signal_pb2.IngestRequest) -> None:
+    if (byte_count := request.ByteSize()) > wire.MESSAGE_BYTES_MAX:
+        text = f"the request has {byte_count:,} bytes; at most {wire.MESSAGE_BYTES_MAX:,}: send smaller batches"
+        raise RequestTooLarge(text)
+
+
+def _key_violations(**keys: str) -> Iterator[FieldViolation]:
+    for name, key in keys.items():
+        length = len(key.encode())
+        if not 1 <= length <= LONGEST_KEY:
+            what = "is missing" if length == 0 else f"has {length} bytes"
+            yield FieldViolation(field=name, description=f"{what}; wanted 1..{LONGEST_KEY} bytes")
+
+
+def _text_violations(**texts: str) -> Iterator[FieldViolation]:
+    for name, text in texts.items():
+        if (length := len(text.encode())) > LONGEST_KEY:
+            yield FieldViolation(field=name, description=f"has {length} bytes; wanted at most {LONGEST_KEY}")
+
+
+def _decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViolation]:
+    yield from _key_violations(request_id=request.request_id, household=request.household, channel=request.channel)
+    yield from _text_violations(member=request.member)
+    if (count := len(request.signals)) > DECIDE_SIGNAL_COUNT_MAX:
+        text = f"{count:,} signals; at most {DECIDE_SIGNAL_COUNT_MAX:,} come with a question: send them by Ingest"
+        yield FieldViolation(field="signals", description=text)
+        return
+    for index, signal in enumerate(request.signals):
+        if signal.household != request.household:
+            text = "names another household than the question; wanted the same: send others by Ingest"
+            yield FieldViolation(field=f"signals[{index}].household", description=text)
+
+
+def _outcome_violations(outcome: int) -> Iterator[FieldViolation]:
+    if outcome not in wire.TYPE_BY_OUTCOME:
+        wanted = ", ".join(decision_pb2.Outcome.Name(known) for known in wire.TYPE_BY_OUTCOME)
+        yield FieldViolation(field="outcome", description=f"is {outcome}; wanted one of {wanted}")
+
+
+# --- small things of a call ------------------------------------------------------------------------------------------
+
+
+def _limits(context: Context, timeout_s: float, traceparent: str) -> Limits:
+    remaining_s = cast(float | None, context.time_remaining())  # None without a deadline
+    return Limits(timeout_s=timeout_s if remaining_s is None else remaining_s, traceparent=traceparent)
+
+
+def _traceparent(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            return str(value)
+    return ""
+
+
+async def _pass_on(messages: AsyncGenerator[Message, None], context: Context) -> None:
+    async with aclosing(messages):
+        async for message in messages:
+            await context.write(message)
+
+
+def _serialized(message: Message | bytes) -> bytes:
+    """Replies of shards are bytes already and are passed on unread."""
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
+async def _refused(in_flight_max: int) -> NoReturn:
+    raise failed(Condition.OVERLOADED, f"{in_flight_max:,} calls are being answered here, which is the most")
+
+
+def _add_to_totals(totals: signal_pb2.IngestStreamResponse, response: signal_pb2.IngestResponse) -> None:
+    """Add the next batch; its rejection indices go on where the batches before it ended."""
+    for rejection in response.rejections[: wire.REJECTION_COUNT_MAX - len(totals.rejections)]:
+        index = totals.counts.received + rejection.index
+        totals.rejections.add(index=index, event_id=rejection.event_id, reason=rejection.reason)
+    wire.add_counts(totals.counts, response.counts)

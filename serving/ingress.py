@@ -1,0 +1,346 @@
+"""The edge as a Ray Serve deployment: who listens where, and what Serve has to be told for it.
+
+Two listeners, one switch. OWN: the replica listens with a grpc.aio server of its own; public API only, one stable port
+for all replicas of a node, TLS as grpc has it. DIRECT_INGRESS: our handlers ride on Serve's direct-ingress server as
+passthrough services, which leans on private parts of Serve; all of them are here. docs/decisions/0007 compares the two.
+
+Ray is imported inside the functions: Serve reads its environment when imported, and `serve_environment` comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+import grpc
+import grpc.aio
+
+from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, Clock, EdgeSettings, PublicServices, RequestObserver
+from serving.shard_client import ClientSettings, Router, Routes, RoutesSource
+
+if TYPE_CHECKING:
+    from ray import serve
+
+logger = logging.getLogger(__name__)
+
+APPLICATION: Final = "hearth-edge"
+COORDINATOR_NAME: Final = "hearth-coordinator"
+COORDINATOR_NAMESPACE: Final = "hearth"
+PROXY_CALLBACK: Final = "serving.ingress.confine_listeners"
+SERVICER_FUNCTION: Final = "serving.ingress.add_public_services"
+DIRECT_INGRESS_PORT_COUNT: Final = 100
+FIRST_ROUTES_PAUSE_S: Final = 0.1
+
+
+class Listener(Enum):
+    """Which server carries the public services."""
+
+    OWN = "own"
+    DIRECT_INGRESS = "direct_ingress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of a listener with TLS. With `client_ca`, clients have to show a certificate of that authority."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """All that an edge replica needs to know. It travels there pickled, so callables are module-level functions."""
+
+    host: str = "127.0.0.1"
+    """Where the public port listens. Only a loopback address goes without TLS."""
+    port: int = 9_000
+    listener: Listener = Listener.OWN
+    tls: TlsFiles | None = None
+    development: bool = False
+    """Adds gRPC reflection."""
+    settings: EdgeSettings = field(default_factory=EdgeSettings)
+    client: ClientSettings = field(default_factory=ClientSettings)
+    routes_source: RoutesSource | None = None
+    """Who says which shard owns what; None: the coordinator actor."""
+    now_us: Clock | None = None
+    """See PublicServices."""
+    observer_factory: Callable[[], RequestObserver | None] | None = None
+    """Called once in each replica, first of all."""
+    replica_count: int = 1
+    cpu_count: float = 0.0
+    """Ray's bookkeeping for one replica, not a limit."""
+    drain_timeout_s: float = 5.0
+    """What a replica that stops gives its open requests."""
+
+    def __post_init__(self) -> None:
+        assert 0 < self.port < 65_536
+        # Without TLS anyone who reaches the port can ask and report for any household.
+        assert self.tls is not None or ipaddress.ip_address(self.host).is_loopback, "not on loopback, and no TLS"
+        assert self.replica_count > 0
+        assert self.cpu_count >= 0
+        assert self.drain_timeout_s >= 0
+
+    @property
+    def address(self) -> str:
+        """Where clients find the public services."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class CoordinatorAnswer(TypedDict):
+    """What the coordinator's `routes` returns."""
+
+    partition_count: int
+    owners: dict[int, str]
+    ready: bool
+
+
+class PortInUse(Exception):
+    """Something else listens on the public port."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} is in use by another process; stop it or choose another port")
+        self.address = address
+
+
+# --- for the launcher ------------------------------------------------------------------------------------------------
+
+
+def serve_environment(config: EdgeConfig) -> dict[str, str]:
+    """Return the settings that must be in the environment of every Ray process before Ray starts.
+
+    Serve reads them when it is imported, in driver, controller and replicas alike. Each is pinned, since the bundle
+    RAY_SERVE_THROUGHPUT_OPTIMIZED changes what it means from release to release.
+    """
+    is_direct = config.listener is Listener.DIRECT_INGRESS
+    environment = {
+        "RAY_worker_niceness": "0",  # 15 otherwise: any other process on the machine would go first
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "0",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1" if is_direct else "0",
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+        "RAY_SERVE_ENABLE_TASK_EVENTS": "0",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": "0.5,1,1.5,2,3,4,5,6,7,8,9,10,12,15,20,30,50,100,250,1000",
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    }
+    if is_direct:
+        environment |= {
+            "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(config.port),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(config.port + DIRECT_INGRESS_PORT_COUNT),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(config.drain_timeout_s),
+            "RAY_SERVE_PORT_QUARANTINE_S": "0",
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
+        }
+    return environment
+
+
+def serve_options(config: EdgeConfig) -> dict[str, Any]:
+    """Return the arguments of `serve.start`; with Serve's own listener off, or confined to loopback."""
+    if config.listener is Listener.OWN:
+        return {"proxy_location": "Disabled"}
+    grpc_options = {
+        "port": config.port + DIRECT_INGRESS_PORT_COUNT + 1,  # of the head's proxy; confine_listeners binds it nowhere
+        "grpc_servicer_functions": [SERVICER_FUNCTION],
+        "enable_reflection": config.development,
+    }
+    return {"http_options": {"host": "127.0.0.1"}, "grpc_options": grpc_options}
+
+
+def edge_application(config: EdgeConfig) -> serve.Application:
+    """Return the edge as an application for `serve.run`."""
+    from ray import serve
+
+    decorate = serve.deployment(
+        name="Edge",
+        num_replicas=config.replica_count,
+        ray_actor_options={"num_cpus": config.cpu_count},
+        graceful_shutdown_timeout_s=config.drain_timeout_s + 1,
+        graceful_shutdown_wait_loop_s=0.1,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+    )
+    return decorate(EdgeReplica).bind(config)
+
+
+def start(config: EdgeConfig) -> str:
+    """Start Serve if need be and the edge on it; return the public address once it listens.
+
+    Ray must run, in the environment of `serve_environment`, and the coordinator must answer.
+
+    Raises:
+        PortInUse: the public port is taken.
+        RuntimeError: the edge did not come up; Serve's message says why.
+    """
+    from ray import serve
+
+    check_port(config)
+    serve.start(**serve_options(config))
+    # A route makes no sense without HTTP, but direct ingress counts only applications that have one.
+    route_prefix = None if config.listener is Listener.OWN else f"/{APPLICATION}"
+    serve.run(edge_application(config), name=APPLICATION, route_prefix=route_prefix)
+    return config.address
+
+
+def stop() -> None:
+    """Take the edge down after its open requests; Serve and other applications go on. May be called twice."""
+    from ray import serve
+
+    serve.delete(APPLICATION)
+
+
+def check_port(config: EdgeConfig) -> None:
+    """Raise PortInUse if someone listens on the public port: replicas share it, so a stranger would share it, too."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError:
+            raise PortInUse(config.address) from None
+
+
+# --- in the replica --------------------------------------------------------------------------------------------------
+
+
+class CoordinatorRoutes:
+    """Asks the coordinator actor; finds it by name at the first use and again after it died."""
+
+    def __init__(self) -> None:
+        self._actor: Any = None
+
+    async def __call__(self) -> Routes:
+        """Return the present routes.
+
+        Raises:
+            ValueError: there is no coordinator.
+            ray.exceptions.RayError: it does not answer.
+        """
+        import ray
+
+        if self._actor is None:
+            self._actor = await asyncio.to_thread(ray.get_actor, COORDINATOR_NAME, COORDINATOR_NAMESPACE)
+        try:
+            answer: CoordinatorAnswer = await self._actor.routes.remote()
+        except ray.exceptions.RayActorError:
+            self._actor = None
+            raise
+        return Routes(partition_count=answer["partition_count"], owners=answer["owners"], ready=answer["ready"])
+
+
+class EdgeReplica:
+    """One edge process. Comes up when the coordinator answers and its listener stands."""
+
+    async def __init__(self, config: EdgeConfig) -> None:  # type: ignore[misc] # Serve awaits it
+        self._config = config
+        observer = config.observer_factory() if config.observer_factory is not None else None
+        self._router = Router(config.routes_source or CoordinatorRoutes(), config.client)
+        routes = await self._first_routes()
+        self._partition_count = routes.partition_count
+        self.services = PublicServices(
+            self._router,
+            routes.partition_count,
+            self._is_ready,
+            settings=config.settings,
+            now_us=config.now_us,
+            observer=observer,
+        )
+        self._server: grpc.aio.Server | None = None
+        if config.listener is Listener.OWN:
+            self._server = grpc.aio.server(options=(*SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
+            self.services.add_to(self._server, development=config.development)
+            _listen(self._server, config, config.port)
+            await self._server.start()
+        else:
+            _in_this_process["replica"] = self
+            confine_listeners()
+
+    @property
+    def config(self) -> EdgeConfig:
+        """What this replica was made with."""
+        return self._config
+
+    async def __del__(self) -> None:
+        """Called and awaited by Serve when the replica stops: let open requests end, then close the streams."""
+        if self._server is not None:
+            await self._server.stop(self._config.drain_timeout_s)
+        await self._router.close()
+
+    def record_autoscaling_stats(self) -> Mapping[str, float]:
+        """What Serve's autoscaling may go by, since it does not see requests that pass it by."""
+        return {"in_flight": float(self.services.in_flight_count)}
+
+    async def _first_routes(self) -> Routes:
+        while True:
+            routes = await self._router.routes(age_s_max=0.0)
+            if routes is not None:
+                return routes
+            await asyncio.sleep(FIRST_ROUTES_PAUSE_S)
+
+    async def _is_ready(self) -> bool:
+        routes = await self._router.routes(age_s_max=self._config.settings.routes_age_s_max)
+        return routes is not None and routes.ready and len(routes.owners) == self._partition_count
+
+
+def _listen(server: grpc.aio.Server, config: EdgeConfig, port: int) -> None:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    if config.tls is None:
+        server.add_insecure_port(f"{host}:{port}")
+        return
+    client_ca = config.tls.client_ca.read_bytes() if config.tls.client_ca is not None else None
+    credentials = grpc.ssl_server_credentials(
+        [(config.tls.key.read_bytes(), config.tls.certificate.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+    server.add_secure_port(f"{host}:{port}", credentials)
+
+
+# --- Serve's private parts -------------------------------------------------------------------------------------------
+
+_in_this_process: dict[str, EdgeReplica] = {}
+"""How the servicer function, which gets nothing but a server, finds the replica: Serve makes the replica first."""
+
+
+def add_public_services(_servicer: object, server: Any) -> None:
+    """Register our handlers unwrapped on the direct-ingress server of this replica.
+
+    For gRPCOptions.grpc_servicer_functions. Serve calls it in the head's proxy, too; there is no replica there, and
+    nothing is registered.
+    """
+    replica = _in_this_process.get("replica")
+    if replica is None:
+        return
+    for service in SERVICE_NAMES:
+        server.add_passthrough_service(service)
+    replica.services.add_to(server)
+
+
+def confine_listeners() -> list[Any]:
+    """Make Serve's gRPC servers in this process listen where the config says, instead of on all interfaces.
+
+    Also Serve's proxy callback, which wants a list of HTTP middlewares; the head's proxy then listens nowhere.
+    """
+    from ray.serve._private import default_impl
+
+    def add_grpc_address(server: Any, server_address: str) -> None:
+        replica = _in_this_process.get("replica")
+        if replica is not None:
+            _listen(server, replica.config, int(server_address.rpartition(":")[2]))
+
+    vars(default_impl)["add_grpc_address"] = add_grpc_address
+    return []

@@ -1,0 +1,419 @@
+"""The edge's side of the hop to the shards: one stream per shard with many calls on it, and who owns what.
+
+A call that waits while another frame is being sent travels in the next frame, together with all others that wait then.
+No timer is involved: an idle stream sends a lone call at once. Decisions go before ingest batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Protocol
+
+import grpc
+import grpc.aio
+from google.rpc import status_pb2
+
+from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
+from hearth.v1 import delivery_pb2
+from serving.status import Condition, RequestFailed, failed
+
+logger = logging.getLogger(__name__)
+
+FRAME_BYTES_MAX: Final = 1024 * 1024
+"""A frame is closed once it holds so many payload bytes, so that a decision waits for one large ingest at most."""
+
+WRONG_OWNER: Final = Condition.WRONG_OWNER.value
+
+CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Each connection is ours alone, with our own backoff: a shared one may have been put to sleep by others' failures.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    # A hung machine closes no socket; pings notice it within 15 s. The calls on it end by their deadlines long before.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+Exchange = grpc.aio.StreamStreamCall[shard_pb2.ExchangeRequest, shard_pb2.ExchangeResponse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """Time limits of the hop to the shards."""
+
+    call_timeout_s: float = 1.0
+    """For a call that brings none of its own."""
+    connect_timeout_s: float = 2.0
+    backoff_first_s: float = 0.05
+    backoff_max_s: float = 1.0
+    """Between attempts to connect; doubles from first to max. Calls fail at once in the meantime."""
+    routes_timeout_s: float = 1.0
+    """For one question to the coordinator."""
+
+    def __post_init__(self) -> None:
+        assert self.call_timeout_s > 0
+        assert self.connect_timeout_s > 0
+        assert 0 < self.backoff_first_s <= self.backoff_max_s
+        assert self.routes_timeout_s > 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _OpenCall:
+    """A call whose answer is awaited."""
+
+    call_id: int
+    method: int
+    partition: int
+    payload: bytes
+    deadline_s: float
+    """Of the loop's clock."""
+    traceparent: str
+    reply: asyncio.Future[shard_pb2.Reply]
+
+
+class ShardChannel:
+    """One long-lived stream to one shard, shared by all callers of this process.
+
+    Calls answer in their own time. When the stream breaks, every open call fails with OUTCOME_UNKNOWN (it may have been
+    carried out) and the channel connects again; a call made while that does not succeed fails with SHARD_UNREACHABLE
+    (it was not carried out). Must be created and used in one event loop.
+    """
+
+    def __init__(self, address: str, settings: ClientSettings) -> None:
+        self.address = address
+        self._settings = settings
+        self._ids = itertools.count(1)
+        self._open: dict[int, _OpenCall] = {}
+        self._waiting: deque[_OpenCall] = deque()
+        self._waiting_bulk: deque[_OpenCall] = deque()
+        self._wake = asyncio.Event()
+        self._is_down = False
+        self._is_retired = False
+        self._connected = asyncio.Event()
+        self._grpc_channel: grpc.aio.Channel | None = None
+        self._running = asyncio.get_running_loop().create_task(self._run(), name=f"shard channel {address}")
+
+    @property
+    def open_call_count(self) -> int:
+        """How many calls wait for an answer."""
+        return len(self._open)
+
+    async def connected(self) -> None:
+        """Return once the stream stands."""
+        await self._connected.wait()
+
+    async def call(
+        self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None, traceparent: str = ""
+    ) -> bytes:
+        """Return the owner's answer to one call.
+
+        A caller that is cancelled is forgotten; its call may be carried out all the same.
+
+        Raises:
+            RequestFailed: the shard's status; or SHARD_UNREACHABLE, OUTCOME_UNKNOWN, DEADLINE_EXCEEDED.
+        """
+        if self._is_down:
+            raise failed(Condition.SHARD_UNREACHABLE, "the partition's shard cannot be reached at present")
+
+        loop = asyncio.get_running_loop()
+        limit_s = self._settings.call_timeout_s if timeout_s is None else timeout_s
+        call = _OpenCall(
+            call_id=next(self._ids),
+            method=method,
+            partition=partition,
+            payload=payload,
+            deadline_s=loop.time() + limit_s,
+            traceparent=traceparent,
+            reply=loop.create_future(),
+        )
+        self._open[call.call_id] = call
+        (self._waiting_bulk if method == shard_pb2.METHOD_INGEST else self._waiting).append(call)
+        self._wake.set()
+        try:
+            async with asyncio.timeout_at(call.deadline_s):
+                reply = await call.reply
+        except TimeoutError:
+            raise _deadline_exceeded() from None
+        finally:
+            del self._open[call.call_id]
+            if self._is_retired:
+                self._wake.set()
+        if reply.code:
+            raise RequestFailed(status_pb2.Status.FromString(reply.payload))
+        return reply.payload
+
+    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield the shard's outbound actions of these channels until the stream to the shard breaks.
+
+        Raises:
+            grpc.aio.AioRpcError: the stream broke.
+        """
+        await self.connected()
+        assert self._grpc_channel is not None, "connected without a channel"
+        stub = shard_pb2_grpc.ShardServiceStub(self._grpc_channel)
+        responses = stub.Deliver(shard_pb2.DeliverRequest(channels=channels))
+        try:
+            async for response in responses:
+                yield response.delivery
+        finally:
+            responses.cancel()
+
+    def retire(self) -> None:
+        """Close the channel as soon as its open calls are answered; it takes no further ones afterwards."""
+        self._is_retired = True
+        self._wake.set()
+
+    async def ended(self) -> None:
+        """Return once the channel has closed."""
+        await asyncio.wait((self._running,))
+
+    async def close(self) -> None:
+        """Close the channel; open calls fail with OUTCOME_UNKNOWN. May be called twice."""
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        backoff_s = self._settings.backoff_first_s
+        try:
+            while not self._is_finished():
+                was_connected = await self._serve_one_connection()
+                if self._is_finished():
+                    break
+                backoff_s = self._settings.backoff_first_s if was_connected else backoff_s
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
+        finally:
+            self._is_down = True
+            self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the edge is closing its stream to the shard")
+
+    def _is_finished(self) -> bool:
+        return self._is_retired and not self._open
+
+    async def _serve_one_connection(self) -> bool:
+        """Connect and serve until the stream breaks or the channel is retired; True if the stream stood at all."""
+        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as grpc_channel:
+            exchange = shard_pb2_grpc.ShardServiceStub(grpc_channel).Exchange()
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    await exchange.wait_for_connection()
+            except (TimeoutError, grpc.aio.AioRpcError) as error:
+                self._is_down = True
+                self._fail_open_calls(Condition.SHARD_UNREACHABLE, "the partition's shard cannot be reached")
+                logger.info("shard at %s cannot be reached: %s", self.address, _reason(error))
+                return False
+
+            self._grpc_channel, self._is_down = grpc_channel, False
+            self._connected.set()
+            try:
+                await self._exchange(exchange)
+            finally:
+                self._connected.clear()
+                self._grpc_channel = None
+                self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the stream to the shard broke before it answered")
+        return True
+
+    async def _exchange(self, exchange: Exchange) -> None:
+        reader = asyncio.create_task(self._read(exchange))
+        writer = asyncio.create_task(self._write(exchange))
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reader.cancel()
+            writer.cancel()
+            exchange.cancel()
+            results = await asyncio.gather(reader, writer, return_exceptions=True)
+        for error in results:
+            if isinstance(error, Exception):
+                logger.info("stream to shard at %s ended: %s", self.address, _reason(error))
+
+    async def _read(self, exchange: Exchange) -> None:
+        async for frame in exchange:
+            for reply in frame.replies:
+                call = self._open.get(reply.id)
+                if call is not None and not call.reply.done():
+                    call.reply.set_result(reply)
+
+    async def _write(self, exchange: Exchange) -> None:
+        """Send whatever waits as one frame, then whatever has come to wait meanwhile as the next."""
+        while not self._is_finished():
+            frame = self._next_frame()
+            if frame.calls:
+                await exchange.write(frame)
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _next_frame(self) -> shard_pb2.ExchangeRequest:
+        frame, byte_count = shard_pb2.ExchangeRequest(), 0
+        now_s = asyncio.get_running_loop().time()
+        while (self._waiting or self._waiting_bulk) and byte_count < FRAME_BYTES_MAX:
+            call = self._waiting.popleft() if self._waiting else self._waiting_bulk.popleft()
+            if call.call_id not in self._open:
+                continue  # its caller has given up
+            frame.calls.add(
+                id=call.call_id,
+                partition=call.partition,
+                method=call.method,
+                payload=call.payload,
+                timeout_ms=max(1, int((call.deadline_s - now_s) * 1_000)),
+                traceparent=call.traceparent,
+            )
+            byte_count += len(call.payload)
+        return frame
+
+    def _fail_open_calls(self, condition: Condition, message: str) -> None:
+        self._waiting.clear()
+        self._waiting_bulk.clear()
+        status = failed(condition, message).status
+        for call in self._open.values():
+            if not call.reply.done():
+                payload = status.SerializeToString()
+                call.reply.set_result(shard_pb2.Reply(id=call.call_id, code=status.code, payload=payload))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Who owns what, as the coordinator last said."""
+
+    partition_count: int
+    owners: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Partition → address of its owner: `unix:/path` or `host:port`."""
+    ready: bool = False
+    """Every partition has an owner that has caught up with its log."""
+
+
+class RoutesSource(Protocol):
+    """Says who owns what now. Asked when something went wrong and by health checks, never per request."""
+
+    def __call__(self) -> Awaitable[Routes]: ...
+
+
+class Router:
+    """The way from a partition to its owner.
+
+    A call that fails because the owner is gone or another one is tried once more, with fresh routes and within its
+    deadline. That is safe: each call is idempotent by its request_id or event ids.
+    Must be created and used in one event loop.
+    """
+
+    def __init__(self, source: RoutesSource, settings: ClientSettings | None = None) -> None:
+        self._source = source
+        self._settings = settings or ClientSettings()
+        self._routes: Routes | None = None
+        self._asked_s = float("-inf")
+        self._asking: asyncio.Task[Routes] | None = None
+        self._channels: dict[str, ShardChannel] = {}
+
+    async def call(
+        self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None, traceparent: str = ""
+    ) -> bytes:
+        """Return the answer of the partition's owner.
+
+        Calls to one owner are sent in the order in which they were made, save those that are tried once more.
+
+        Raises:
+            RequestFailed: the shard's status; or NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN, DEADLINE_EXCEEDED.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + (self._settings.call_timeout_s if timeout_s is None else timeout_s)
+        try:
+            channel = self._channel_of(partition)
+            limit_s = deadline_s - loop.time()
+            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+        except RequestFailed as failure:
+            if not _is_worth_another_try(failure):
+                raise
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self.refresh()
+        except TimeoutError:
+            raise _deadline_exceeded() from None
+        try:
+            channel = self._channel_of(partition)
+            limit_s = deadline_s - loop.time()
+            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+        except RequestFailed as failure:
+            raise _as_public(failure) from None
+
+    async def routes(self, *, age_s_max: float) -> Routes | None:
+        """Return routes that are at most so old, asking for new ones if need be; None if none were ever had."""
+        if asyncio.get_running_loop().time() - self._asked_s > age_s_max:
+            await self.refresh()
+        return self._routes
+
+    async def refresh(self) -> None:
+        """Ask for the routes anew. Many who ask at once ask once; without an answer the old routes stay.
+
+        Whoever joins a question that is under way gets an answer that may be older than his asking by that question.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(self._take_routes)
+        await asyncio.wait((self._asking,))
+
+    def channel(self, address: str) -> ShardChannel:
+        """Return the channel to a shard; makes it at the first use."""
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = ShardChannel(address, self._settings)
+        return channel
+
+    async def close(self) -> None:
+        """Close all channels; open calls fail with OUTCOME_UNKNOWN."""
+        channels, self._channels = self._channels, {}
+        if self._asking is not None:
+            self._asking.cancel()
+        await asyncio.gather(*(channel.close() for channel in channels.values()))
+
+    async def _ask(self) -> Routes:
+        async with asyncio.timeout(self._settings.routes_timeout_s):
+            return await self._source()
+
+    def _take_routes(self, asking: asyncio.Task[Routes]) -> None:
+        self._asking = None
+        if asking.cancelled():
+            return
+        if (error := asking.exception()) is not None:
+            logger.warning("no answer to who owns what: %s", _reason(error))
+            return
+        self._routes = asking.result()
+        self._asked_s = asyncio.get_running_loop().time()
+        known = set(self._routes.owners.values())
+        for address in [address for address in self._channels if address not in known]:
+            self._channels.pop(address).retire()
+
+    def _channel_of(self, partition: int) -> ShardChannel:
+        address = self._routes.owners.get(partition) if self._routes is not None else None
+        if address is None:
+            raise failed(Condition.NO_OWNER, f"partition {partition} has no owner at present")
+        return self.channel(address)
+
+
+def _is_worth_another_try(failure: RequestFailed) -> bool:
+    return failure.code is grpc.StatusCode.UNAVAILABLE or failure.reason == WRONG_OWNER
+
+
+def _as_public(failure: RequestFailed) -> RequestFailed:
+    """A shard's WRONG_OWNER is FAILED_PRECONDITION between us; to a gateway it is a matter of waiting."""
+    if failure.reason != WRONG_OWNER:
+        return failure
+    return failed(Condition.WRONG_OWNER, "the household's partition is moving to another shard")
+
+
+def _deadline_exceeded() -> RequestFailed:
+    message = "time ran out before the household's shard answered; it may have been done: ask again with the same id"
+    return failed(Condition.DEADLINE_EXCEEDED, message)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name} {error.details()}"
+    return f"{type(error).__name__} {error}"

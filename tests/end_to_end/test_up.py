@@ -1,0 +1,210 @@
+"""Laws: what a gateway was told holds after any stop. One Hearth per data directory and port. Nothing is left behind.
+
+One Hearth is started, used, killed in part, stopped and started again; the tests run in order and share it.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from hearth.v1 import decision_pb2, decision_pb2_grpc, household_pb2, household_pb2_grpc, signal_pb2, signal_pb2_grpc
+from tests.end_to_end.hearth_process import Hearth, command, running
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+DAY_US = 86_400_000_000
+START_US = 1_780_000_000_000_000
+HOUSEHOLD, MEMBER = "E2E-2", "M1"
+
+
+class Client:
+    """The public services, as a gateway calls them."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.insecure_channel(address)
+        self.signals = signal_pb2_grpc.SignalServiceStub(self.channel)
+        self.decisions = decision_pb2_grpc.DecisionServiceStub(self.channel)
+        self.households = household_pb2_grpc.HouseholdServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+
+    def decide(self, request_id: str, channel: str, *signals: signal_pb2.Signal) -> decision_pb2.DecideResponse:
+        request = decision_pb2.DecideRequest(
+            request_id=request_id, household=HOUSEHOLD, member=MEMBER, channel=channel, signals=signals
+        )
+        return self.decisions.Decide(request, timeout=10, wait_for_ready=True)
+
+
+def a_signal(kind: str, time_us: int, **fields: object) -> signal_pb2.Signal:
+    made = signal_pb2.Signal(
+        event_id=f"{kind}-{time_us}", type=kind, household=HOUSEHOLD, member=MEMBER, time=Timestamp()
+    )
+    made.time.FromMicroseconds(time_us)
+    for name, value in fields.items():
+        match value:
+            case bool():
+                made.fields[name].flag = value
+            case str():
+                made.fields[name].text = value
+            case int() | float():
+                made.fields[name].number = value
+    return made
+
+
+def life_before() -> list[signal_pb2.Signal]:
+    """A prepaid member with a wallet who streams every evening for twelve days."""
+    setup = [
+        a_signal("billing.profile_updated", START_US, line_type="prepaid"),
+        a_signal("wallet.activated", START_US),
+        a_signal("app.consent_changed", START_US, marketing=True),
+    ]
+    streaming = [
+        a_signal(
+            "network.streaming_session", START_US + day * DAY_US, streaming_pack="series_plus", minutes=60, evening=True
+        )
+        for day in range(12)
+    ]
+    return [*setup, *streaming]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up") / "data"
+
+
+@pytest.fixture(scope="module")
+def hearth(data_dir: Path) -> Iterator[Hearth]:
+    with running(data_dir, "--clock", "stream") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(hearth: Hearth) -> Client:
+    return Client(hearth.address)
+
+
+def test_health_is_serving_once_up_says_ready(client: Client) -> None:
+    answer = client.health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_the_third_balance_check_is_answered_in_the_same_request(client: Client) -> None:
+    ingested = client.signals.Ingest(signal_pb2.IngestRequest(signals=life_before()), timeout=10)
+    assert ingested.counts.applied == 15
+
+    checks = [a_signal("app.balance_check", START_US + (12 + day) * DAY_US) for day in range(3)]
+    first, second, third = (client.decide(f"check-{i}", "ussd", check) for i, check in enumerate(checks))
+
+    assert not first.HasField("action")
+    assert not second.HasField("action")
+    assert third.action.offer == "topup_series_plus"
+    assert third.signal_counts.applied == 1
+
+
+def test_every_channel_gets_the_same_action(client: Client) -> None:
+    answers = [client.decide(f"everywhere-{channel}", channel) for channel in ("app", "web", "ivr", "agent", "store")]
+
+    assert len({answer.action.action_id for answer in answers}) == 1
+    assert {answer.action.treatment.channel for answer in answers} == {"app", "web", "ivr", "agent", "store"}
+
+
+def test_a_retry_gives_the_recorded_decision(client: Client) -> None:
+    again = client.decide("check-2", "ussd")
+
+    assert again.repeated_request
+    assert again.action.offer == "topup_series_plus"
+
+
+def test_an_unknown_channel_is_a_clear_error(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        client.decide("no-such-channel", "telegraph")
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "telegraph" in caught.value.details()
+
+
+def test_a_second_up_on_the_same_directory_is_refused(hearth: Hearth) -> None:
+    second = command("up", "--data-dir", str(hearth.data_dir), "--port", "0")
+
+    assert second.returncode != 0
+    assert str(hearth.process.pid) in second.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = command("up", "--data-dir", str(tmp_path / "other"), "--port", str(port))
+
+    assert refused.returncode != 0
+    assert str(port) in refused.stderr
+
+
+def test_a_file_where_the_data_directory_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+
+    refused = command("up", "--data-dir", str(tmp_path / "file"), "--port", "0")
+
+    assert refused.returncode != 0
+    assert "is a file" in refused.stderr
+
+
+def test_a_killed_shard_comes_back_with_all_that_was_acknowledged(hearth: Hearth, client: Client) -> None:
+    before = client.decide("before-kill", "app")
+    shards = [one for one in psutil.Process(hearth.process.pid).children(recursive=True) if is_shard(one)]
+    assert len(shards) == 2
+    for shard in shards:
+        os.kill(shard.pid, signal.SIGKILL)
+
+    after = ask_until_answered(client, "after-kill")
+
+    assert after.action.action_id == before.action.action_id
+    again = ask_until_answered(client, "before-kill")
+    assert again.repeated_request
+    assert again.decision_id == before.decision_id
+
+
+def is_shard(process: psutil.Process) -> bool:
+    return "ray::ShardActor" in " ".join(process.cmdline())
+
+
+def ask_until_answered(client: Client, request_id: str) -> decision_pb2.DecideResponse:
+    """Retry while the partition has no owner, as docs/gateway.md tells gateways to."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return client.decide(request_id, "app")
+        except grpc.RpcError as failed:
+            is_passing = failed.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            if not is_passing or time.monotonic() > deadline:
+                raise
+
+
+def test_after_a_stop_nothing_runs_and_after_a_start_all_is_there(
+    hearth: Hearth, client: Client, data_dir: Path
+) -> None:
+    before = client.decide("before-stop", "app")
+    features = client.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5)
+
+    assert hearth.stop() == 0
+    assert hearth.left_behind() == []
+
+    with running(data_dir, "--clock", "stream") as again:
+        second = Client(again.address)
+        after = second.decide("after-stop", "app")
+        known = second.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5)
+        assert after.action.action_id == before.action.action_id
+        assert known.features == features.features
+        assert known.members == features.members
+        assert again.stop(signal.SIGINT) == 0
+        assert again.left_behind() == []
