@@ -6,6 +6,7 @@ one of 200,000 has 13 % of all events. Only numpy's PCG64 stream and its documen
 
 import argparse
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -94,7 +95,13 @@ def zipf_ranks(uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def fold_events(count: int = EVENT_COUNT) -> FoldEvents:
-    """Return the first `count` events. All are always drawn, in this order: another order is another job."""
+    """Return the first `count` events."""
+    return _all_events().first(count)
+
+
+@lru_cache(maxsize=1)
+def _all_events() -> FoldEvents:
+    """All are always drawn, in this order: another order is another job."""
     draw = np.random.default_rng(SEED)
     ranks = zipf_ranks(draw.random(EVENT_COUNT))
     within_household = draw.integers(0, 5, EVENT_COUNT)
@@ -111,7 +118,7 @@ def fold_events(count: int = EVENT_COUNT) -> FoldEvents:
         times_ms=times_ms,
         amounts=amounts,
         ids=ids,
-    ).first(count)
+    )
 
 
 def _ids_as_arrow(ids: NDArray[np.uint8], kind: pa.DataType) -> pa.Array:
