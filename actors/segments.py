@@ -13,10 +13,12 @@ import fcntl
 import os
 import re
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from actors.files import Files
 from actors.frame import (
@@ -92,6 +94,19 @@ class _Extent:
     epoch: Epoch
 
 
+class _Mark(NamedTuple):
+    """Where a group starts inside a segment, so that reading need not begin at the segment's header."""
+
+    offset: Offset
+    position: int
+    checksum: Checksum
+    """Of the record before the group; the group chains to it."""
+
+
+MARK_EVERY_BYTES = 64 << 10
+"""Distance of marks: a read skips at most so much before it reaches its start."""
+
+
 class SegmentStore:
     """The embedded `LogStore`: every partition's log under one directory, each open in at most one process."""
 
@@ -161,6 +176,8 @@ class SegmentLog:
         self._appending = threading.Lock()
         self._failure: AppendFailed | None = None
         self._is_closed = False
+        self._marks: dict[Offset, list[_Mark]] = {}
+        """By first offset of the segment; its groups in order, sparse."""
         segments = load_segments(partition, directory, files)
         self._descriptor = files.open(segments[-1].path, os.O_RDWR)
         try:
@@ -219,9 +236,6 @@ class SegmentLog:
         epoch = self._checked_epoch(records, extent.epoch)
         group, checksum = encode_group(records, offset=extent.offset, previous=extent.checksum)
 
-        # Presumed failed until synced: whatever interrupts from here on, the object stays dead.
-        path = str(extent.segments[-1].path)
-        self._failure = AppendFailed(self._partition, path, "interrupted")
         try:
             if self._is_full(extent.position, len(group)):
                 extent = self._roll(extent)
@@ -232,6 +246,11 @@ class SegmentLog:
         except OSError as error:
             self._failure = AppendFailed(self._partition, str(extent.segments[-1].path), str(error))
             raise self._failure from error
+        except BaseException:
+            # Whatever interrupted it, the outcome is unknown; until then, reads of what was durable before go on.
+            self._failure = AppendFailed(self._partition, str(extent.segments[-1].path), "interrupted")
+            raise
+        self._mark(extent.segments[-1], _Mark(extent.offset, extent.position, extent.checksum))
         self._extent = _Extent(
             segments=extent.segments,
             position=extent.position + len(group),
@@ -239,8 +258,12 @@ class SegmentLog:
             checksum=checksum,
             epoch=epoch,
         )
-        self._failure = None
         return extent.offset
+
+    def _mark(self, segment: Segment, mark: _Mark) -> None:
+        marks = self._marks.setdefault(segment.header.first_offset, [])
+        if not marks or mark.position - marks[-1].position >= MARK_EVERY_BYTES:
+            marks.append(mark)
 
     def _is_full(self, position: int, group_bytes: int) -> bool:
         return position > SEGMENT_HEADER_BYTES and position + group_bytes > self._settings.segment_bytes
@@ -316,6 +339,8 @@ class SegmentLog:
             if frame.unknown:
                 raise UnknownFormat(self._partition, str(last.path), frame.unknown)
             newest, seen = max(newest, frame.epoch), frame.end
+            if frame.group_index == 0:
+                self._mark(last, _Mark(Offset(frame.offset), frame.position, frame.previous))
             if frame.is_last_of_group:
                 position, offset, checksum, epoch = frame.end, Offset(frame.offset + 1), frame.checksum, newest
         fault = reader.fault
@@ -340,8 +365,8 @@ class SegmentLog:
         path = str(segment.path)
         with _unavailable(self._partition, segment.path), _opened(segment.path, self._files) as descriptor:
             reader = FrameReader(self._files, descriptor, end=length)
-            offset, checksum = segment.header.first_offset, segment.checksum
-            for frame in reader.follow(SEGMENT_HEADER_BYTES, offset=offset, previous=checksum):
+            offset, position, checksum = self._nearest(segment, start)
+            for frame in reader.follow(position, offset=offset, previous=checksum):
                 if frame.unknown:
                     raise UnknownFormat(self._partition, path, frame.unknown)
                 offset, checksum = Offset(frame.offset + 1), frame.checksum
@@ -352,6 +377,14 @@ class SegmentLog:
             if (offset, checksum) != end:
                 what = f"ends before offset {offset}, the log goes on at {end[0]}"
                 raise DamagedLog(self._partition, path, length, what)
+
+    def _nearest(self, segment: Segment, start: Offset) -> _Mark:
+        """Return the last mark at or before `start`; the segment's own beginning where there is none."""
+        marks = self._marks.get(segment.header.first_offset, [])
+        place = bisect_right(marks, start, key=lambda mark: mark.offset)
+        if place == 0:
+            return _Mark(segment.header.first_offset, SEGMENT_HEADER_BYTES, segment.checksum)
+        return marks[place - 1]
 
 
 def partition_directory(partition: PartitionId) -> str:

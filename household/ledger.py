@@ -137,13 +137,17 @@ def outcome_reported(state: PartitionState, household: int, action_id: str, outc
             _give_contact_back(ledger, action_id)
             return True
         case "accept":
-            return _settle(state, ledger, action, "accepted", time_us)
+            if not _settle(state, ledger, action, "accepted", time_us):
+                return False
+            _withdraw_offers(state, ledger, offers={action.offer, *_excluded(state.plan, action.offer)}, family="")
+            return True
         case "decline":
             if not _settle(state, ledger, action, "declined", time_us):
                 return False
             policy = state.plan.policy
             ledger.declined_offers[action.offer] = time_us + policy.decline_offer_us
             ledger.declined_families[action.family] = time_us + policy.decline_family_us
+            _withdraw_offers(state, ledger, offers={action.offer}, family=action.family)
             return True
     # An impression, a click or a conversion is a fact about a known action; it changes no state beyond features.
     return True
@@ -162,6 +166,25 @@ def _settle(state: PartitionState, ledger: HouseholdLedger, action: LiveAction, 
             _end_slate(state, ledger, slate)
             del ledger.slates[member]
     return True
+
+
+def _excluded(plan: Plan, offer: str) -> set[str]:
+    index = plan.offer_by_name.get(offer, NONE)
+    return set() if index == NONE else {plan.offers[other].name for other in plan.offers[index].excludes}
+
+
+def _withdraw_offers(state: PartitionState, ledger: HouseholdLedger, *, offers: set[str], family: str) -> None:
+    """Take back, for every member of the household, live actions of these offers, and of a family unless empty."""
+    for slate in ledger.slates.values():
+        for entry in slate.decision.slate:
+            action = state.actions.get(entry.action_id)
+            if action is None or action.status != "live":
+                continue
+            if action.offer in offers or (family and action.family == family):
+                action.status, action.settled_us = "withdrawn", state.now_us
+                if state.outbox.pop(action.action_id, None) is not None:
+                    state.counters.withdrawn += 1
+                    _give_contact_back(ledger, action.action_id)
 
 
 def time_passed(state: PartitionState) -> None:

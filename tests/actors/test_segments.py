@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -606,3 +607,51 @@ def test_a_header_is_64_bytes_and_begins_with_its_magic(tmp_path: Path):
     os.close(descriptor)
     assert segment.path.read_bytes()[:12] == b"hearthsg\x01\x00\x00\x00"
     assert segment.path.stat().st_size == 64
+
+
+class GatedFiles(Files):
+    """Holds the next sync until it is let through."""
+
+    def __init__(self) -> None:
+        self.is_gated = False
+        self.reached, self.gate = threading.Event(), threading.Event()
+
+    def fdatasync(self, descriptor: int) -> None:
+        if self.is_gated:
+            self.reached.set()
+            assert self.gate.wait(10)
+        super().fdatasync(descriptor)
+
+
+def test_what_is_durable_can_be_read_while_the_next_group_is_being_synced(tmp_path: Path) -> None:
+    files = GatedFiles()
+    log = SegmentStore(tmp_path, files=files).open(ZERO)
+    log.append(GROUPS[0])
+    files.is_gated = True
+    appending = threading.Thread(target=log.append, args=(GROUPS[1],))
+    appending.start()
+    assert files.reached.wait(10)
+
+    meanwhile = records_of(log)
+    files.gate.set()
+    appending.join()
+
+    assert meanwhile == GROUPS[0]
+    assert records_of(log) == GROUPS[0] + GROUPS[1]
+
+
+@pytest.mark.parametrize("reopen", [False, True])
+def test_reading_from_anywhere_gives_what_reading_from_the_start_gives(tmp_path: Path, reopen: bool) -> None:
+    store = SegmentStore(tmp_path, settings=SegmentSettings(segment_bytes=300_000), files=UnsyncedFiles())
+    log = store.open(ZERO)
+    for number in range(60):
+        log.append([record(bytes([number]) * 5_000), record(bytes([number, 1]) * 4_000)])
+    if reopen:
+        log.close()
+        log = store.open(ZERO)
+    whole = list(log.read(Offset(0)))
+
+    assert len(whole) == 120
+    assert len(list(tmp_path.glob("p-0000/*.seg"))) > 2
+    for start in range(0, 121, 7):
+        assert list(log.read(Offset(start))) == whole[start:]
