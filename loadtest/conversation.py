@@ -93,7 +93,10 @@ class Conversations:
         if chance_percent("other", contact.id) < self._curiosity.other_channel_percent:
             await self._check_other_channel(contact, answer)
         reaction = self._town.answer(contact.household, contact.member, answer.action, contact.channel, contact.time_us)
-        await self._respond(contact, answer.action, reaction)
+        # The town is sent in batches, so a partition may be ahead of this member: nobody reacts to what was not
+        # yet decided.
+        decided_us = microseconds(answer.decided_at.seconds, answer.decided_at.nanos)
+        await self._respond(contact, answer.action, reaction, since_us=max(contact.time_us, decided_us))
         if (
             reaction.reaction in OUTCOME
             and chance_percent("after", contact.id) < 5 * self._curiosity.other_channel_percent
@@ -219,16 +222,16 @@ class Conversations:
                 signal=None,
             )
             reaction = self._town.answer(delivery.household, delivery.member, action, channel, now_us)
-            await self._respond(contact, action, reaction)
+            await self._respond(contact, action, reaction, since_us=now_us)
         except GaveUp:
             return
 
-    async def _respond(self, contact: Contact, action: decision_pb2.Action, answer: Answer) -> None:
+    async def _respond(self, contact: Contact, action: decision_pb2.Action, answer: Answer, *, since_us: int) -> None:
         if answer.is_seen:
-            await self._report(contact, action, decision_pb2.OUTCOME_IMPRESSION, contact.time_us + answer.seen_after_us)
+            await self._report(contact, action, decision_pb2.OUTCOME_IMPRESSION, since_us + answer.seen_after_us)
         if answer.reaction not in OUTCOME:
             return
-        time_us = contact.time_us + answer.reacts_after_us
+        time_us = since_us + answer.reacts_after_us
         settled = await self._report(contact, action, OUTCOME[answer.reaction], time_us)
         if settled and answer.reaction is Reaction.ACCEPT and answer.converts:
             await self._report(contact, action, decision_pb2.OUTCOME_CONVERT, time_us + CONVERTS_AFTER_US)
