@@ -18,6 +18,9 @@ PLAIN_EVERY_S = 5.0
 
 SHOWN_ACTIONS_MAX = 8
 
+NOTHING = "(nothing)"
+"""How the load test counts decisions without an action among the actions; the board counts them apart."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -63,7 +66,7 @@ def seen_from(report: dict[str, Any], *, seconds: float) -> Seen:
         total=int(decisions.get("total", 0)),
         nothing=int(decisions.get("nothing", 0)),
         by_channel=dict(decisions.get("by_channel") or {}),
-        by_action=dict(decisions.get("by_action") or {}),
+        by_action={name: count for name, count in (decisions.get("by_action") or {}).items() if name != NOTHING},
         latency_ms={
             name: float(value) for name, value in (report.get("latency_ms") or {}).items() if name in ("p50", "p99")
         },

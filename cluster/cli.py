@@ -68,8 +68,8 @@ def up(
 
 @app.command()
 def demo(
-    households: Annotated[int, typer.Option("--households", min=1, help="How large the simulated town is.")] = 300,
-    days: Annotated[float, typer.Option("--days", min=0.1, help="How long it lives, in simulated days.")] = 8.0,
+    households: Annotated[int, typer.Option("--households", min=1, help="How large the simulated town is.")] = 400,
+    days: Annotated[float, typer.Option("--days", min=0.1, help="How long it lives, in simulated days.")] = 7.0,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON to this file.")] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Keep the data here.  [default: a temporary folder]")
@@ -195,12 +195,17 @@ def models_train(
     playbook: Playbook = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same log: same model.")] = 0,
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion.")] = False,
+    min_decisions: Annotated[int, typer.Option("--min-decisions", min=10, help="Fewer train nothing.")] = 500,
+    min_accepted: Annotated[int, typer.Option("--min-accepted", min=3, help="Fewer train nothing.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Learn an acceptance model from the log and save it in the registry."""
+    from cluster.commands.models import Enough
     from cluster.commands.models import train as run
 
-    _exit(run(load_config(data_dir=data_dir, playbook=playbook), seed=seed, is_promoted=promote, as_json=as_json))
+    config = load_config(data_dir=data_dir, playbook=playbook)
+    enough = Enough(decisions=min_decisions, accepted=min_accepted)
+    _exit(run(config, seed=seed, enough=enough, is_promoted=promote, as_json=as_json))
 
 
 @models_app.command("list")

@@ -41,14 +41,34 @@ def connect(target: str) -> Iterator[grpc.Channel]:
     """
     options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.enable_http_proxy", 0)]
     with grpc.insecure_channel(target, options=options) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=CONNECT_DEADLINE_S)
-        except grpc.FutureTimeoutError:
+        # Any answer will do, that of a Hearth which is not ready yet included.
+        code = _code_of_health_check(channel)
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise NotRunning(
                 f"no Hearth answers at {target}; start one with `hearth up` in another terminal, "
                 "or name a running one with --target HOST:PORT"
-            ) from None
+            )
         yield channel
+
+
+def _code_of_health_check(channel: grpc.Channel) -> grpc.StatusCode:
+    try:
+        _check_health(channel)
+    except grpc.RpcError as failed:
+        return code_of(failed)
+    return grpc.StatusCode.OK
+
+
+def code_of(failed: grpc.RpcError) -> grpc.StatusCode:
+    """Return how a call ended."""
+    call = _as_call(failed)
+    return call.code() if call is not None else grpc.StatusCode.UNKNOWN
+
+
+def _as_call(failed: grpc.RpcError) -> grpc.Call | None:
+    # grpc's errors are calls as well; their types do not say so.
+    error: object = failed
+    return error if isinstance(error, grpc.Call) else None
 
 
 def health_of(channel: grpc.Channel) -> str:
@@ -71,9 +91,10 @@ def _check_health(channel: grpc.Channel) -> health_pb2.HealthCheckResponse:
 
 def explain_failure(failed: grpc.RpcError, *, doing: str, target: str) -> CommandFailed:
     """Return the sentence for a call that failed, with the details that Hearth sent along."""
-    if not isinstance(failed, grpc.Call):
+    call = _as_call(failed)
+    if call is None:
         return CommandFailed(f"{doing} failed at {target}: {failed}")
-    code, details = failed.code(), failed.details() or ""
+    code, details = call.code(), call.details() or ""
     match code:
         case grpc.StatusCode.UNAVAILABLE:
             advice = "is it running and ready? `hearth status` tells; then try again"
@@ -89,7 +110,7 @@ def explain_failure(failed: grpc.RpcError, *, doing: str, target: str) -> Comman
 
 def is_too_large(failed: grpc.RpcError) -> bool:
     """Tell a message that is too long from a Hearth that is too busy; the latter says when to try again."""
-    if not isinstance(failed, grpc.Call) or failed.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+    if code_of(failed) != grpc.StatusCode.RESOURCE_EXHAUSTED:
         return False
     return not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in _details(failed))
 
@@ -104,10 +125,11 @@ def _violations(failed: grpc.RpcError) -> list[str]:
 
 
 def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
-    if not isinstance(failed, grpc.Call):
+    call = _as_call(failed)
+    if call is None:
         return []
     try:
-        status = rpc_status.from_call(failed)
+        status = rpc_status.from_call(call)
     except ValueError:
         return []
     return list(status.details) if status is not None else []

@@ -78,23 +78,14 @@ class HearthConfig(BaseSettings):
     clock: ClockKind = ClockKind.WALL
     """What is taken for now: the machine's clock, or the newest event."""
 
-    clock_jump_max_s: float = Field(default=60.0, gt=0)
-    """A jump of the machine's clock beyond this makes a shard unavailable until it is confirmed. Wall clock only."""
-
     segment_bytes: int = Field(default=64 * MEBIBYTE, ge=MEBIBYTE)
     """Size at which a segment file of the log is closed and a new one begun."""
-
-    message_bytes_max: int = Field(default=4 * MEBIBYTE, ge=64 * 1024)
-    """Longest request that is taken."""
 
     disk_free_bytes_min: int = Field(default=GIBIBYTE, ge=0)
     """With less free space than this, `up` and `doctor` warn."""
 
     scoring_slice_ms: float = Field(default=4.0, gt=0)
     """How long a decision waits for a model before the shard scores itself and says degraded."""
-
-    ingest_slice_ms: float = Field(default=1.0, gt=0)
-    """How long one ingest slice may keep a waiting decision from the state thread."""
 
     decide_deadline_ms: float = Field(default=1_000.0, gt=0)
     """Deadline of a Decide that brings none."""
@@ -104,12 +95,6 @@ class HearthConfig(BaseSettings):
 
     redeliver_after_s: float = Field(default=30.0, gt=0)
     """An outbound action that is not acknowledged is handed over again after this."""
-
-    lease_s: float = Field(default=2.5, gt=0)
-    """How long the ownership of a partition holds without renewal."""
-
-    lease_renew_s: float = Field(default=0.8, gt=0)
-    """How often it is renewed."""
 
     ready_deadline_s: float = Field(default=90.0, gt=0)
     """`up` gives up when Hearth does not answer within this."""
@@ -125,6 +110,9 @@ class HearthConfig(BaseSettings):
 
     trace_share: float = Field(default=0.01, ge=0, le=1)
     """Share of requests that are traced when `otel_endpoint` is set."""
+
+    metrics_interval_s: float = Field(default=1.0, gt=0)
+    """How often the processes send their numbers when `otel_endpoint` is set."""
 
     reflection: bool = False
     """Let gRPC clients list the services. For development only."""
@@ -162,12 +150,6 @@ class HearthConfig(BaseSettings):
             raise ValueError(
                 f"scoring_slice_ms {self.scoring_slice_ms} exceeds half of decide_deadline_ms {self.decide_deadline_ms}"
             )
-        # One missed renewal must not cost the lease.
-        if 3 * self.lease_renew_s > self.lease_s:
-            raise ValueError(f"lease_renew_s {self.lease_renew_s} exceeds a third of lease_s {self.lease_s}")
-        # The largest request becomes one record, and a record lies in one segment.
-        if self.message_bytes_max > self.segment_bytes:
-            raise ValueError(f"message_bytes_max {self.message_bytes_max} exceeds segment_bytes {self.segment_bytes}")
         return self
 
 
@@ -233,6 +215,8 @@ def host_is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

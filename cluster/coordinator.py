@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
 
+from cluster.logs import LogSettings, start_logging
 from cluster.metadata import MetadataStore
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,16 @@ class Coordinator:
     """Keeps every partition owned by a live shard."""
 
     def __init__(
-        self, *, metadata_url: str, partition_count: int, plan_bytes: bytes, assign_deadline_s: float = 600.0
+        self,
+        *,
+        metadata_url: str,
+        partition_count: int,
+        plan_bytes: bytes,
+        assign_deadline_s: float = 600.0,
+        logs: LogSettings | None = None,
     ) -> None:
+        if logs is not None:
+            start_logging(logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
         self._partition_count = partition_count
         self._plan_bytes = plan_bytes
@@ -153,6 +162,7 @@ class Coordinator:
             self._failed[partition] = str(wrong)
             logger.error("partition %d cannot be served by %s: %s", partition, name, wrong)
             return
+        logger.info("partition %d is served by %s in epoch %d", partition, name, opened)
         self._failed.pop(partition, None)
         seen.partitions[partition] = {"epoch": opened, "is_lost": False}
 

@@ -3,6 +3,7 @@
     lock          held (flock) by the Hearth that runs on it; holds its process id
     layout.json   version of the layout and the partition count, written once
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
+    status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
     everything else belongs to the parts that write it
 
 A lock of the operating system dies with its process: no stale lock can keep a directory shut.
@@ -13,10 +14,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
@@ -25,6 +27,7 @@ LAYOUT_VERSION = 1
 LOCK_NAME = "lock"
 LAYOUT_NAME = "layout.json"
 RUNNING_NAME = "running.json"
+STATUS_NAME = "status.json"
 
 
 class DataDirUnusable(CommandFailed):
@@ -63,6 +66,7 @@ def hold(config: HearthConfig) -> Iterator[Path]:
         yield path
     finally:
         (path / RUNNING_NAME).unlink(missing_ok=True)
+        (path / STATUS_NAME).unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -83,6 +87,24 @@ def find_running(path: Path) -> Running | None:
         return Running(address=str(content["address"]), pid=int(content["pid"]), started=str(content["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def write_status(path: Path, report: Mapping[str, object]) -> None:
+    """Keep what the coordinator reports for `hearth status`. Not synced: it is worth nothing after a crash."""
+    fresh = path / f"{STATUS_NAME}.new"
+    fresh.write_text(json.dumps(report) + "\n")
+    fresh.replace(path / STATUS_NAME)
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """Return what was last reported by the Hearth that runs on this directory, or None."""
+    if not is_held(path):
+        return None
+    try:
+        report = json.loads((path / STATUS_NAME).read_text())
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None
 
 
 def is_held(path: Path) -> bool:
@@ -176,7 +198,9 @@ def _check_layout(path: Path, *, partition_count: int) -> None:
 
 
 def _birth(path: Path, *, partition_count: int) -> None:
-    strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in (LOCK_NAME, RUNNING_NAME))
+    strangers = sorted(
+        entry.name for entry in path.iterdir() if entry.name not in (LOCK_NAME, RUNNING_NAME, STATUS_NAME)
+    )
     if strangers:
         (path / LOCK_NAME).unlink(missing_ok=True)
         raise DataDirUnusable(

@@ -4,28 +4,40 @@ The load test is run as a program, over the public protocol, as any other client
 """
 
 import json
+import re
 import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from cluster.board import Seen, board, report_lines, seen_from
-from cluster.children import child
+from cluster.children import Child, child, nobody_left
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed
-from cluster.interruptions import INTERRUPTED
+from cluster.interruptions import INTERRUPTED, terminable
 from cluster.output import say
 
 LOG_TAIL_LINES = 15
 
+PROGRESS = re.compile(r"[a-z].* \.\.\.")
+"""How `hearth up` says what it is doing: "starting the shards ..."."""
+
 UP_MODULE, DRIVE_MODULE, STORY_MODULE = "cluster.cli", "loadtest.drive", "loadtest.story"
 """Programs that the demo runs."""
+
+ASK_SHARE = 0.5
+"""Share of contacts that ask: enough decisions for a first model from a town small enough for a demo."""
+
+ENOUGH_DECISIONS, ENOUGH_ACCEPTED = 200, 15
+"""Far too few for real use, where the defaults of `hearth models train` hold: the demo shows the way, not the model."""
+
+MODEL_DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +56,23 @@ def demo(config: HearthConfig, plan: DemoPlan) -> int:
     started_s = time.monotonic()
     try:
         with ExitStack() as stack:
+            stack.enter_context(terminable())
+            stack.enter_context(nobody_left())
             folder = stack.enter_context(_data_dir(plan.data_dir))
             say(f"setting up in {folder}: the log, {config.shard_count} shards, the scorer, the gateway's port ...")
-            address = stack.enter_context(_hearth(config, folder))
+            hearth = stack.enter_context(_hearth(config, folder))
+            address = hearth.address
             say(f"Hearth answers at {address} after {time.monotonic() - started_s:.0f} s")
             say(f"a town of {plan.households:,} households moves in for {plan.days:g} simulated days")
             town = _drive(address, plan)
             seen = seen_from(town, seconds=float(town["demo_seconds"]))
+            model = _learn(hearth, folder)
             story = _story(address)
-            for line in ("", *report_lines(seen), ""):
+            for line in ("", *report_lines(seen), *_model_lines(model), ""):
                 print(line)
             _tell(story)
             if plan.report is not None:
-                _write(plan.report, seen, town, story, seconds=time.monotonic() - started_s)
+                _write(plan.report, seen, town, model, story, seconds=time.monotonic() - started_s)
             say("stopping Hearth ...")
     except KeyboardInterrupt:
         say("interrupted; everything that was started is stopped")
@@ -84,74 +100,107 @@ def _data_dir(given: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hearth:
+    """A Hearth that answers, and what else it says."""
+
+    address: str
+    said: Iterator[dict[str, Any]]
+    child: Child
+
+
 @contextmanager
-def _hearth(config: HearthConfig, folder: Path) -> Iterator[str]:
-    """Start `hearth up` and yield its address once it is ready."""
+def _hearth(config: HearthConfig, folder: Path) -> Iterator[_Hearth]:
+    """Start `hearth up` and yield it once it is ready."""
     arguments = ["up", "--json", "--data-dir", str(folder), "--port", "0", "--clock", "stream"]
     arguments += ["--shards", str(config.shard_count), "--partitions", str(config.partition_count)]
     if config.playbook is not None:
         arguments += ["--playbook", str(config.playbook)]
-    with tempfile.TemporaryFile() as errors, child(UP_MODULE, arguments, stderr=errors) as process:
+    words = _LastWords()
+    with child(UP_MODULE, arguments, note=words) as hearth:
         # Whatever hangs, the demo does not: the child ends, and with it the wait for its next line.
-        alarm = threading.Timer(config.ready_deadline_s, process.terminate)
+        alarm = threading.Timer(config.ready_deadline_s, hearth.process.terminate)
         alarm.start()
+        said = map(_parse, hearth.lines())
         try:
-            address = _wait_ready(process)
+            address = next((str(one["address"]) for one in said if one.get("ready")), None)
         finally:
             alarm.cancel()
         if address is None:
-            process.wait()
-            errors.seek(0)
-            tail = errors.read().decode("utf-8", "replace").splitlines()[-LOG_TAIL_LINES:]
-            raise CommandFailed("Hearth did not start; its last words:\n  " + "\n  ".join(tail or ["(none)"]))
-        drain = threading.Thread(target=_drain, args=(process,), daemon=True)
-        drain.start()
-        yield address
+            raise CommandFailed("Hearth did not start; its last words:\n  " + "\n  ".join(words.last or ["(none)"]))
+        words.is_quiet = True
+        yield _Hearth(address=address, said=said, child=hearth)
 
 
-def _wait_ready(process: "Popen[str]") -> str | None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        message = _parse(line)
-        if message.get("ready"):
-            return str(message["address"])
-    return None
+class _LastWords:
+    """Passes on what a starting Hearth says for people, and keeps the last of all it says."""
 
+    def __init__(self) -> None:
+        self.last: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self.is_quiet = False
 
-def _drain(process: "Popen[str]") -> None:
-    # An unread pipe fills up, and then the writer stands still.
-    assert process.stdout is not None
-    try:
-        for _ in process.stdout:
-            pass
-    except ValueError:
-        return
+    def __call__(self, line: str) -> None:
+        self.last.append(line)
+        if not self.is_quiet and PROGRESS.fullmatch(line):
+            say(f"  {line}")
 
 
 def _drive(address: str, plan: DemoPlan) -> dict[str, Any]:
     """Let the town live; return the load test's report, with `demo_seconds`."""
     arguments = ["--target", address, "--households", str(plan.households), "--days", f"{plan.days:g}", "--json-lines"]
+    arguments += ["--ask-share", f"{ASK_SHARE:g}"]
     report: dict[str, Any] = {}
     started_s = time.monotonic()
-    with child(DRIVE_MODULE, arguments) as process, board() as show:
-        assert process.stdout is not None
-        for line in process.stdout:
+    with child(DRIVE_MODULE, arguments) as drive, board() as show:
+        for line in drive.lines():
             message = _parse(line)
             report = message.get("report") or report
             standing = report or message.get("progress")
             if standing:
                 show(seen_from(standing, seconds=time.monotonic() - started_s))
-        code = process.wait()
+        code = drive.process.wait()
     if code != 0 or not report:
         raise CommandFailed(f"the simulated town ended with exit code {code} before its report; what it said is above")
     return {**report, "demo_seconds": round(time.monotonic() - started_s, 3)}
 
 
+def _learn(hearth: _Hearth, folder: Path) -> dict[str, Any]:
+    """Train an acceptance model on what the town did and put it into force; empty if there is too little to learn."""
+    say("learning from what the town did, and putting the model into force ...")
+    arguments = ["models", "train", "--data-dir", str(folder), "--promote", "--json"]
+    arguments += ["--min-decisions", str(ENOUGH_DECISIONS), "--min-accepted", str(ENOUGH_ACCEPTED)]
+    with child(UP_MODULE, arguments) as trainer:
+        text = "".join(trainer.lines())
+        code = trainer.process.wait()
+    trained = _parse(text)
+    if code != 0 or not trained:
+        return {}
+    alarm = threading.Timer(MODEL_DEADLINE_S, hearth.child.process.terminate)
+    alarm.start()
+    try:
+        is_in_force = any(said.get("model") == trained["version"] for said in hearth.said)
+    finally:
+        alarm.cancel()
+    if not is_in_force:
+        raise CommandFailed(f"model {trained['version']} did not come into force within {MODEL_DEADLINE_S:.0f} s")
+    return trained
+
+
+def _model_lines(model: dict[str, Any]) -> list[str]:
+    if not model:
+        return ["model      too little to learn from: the playbook's priors score"]
+    facts = model["training"]
+    return [
+        f"model      {model['version']}, learned from {facts['rows']:,} of these decisions, {facts['positives']:,} "
+        f"accepted: AUC {facts['auc']:.2f} on the newest {facts['holdout_rows']:,} (priors {facts['prior_auc']:.2f}); "
+        "in force from here on"
+    ]
+
+
 def _story(address: str) -> dict[str, Any]:
-    with child(STORY_MODULE, ["s1", "--target", address, "--json"]) as process:
-        assert process.stdout is not None
-        text = process.stdout.read()
-        code = process.wait()
+    with child(STORY_MODULE, ["s1", "--target", address, "--json"]) as teller:
+        text = "".join(teller.lines())
+        code = teller.process.wait()
     story = _parse(text)
     if not story.get("steps"):
         raise CommandFailed(f"the story S1 ended with exit code {code}; what it said is above")
@@ -171,8 +220,11 @@ def _tell(story: dict[str, Any]) -> None:
         print(line)
 
 
-def _write(file: Path, seen: Seen, town: dict[str, Any], story: dict[str, Any], *, seconds: float) -> None:
+def _write(
+    file: Path, seen: Seen, town: dict[str, Any], model: dict[str, Any], story: dict[str, Any], *, seconds: float
+) -> None:
     report = {
+        "model": model,
         "signals": seen.signals,
         "decisions": {
             "total": seen.total,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import grpc
 import pyarrow as pa
 
-from cluster.client import explain_failure, is_too_large
+from cluster.client import code_of, explain_failure, is_too_large
 from cluster.errors import CommandFailed
 from cluster.output import Meter
 from cluster.reading.examine import Source, mapper_for, merged_fields
@@ -180,7 +180,7 @@ class Sender:
             except grpc.RpcError as failed:
                 if is_too_large(failed):
                     raise _TooLarge from failed
-                if wait_s is None or not isinstance(failed, grpc.Call) or failed.code() not in RETRIED:
+                if wait_s is None or code_of(failed) not in RETRIED:
                     raise explain_failure(failed, doing="sending signals", target=self._target) from failed
             time.sleep(wait_s)
             call = self._begin(part)

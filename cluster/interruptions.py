@@ -13,6 +13,21 @@ INTERRUPTED = 130
 
 
 @contextmanager
+def terminable() -> Iterator[None]:
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that what was started is stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
     """Yield whether Ctrl-C was pressed or the process was told to end; a second time raises KeyboardInterrupt."""
     count = 0

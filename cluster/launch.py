@@ -17,15 +17,17 @@ from typing import Any
 from cluster.commands.models import MODEL_NAME
 from cluster.commands.up import announce_ready
 from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
+from cluster.data_dir import write_status
 from cluster.errors import CommandFailed
 from cluster.logs import start_logging
-from cluster.output import say
+from cluster.output import print_json, say
 from cluster.telemetry import edge_observer, telemetry_settings
 from playbooks.compiler import compile_playbook
 from serving.bundle import BundleRefused, read_aliases, read_manifest
+from serving.edge import EdgeSettings
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
 
-MODEL_WATCH_INTERVAL_S = 2.0
+WATCH_INTERVAL_S = 2.0
 
 
 def run_up(config: HearthConfig) -> int:
@@ -43,6 +45,10 @@ def run_up(config: HearthConfig) -> int:
         port=config.port,
         listener=Listener.OWN,
         development=config.reflection,
+        settings=EdgeSettings(
+            timeout_s=config.decide_deadline_ms / 1_000, ingest_timeout_s=config.ingest_deadline_ms / 1_000
+        ),
+        drain_timeout_s=config.drain_deadline_s,
         observer_factory=partial(edge_observer, telemetry),
     )
     _set_environment(serve_environment(edge))
@@ -82,6 +88,8 @@ def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
         num_cpus=config.shard_count + 2,
         namespace=COORDINATOR_NAMESPACE,
         include_dashboard=False,
+        # Ray's own ports: for this machine only.
+        _node_ip_address="127.0.0.1",
         object_store_memory=128 << 20,
         _temp_dir=str(run_dir / "ray"),
         log_to_driver=False,
@@ -107,10 +115,11 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
         say("starting the edge ...")
         ingress.start(edge)
         report = ray.get(coordinator.report.remote())
+        write_status(config.data_dir, report)
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
         announce_ready(config, address=edge.address)
-        _watch_models(config, coordinator, stop)
+        _stand_watch(config, coordinator, stop)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
@@ -168,31 +177,44 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
     return coordinator
 
 
-def _watch_models(config: HearthConfig, coordinator: Any, stop: threading.Event) -> None:
-    """Put the champion of the registry into force, and whichever becomes champion later, until told to stop."""
+def _stand_watch(config: HearthConfig, coordinator: Any, stop: threading.Event) -> None:
+    """Until told to stop: keep the status file fresh, and the registry's champion in force."""
+    import ray
+
+    champion = ""
+    while True:
+        write_status(config.data_dir, ray.get(coordinator.report.remote()))
+        champion = _follow_champion(config, coordinator, champion)
+        if stop.wait(WATCH_INTERVAL_S):
+            return
+
+
+def _follow_champion(config: HearthConfig, coordinator: Any, champion: str) -> str:
+    """Put the registry's champion into force if it is another than `champion`; return which was looked at."""
     import ray
 
     from serving import scorer
 
-    champion = ""
-    refused = ""
-    while not stop.wait(MODEL_WATCH_INTERVAL_S if champion or refused else 0.2):
-        wanted = _champion(config)
-        if wanted in (champion, refused):
-            continue
-        folder = config.model_path / MODEL_NAME / wanted
-        try:
-            _check_schema(config, folder) if wanted else None
-            app_name = scorer.deploy(folder) if wanted else ""
-        except (BundleRefused, RuntimeError) as wrong:
-            say(f"warning: model {wanted} is not taken into force: {wrong}")
-            refused = wanted
-            continue
-        ray.get(coordinator.use_model.remote(str(folder) if wanted else "", app_name))
-        if champion:
-            scorer.undeploy(champion)
-        champion, refused = wanted, ""
-        say(f"model {champion or 'none: the playbook priors score'} is in force")
+    wanted = _champion(config)
+    if wanted == champion:
+        return champion
+    folder = config.model_path / MODEL_NAME / wanted
+    try:
+        if wanted:
+            _check_schema(config, folder)
+        app_name = scorer.deploy(folder) if wanted else ""
+    except (BundleRefused, RuntimeError) as wrong:
+        say(f"warning: model {wanted} is not taken into force: {wrong}")
+        return wanted
+    ray.get(coordinator.use_model.remote(str(folder) if wanted else "", app_name))
+    for version in scorer.deployed_versions():
+        if version != wanted:
+            scorer.undeploy(version)
+    if config.json_lines:
+        print_json({"model": wanted})
+    else:
+        say(f"model {wanted or 'none: the playbook priors score'} is in force")
+    return wanted
 
 
 def _champion(config: HearthConfig) -> str:

@@ -7,16 +7,30 @@ from typing import Any
 from actors.scoring import ScoringConfig, connect
 from actors.segments import SegmentSettings, SegmentStore
 from actors.shard import Shard, ShardConfig
+from cluster.logs import start_logging
+from cluster.telemetry import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
 
 
 class ShardActor:
     """Methods for the coordinator; gateways' calls come over the shard's own server."""
 
-    def __init__(self, config: ShardConfig, *, log_dir: str, segment_bytes: int, scoring: ScoringConfig) -> None:
+    def __init__(
+        self,
+        config: ShardConfig,
+        *,
+        log_dir: str,
+        segment_bytes: int,
+        scoring: ScoringConfig,
+        telemetry: TelemetrySettings | None = None,
+    ) -> None:
         self._scoring = scoring
+        self._watched = None
+        if telemetry is not None:
+            start_logging(telemetry.logs, config.name)
+            self._watched = shard_telemetry(telemetry, config.name)
         store = SegmentStore(Path(log_dir), settings=SegmentSettings(segment_bytes=segment_bytes))
-        self._shard = Shard(config, store)
+        self._shard = Shard(config, store, telemetry=self._watched.numbers if self._watched is not None else None)
         self._is_started = False
         self._address = config.address
 
@@ -47,7 +61,7 @@ class ShardActor:
             manifest = read_manifest(Path(bundle_path))
             schema_hash = manifest.feature_schema_hash
             local = await asyncio.to_thread(local_scorer, Path(bundle_path), feature_schema_hash=schema_hash)
-            return await connect(
+            scorer = await connect(
                 app_name,
                 model_version=manifest.version,
                 feature_schema_hash=schema_hash,
@@ -55,9 +69,14 @@ class ShardActor:
                 local=local,
                 config=self._scoring,
             )
+            if self._watched is not None:
+                self._watched.numbers.scoring.append(scorer.counters)
+            return scorer
 
         await self._shard.use_scorer(make)
 
     async def drain(self) -> None:
         """Finish what waits and close the logs."""
         await self._shard.drain()
+        if self._watched is not None:
+            await asyncio.to_thread(self._watched.export.stop)

@@ -5,6 +5,7 @@ rows for new keys, features, then triggers as of that event. `apply_decision`, `
 other records. Nothing here reads a clock, a disk or chance.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -198,6 +199,7 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
         stamp_us: the owner's clock when it wrote the record.
     """
     advance_now(state, stamp_us)
+    before_us = state.now_us
     statuses = _admit_all(state, batch, stamp_us)
     household_rows, member_rows = _rows(state, batch, statuses)
     state.ensure_rows()
@@ -205,18 +207,33 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
     _count(state, statuses)
     for household, moment in moments:
         ledger.moment_arose(state, household, moment)
-    effects = tuple(
-        bool(statuses[outcome.row] == _APPLIED)
-        and ledger.outcome_reported(
-            state,
-            int(household_rows[outcome.row]),
-            outcome.action_id,
-            outcome.outcome,
-            int(batch.times_us[outcome.row]),
-        )
-        for outcome in batch.outcomes
-    )
+    effects = tuple(_outcomes(state, batch, statuses, household_rows, before_us))
     return Applied(statuses=statuses, moments=moments, effects=effects)
+
+
+def _outcomes(
+    state: PartitionState,
+    batch: EventBatch,
+    statuses: NDArray[np.uint8],
+    household_rows: NDArray[np.int32],
+    before_us: int,
+) -> Iterator[bool]:
+    """Fold the reports of a batch, each with `now` as it was at its event, so that batches do not show."""
+    if not batch.outcomes:
+        return
+    now_us = np.full(batch.count, before_us, np.int64)
+    if state.stream_clock:
+        now_us = np.maximum.accumulate(np.where(statuses == _APPLIED, np.maximum(batch.times_us, now_us), now_us))
+    for report in batch.outcomes:
+        row = report.row
+        yield bool(statuses[row] == _APPLIED) and ledger.outcome_reported(
+            state,
+            int(household_rows[row]),
+            report.action_id,
+            report.outcome,
+            time_us=int(batch.times_us[row]),
+            now_us=int(now_us[row]),
+        )
 
 
 def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArray[np.uint8]:
@@ -324,10 +341,10 @@ def advance_now(state: PartitionState, stamp_us: int) -> None:
 
 def apply_decision(state: PartitionState, decision: Decision, *, epoch: int, offset: int, stamp_us: int) -> bool:
     """Fold a decision; return False if it is void: written by an older epoch, or all its moments are settled."""
-    advance_now(state, stamp_us)
     if epoch < state.epoch:
         state.counters.voided += 1
         return False
+    advance_now(state, stamp_us)
     return ledger.decision_made(state, decision, offset)
 
 

@@ -52,6 +52,10 @@ class Draft:
     """A slate that stands and answers this ask; then nothing is weighed."""
     journey_by_offer: dict[int, str]
     """Candidate offer → journey whose moment brought it up, or empty."""
+    contact_journeys: tuple[str, ...]
+    """Journeys that the contact itself started."""
+    has_consent: bool
+    """Whether the asking channel may be answered on."""
     vetoes: dict[int, tuple[str, ...]]
     prices_minor: dict[int, int]
     send_channel: int
@@ -86,6 +90,7 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
     standing = _standing_slate(state, household, member)
     readings = state.readings(household, member, state.now_us)
     journeys, reasons = _journeys(state.plan, ask, pending, state.now_us)
+    consent = _may_answer(state, ask, household, member)
     if standing is not None and not pending:
         return Draft(
             ask=ask,
@@ -95,6 +100,8 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
             moments=(),
             standing=standing,
             journey_by_offer={},
+            contact_journeys=(),
+            has_consent=consent,
             vetoes={},
             prices_minor={},
             send_channel=NONE,
@@ -103,7 +110,7 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
             local_minute_of_week=minute,
         )
     journey_by_offer = _candidates(state.plan, journeys)
-    send_channel = _send_channel(state, ask, journeys, household, member)
+    send_channel, unsent = _send_channel(state, ask, journeys, household, member)
     prices = _prices(state, journey_by_offer, household, member)
     return Draft(
         ask=ask,
@@ -113,10 +120,12 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
         moments=pending,
         standing=standing,
         journey_by_offer=journey_by_offer,
+        contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
+        has_consent=consent,
         vetoes=_vetoes(state, ask, journey_by_offer, household, member),
         prices_minor=prices,
         send_channel=send_channel,
-        reasons=reasons,
+        reasons=(*reasons, *unsent),
         readings=readings,
         local_minute_of_week=minute,
     )
@@ -131,6 +140,8 @@ def _empty_draft(state: PartitionState, ask: Ask, minute: int) -> Draft:
         moments=(),
         standing=None,
         journey_by_offer={},
+        contact_journeys=(),
+        has_consent=False,
         vetoes={},
         prices_minor={},
         send_channel=NONE,
@@ -220,7 +231,7 @@ def _vetoes(
     programs = np.array([plan.offers[offer].eligible for offer in offers], np.int64)
     eligible = state.conditions(programs, household, member, state.now_us)
     live = _live_elsewhere(state, household, member)
-    asked_consent = ask.channel == NONE or has_consent(state, ask.channel, household, member)
+    asked_consent = _may_answer(state, ask, household, member)
     found: dict[int, tuple[str, ...]] = {}
     for position, index in enumerate(offers):
         offer, against = plan.offers[index], []
@@ -261,17 +272,27 @@ def has_consent(state: PartitionState, channel: int, household: int, member: int
     return bool(state.conditions(np.array([program]), household, member, state.now_us)[0] == 1.0)
 
 
+def _may_answer(state: PartitionState, ask: Ask, household: int, member: int) -> bool:
+    return ask.channel == NONE or has_consent(state, ask.channel, household, member)
+
+
 def _send_channel(
     state: PartitionState, ask: Ask, journeys: list[tuple[Journey, bool]], household: int, member: int
-) -> int:
-    """Return the first outbound channel of the moments' journeys that consent, caps and quiet hours leave open."""
+) -> tuple[int, tuple[str, ...]]:
+    """Return the first outbound channel of the moments' journeys that consent, caps and quiet hours leave open.
+
+    With NONE comes what closed each of them.
+    """
     if ask.channel != NONE:
-        return NONE
+        return NONE, ()
+    closed: dict[str, None] = {}
     for journey, of_moment in journeys:
         for channel in journey.outbound if of_moment else ():
-            if not channel_vetoes(state, channel, household, member):
-                return channel
-    return NONE
+            against = channel_vetoes(state, channel, household, member)
+            if not against:
+                return channel, ()
+            closed.update(dict.fromkeys(against))
+    return NONE, tuple(closed)
 
 
 def channel_vetoes(state: PartitionState, channel: int, household: int, member: int) -> tuple[str, ...]:
@@ -340,8 +361,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         )
         for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
     )
-    journeys = {action.journey for action in slate if action.journey}
-    withheld = bool(slate) and is_control(plan, ask.household, journeys)
+    withheld = bool(slate) and is_control(plan, ask.household, _brought_up_by(plan, draft, slate))
     send = _sendable(plan, draft, slate) and not withheld
     stands = draft.standing is not None and not slate
     answered = _answer(state, draft, slate, withheld=withheld)
@@ -408,6 +428,15 @@ def _explore(plan: Plan, ranked: list[tuple[int, float]], decision_id: str) -> t
     pick = min(int(draw / each), len(ranked) - 1)
     moved = [ranked[pick], *ranked[:pick], *ranked[pick + 1 :]]
     return moved, 1.0 - share + each if pick == 0 else each
+
+
+def _brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> set[str]:
+    """Return the journeys behind a slate: those of its moments, or those that the contact started."""
+    of_moments = {action.journey for action in slate if action.journey}
+    offers = {plan.offer_by_name[action.offer] for action in slate}
+    return of_moments or {
+        name for name in draft.contact_journeys if offers.intersection(plan.journeys[plan.journey_by_name[name]].offers)
+    }
 
 
 def _sendable(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> bool:
@@ -482,6 +511,8 @@ def still_allowed(state: PartitionState, draft: Draft) -> bool:
     if [moment.moment_id for moment in pending] != [moment.moment_id for moment in draft.moments]:
         return False
     if _standing_slate(state, household, member) is not draft.standing:
+        return False
+    if _may_answer(state, draft.ask, household, member) != draft.has_consent:
         return False
     if draft.send_channel != NONE and channel_vetoes(state, draft.send_channel, household, member):
         return False

@@ -46,7 +46,7 @@ def decision_made(state: PartitionState, decision: Decision, offset: int) -> boo
 
 
 def _settle_moments(ledger: HouseholdLedger, decision: Decision, now_us: int) -> None:
-    settled = {moment.moment_id for moment in decision.moments}
+    settled = dict.fromkeys(moment.moment_id for moment in decision.moments)
     ledger.pending = [moment for moment in ledger.pending if moment.moment_id not in settled]
     for moment_id in settled:
         ledger.settled[moment_id] = now_us
@@ -62,7 +62,7 @@ def _remember_request(state: PartitionState, decision: Decision, offset: int) ->
 def _put_slate(state: PartitionState, ledger: HouseholdLedger, decision: Decision, household: int, member: int) -> None:
     replaced = ledger.slates.get(member)
     if replaced is not None:
-        _end_slate(state, ledger, replaced)
+        _end_slate(state, ledger, replaced, now_us=state.now_us)
     ledger.slates[member] = Slate(
         decision=decision, valid_until_us=max(action.valid_until_us for action in decision.slate)
     )
@@ -104,24 +104,39 @@ def _family(plan: Plan, offer: str) -> str:
     return "" if index == NONE else plan.offers[index].family
 
 
-def _end_slate(state: PartitionState, ledger: HouseholdLedger, slate: Slate) -> None:
+def _end_slate(state: PartitionState, ledger: HouseholdLedger, slate: Slate, *, now_us: int) -> None:
     """Take back what is still live of a slate: it is shown and sent nowhere any more."""
     for action in slate.decision.slate:
         live = state.actions.get(action.action_id)
         if live is not None and live.status == "live":
             live.status = "withdrawn"
-            live.settled_us = state.now_us
-        if state.outbox.pop(action.action_id, None) is not None:
-            state.counters.withdrawn += 1
-            _give_contact_back(ledger, action.action_id)
+            live.settled_us = now_us
+        _withdraw_outbound(state, ledger, action.action_id)
+
+
+def _withdraw_outbound(state: PartitionState, ledger: HouseholdLedger, action_id: str) -> None:
+    if state.outbox.pop(action_id, None) is not None:
+        state.counters.withdrawn += 1
+        _give_contact_back(ledger, action_id)
 
 
 def _give_contact_back(ledger: HouseholdLedger, action_id: str) -> None:
     ledger.contacts = [contact for contact in ledger.contacts if contact.action_id != action_id]
 
 
-def outcome_reported(state: PartitionState, household: int, action_id: str, outcome: str, time_us: int) -> bool:
-    """Fold what a gateway reported; return whether it changed anything."""
+def outcome_reported(
+    state: PartitionState, household: int, action_id: str, outcome: str, *, time_us: int, now_us: int
+) -> bool:
+    """Fold what a gateway reported; return whether it changed anything.
+
+    Args:
+        state: changed in place.
+        household: row of the household that the report names.
+        action_id: the action it is about.
+        outcome: one of ACTION_OUTCOMES.
+        time_us: when it happened.
+        now_us: `now` once this event was folded; that of the state may be later, by events of the same batch.
+    """
     action = state.actions.get(action_id)
     if action is None or action.household != household:
         return False
@@ -137,33 +152,40 @@ def outcome_reported(state: PartitionState, household: int, action_id: str, outc
             _give_contact_back(ledger, action_id)
             return True
         case "accept":
-            if not _settle(state, ledger, action, "accepted", time_us):
+            if not _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
                 return False
-            _withdraw_offers(state, ledger, offers={action.offer, *_excluded(state.plan, action.offer)}, family="")
+            offers = {action.offer, *_excluded(state.plan, action.offer)}
+            _withdraw_offers(state, ledger, offers=offers, family="", now_us=now_us)
             return True
         case "decline":
-            if not _settle(state, ledger, action, "declined", time_us):
+            if not _settle(state, ledger, action, "declined", time_us=time_us, now_us=now_us):
                 return False
             policy = state.plan.policy
-            ledger.declined_offers[action.offer] = time_us + policy.decline_offer_us
-            ledger.declined_families[action.family] = time_us + policy.decline_family_us
-            _withdraw_offers(state, ledger, offers={action.offer}, family=action.family)
+            _extend(ledger.declined_offers, action.offer, time_us + policy.decline_offer_us)
+            _extend(ledger.declined_families, action.family, time_us + policy.decline_family_us)
+            _withdraw_offers(state, ledger, offers={action.offer}, family=action.family, now_us=now_us)
             return True
     # An impression, a click or a conversion is a fact about a known action; it changes no state beyond features.
     return True
 
 
-def _settle(state: PartitionState, ledger: HouseholdLedger, action: LiveAction, status: str, time_us: int) -> bool:
+def _extend(until_by_name: dict[str, int], name: str, until_us: int) -> None:
+    """Of two declines the later one says how long, in whatever order they came."""
+    until_by_name[name] = max(until_us, until_by_name.get(name, until_us))
+
+
+def _settle(
+    state: PartitionState, ledger: HouseholdLedger, action: LiveAction, status: str, *, time_us: int, now_us: int
+) -> bool:
     """Close an action with its outcome, and with it its slate on every channel."""
     if action.status != "live" or time_us >= action.valid_until_us:
         return False
     action.status = status
-    action.settled_us = state.now_us
-    if state.outbox.pop(action.action_id, None) is not None:
-        state.counters.withdrawn += 1
+    action.settled_us = now_us
+    _withdraw_outbound(state, ledger, action.action_id)
     for member, slate in list(ledger.slates.items()):
         if slate.decision.decision_id == action.decision_id:
-            _end_slate(state, ledger, slate)
+            _end_slate(state, ledger, slate, now_us=now_us)
             del ledger.slates[member]
     return True
 
@@ -173,7 +195,9 @@ def _excluded(plan: Plan, offer: str) -> set[str]:
     return set() if index == NONE else {plan.offers[other].name for other in plan.offers[index].excludes}
 
 
-def _withdraw_offers(state: PartitionState, ledger: HouseholdLedger, *, offers: set[str], family: str) -> None:
+def _withdraw_offers(
+    state: PartitionState, ledger: HouseholdLedger, *, offers: set[str], family: str, now_us: int
+) -> None:
     """Take back, for every member of the household, live actions of these offers, and of a family unless empty."""
     for slate in ledger.slates.values():
         for entry in slate.decision.slate:
@@ -181,10 +205,8 @@ def _withdraw_offers(state: PartitionState, ledger: HouseholdLedger, *, offers: 
             if action is None or action.status != "live":
                 continue
             if action.offer in offers or (family and action.family == family):
-                action.status, action.settled_us = "withdrawn", state.now_us
-                if state.outbox.pop(action.action_id, None) is not None:
-                    state.counters.withdrawn += 1
-                    _give_contact_back(ledger, action.action_id)
+                action.status, action.settled_us = "withdrawn", now_us
+                _withdraw_outbound(state, ledger, action.action_id)
 
 
 def time_passed(state: PartitionState) -> None:

@@ -323,7 +323,7 @@ class Plan:
     @cached_property
     def canonical_bytes(self) -> bytes:
         """The same bytes for the same plan, on every machine; what the hash is of and what the log carries."""
-        return json.dumps(_to_plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(_to_plain(Plan, self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @cached_property
     def version(self) -> PlanVersion:
@@ -382,12 +382,20 @@ def plan_from_bytes(canonical: bytes) -> Plan:
     return plan
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {field.name: _to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        types_by_name = _field_types(type(value))  # type: ignore[arg-type]
+        return {name: _to_plain(inner, getattr(value, name)) for name, inner in types_by_name.items()}
     if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
-    return value
+        return [_to_plain(inner, item) for inner, item in zip(_inner(kind, len(value)), value, strict=True)]
+    # 3 and 3.0 are equal, so they must have the same bytes.
+    return float(value) if type(value) is int and float in (kind, *get_args(kind)) else value
+
+
+def _inner(kind: Any, count: int) -> tuple[Any, ...]:
+    """Return the types of a tuple's items."""
+    inner = get_args(kind)
+    return inner[:1] * count if inner[-1] is Ellipsis else inner
 
 
 @cache
@@ -401,16 +409,17 @@ def _from_plain(kind: Any, value: Any) -> Any:
         return kind(**{name: _from_plain(types_by_name[name], item) for name, item in value.items()})  # type: ignore[operator]
     origin = get_origin(kind)
     if origin is tuple:
-        inner = get_args(kind)
-        if inner[-1] is Ellipsis:
-            return tuple(_from_plain(inner[0], item) for item in value)
-        return tuple(_from_plain(one, item) for one, item in zip(inner, value, strict=True))
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is no list")
+        return tuple(_from_plain(inner, item) for inner, item in zip(_inner(kind, len(value)), value, strict=True))
     if origin is types.UnionType:
         if value is None:
             return None
         return _from_plain(next(arm for arm in get_args(kind) if arm is not type(None)), value)
-    if kind is float and isinstance(value, int):
-        return float(value)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
+    if issubclass(kind, StrEnum):
         return kind(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
     return value

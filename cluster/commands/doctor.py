@@ -188,11 +188,13 @@ def _weak_settings(config: HearthConfig) -> list[str]:
 
 
 def _weak_ports(ports: list[OpenPort]) -> list[str]:
+    places: dict[str, list[str]] = {}
+    for port in ports:
+        if not port.loopback:
+            places.setdefault(port.process, []).append(f"{port.address}:{port.port}")
     return [
-        f"security: {port.process} (process {port.pid}) listens on {port.address}:{port.port}, "
-        "reachable from other machines; shield it with a firewall"
-        for port in ports
-        if not port.loopback
+        f"security: {process} listens on {', '.join(where)}, reachable from other machines; shield it with a firewall"
+        for process, where in sorted(places.items())
     ]
 
 

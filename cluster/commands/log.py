@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.exporting import write_parquet
 from cluster.output import meter, print_json
 
 KINDS = ("decisions", "signals", "moments")
@@ -37,25 +35,12 @@ def export(config: HearthConfig, *, kind: str, out: Path, as_json: bool) -> int:
 
 
 def _write(data_dir: Path, *, kind: str, file: Path) -> int:
+    from actors.codec import PayloadUnreadable
     from actors.export import export_table
     from actors.log import LogError
 
-    rows = 0
-    writer: pa.parquet.ParquetWriter | None = None
     try:
         with meter(f"exporting {kind}", unit="rows") as show:
-            for table in export_table(data_dir, kind):
-                if writer is None:
-                    writer = pa.parquet.ParquetWriter(file, table.schema, compression="zstd")
-                writer.write_table(table)
-                rows += table.num_rows
-                show(rows, None, f"{rows:,} rows")
-    except LogError as failed:
+            return write_parquet(lambda: export_table(data_dir, kind), file, show)
+    except (LogError, PayloadUnreadable) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
-    finally:
-        if writer is not None:
-            writer.close()
-    if writer is None:
-        # A file without columns is still a file: a pipeline that reads it finds no rows instead of no file.
-        pa.parquet.write_table(pa.table({}), file)
-    return rows

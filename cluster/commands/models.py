@@ -1,38 +1,53 @@
 """`hearth models train|list`: learn an acceptance model from what was decided and what became of it."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cluster.commands.up import check_playbook
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.exporting import fitted
 from cluster.output import meter, print_json, say
+from household.plan import Plan
 from playbooks.compiler import compile_playbook
 
 MODEL_NAME = "acceptance"
 """The one model there is so far: P(accept)."""
 
+OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time_us", pa.int64()), ("action_id", pa.string())])
+"""What training reads of a report."""
 
-def train(config: HearthConfig, *, seed: int, is_promoted: bool, as_json: bool) -> int:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enough:
+    """How much there must be to learn from."""
+
+    decisions: int
+    accepted: int
+
+
+def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, as_json: bool) -> int:
     """Train on all that the data directory holds, save the version, make it champion if asked."""
     # XGBoost takes a second to import: only the commands that need it pay.
     from serving.bundle import CHAMPION, BundleExists, BundleRefused, save_bundle, set_alias
-    from serving.training import BadExport, NotEnoughData
+    from serving.training import BadExport, NotEnoughData, TrainingConfig
     from serving.training import train as train_model
 
     if not (config.data_dir / LAYOUT_NAME).is_file():
         raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
     check_playbook(config)
     plan = compile_playbook(config.playbook_path)
-    decisions = _read(config.data_dir, "decisions")
-    outcomes = _read(config.data_dir, "signals")
+    decisions, outcomes, plans = _read(config.data_dir)
+    if not decisions.num_rows:
+        raise CommandFailed("the log holds no decisions yet, so there is nothing to learn from")
     say(f"learning from {decisions.num_rows:,} decisions ...")
     try:
-        draft = train_model(decisions, outcomes, plan, seed=seed)
+        learning = TrainingConfig(rows_min=enough.decisions, positives_min=enough.accepted)
+        draft = train_model(decisions, outcomes, plan, seed=seed, earlier_plans=plans, config=learning)
         folder = save_bundle(config.model_path, MODEL_NAME, draft, created=utc_now().isoformat(timespec="seconds"))
     except NotEnoughData as short:
         raise CommandFailed(
@@ -81,27 +96,28 @@ def list_models(config: HearthConfig, *, as_json: bool) -> int:
     return 0
 
 
-def _read(data_dir: Path, kind: str) -> pa.Table:
-    from actors.export import export_table
+def _read(data_dir: Path) -> tuple[pa.Table, pa.Table, list[Plan]]:
+    """Return decisions, their outcomes, and the plans they were made under."""
+    from actors.codec import PayloadUnreadable
+    from actors.export import DECISION_SCHEMA, export_plans, export_table
     from actors.log import LogError
 
     try:
-        with meter(f"reading {kind}", unit="rows") as show:
-            tables = list(_counted(export_table(data_dir, kind), show))
-    except LogError as failed:
+        with meter("reading the log", unit="rows") as show:
+            decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *export_table(data_dir, "decisions")])
+            outcomes, rows = [OUTCOME_SCHEMA.empty_table()], 0
+            for table in export_table(data_dir, "signals"):
+                rows += table.num_rows
+                show(rows, None, f"{rows:,} signals")
+                outcomes.append(_outcomes(table))
+            return decisions, pa.concat_tables(outcomes), list(export_plans(data_dir).values())
+    except (LogError, PayloadUnreadable) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
-    if not tables:
-        raise CommandFailed(f"the log holds no {kind} yet, so there is nothing to learn from")
-    return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _counted(tables: Iterator[pa.Table], show: object) -> Iterator[pa.Table]:
-    rows = 0
-    for table in tables:
-        rows += table.num_rows
-        assert callable(show)
-        show(rows, None, f"{rows:,} rows")
-        yield table
+def _outcomes(table: pa.Table) -> pa.Table:
+    """Return the reports among signals; nothing else is learned from, so nothing else is held."""
+    return fitted(table.filter(pc.starts_with(table.column("type"), "hearth.")), OUTCOME_SCHEMA)
 
 
 def _print_trained(folder: Path, facts: dict[str, object], *, is_promoted: bool) -> None:

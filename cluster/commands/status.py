@@ -6,7 +6,7 @@ import grpc
 
 from cluster.client import NotRunning, connect, health_of
 from cluster.config import HearthConfig
-from cluster.data_dir import find_running, free_bytes, is_held
+from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
 
 
@@ -23,6 +23,7 @@ def status(config: HearthConfig, *, target: str | None, as_json: bool) -> int:
         "data_dir": str(config.data_dir.absolute()),
         "running": asdict(running) if running is not None else None,
         "disk_free_bytes": free_bytes(config.data_dir),
+        "state": read_status(config.data_dir),
     }
     if as_json:
         print_json(report)
@@ -46,8 +47,40 @@ def _print(report: dict[str, object], *, health: str, address: str | None) -> No
         print(f"  address {address}")
     if isinstance(running, dict):
         print(f"  process {running['pid']}, since {running['started']}")
+    _print_state(report["state"])
     free = report["disk_free_bytes"]
     assert isinstance(free, int)
     print(f"  {free / 1e9:.1f} GB free on disk")
     if health == "not running":
         print("  start it with `hearth up`")
+
+
+SUMMED = (
+    "households",
+    "members",
+    "received",
+    "applied",
+    "duplicate",
+    "late",
+    "rejected",
+    "pending",
+    "decisions",
+    "outbox",
+)
+
+
+def _print_state(state: object) -> None:
+    if not isinstance(state, dict):
+        return
+    partitions = list(state["partitions"].values())
+    total = {name: sum(int(one.get(name, 0)) for one in partitions) for name in SUMMED}
+    print(f"  {len(partitions)} partitions on {len({one['shard'] for one in partitions})} shards")
+    print(f"  {total['households']:,} households, {total['members']:,} members")
+    print(
+        f"  signals in {total['received']:,} = applied {total['applied']:,} + duplicate {total['duplicate']:,} "
+        f"+ late {total['late']:,} + rejected {total['rejected']:,}"
+    )
+    print(f"  {total['decisions']:,} decisions, {total['pending']:,} moments pending, {total['outbox']:,} to be sent")
+    print(f"  scored by {state['model'] or 'the priors of the playbook'}")
+    for partition, why in state["down"].items():
+        print(f"  partition {partition} is down: {why}")

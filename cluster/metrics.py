@@ -1,0 +1,227 @@
+"""Which metrics Hearth exports, and how the plain numbers of a process become OpenTelemetry's.
+
+The numbers are kept in actors/telemetry.py and cluster/telemetry.py; docs/telemetry.md lists what each is for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+import grpc
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from actors.telemetry import Histogram, Outcome, ShardTelemetry
+from household.events import Status
+
+SCOPE = InstrumentationScope("hearth")
+
+CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class Kind(Enum):
+    """What a number means over time."""
+
+    COUNTER = "counter"
+    """Grows from the start of the process."""
+    GAUGE = "gauge"
+    """As of now."""
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One metric."""
+
+    name: str
+    kind: Kind
+    unit: str
+    """UCUM, as OpenTelemetry writes it."""
+    meaning: str
+    scale: int = 1
+    """What a histogram's whole numbers are divided by to give the unit."""
+
+
+_NS, _US = 1_000_000_000, 1_000_000
+
+INSTRUMENTS = (
+    Instrument("rpc.server.call.duration", Kind.HISTOGRAM, "s", "Public calls, by method and status code.", _NS),
+    Instrument("hearth.edge.requests.active", Kind.GAUGE, "{request}", "Public calls under way, by method."),
+    Instrument("hearth.signals", Kind.COUNTER, "{signal}", "Signals folded, by what became of each."),
+    Instrument(
+        "hearth.signals.lag", Kind.HISTOGRAM, "s", "Age of applied signals when appended; wall clock only.", _US
+    ),
+    Instrument("hearth.signals.waiting", Kind.GAUGE, "By", "Signals that wait to be appended."),
+    Instrument("hearth.moments", Kind.COUNTER, "{moment}", "Triggers that became true."),
+    Instrument("hearth.moments.pending", Kind.GAUGE, "{household}", "Households whose moments wait to be decided."),
+    Instrument("hearth.decisions", Kind.COUNTER, "{decision}", "Decisions in force, by channel, origin and outcome."),
+    Instrument("hearth.decisions.degraded", Kind.COUNTER, "{decision}", "Decisions that a fallback scored."),
+    Instrument("hearth.decisions.remade", Kind.COUNTER, "{decision}", "Made again: the state had moved on meanwhile."),
+    Instrument("hearth.decisions.void", Kind.COUNTER, "{decision}", "Appended, but without effect when folded."),
+    Instrument("hearth.decisions.repeated", Kind.COUNTER, "{request}", "Requests that had been answered before."),
+    Instrument("hearth.vetoes", Kind.COUNTER, "{veto}", "What spoke against candidates, by reason."),
+    Instrument("hearth.decide.duration", Kind.HISTOGRAM, "s", "A Decide within its shard.", _NS),
+    Instrument("hearth.decide.stage.duration", Kind.HISTOGRAM, "s", "The same, by stage.", _NS),
+    Instrument("hearth.shard.calls", Kind.COUNTER, "{call}", "Calls a shard answered, by method and status code."),
+    Instrument("hearth.group.records", Kind.HISTOGRAM, "{record}", "Records appended and synced together."),
+    Instrument("hearth.group.size", Kind.HISTOGRAM, "By", "Bytes appended and synced together."),
+    Instrument("hearth.append.duration", Kind.HISTOGRAM, "s", "Writing and syncing one group.", _NS),
+    Instrument("hearth.outbox.actions", Kind.GAUGE, "{action}", "Accepted for sending, not yet acknowledged."),
+    Instrument("hearth.households", Kind.GAUGE, "{household}", "Households known."),
+    Instrument("hearth.partitions.owned", Kind.GAUGE, "{partition}", "Partitions the shard serves."),
+    Instrument("hearth.partitions.lost", Kind.COUNTER, "{partition}", "Terms that ended by an error."),
+    Instrument("hearth.scorer.requests", Kind.COUNTER, "{request}", "Asked of the model plane."),
+    Instrument("hearth.scorer.requests.late", Kind.COUNTER, "{request}", "Not answered within their slice."),
+    Instrument("hearth.scorer.requests.degraded", Kind.COUNTER, "{request}", "Scored in the shard instead."),
+    Instrument("hearth.scorer.rows", Kind.COUNTER, "{row}", "Candidates asked about."),
+    Instrument("hearth.scorer.batches", Kind.COUNTER, "{batch}", "Batches sent to the model plane."),
+    Instrument("hearth.scorer.batches.failed", Kind.COUNTER, "{batch}", "Batches that failed or came too late."),
+    Instrument("hearth.scorer.breaker.openings", Kind.COUNTER, "{opening}", "Times the shard gave the model plane up."),
+)
+
+Labels: TypeAlias = Mapping[str, str]
+Points: TypeAlias = list[tuple[Labels, int | Histogram]]
+"""Values of one metric, one for each set of labels."""
+
+NO_LABELS: Labels = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """From when to when counters and histograms counted, in nanoseconds since 1970 UTC."""
+
+    start_ns: int
+    end_ns: int
+
+
+def shard_points(numbers: ShardTelemetry) -> dict[str, Points]:
+    """Return the values of a shard's metrics, by name."""
+    now = numbers.gauges()
+    scoring = tuple(numbers.scoring)
+    decisions: Points = []
+    for (channel, is_asked), by_outcome in tuple(numbers.decisions_by_channel.items()):
+        for outcome, count in zip(Outcome, by_outcome, strict=True):
+            if count:
+                labels = {
+                    "hearth.channel": channel or "none",
+                    "hearth.origin": "request" if is_asked else "moment",
+                    "hearth.outcome": outcome.value,
+                }
+                decisions.append((labels, count))
+    return {
+        "hearth.signals": [
+            ({"hearth.status": status.name.lower()}, numbers.signals_by_status[status]) for status in Status
+        ],
+        "hearth.signals.lag": _one(numbers.signal_lag_us),
+        "hearth.signals.waiting": _one(now.waiting_bytes),
+        "hearth.moments": _one(numbers.moments_fired),
+        "hearth.moments.pending": _one(now.moments_pending),
+        "hearth.decisions": decisions,
+        "hearth.decisions.degraded": _one(numbers.degraded_decisions),
+        "hearth.decisions.remade": _one(numbers.remade_decisions),
+        "hearth.decisions.void": _one(numbers.void_decisions),
+        "hearth.decisions.repeated": _one(numbers.repeated_requests),
+        "hearth.vetoes": [
+            ({"hearth.veto": reason.lower()}, count) for reason, count in tuple(numbers.vetoes_by_reason.items())
+        ],
+        "hearth.decide.duration": _one(numbers.decide_ns),
+        "hearth.decide.stage.duration": [
+            ({"hearth.stage": stage.value}, histogram) for stage, histogram in numbers.stage_ns.items()
+        ],
+        "hearth.shard.calls": [
+            ({"hearth.method": method, "rpc.response.status_code": code_name(code)}, count)
+            for (method, code), count in tuple(numbers.calls.items())
+        ],
+        "hearth.group.records": _one(numbers.group_records),
+        "hearth.group.size": _one(numbers.group_bytes),
+        "hearth.append.duration": _one(numbers.append_ns),
+        "hearth.outbox.actions": _one(now.outbox_size),
+        "hearth.households": _one(now.households),
+        "hearth.partitions.owned": _one(now.partitions_owned),
+        "hearth.partitions.lost": _one(numbers.partitions_lost),
+        "hearth.scorer.requests": _one(sum(one.requests for one in scoring)),
+        "hearth.scorer.requests.late": _one(sum(one.late_requests for one in scoring)),
+        "hearth.scorer.requests.degraded": _one(sum(one.degraded_requests for one in scoring)),
+        "hearth.scorer.rows": _one(sum(one.rows for one in scoring)),
+        "hearth.scorer.batches": _one(sum(one.batches for one in scoring)),
+        "hearth.scorer.batches.failed": _one(sum(one.failed_batches for one in scoring)),
+        "hearth.scorer.breaker.openings": _one(sum(one.openings for one in scoring)),
+    }
+
+
+def code_name(code: int) -> str:
+    """Return the name of a gRPC status code."""
+    return CODE_NAMES.get(code, "UNKNOWN")
+
+
+def metrics_data(points_by_name: Mapping[str, Points], resource: Resource, window: Window) -> MetricsData:
+    """Return values as OpenTelemetry's exporters take them. Histograms nobody has filled yet are left out."""
+    metrics = [
+        _metric(instrument, points_by_name[instrument.name], window)
+        for instrument in INSTRUMENTS
+        if instrument.name in points_by_name
+    ]
+    scope = ScopeMetrics(scope=SCOPE, metrics=[metric for metric in metrics if metric.data.data_points], schema_url="")
+    return MetricsData(resource_metrics=[ResourceMetrics(resource=resource, scope_metrics=[scope], schema_url="")])
+
+
+def _metric(instrument: Instrument, points: Points, window: Window) -> Metric:
+    cumulative = AggregationTemporality.CUMULATIVE
+    numbers = [_number(labels, value, window) for labels, value in points if isinstance(value, int)]
+    data: Sum | Gauge | HistogramData
+    match instrument.kind:
+        case Kind.COUNTER:
+            data = Sum(data_points=numbers, aggregation_temporality=cumulative, is_monotonic=True)
+        case Kind.GAUGE:
+            data = Gauge(data_points=numbers)
+        case Kind.HISTOGRAM:
+            filled = [
+                _histogram(labels, value, instrument.scale, window)
+                for labels, value in points
+                if isinstance(value, Histogram) and any(value.counts)
+            ]
+            data = HistogramData(data_points=filled, aggregation_temporality=cumulative)
+    return Metric(name=instrument.name, description=instrument.meaning, unit=instrument.unit, data=data)
+
+
+def _number(labels: Labels, value: int, window: Window) -> NumberDataPoint:
+    return NumberDataPoint(
+        attributes=labels, start_time_unix_nano=window.start_ns, time_unix_nano=window.end_ns, value=value
+    )
+
+
+def _histogram(labels: Labels, histogram: Histogram, scale: int, window: Window) -> HistogramDataPoint:
+    counts = tuple(histogram.counts)
+    return HistogramDataPoint(
+        attributes=labels,
+        start_time_unix_nano=window.start_ns,
+        time_unix_nano=window.end_ns,
+        count=sum(counts),
+        sum=histogram.sum / scale,
+        bucket_counts=counts,
+        explicit_bounds=_scaled(histogram.bounds, scale),
+        # Kept over the whole life of the process they would say little, so they are left empty.
+        min=None,  # type: ignore[arg-type]
+        max=None,  # type: ignore[arg-type]
+    )
+
+
+def _scaled(bounds: Sequence[int], scale: int) -> Sequence[float]:
+    return [bound / scale for bound in bounds]
+
+
+def _one(value: int | Histogram) -> Points:
+    return [(NO_LABELS, value)]

@@ -1,0 +1,423 @@
+"""What leaves a process for those who watch it: spans of sampled calls and, once per interval, its numbers, by OTLP.
+
+Nothing here runs unless `otel_endpoint` is set. Sending happens in threads of its own from bounded queues; a collector
+that is slow or gone costs spans, never a decision's time. docs/decisions/0008 says why the SDK is used as it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Protocol
+
+import grpc
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from actors.telemetry import LATENCY_BOUNDS_NS, Histogram, ShardTelemetry, Stage, TracedCall, outcome_of
+from cluster.config import HearthConfig, utc_now
+from cluster.logs import LogSettings, start_logging, trace_of_call
+from cluster.metrics import SCOPE, Points, Window, code_name, metrics_data, shard_points
+
+logger = logging.getLogger(__name__)
+
+EXPORT_TIMEOUT_S: Final = 2.0
+SPANS_WAITING_MAX: Final = 2_048
+SPAN_BATCH_MAX: Final = 512
+SPAN_DELAY_MS: Final = 1_000.0
+STOP_TIMEOUT_S: Final = 1.0
+"""What the last export may take when a process stops."""
+
+UNTRACED: Final = "/grpc.health.v1.Health/"
+"""Probes come all day and say nothing."""
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_MASK: Final = (1 << 64) - 1
+
+Attributes = Mapping[str, str | int | bool]
+
+
+class MetricsSink(Protocol):
+    """Takes the numbers of a process; an exporter of OpenTelemetry does."""
+
+    def export(self, metrics_data: MetricsData) -> object:
+        """Send, in its own time; says by what it returns whether it worked."""
+        ...
+
+    def shutdown(self) -> None:
+        """Give up what is under way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """What a process needs to know to be watched. Travels to actors pickled."""
+
+    endpoint: str | None
+    """OTLP over HTTP; None exports nothing."""
+    trace_share: float
+    interval_s: float
+    logs: LogSettings
+
+
+def telemetry_settings(config: HearthConfig) -> TelemetrySettings:
+    """Return what the configuration says of telemetry."""
+    return TelemetrySettings(
+        endpoint=config.otel_endpoint,
+        trace_share=config.trace_share,
+        interval_s=config.metrics_interval_s,
+        logs=LogSettings(folder=Path(config.data_dir) / "logs", level=config.log_level.value),
+    )
+
+
+class Telemetry:
+    """The exports of one process: a queue of spans, and its numbers once per interval."""
+
+    def __init__(self, service: str, instance: str, *, spans: SpanExporter, metrics: MetricsSink, interval_s: float):
+        assert interval_s > 0
+
+        self.resource = Resource.create(
+            {"service.name": service, "service.instance.id": instance, "service.version": version("hearth")}
+        )
+        self._span_exporter = spans
+        self._spans = BatchSpanProcessor(
+            spans,
+            max_queue_size=SPANS_WAITING_MAX,
+            schedule_delay_millis=SPAN_DELAY_MS,
+            max_export_batch_size=SPAN_BATCH_MAX,
+        )
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._started_ns = _wall_ns()
+        self._sources: list[Callable[[], dict[str, Points]]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="metrics-export", daemon=True)
+
+    def start(self, source: Callable[[], dict[str, Points]]) -> None:
+        """Begin to export what `source` returns, read in another thread."""
+        self._sources.append(source)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Export what is left, for a moment at most, and end the threads. Twice is once."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        atexit.unregister(self.stop)
+        flush = threading.Thread(target=self._spans.force_flush, name="spans-flush", daemon=True)
+        flush.start()
+        flush.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+        self._metrics.shutdown()
+        if flush.is_alive():
+            # Ends the exporter's retries: without it the next line would wait for a collector that is gone.
+            self._span_exporter.shutdown()
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
+
+    def span_ended(self, span: ReadableSpan) -> None:
+        """Queue a span for export; the oldest that waits goes when there are too many."""
+        self._spans.on_end(span)
+
+    def collected(self) -> MetricsData:
+        """Return all numbers as of now."""
+        points: dict[str, Points] = {}
+        for source in self._sources:
+            points |= source()
+        return metrics_data(points, self.resource, Window(start_ns=self._started_ns, end_ns=_wall_ns()))
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._export()
+        self._export()
+
+    def _export(self) -> None:
+        try:
+            self._metrics.export(self.collected())
+        except Exception:  # the supervisor of the export: numbers are cumulative, so the next one has them all
+            logger.exception("metrics were not exported")
+
+
+def connect(settings: TelemetrySettings, service: str, instance: str) -> Telemetry | None:
+    """Return the exports of this process, by OTLP; None where nothing is to be exported."""
+    if settings.endpoint is None:
+        return None
+    base = settings.endpoint.rstrip("/")
+    return Telemetry(
+        service,
+        instance,
+        spans=OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=EXPORT_TIMEOUT_S),
+        metrics=OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT_S),
+        interval_s=settings.interval_s,
+    )
+
+
+# --- spans -----------------------------------------------------------------------------------------------------------
+
+
+class Spans:
+    """Makes spans of calls that are over. Ids travel as W3C traceparents, so nothing is kept while a call runs."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._ids = RandomIdGenerator()
+
+    def draw(self, share: float) -> str:
+        """Return the traceparent of a new trace, for this share of calls; empty for the others."""
+        trace_id = self._ids.generate_trace_id()
+        # The ratio sampler of OpenTelemetry, so that other services' samplers agree on what they see of a trace.
+        return self._traceparent(trace_id) if trace_id & _MASK < round(share * (1 << 64)) else ""
+
+    def child(self, parent: SpanContext) -> str:
+        """Return the traceparent of a span below `parent`."""
+        return self._traceparent(parent.trace_id)
+
+    def record(
+        self,
+        name: str,
+        *,
+        own: str,
+        parent: str,
+        started_ns: int,
+        ended_ns: int,
+        to_wall_ns: int,
+        attributes: Attributes,
+        kind: SpanKind = SpanKind.INTERNAL,
+        is_failed: bool = False,
+    ) -> None:
+        """Hand over a span; its times are of the monotonic clock, and `to_wall_ns` makes them the wall's."""
+        self._telemetry.span_ended(
+            ReadableSpan(
+                name=name,
+                context=parsed(own),
+                parent=parsed(parent),
+                resource=self._telemetry.resource,
+                attributes=attributes,
+                kind=kind,
+                status=Status(StatusCode.ERROR if is_failed else StatusCode.UNSET),
+                start_time=started_ns + to_wall_ns,
+                end_time=ended_ns + to_wall_ns,
+                instrumentation_scope=SCOPE,
+            )
+        )
+
+    def _traceparent(self, trace_id: int) -> str:
+        return f"00-{trace_id:032x}-{self._ids.generate_span_id():016x}-01"
+
+
+def parsed(traceparent: str) -> SpanContext | None:
+    """Return what a W3C traceparent says; None for one that is empty or malformed.
+
+    >>> parsed("00-" + 32 * "a" + "-" + 16 * "b" + "-01").trace_flags.sampled
+    True
+    >>> parsed("00-nonsense") is None
+    True
+    """
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
+        return None
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return context if context.is_valid else None
+
+
+def _to_wall_ns() -> int:
+    return _wall_ns() - time.monotonic_ns()
+
+
+def _wall_ns() -> int:
+    return int(utc_now().timestamp() * 1_000_000) * 1_000
+
+
+# --- the edge --------------------------------------------------------------------------------------------------------
+
+
+class EdgeTelemetry:
+    """Counts, times and traces public calls. A `serving.edge.RequestObserver`; used in one event loop."""
+
+    def __init__(self, spans: Spans, *, trace_share: float) -> None:
+        self._spans = spans
+        self._trace_share = trace_share
+        self._active: dict[str, int] = {}
+        self._durations_ns: dict[tuple[str, grpc.StatusCode], Histogram] = {}
+
+    def began(self, method: str, traceparent: str) -> str:
+        """Count the call in; continue its client's trace, or begin one for a share of those that bring none."""
+        self._active[method] = self._active.get(method, 0) + 1
+        parent = parsed(traceparent) if traceparent else None
+        if parent is not None:
+            own = self._spans.child(parent) if parent.trace_flags.sampled else ""
+        else:
+            own = "" if method.startswith(UNTRACED) else self._spans.draw(self._trace_share)
+        if own:
+            trace_of_call.set(own)
+        return own
+
+    def ended(
+        self, *, method: str, code: grpc.StatusCode, started_ns: int, ended_ns: int, parent: str, traceparent: str
+    ) -> None:
+        """Count the call out, time it, and hand over its span if it has one."""
+        self._active[method] -= 1
+        durations_ns = self._durations_ns.get((method, code))
+        if durations_ns is None:
+            durations_ns = self._durations_ns[method, code] = Histogram(LATENCY_BOUNDS_NS)
+        durations_ns.record(ended_ns - started_ns)
+        if traceparent:
+            self._spans.record(
+                method[1:],
+                own=traceparent,
+                parent=parent,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                to_wall_ns=_to_wall_ns(),
+                attributes=_rpc_labels(method) | {"rpc.response.status_code": code.name},
+                kind=SpanKind.SERVER,
+                is_failed=code.value[0] in _SERVER_FAULTS,
+            )
+
+    def points(self) -> dict[str, Points]:
+        """Return the values of the edge's metrics, by name."""
+        return {
+            "rpc.server.call.duration": [
+                (_rpc_labels(method) | {"rpc.response.status_code": code.name}, histogram)
+                for (method, code), histogram in tuple(self._durations_ns.items())
+            ],
+            "hearth.edge.requests.active": [
+                (_rpc_labels(method), count) for method, count in tuple(self._active.items())
+            ],
+        }
+
+
+_SERVER_FAULTS: Final = frozenset(
+    code.value[0]
+    for code in (
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    )
+)
+"""What counts as an error of a server, by the conventions; the others are the client's."""
+
+
+def _rpc_labels(method: str) -> dict[str, str]:
+    return {"rpc.system.name": "grpc", "rpc.method": method[1:]}
+
+
+def edge_observer(settings: TelemetrySettings) -> EdgeTelemetry | None:
+    """Set up logging and telemetry of an edge replica; the observer of its requests, None where nothing is exported."""
+    start_logging(settings.logs, "edge")
+    telemetry = connect(settings, "hearth-edge", f"edge-{os.getpid()}")
+    if telemetry is None:
+        return None
+    observer = EdgeTelemetry(Spans(telemetry), trace_share=settings.trace_share)
+    telemetry.start(observer.points)
+    return observer
+
+
+# --- the shard -------------------------------------------------------------------------------------------------------
+
+
+class ShardTracer:
+    """Makes the spans of a shard's calls: one for the call, one below it for each stage. A `CallTracer`."""
+
+    def __init__(self, spans: Spans) -> None:
+        self._spans = spans
+
+    def begin(self, parent: str) -> str:
+        """Return the traceparent of the call's span; empty when the caller is not traced after all."""
+        context = parsed(parent)
+        if context is None or not context.trace_flags.sampled:
+            return ""
+        own = self._spans.child(context)
+        trace_of_call.set(own)
+        return own
+
+    def end(self, call: TracedCall) -> None:
+        """Hand over the call's span and those of its stages."""
+        context = parsed(call.own)
+        assert context is not None, "begin gave it"
+        # Once, so that the stages of a call stand exactly end to end.
+        to_wall_ns = _to_wall_ns()
+        began_ns = call.laps.started_ns
+        for stage, ended_ns in call.laps.ends:
+            self._spans.record(
+                stage.value,
+                own=self._spans.child(context),
+                parent=call.own,
+                started_ns=began_ns,
+                ended_ns=ended_ns,
+                to_wall_ns=to_wall_ns,
+                attributes=_score_labels(call) if stage is Stage.SCORE else {},
+            )
+            began_ns = ended_ns
+        self._spans.record(
+            f"shard {call.method}",
+            own=call.own,
+            parent=call.parent,
+            started_ns=call.laps.started_ns,
+            ended_ns=call.ended_ns,
+            to_wall_ns=to_wall_ns,
+            attributes=_call_labels(call),
+            kind=SpanKind.SERVER,
+            is_failed=call.code in _SERVER_FAULTS,
+        )
+
+
+def _call_labels(call: TracedCall) -> Attributes:
+    labels: dict[str, str | int | bool] = {
+        "hearth.partition": call.partition,
+        "rpc.response.status_code": code_name(call.code),
+    }
+    decision = call.laps.decision
+    if decision is not None:
+        labels["hearth.channel"] = decision.channel
+        labels["hearth.outcome"] = outcome_of(decision).value
+        labels["hearth.playbook.version"] = decision.plan_version
+    return labels
+
+
+def _score_labels(call: TracedCall) -> Attributes:
+    decision = call.laps.decision
+    if decision is None:
+        return {}
+    return {
+        "hearth.model.version": decision.model_version,
+        "hearth.degraded": decision.degraded,
+        "hearth.candidates": len(decision.candidates),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedShard:
+    """What a shard counts, and the export that reads it."""
+
+    numbers: ShardTelemetry
+    export: Telemetry
+
+
+def shard_telemetry(settings: TelemetrySettings, name: str) -> WatchedShard | None:
+    """Return the numbers a shard is to keep and their export, begun; None where nothing is exported."""
+    telemetry = connect(settings, "hearth-shard", name)
+    if telemetry is None:
+        return None
+    numbers = ShardTelemetry(tracer=ShardTracer(Spans(telemetry)))
+    telemetry.start(lambda: shard_points(numbers))
+    return WatchedShard(numbers=numbers, export=telemetry)
