@@ -68,8 +68,8 @@ def up(
 
 @app.command()
 def demo(
-    households: Annotated[int, typer.Option("--households", min=1, help="How large the simulated town is.")] = 400,
-    days: Annotated[float, typer.Option("--days", min=0.1, help="How long it lives, in simulated days.")] = 7.0,
+    households: Annotated[int, typer.Option("--households", min=1, help="How large the simulated town is.")] = 800,
+    days: Annotated[float, typer.Option("--days", min=0.1, help="How long it lives, in simulated days.")] = 5.0,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON to this file.")] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Keep the data here.  [default: a temporary folder]")

@@ -28,14 +28,14 @@ LOG_TAIL_LINES = 15
 PROGRESS = re.compile(r"[a-z].* \.\.\.")
 """How `hearth up` says what it is doing: "starting the shards ..."."""
 
-UP_MODULE, DRIVE_MODULE, STORY_MODULE = "cluster.cli", "loadtest.drive", "loadtest.story"
+UP_MODULE, TRAIN_MODULE, DRIVE_MODULE, STORY_MODULE = "cluster.cli", "cluster.cli", "loadtest.drive", "loadtest.story"
 """Programs that the demo runs."""
 
 ASK_SHARE = 0.5
 """Share of contacts that ask: enough decisions for a first model from a town small enough for a demo."""
 
-ENOUGH_DECISIONS, ENOUGH_ACCEPTED = 200, 15
-"""Far too few for real use, where the defaults of `hearth models train` hold: the demo shows the way, not the model."""
+BATCH_ROWS = 1_024
+"""Some hours of the town at a time, so that questions come close to when they are asked."""
 
 MODEL_DEADLINE_S = 60.0
 
@@ -148,7 +148,7 @@ class _LastWords:
 def _drive(address: str, plan: DemoPlan) -> dict[str, Any]:
     """Let the town live; return the load test's report, with `demo_seconds`."""
     arguments = ["--target", address, "--households", str(plan.households), "--days", f"{plan.days:g}", "--json-lines"]
-    arguments += ["--ask-share", f"{ASK_SHARE:g}"]
+    arguments += ["--ask-share", f"{ASK_SHARE:g}", "--batch-rows", str(BATCH_ROWS)]
     report: dict[str, Any] = {}
     started_s = time.monotonic()
     with child(DRIVE_MODULE, arguments) as drive, board() as show:
@@ -168,8 +168,7 @@ def _learn(hearth: _Hearth, folder: Path) -> dict[str, Any]:
     """Train an acceptance model on what the town did and put it into force; empty if there is too little to learn."""
     say("learning from what the town did, and putting the model into force ...")
     arguments = ["models", "train", "--data-dir", str(folder), "--promote", "--json"]
-    arguments += ["--min-decisions", str(ENOUGH_DECISIONS), "--min-accepted", str(ENOUGH_ACCEPTED)]
-    with child(UP_MODULE, arguments) as trainer:
+    with child(TRAIN_MODULE, arguments) as trainer:
         text = "".join(trainer.lines())
         code = trainer.process.wait()
     trained = _parse(text)
@@ -190,11 +189,9 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
     if not model:
         return ["model      too little to learn from: the playbook's priors score"]
     facts = model["training"]
-    return [
-        f"model      {model['version']}, learned from {facts['rows']:,} of these decisions, {facts['positives']:,} "
-        f"accepted: AUC {facts['auc']:.2f} on the newest {facts['holdout_rows']:,} (priors {facts['prior_auc']:.2f}); "
-        "in force from here on"
-    ]
+    learned = f"{model['version']}, learned from {facts['rows']:,} of these decisions, {facts['positives']:,} accepted"
+    worth = f"AUC {facts['auc']:.2f} on the newest {facts['holdout_rows']:,} (priors {facts['prior_auc']:.2f})"
+    return [f"model      {learned}: {worth}; in force from here on"]
 
 
 def _story(address: str) -> dict[str, Any]:

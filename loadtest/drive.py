@@ -21,11 +21,8 @@ from loadtest.lanes import Asking, Step, lane_of, step_of
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.tally import RECENT, Tally
 from loadtest.town import MONDAY_US, PlaybookMismatch, Signals, Town
-from loadtest.town.signals import joined, nothing
 from playbooks.compiler import compile_playbook
 
-PIECES_AHEAD = 2
-"""Pieces that wait in each lane; bounds both memory and how far lanes drift apart in event time."""
 
 PACE_S = 0.1
 """At a chosen speed, signals go out in portions of about this long."""
@@ -77,7 +74,7 @@ class Drive:
         self._gateway = Gateway(settings.target, seed=town.seed)
         self._conversations = Conversations(self._gateway, town, self.tally, settings.curiosity)
         self._asking = Asking(share=settings.ask_share)
-        self._lanes = [asyncio.Queue[Signals | None](PIECES_AHEAD) for _ in range(settings.lanes)]
+        self._lanes = [asyncio.Queue[Signals | None](1) for _ in range(settings.lanes)]
         self._contacts_under_way = asyncio.Semaphore(settings.concurrent_contacts)
         self._recent: deque[Contact] = deque(maxlen=4_096)
         self._stopping = asyncio.Event()
@@ -130,6 +127,8 @@ class Drive:
                 await self._pause(self._began + sent / self._settings.speed - loop.time())
             sent += piece.count
             lanes = lane_of(piece.households, len(self._lanes))
+            # No lane runs ahead of another: on the stream clock, what the slower one sends would be late.
+            await asyncio.gather(*(queue.join() for queue in self._lanes))
             for number, queue in enumerate(self._lanes):
                 await queue.put(piece.take(lanes == number))
         for queue in self._lanes:
@@ -148,11 +147,10 @@ class Drive:
                 return
 
     async def _lane(self, queue: asyncio.Queue[Signals | None]) -> None:
-        held = nothing()
         while (piece := await queue.get()) is not None:
-            held = await self._step(joined([held, piece]))
-        while held.count:
-            held = await self._step(held)
+            while piece.count:
+                piece = await self._step(piece)
+            queue.task_done()
 
     async def _step(self, signals: Signals) -> Signals:
         step = step_of(self._town, signals, self._asking)

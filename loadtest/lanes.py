@@ -1,7 +1,8 @@
 """Lanes: the stream divided by household, so that several requests are under way and each household keeps its order.
 
-Within a lane, a piece is one Ingest, then the questions of those who are in contact, then the next piece. What a
-household does after its contact waits for the next piece, so no signal overtakes a question.
+Within a lane, a piece is one Ingest, then the questions of those who are in contact. What a household does after its
+contact is the next round of the same piece, so no signal overtakes a question. A piece is done in all lanes before the
+next begins.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Step:
     channels: NDArray[np.int8]
     """(contacts,) index of the channel that asks."""
     after: Signals
-    """To be done with the next piece."""
+    """To be done in the next round."""
 
 
 def lane_of(households: NDArray[np.int32], lane_count: int) -> NDArray[np.int64]:

@@ -45,6 +45,9 @@ PROBE_TIMEOUT_S: Final = 60.0
 PROBE_MEMORY_BYTES: Final = 8 << 30
 """Address space, of which XGBoost and its libraries map about 2 GiB."""
 
+PRIOR_COLUMN: Final = "prior_acceptance"
+"""Column of a score row, see household/scoring.py; not imported from there, since the probe runs this file alone."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -294,7 +297,24 @@ def list_versions(registry: Path, name: str) -> list[str]:
 
 def predict(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (n,) float32 scores of `rows`, (n, columns). The one call to XGBoost's predictor."""
-    return np.asarray(booster.inplace_predict(rows), np.float32)
+    return np.asarray(booster.inplace_predict(rows, base_margin=prior_margin(booster, rows)), np.float32)
+
+
+def prior_margin(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return (n,) log odds of the playbook's priors, which the trees correct; None for a model without that column.
+
+    So a model that has seen little says what the business said, and a new offer starts from its own prior.
+    """
+    names = booster.feature_names or []
+    if PRIOR_COLUMN not in names:
+        return None
+    return log_odds(rows[:, names.index(PRIOR_COLUMN)])
+
+
+def log_odds(prior: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ln(p / (1 − p)), with p held within [0.0001, 0.9999]; 0 for an unknown one."""
+    held = np.clip(np.nan_to_num(prior, nan=0.5), 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(held / (1 - held)), np.float32)
 
 
 def open_booster(model: bytes) -> xgboost.Booster:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.scoring import MINUTES_PER_WEEK, NEVER, feature_schema, rows_from_record, schema_hash
-from serving.bundle import Draft, TrainingFacts, open_booster, predict
+from serving.bundle import PRIOR_COLUMN, Draft, TrainingFacts, log_odds, open_booster, predict
 
 ACCEPT: Final = "hearth.accept"
 SHOWN_BY: Final = ("hearth.impression", "hearth.click", ACCEPT, "hearth.decline", "hearth.convert")
@@ -220,10 +220,13 @@ def _fit(examples: Examples, stopping: int, holdout: int, plan: Plan, *, seed: i
 
     def matrix(start: int, end: int) -> xgboost.DMatrix:
         label = examples.accepted[start:end].astype(np.float32)
+        rows = examples.rows[start:end]
         return xgboost.DMatrix(
-            examples.rows[start:end],
+            rows,
             label,
             weight=weights[start:end],
+            # The trees correct the playbook's priors; `predict` starts from the same margin.
+            base_margin=log_odds(rows[:, names.index(PRIOR_COLUMN)]),
             feature_names=names,
             nthread=config.thread_count,
         )
@@ -238,7 +241,6 @@ def _fit(examples: Examples, stopping: int, holdout: int, plan: Plan, *, seed: i
         "colsample_bytree": 0.8,
         "min_child_weight": 5,
         "lambda": 2.0,
-        "base_score": float(np.average(examples.accepted[:stopping], weights=weights[:stopping])),
         "nthread": config.thread_count,
         "seed": seed,
     }
@@ -259,7 +261,7 @@ def _facts(
 ) -> TrainingFacts:
     rows, accepted = examples.rows[holdout:], examples.accepted[holdout:]
     scores = predict(booster, rows)
-    priors = rows[:, feature_schema(plan).names.index("prior_acceptance")]
+    priors = rows[:, feature_schema(plan).names.index(PRIOR_COLUMN)]
     tenths = [part for part in np.array_split(np.argsort(scores, kind="stable"), 10) if len(part)]
     return TrainingFacts(
         label=LABEL,

@@ -24,12 +24,14 @@ UP = """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print("some log line")
     print(json.dumps({"ready": True, "address": "127.0.0.1:5"}), flush=True)
+    print(json.dumps({"model": "m1"}), flush=True)
     signal.pause()
 """
 
 DRIVE = """
     import json, sys, time
-    assert sys.argv[1:] == ["--target", "127.0.0.1:5", "--households", "20", "--days", "2", "--json-lines"], sys.argv
+    assert sys.argv[1:7] == ["--target", "127.0.0.1:5", "--households", "20", "--days", "2"], sys.argv
+    assert "--json-lines" in sys.argv
     counts = {"in": 10, "applied": 7, "duplicate": 1, "late": 1, "rejected": LOST}
     standing = {
         "signals": counts,
@@ -43,6 +45,15 @@ DRIVE = """
     sys.exit(3 if "--break" in FLAGS else 0)
 """
 
+TRAIN = """
+    import json, sys
+    assert sys.argv[1:3] == ["models", "train"] and "--promote" in sys.argv, sys.argv
+    if "--few" in FLAGS:
+        sys.exit("too little to learn from")
+    facts = {"rows": 600, "positives": 60, "auc": 0.67, "prior_auc": 0.65, "holdout_rows": 120}
+    print(json.dumps({"version": "m1", "training": facts}))
+"""
+
 STORY = """
     import json
     steps = [{"time": "t", "what": "looks at the balance", "ok": True}]
@@ -53,7 +64,7 @@ STORY = """
 
 def stage(folder: Path, mark: str, *, flags: str = "", lost: int = 1) -> dict[str, str]:
     """Write the three programs that the demo runs, and return how the environment finds them."""
-    for name, source in (("fake_up", UP), ("fake_drive", DRIVE), ("fake_story", STORY)):
+    for name, source in (("fake_up", UP), ("fake_train", TRAIN), ("fake_drive", DRIVE), ("fake_story", STORY)):
         text = textwrap.dedent(source).replace("MARK", mark).replace("FLAGS", repr(flags)).replace("LOST", str(lost))
         (folder / f"{name}.py").write_text(text)
     return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
@@ -62,6 +73,7 @@ def stage(folder: Path, mark: str, *, flags: str = "", lost: int = 1) -> dict[st
 @pytest.fixture
 def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("cluster.demo.UP_MODULE", "fake_up")
+    monkeypatch.setattr("cluster.demo.TRAIN_MODULE", "fake_train")
     monkeypatch.setattr("cluster.demo.DRIVE_MODULE", "fake_drive")
     monkeypatch.setattr("cluster.demo.STORY_MODULE", "fake_story")
 
@@ -92,6 +104,7 @@ def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
         "by channel: app 5",
         "by action: topup 3",
         "p50 1.5 ms, p99 4.0 ms",
+        "m1, learned from 600 of these decisions, 60 accepted: AUC 0.67",
         "S1, low balance",
         "looks",
     ):
@@ -103,6 +116,13 @@ def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
     assert report["story"][0]["what"] == "looks at the balance"
     assert report["explanation"] == {"reasons": ["MOMENT"]}
     assert left_behind(mark) == []
+
+
+def test_too_little_to_learn_from_is_told_and_the_story_goes_on(staged: Any, run: Run):
+    staged(flags="--few")
+    ended = run(*ARGUMENTS)
+    assert ended.code == 0
+    assert "too little to learn from: the playbook's priors score" in ended.out
 
 
 def test_a_lost_signal_is_told_and_ends_with_1(staged: Any, run: Run):
