@@ -88,8 +88,6 @@ def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
         num_cpus=config.shard_count + 2,
         namespace=COORDINATOR_NAMESPACE,
         include_dashboard=False,
-        # Ray's own ports: for this machine only.
-        _node_ip_address="127.0.0.1",
         object_store_memory=128 << 20,
         _temp_dir=str(run_dir / "ray"),
         log_to_driver=False,

@@ -3,7 +3,8 @@
 python -m loadtest.bench fold    the household fold: events per second, and whether the answer is right
 python -m loadtest.bench decide  latency of Decide at a fixed arrival rate (open model)
 python -m loadtest.bench ryw     read your writes: does the next decision see what was acknowledged
-python -m loadtest.bench all     all three
+python -m loadtest.bench k6      a foreign client at 100 calls a second, every answer checked
+python -m loadtest.bench all     all four
 """
 
 import argparse
@@ -25,6 +26,7 @@ from loadtest.drive import Drive, DriveSettings
 from loadtest.gateway import Gateway, GaveUp, arrow_stream
 from loadtest.household_fold.generate import ANSWERS, EVENT_COUNT, as_signals, fold_events
 from loadtest.household_fold.marks import checksum
+from loadtest.k6 import K6Settings, run_k6
 from loadtest.server import HearthFailed, run_hearth, running_hearth
 from loadtest.shipped import FOLD_PLAYBOOK, SHIPPED_PLAYBOOK
 from loadtest.tally import Latencies, Promise
@@ -212,12 +214,32 @@ async def ryw(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+async def k6(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Let k6, which knows nothing of us but the .proto files, ask for a town's households on every inbound channel."""
+    plan = compile_playbook(SHIPPED_PLAYBOOK)
+    town = Town(seed=given.seed, households=1_000, start_us=MONDAY_US, days=1.0, plan=plan)
+    channels = ",".join(channel.name for channel in plan.channels if channel.inbound)
+    async with running_hearth(folder / "k6", SHIPPED_PLAYBOOK) as hearth:
+        await Drive(town, DriveSettings(target=hearth.address, ask_share=0.05)).run()
+        settings = K6Settings(target=hearth.address, seconds=round(given.seconds), channels=channels)
+        summary = await asyncio.to_thread(run_k6, settings)
+    checks = {check["name"]: [check["passes"], check["fails"]] for check in summary["checks"]}
+    kept = ("calls", "per_s", "errors", "dropped", "actions", "latency_ms", "ok")
+    return {
+        "rate": settings.rate,
+        "seconds": settings.seconds,
+        "checks": checks,
+        **{name: summary[name] for name in kept},
+    }
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 BENCHES: dict[str, Callable[[argparse.Namespace, Path], Coroutine[Any, Any, dict[str, Any]]]] = {
     "fold": fold,
     "decide": decide,
     "ryw": ryw,
+    "k6": k6,
 }
 
 
@@ -228,7 +250,7 @@ def _arguments() -> argparse.ArgumentParser:
     arguments.add_argument("--events", type=int, default=EVENT_COUNT, help="fold: only the first N")
     arguments.add_argument("--batch-rows", type=int, default=BATCH_ROWS, help="fold: rows per batch")
     arguments.add_argument("--rate", type=float, default=200.0, help="decide: questions per second")
-    arguments.add_argument("--seconds", type=float, default=30.0, help="decide: for how long")
+    arguments.add_argument("--seconds", type=float, default=30.0, help="decide, k6: for how long")
     arguments.add_argument("--households", type=int, default=2_000, help="decide: size of the town")
     arguments.add_argument("--days", type=float, default=2.0, help="decide: what the town has lived before")
     arguments.add_argument("--seed", type=int, default=1, help="decide: of the town")

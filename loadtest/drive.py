@@ -23,7 +23,6 @@ from loadtest.tally import RECENT, Tally
 from loadtest.town import MONDAY_US, PlaybookMismatch, Signals, Town
 from playbooks.compiler import compile_playbook
 
-
 PACE_S = 0.1
 """At a chosen speed, signals go out in portions of about this long."""
 

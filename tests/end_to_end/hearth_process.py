@@ -78,3 +78,5 @@ def running(data_dir: Path, *options: str) -> Iterator[Hearth]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hearth.v1 import decision_pb2, decision_pb2_grpc, household_pb2, household_pb2_grpc, signal_pb2, signal_pb2_grpc
+from loadtest.k6 import K6Settings, run_k6
 from tests.end_to_end.hearth_process import Hearth, command, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -122,6 +123,17 @@ def test_a_retry_gives_the_recorded_decision(client: Client) -> None:
 
     assert again.repeated_request
     assert again.action.offer == "topup_series_plus"
+
+
+def test_a_foreign_client_gets_nothing_but_well_formed_answers(hearth: Hearth) -> None:
+    summary = run_k6(
+        K6Settings(target=hearth.address, rate=50, seconds=4, channels="app,web,ivr", prefix="E2E-", digits=1, last=4)
+    )
+
+    assert summary["ok"], summary
+    assert summary["errors"] == 0
+    assert summary["calls"] >= 195
+    assert all(check["fails"] == 0 for check in summary["checks"])
 
 
 def test_an_unknown_channel_is_a_clear_error(client: Client) -> None:
