@@ -12,7 +12,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from household.decision import Candidate, Decision, Moment, SlateAction
-from household.events import ACTION_OUTCOMES, RESERVED_TYPES, UNKNOWN_TYPE, EventBatch, Keys, OutcomeRow
+from household.events import (
+    ACTION_OUTCOMES,
+    NO_TIME_US,
+    RESERVED_TYPES,
+    UNKNOWN_TYPE,
+    EventBatch,
+    Keys,
+    OutcomeRow,
+)
 from household.fingerprint import fingerprint
 from household.plan import FieldKind, Plan, plan_from_bytes
 from household.state import FOLD_VERSION
@@ -44,36 +52,65 @@ def decode_signals(payload: bytes, plan: Plan) -> EventBatch:
     """Return the events of a signal batch under a plan.
 
     Raises:
-        PayloadUnreadable: not an Arrow stream, or its fixed columns are missing or of another type.
+        PayloadUnreadable: not an Arrow stream of one sound record batch, or a column is missing or of another type.
     """
     try:
         with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
-            batch = stream.read_next_batch()
-    except (pa.ArrowInvalid, StopIteration, OSError) as wrong:
+            batches = list(stream)
+        if len(batches) != 1:
+            raise PayloadUnreadable(f"signal batch: {len(batches)} record batches, 1 expected")
+        # Unchecked offsets would be read as they stand, and end the process with all its partitions.
+        batches[0].validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as wrong:
         raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
-    return events_from_batch(batch, plan)
+    return events_from_batch(batches[0], plan)
 
 
 def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
-    """Return the events of a decoded signal batch; raises as decode_signals does."""
+    """Return the events of a decoded and validated signal batch; raises as decode_signals does."""
     try:
+        _check_columns(batch.schema)
         names, codes = _dictionary(batch.column("type"))
-        by_name = np.array([plan.event_type_by_name.get(name, UNKNOWN_TYPE) for name in names], np.int32)
-        types = by_name[codes] if len(names) else np.full(batch.num_rows, UNKNOWN_TYPE, np.int32)
+        by_name = np.array([plan.event_type_by_name.get(name or "", UNKNOWN_TYPE) for name in names], np.int32)
+        types = np.where(codes >= 0, by_name[codes], UNKNOWN_TYPE) if len(names) else np.full(len(codes), UNKNOWN_TYPE)
         values, is_bad = _values(batch, plan)
         return EventBatch(
             ids=_keys(batch.column("event_id")),
             households=_keys(batch.column("household")),
             members=_keys(batch.column("member")),
-            types=types,
-            times_us=np.array(batch.column("time").to_numpy(zero_copy_only=False), np.int64),
+            types=types.astype(np.int32),
+            times_us=np.array(batch.column("time").fill_null(NO_TIME_US).to_numpy(zero_copy_only=False), np.int64),
             values=values,
             is_bad=is_bad,
             plan_version=plan.version,
             outcomes=_outcomes(batch, names, codes),
         )
-    except (KeyError, pa.ArrowInvalid, pa.ArrowTypeError) as wrong:
+    except (pa.ArrowException, ValueError) as wrong:
         raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Refuse what the edge never sends: another type than the layout says, a column that is missing or there twice."""
+    if len(set(schema.names)) != len(schema.names):
+        raise PayloadUnreadable("signal batch: a column occurs twice")
+    for name in ("event_id", "household", "member", "type", "time"):
+        if name not in schema.names:
+            raise PayloadUnreadable(f"signal batch: column {name} is missing")
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        match field.name.partition(":")[0]:
+            case "event_id" | "household" | "member":
+                is_right = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
+            case "time":
+                is_right = pa.types.is_int64(field.type)
+            case "n":
+                is_right = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+            case "type" | "s":
+                is_right = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            case _:
+                is_right = True
+        if not is_right:
+            raise PayloadUnreadable(f"signal batch: column {field.name} is {field.type}")
 
 
 def _keys(column: pa.Array) -> Keys:
@@ -85,11 +122,11 @@ def _keys(column: pa.Array) -> Keys:
     return Keys(offsets=bounds, letters=text.copy())
 
 
-def _dictionary(column: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+def _dictionary(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
     """Return the distinct values of a string column and each row's index among them; -1 where null."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     return column.dictionary.to_pylist(), codes
 
 
@@ -122,8 +159,10 @@ def _values(batch: pa.RecordBatch, plan: Plan) -> tuple[NDArray[np.float64], NDA
     return values, is_bad.astype(np.uint8)
 
 
-def _text_value(text: str, plan: Plan, index: int) -> float:
+def _text_value(text: str | None, plan: Plan, index: int) -> float:
     field = plan.fields[index]
+    if text is None:
+        return np.nan
     if field.kind is FieldKind.ENUM:
         return float(field.values.index(text)) if text in field.values else np.nan
     letters = np.frombuffer(text.encode() + b"\0", np.uint8).copy()
@@ -131,7 +170,7 @@ def _text_value(text: str, plan: Plan, index: int) -> float:
     return float(np.uint64(low) >> _TEXT_BITS)
 
 
-def _outcomes(batch: pa.RecordBatch, names: list[str], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:
+def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:
     reserved = {index: name for index, name in enumerate(names) if name in RESERVED_TYPES}
     if not reserved:
         return ()
@@ -204,7 +243,7 @@ def decode_decision(payload: bytes) -> DecisionRecord:
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as wrong:
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as wrong:
         raise PayloadUnreadable(f"decision record: {wrong}") from wrong
     return DecisionRecord(decision=decision, moment_members=tuple(bytes(moment[2]) for moment in moments))
 

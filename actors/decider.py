@@ -32,6 +32,10 @@ MOMENT_BATCH = 64
 """Households whose moments are decided together."""
 
 
+class RequestIdReused(Exception):
+    """The request id is that of another household's decision, which is nobody else's business."""
+
+
 class NotSettled(Exception):
     """The household's state moved on again and again while it was being decided."""
 
@@ -100,7 +104,7 @@ class PartitionDecider:
         """Answer a Decide.
 
         Raises:
-            PartitionLost, Overloaded, PayloadUnreadable, NotSettled.
+            PartitionLost, Overloaded, PayloadUnreadable, NotSettled, RequestIdReused, LogError.
         """
         try:
             return await self._decide_held(call)
@@ -117,7 +121,7 @@ class PartitionDecider:
             if call.laps is not None:
                 call.laps.end(Stage.WAIT)
             if before is not None:
-                return await self._answer_again(before)
+                return await self._answer_again(before, call.household)
             folded = await self._owner.signals(call.signal_batch) if call.signal_batch else None
             if call.laps is not None and folded is not None:
                 call.laps.end(Stage.SIGNALS)
@@ -135,9 +139,11 @@ class PartitionDecider:
             return None
         return found[1]
 
-    async def _answer_again(self, offset: int) -> decision_pb2.DecideResponse:
+    async def _answer_again(self, offset: int, household: bytes) -> decision_pb2.DecideResponse:
         loop = asyncio.get_running_loop()
         recorded = await loop.run_in_executor(None, self._owner.read_decision, offset)
+        if recorded.decision.household != household:
+            raise RequestIdReused
         return await self._respond(recorded.decision, repeated=True)
 
     async def _respond(self, decision: Decision, *, repeated: bool) -> decision_pb2.DecideResponse:
@@ -148,8 +154,9 @@ class PartitionDecider:
                 standing = await self._recorded(decision.household, decision.stands)
 
         def respond() -> decision_pb2.DecideResponse:
-            answered = answers.find_action(self._owner.state, decision, standing)
-            return answers.decide_response(self._owner.state, decision, answered, repeated=repeated)
+            state = self._owner.state_as_of_now()
+            answered = answers.find_action(state, decision, standing)
+            return answers.decide_response(state, decision, answered, repeated=repeated)
 
         return await self._state_thread.run(Urgency.DECISION, respond)
 

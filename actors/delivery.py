@@ -3,7 +3,7 @@ withdrawn or past its send_before. What is handed out is checked against consent
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from actors import answers
@@ -13,6 +13,9 @@ from hearth.v1 import delivery_pb2
 from household.decide import has_consent, is_live, is_quiet
 from household.state import Outbound, PartitionState
 
+Owners = Callable[[], Iterable[PartitionOwner]]
+"""The partitions of the shard as they are now: they come and go while a gateway listens."""
+
 
 @dataclass(slots=True)
 class _HandOver:
@@ -21,50 +24,80 @@ class _HandOver:
     """Loop time of the next hand-over."""
 
 
-class Deliveries:
-    """What one subscriber has been handed, for one partition."""
+class Subscription:
+    """One gateway that listens, and what it has been handed."""
 
     def __init__(
-        self, owner: PartitionOwner, state_thread: StateThread, channels: Sequence[str], *, redeliver_after_s: float
+        self,
+        channels: Sequence[str],
+        owners: Owners,
+        state_thread: StateThread,
+        *,
+        redeliver_after_s: float,
+        look_every_s: float,
     ) -> None:
-        self._owner = owner
-        self._state_thread = state_thread
         self._channels = frozenset(channels)
+        self._owners = owners
+        self._state_thread = state_thread
         self._redeliver_after_s = redeliver_after_s
-        self._handed: dict[str, _HandOver] = {}
+        self._look_every_s = look_every_s
+        self._handed: dict[int, dict[str, _HandOver]] = {}
+        """By partition, by action id."""
+        self._changed = asyncio.Event()
+        self._is_ended = False
 
-    async def stream(self) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
-        """Yield what is due, as it becomes due, until the partition is lost."""
-        while not self._owner.is_lost:
-            self._owner.outbox_changed.clear()
-            for delivery in await self._state_thread.run(Urgency.INGEST, self._due, asyncio.get_running_loop().time()):
-                yield delivery
-            waits = [one.next_at for one in self._handed.values()]
-            pause_s = min(waits, default=float("inf")) - asyncio.get_running_loop().time()
+    def look(self) -> None:
+        """Look soon: an outbox or the owners have changed."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """End the stream once what is due has been handed over."""
+        self._is_ended = True
+        self._changed.set()
+
+    async def stream(self) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield what is due, as it becomes due, until ended."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            owners = [owner for owner in self._owners() if owner.is_open]
+            for owner in owners:
+                for action_id in await self._state_thread.run(Urgency.INGEST, self._due, owner, loop.time()):
+                    # A gateway may have taken its time with the one before: each is checked as it is handed over.
+                    delivery = await self._state_thread.run(Urgency.INGEST, self._hand_over, owner, action_id)
+                    if delivery is not None and owner.is_open:
+                        self._note(owner.partition, action_id, delivery.attempt)
+                        yield delivery
+            if self._is_ended:
+                return
+            waits = [one.next_at for handed in self._handed.values() for one in handed.values()]
+            pause_s = min(waits, default=float("inf")) - loop.time()
             try:
-                await asyncio.wait_for(self._owner.outbox_changed.wait(), min(max(pause_s, 0.01), 1.0))
+                async with asyncio.timeout(min(max(pause_s, 0.01), self._look_every_s)):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
-    def _due(self, now: float) -> list[delivery_pb2.SubscribeResponse]:
-        state = self._owner.state
-        for action_id in [key for key in self._handed if key not in state.outbox]:
-            del self._handed[action_id]
-        due = []
-        for outbound in state.outbox.values():
-            handed = self._handed.get(outbound.action_id)
-            if handed is not None and handed.next_at > now:
-                continue
-            if not self._may_hand_over(state, outbound):
-                continue
-            attempts = handed.attempts + 1 if handed is not None else 1
-            delivery = _delivery(state, outbound, attempts)
-            if delivery is not None:
-                self._handed[outbound.action_id] = _HandOver(attempts, now + self._redeliver_after_s)
-                due.append(delivery)
-        return due
+    def _note(self, partition: int, action_id: str, attempts: int) -> None:
+        next_at = asyncio.get_running_loop().time() + self._redeliver_after_s
+        self._handed.setdefault(partition, {})[action_id] = _HandOver(attempts, next_at)
 
-    def _may_hand_over(self, state: PartitionState, outbound: Outbound) -> bool:
+    def _due(self, owner: PartitionOwner, now: float) -> list[str]:
+        outbox = owner.state.outbox
+        handed = {key: one for key, one in self._handed.get(owner.partition, {}).items() if key in outbox}
+        self._handed[owner.partition] = handed
+        return [action_id for action_id in outbox if action_id not in handed or handed[action_id].next_at <= now]
+
+    def _hand_over(self, owner: PartitionOwner, action_id: str) -> delivery_pb2.SubscribeResponse | None:
+        """Return the delivery of an action if it may be sent now."""
+        state = owner.state_as_of_now()
+        outbound = state.outbox.get(action_id)
+        if outbound is None or not self._may_be_sent(state, outbound):
+            return None
+        handed = self._handed.get(owner.partition, {}).get(action_id)
+        return _delivery(state, outbound, handed.attempts + 1 if handed is not None else 1)
+
+    def _may_be_sent(self, state: PartitionState, outbound: Outbound) -> bool:
         channel = state.plan.channels[outbound.channel] if outbound.channel >= 0 else None
         return (
             channel is not None
@@ -77,8 +110,8 @@ class Deliveries:
 
 
 def _delivery(state: PartitionState, outbound: Outbound, attempt: int) -> delivery_pb2.SubscribeResponse | None:
-    ledger = state.ledger(outbound.household)
-    for slate in ledger.slates.values():
+    ledger = state.ledgers.get(outbound.household)
+    for slate in ledger.slates.values() if ledger is not None else ():
         for action in slate.decision.slate:
             if action.action_id == outbound.action_id:
                 return delivery_pb2.SubscribeResponse(

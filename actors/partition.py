@@ -24,10 +24,10 @@ from actors.state_thread import StateThread, Urgency
 from actors.telemetry import ShardTelemetry, timed_append
 from household import ledger
 from household.apply import Applied
-from household.decide import Draft, still_allowed
+from household.decide import Draft, is_live, still_allowed
 from household.decision import Decision
 from household.events import EventBatch
-from household.plan import Plan
+from household.plan import EventTimeUs, Plan
 from household.state import FOLD_VERSION, PartitionState
 
 logger = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class PartitionOwner:
             try:
                 while await self._commit_group():
                     pass
-            except Exception as wrong:  # the shard loop: whatever it is, nobody may wait for this owner any longer
+            except Exception as wrong:  # noqa: BLE001 - the shard loop: whatever it is, nobody may wait here any longer
                 self._lose(wrong)
                 return
 
@@ -325,7 +325,7 @@ class PartitionOwner:
         as_of_now = self._state_as_of(group.stamp_us)
         for proposal in group.proposals:
             # A tick in this group changes what is live; whoever decided before it decides again.
-            if group.ticks or not still_allowed(as_of_now, proposal.draft):
+            if group.ticks or not _is_still_right(as_of_now, proposal):
                 proposal.done.get_loop().call_soon_threadsafe(_set, proposal.done, None)
                 continue
             kept.append(proposal)
@@ -405,6 +405,13 @@ class PartitionOwner:
     def lag_bytes(self) -> int:
         """Signals that wait to be written."""
         return self._waiting_bytes
+
+
+def _is_still_right(state: PartitionState, proposal: _Proposal) -> bool:
+    """Return whether a decision may be written as it is. Of a slate that stands, one action may end before the rest."""
+    decision = proposal.decision
+    is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
+    return not is_dead and still_allowed(state, proposal.draft)
 
 
 def _nothing() -> None: ...

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from actors import answers
+from actors import answers, codec
 from actors.partition import PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2, household_pb2
@@ -19,11 +19,12 @@ async def get(
     """Return all that is known of a household."""
 
     def read() -> household_pb2.GetResponse:
-        household, _ = owner.state.find(request.household.encode())
+        state = owner.state_as_of_now()
+        household, _ = state.find(request.household.encode())
         if household == NO_HOUSEHOLD:
-            as_of = answers.timestamp(owner.state.now_us)
+            as_of = answers.timestamp(state.now_us)
             return household_pb2.GetResponse(known=False, partition=owner.partition, as_of=as_of)
-        return answers.household_message(owner.state, household, owner.partition)
+        return answers.household_message(state, household, owner.partition)
 
     return await state_thread.run(Urgency.INGEST, read)
 
@@ -55,20 +56,19 @@ async def _records(
         known = reversed(ledger.decisions) if ledger else ()
         return [offset for known_id, offset in known if not decision_id or known_id == decision_id][:limit]
 
+    def message(read: codec.DecisionRecord) -> household_pb2.DecisionRecord:
+        return answers.decision_record(owner.state_as_of_now(), read.decision, read.moment_members)
+
     records = []
     for offset in await state_thread.run(Urgency.INGEST, offsets):
         read = await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
-        records.append(
-            await state_thread.run(
-                Urgency.INGEST, answers.decision_record, owner.state, read.decision, read.moment_members
-            )
-        )
+        records.append(await state_thread.run(Urgency.INGEST, message, read))
     return records
 
 
 async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id: str) -> decision_pb2.ActionStatus:
     """Return what has become of an action."""
-    return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state, action_id))
+    return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state_as_of_now(), action_id))
 
 
 def partition_report(owner: PartitionOwner) -> dict[str, int | str | bool]:

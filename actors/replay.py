@@ -22,6 +22,7 @@ class Replay:
     fold_count: int = 0
     """Records folded."""
     void_plans: int = 0
+    void_epochs: int = 0
 
     @property
     def now(self) -> PartitionState:
@@ -51,7 +52,10 @@ class Replay:
         self.fold_count += 1
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:
-        """Open a term."""
+        """Open a term; one that is not newer than the term in force is void."""
+        if epoch <= self.epoch:
+            self.void_epochs += 1
+            return
         self.epoch, self.stream_clock = epoch, opening.stream_clock
         if self.state is not None:
             self.state.stream_clock = opening.stream_clock

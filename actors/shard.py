@@ -11,18 +11,20 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from actors import answers, codec, queries
 from actors.clock import Clock, WallClock
-from actors.decider import DecideCall, NotSettled, PartitionDecider
-from actors.delivery import Deliveries
+from actors.decider import DecideCall, NotSettled, PartitionDecider, RequestIdReused
+from actors.delivery import Subscription
 from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
-from actors.log import Epoch, LogStore, PartitionId
+from actors.log import Epoch, LogError, LogStore, PartitionId
 from actors.partition import Overloaded, PartitionLost, PartitionOwner
 from actors.state_thread import StateThread
 from actors.telemetry import Gauges, Laps, ShardTelemetry
@@ -46,7 +48,7 @@ class ShardConfig:
     redeliver_after_s: float = 10.0
     """An outbound action that is not acknowledged is handed over again after this."""
     tick_interval_s: float = 1.0
-    """How often the owner looks whether a tick is due."""
+    """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,9 @@ class Shard:
         self._logs = logs
         self._clock = clock or WallClock()
         self._owned: dict[int, _Owned] = {}
+        self._hand_offs: dict[int, asyncio.Lock] = {}
+        """By partition: held while it is being assigned or released."""
+        self._subscriptions: set[Subscription] = set()
         self._state_thread = StateThread(f"{config.name}-state")
         self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
         self._scorer: Scorer | None = None
@@ -101,9 +106,16 @@ class Shard:
 
         Called again for a partition it already owns, it changes nothing.
         """
+        async with self._hand_off(partition):
+            return await self._assign(partition, plan_bytes, epoch)
+
+    def _hand_off(self, partition: int) -> asyncio.Lock:
+        return self._hand_offs.setdefault(partition, asyncio.Lock())
+
+    async def _assign(self, partition: int, plan_bytes: bytes, epoch: int) -> int:
         if partition in self._owned and not self._owned[partition].owner.is_lost:
             return self._owned[partition].owner.epoch
-        await self.release(partition)
+        await self._release(partition)
         log = await asyncio.to_thread(self._logs.open, PartitionId(partition))
         owner = PartitionOwner(
             PartitionId(partition), log, self._clock, self._state_thread, self._appenders, self._telemetry
@@ -119,10 +131,16 @@ class Shard:
             log.close()
             raise
         self._owned[partition] = _Owned(owner, PartitionDecider(owner, self._state_thread, lambda: self._scorer))
+        owner.on_outbox_change = self._look_at_outboxes
+        self._look_at_outboxes()
         return owner.epoch
 
     async def release(self, partition: int) -> None:
         """Finish what waits for a partition and give it up; nothing if it is not owned."""
+        async with self._hand_off(partition):
+            await self._release(partition)
+
+    async def _release(self, partition: int) -> None:
         owned = self._owned.pop(partition, None)
         if owned is not None:
             owned.decider.stop()
@@ -136,6 +154,8 @@ class Shard:
         """Refuse new calls, finish those under way, release every partition."""
         if self._ticking is not None:
             self._ticking.cancel()
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
         if self._server is not None:
             await self._server.stop(grace=5.0)
         await self._exchange.settled()
@@ -184,8 +204,10 @@ class Shard:
                 metadata={"partition": str(partition)},
             )
         try:
+            if owned.owner.is_lost:
+                raise PartitionLost
             return await self._answer(owned, method, payload, laps)
-        except (PartitionLost, NotSettled) as wrong:
+        except (PartitionLost, NotSettled, LogError) as wrong:
             raise call_failed(
                 grpc.StatusCode.UNAVAILABLE,
                 "PARTITION_UNAVAILABLE",
@@ -201,6 +223,15 @@ class Shard:
             ) from wrong
         except codec.PayloadUnreadable as wrong:
             raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_BATCH", str(wrong)) from wrong
+        except RequestIdReused as wrong:
+            raise call_failed(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "REQUEST_ID_REUSED",
+                "this request_id was used for another household; every request needs one of its own",
+                violations={"request_id": "one that no other request has"},
+            ) from wrong
+        except DecodeError as wrong:
+            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_CALL", "not the message of its method") from wrong
 
     async def _answer(self, owned: _Owned, method: int, payload: bytes, laps: Laps | None) -> bytes:
         match method:
@@ -263,27 +294,31 @@ class Shard:
 
     async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall) -> tuple[Status, bool]:
         folded = await owned.owner.signals(call.signal_batch)
+        if folded.batch.count != 1:
+            raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
         return status, status == Status.APPLIED and bool(np.any(folded.applied.effects))
 
     async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         """Yield the outbound actions of all partitions of this shard, each as it becomes due."""
-        merged: asyncio.Queue[delivery_pb2.SubscribeResponse] = asyncio.Queue(maxsize=256)
-
-        async def pump(owned: _Owned) -> None:
-            deliveries = Deliveries(
-                owned.owner, self._state_thread, channels, redeliver_after_s=self._config.redeliver_after_s
-            )
-            async for delivery in deliveries.stream():
-                await merged.put(delivery)
-
-        pumps = [asyncio.create_task(pump(owned)) for owned in self._owned.values()]
+        subscription = Subscription(
+            channels,
+            lambda: [owned.owner for owned in self._owned.values()],
+            self._state_thread,
+            redeliver_after_s=self._config.redeliver_after_s,
+            look_every_s=self._config.tick_interval_s,
+        )
+        self._subscriptions.add(subscription)
         try:
-            while True:
-                yield await merged.get()
+            async with aclosing(subscription.stream()) as deliveries:
+                async for delivery in deliveries:
+                    yield delivery
         finally:
-            for task in pumps:
-                task.cancel()
+            self._subscriptions.discard(subscription)
+
+    def _look_at_outboxes(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.look()
 
 
 def _unknown_channel(channel: str, known: list[str]) -> CallFailed:

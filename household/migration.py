@@ -1,9 +1,11 @@
 """From one plan to the next: what a household had stays with it, matched by name and definition, never by position.
 
 A feature keeps its cells when the new plan declares it the same way (or, for a profile, with other names for its
-values). A feature declared anew starts at its initial value. Keys, known ids, moments, decisions and contacts stay.
+values). A feature declared anew starts at its initial value; one that reads a window which others had finds it filled.
+Keys, known ids, moments, decisions and contacts stay.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +14,22 @@ from numpy.typing import NDArray
 from household.columns import Layout
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
 from household.state import Outbound, PartitionState
+from household.windows import copied_counts, give_back
 
 Definition = tuple[object, ...]
 
 
 def migrated(state: PartitionState, plan: Plan) -> PartitionState:
-    """Return the state under another plan; the same state if the plan is the one in force."""
+    """Return the state under another plan; the same state if the plan is the one in force.
+
+    The new state takes over tables of the old one, which must not be used any more.
+    """
     if plan.version == state.plan.version:
         return state
+    codes = _channel_codes(state.plan, plan)
+    for ledger in state.ledgers.values():
+        for contact in ledger.contacts:
+            contact.channel = codes[contact.channel]
     new = PartitionState(
         plan=plan,
         stream_clock=state.stream_clock,
@@ -31,7 +41,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         ledgers=state.ledgers,
         actions=state.actions,
         requests=state.requests,
-        outbox=_outbox(state, plan),
+        outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
         counters=state.counters,
         next_offset=state.next_offset,
     )
@@ -39,28 +49,70 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
     new.ensure_rows()
     for scope in Scope:
         _copy_cells(state, new, scope)
+        _continue_counts(state, new, scope)
+        _free_windows(state, new, scope)
     return new
 
 
-def _outbox(state: PartitionState, plan: Plan) -> dict[str, Outbound]:
-    """Channels are indices of a plan; one that is gone expires its unsent actions at the next tick."""
-    names = [channel.name for channel in state.plan.channels]
-    return {
-        action_id: replace(item, channel=plan.channel_by_name.get(names[item.channel], NONE))
-        for action_id, item in state.outbox.items()
-    }
+def _channel_codes(old: Plan, new: Plan) -> dict[int, int]:
+    """Return what each channel's index is by now; NONE for one that is gone, also if it went long ago."""
+    codes = {index: new.channel_by_name.get(channel.name, NONE) for index, channel in enumerate(old.channels)}
+    return codes | {NONE: NONE}
+
+
+def _recoded_outbound(item: Outbound, codes: dict[int, int], now_us: int) -> Outbound:
+    """Return an unsent action under the new plan's channels; if its channel is gone it expires at the next tick."""
+    channel = codes[item.channel]
+    return replace(
+        item,
+        channel=channel,
+        send_before_us=min(item.send_before_us, now_us) if channel == NONE else item.send_before_us,
+    )
+
+
+def _rows(old: PartitionState, new: PartitionState, scope: Scope) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each row of a scope that was there before starts, in the old and in the new cells."""
+    if scope is Scope.HOUSEHOLD:
+        count = old.household_rows
+        return old.cells.household_bases[:count], new.cells.household_bases[:count]
+    count = old.member_rows
+    return old.cells.member_bases[:count], new.cells.member_bases[:count]
 
 
 def _copy_cells(old: PartitionState, new: PartitionState, scope: Scope) -> None:
-    if scope is Scope.HOUSEHOLD:
-        count, old_bases, new_bases = old.household_rows, old.cells.household_bases, new.cells.household_bases
-    else:
-        count, old_bases, new_bases = old.member_rows, old.cells.member_bases, new.cells.member_bases
-    old_rows, new_rows = old_bases[:count], new_bases[:count]
-    for source, target, length, codes in _moves(old, new, scope):
+    old_rows, new_rows = _rows(old, new, scope)
+    for source, target, length in _moves(old, new, scope):
         for cell in range(length):
-            values = old.cells.flat[old_rows + source + cell]
-            new.cells.flat[new_rows + target + cell] = values if codes is None or cell else _recoded(values, codes)
+            new.cells.flat[new_rows + target + cell] = old.cells.flat[old_rows + source + cell]
+    for source, target, codes in _profile_moves(old, new, scope):
+        # A profile of which nothing was heard reads the initial value of the plan in force.
+        heard = ~np.isnan(old.cells.flat[old_rows + source + 1])
+        values = old.cells.flat[old_rows[heard] + source]
+        new.cells.flat[new_rows[heard] + target] = values if codes is None else _recoded(values, codes)
+        new.cells.flat[new_rows + target + 1] = old.cells.flat[old_rows + source + 1]
+
+
+def _continue_counts(old: PartitionState, new: PartitionState, scope: Scope) -> None:
+    """Let windows that sum another field than before, or begin or cease to, go on counting; their sums start anew."""
+    old_rows, new_rows = _rows(old, new, scope)
+    kept = {_window_definition(old.plan, window) for window in old.plan.windows}
+    counting = {_counting_definition(old.plan, window): i for i, window in enumerate(old.plan.windows)}
+    for i, window in enumerate(new.plan.windows):
+        found = counting.get(_counting_definition(new.plan, window))
+        if window.scope is not scope or found is None or _window_definition(new.plan, window) in kept:
+            continue
+        handles = old.cells.flat[old_rows + old.layout.window_cells[found]]
+        slab, copies = copied_counts(new.cells.slab, handles)
+        new.cells = new.cells._replace(slab=slab)
+        new.cells.flat[new_rows + new.layout.window_cells[i]] = copies
+
+
+def _free_windows(old: PartitionState, new: PartitionState, scope: Scope) -> None:
+    old_rows, _ = _rows(old, new, scope)
+    kept = {_window_definition(new.plan, window) for window in new.plan.windows}
+    for i, window in enumerate(old.plan.windows):
+        if window.scope is scope and _window_definition(old.plan, window) not in kept:
+            give_back(new.cells.slab, old.cells.flat[old_rows + old.layout.window_cells[i]])
 
 
 def _recoded(values: NDArray[np.float64], codes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,31 +122,49 @@ def _recoded(values: NDArray[np.float64], codes: NDArray[np.float64]) -> NDArray
     return recoded
 
 
-def _moves(
-    old: PartitionState, new: PartitionState, scope: Scope
-) -> list[tuple[int, int, int, NDArray[np.float64] | None]]:
-    """Return (old cell, new cell, how many, codes of the first): what to copy in every row of a scope."""
-    moves: list[tuple[int, int, int, NDArray[np.float64] | None]] = []
+def _kept_features(old: PartitionState, new: PartitionState, scope: Scope) -> Iterator[tuple[int, int]]:
+    """Yield (old index, new index) of the features of a scope that have cells of their own and keep them."""
     olds = {_feature_definition(old.plan, feature): i for i, feature in enumerate(old.plan.features)}
     for i, feature in enumerate(new.plan.features):
         found = olds.get(_feature_definition(new.plan, feature))
-        if found is None or feature.scope is not scope or new.layout.feature_cells[i] == NONE:
-            continue
-        length = _cell_count(new.layout, feature)
-        codes = _codes(old.plan.features[found], feature)
-        moves.append((old.layout.feature_cells[found], new.layout.feature_cells[i], length, codes))
+        if found is not None and feature.scope is scope and new.layout.feature_cells[i] != NONE:
+            yield found, i
+
+
+def _profile_moves(
+    old: PartitionState, new: PartitionState, scope: Scope
+) -> Iterator[tuple[int, int, NDArray[np.float64] | None]]:
+    """Yield (old cell, new cell, codes) of each profile: its value, and behind it its time."""
+    for before, i in _kept_features(old, new, scope):
+        if new.plan.features[i].kind is FeatureKind.PROFILE:
+            codes = _codes(old.plan.features[before], new.plan.features[i])
+            yield old.layout.feature_cells[before], new.layout.feature_cells[i], codes
+
+
+def _moves(old: PartitionState, new: PartitionState, scope: Scope) -> list[tuple[int, int, int]]:
+    """Return (old cell, new cell, how many): what to copy as it is in every row of a scope."""
+    moves = [
+        (
+            old.layout.feature_cells[before],
+            new.layout.feature_cells[i],
+            _cell_count(new.layout, new.plan.features[i]),
+        )
+        for before, i in _kept_features(old, new, scope)
+        if new.plan.features[i].kind is not FeatureKind.PROFILE
+    ]
     windows = {_window_definition(old.plan, window): i for i, window in enumerate(old.plan.windows)}
     for i, window in enumerate(new.plan.windows):
-        found = windows.get(_window_definition(new.plan, window))
-        if found is not None and window.scope is scope:
-            moves.append((old.layout.window_cells[found], new.layout.window_cells[i], 1, None))
+        # Each set of entries has one owner: of two equal windows only the first goes on.
+        found = windows.pop(_window_definition(new.plan, window), None) if window.scope is scope else None
+        if found is not None:
+            moves.append((old.layout.window_cells[found], new.layout.window_cells[i], 1))
     for i, journey in enumerate(new.plan.journeys):
         found = old.plan.journey_by_name.get(journey.name)
         if found is None or journey.trigger is None or journey.trigger.scope is not scope:
             continue
         before = old.plan.journeys[found].trigger
         if before is not None and before.scope is scope:
-            moves.append((old.layout.trigger_cells[found], new.layout.trigger_cells[i], 2, None))
+            moves.append((old.layout.trigger_cells[found], new.layout.trigger_cells[i], 2))
     return moves
 
 
@@ -107,11 +177,9 @@ def _cell_count(layout: Layout, feature: Feature) -> int:
 
 def _codes(old: Feature, new: Feature) -> NDArray[np.float64] | None:
     """Return what each old value of a profile is called by now; NaN for a name that is gone."""
-    if new.kind is not FeatureKind.PROFILE or old.values == new.values:
+    if old.values == new.values or not old.values:
         return None
-    return np.array(
-        [float(new.values.index(name)) if name in new.values else np.nan for name in old.values] or [np.nan]
-    )
+    return np.array([float(new.values.index(name)) if name in new.values else np.nan for name in old.values])
 
 
 def _names(plan: Plan, events: tuple[int, ...]) -> tuple[str, ...]:
@@ -123,11 +191,16 @@ def _text(plan: Plan, program: int) -> str:
 
 
 def _field(plan: Plan, field: int) -> str:
-    return "" if field == NONE else plan.fields[field].name
+    """A field of another kind is another field, whatever its name."""
+    return "" if field == NONE else f"{plan.fields[field].kind} {plan.fields[field].name}"
 
 
 def _feature_definition(plan: Plan, feature: Feature) -> Definition:
-    values = () if feature.kind is FeatureKind.PROFILE else feature.values
+    values = feature.values
+    if feature.kind is FeatureKind.PROFILE:
+        values = ()  # recoded by name
+    elif feature.kind is FeatureKind.DISTINCT:
+        values = plan.fields[feature.field].values
     return (
         feature.name,
         feature.kind,
@@ -143,12 +216,15 @@ def _feature_definition(plan: Plan, feature: Feature) -> Definition:
     )
 
 
-def _window_definition(plan: Plan, window: Window) -> Definition:
+def _counting_definition(plan: Plan, window: Window) -> Definition:
     return (
         window.scope,
         _names(plan, window.events),
         _text(plan, window.where),
-        _field(plan, window.field),
         window.bucket_us,
         window.bucket_count,
     )
+
+
+def _window_definition(plan: Plan, window: Window) -> Definition:
+    return (*_counting_definition(plan, window), _field(plan, window.field))

@@ -138,3 +138,38 @@ def window_read(slab: Slab, handle: float, after: int, until: int) -> tuple[floa
         total += slab.total[j]
         j -= 1
     return float(number), total
+
+
+@kernel
+def _copy_counts(slab: Slab, handles: NDArray[np.float64], copies: NDArray[np.float64]) -> None:
+    for i in range(handles.shape[0]):
+        packed = np.int64(handles[i])
+        copies[i] = 0.0
+        if packed != 0:
+            at, cls, length = packed >> 16, (packed >> 11) & 31, packed & 2047
+            copy = _take(slab, cls)
+            for j in range(length):
+                slab.bucket[copy + j] = slab.bucket[at + j]
+                slab.number[copy + j] = slab.number[at + j]
+                slab.total[copy + j] = 0.0
+            copies[i] = float((copy << 16) | (cls << 11) | length)
+
+
+def copied_counts(slab: Slab, handles: NDArray[np.float64]) -> tuple[Slab, NDArray[np.float64]]:
+    """Return the slab, grown if need be, and the handles of new windows with the same counts and sums of nothing."""
+    packed = handles.astype(np.int64)
+    needed = int((1 << ((packed[packed != 0] >> 11) & 31)).sum())
+    while int(slab.free[CLASSES]) + needed > slab.bucket.shape[0]:
+        slab = grown_slab(slab)
+    copies = np.empty_like(handles)
+    _copy_counts(slab, handles, copies)
+    return slab, copies
+
+
+@kernel
+def give_back(slab: Slab, handles: NDArray[np.float64]) -> None:
+    """Free the entries of windows that no one reads any more."""
+    for i in range(handles.shape[0]):
+        packed = np.int64(handles[i])
+        if packed != 0:
+            _give(slab, packed >> 16, (packed >> 11) & 31)
