@@ -287,8 +287,14 @@ class PartitionDecider:
 
             decisions = await self._state_thread.run(Urgency.DECISION, decide_all)
             offsets = await asyncio.gather(*map(self._owner.propose, drafts, decisions))
-        again = [draft.household for draft, offset in zip(drafts, offsets, strict=True) if offset is None]
+        # Made again where the state had moved on; and where another member has moments of his own.
+        again = await self._state_thread.run(Urgency.DECISION, self._still_pending, [one.household for one in drafts])
+        assert all(offset is None or draft.moments for draft, offset in zip(drafts, offsets, strict=True))
         self._owner.households_with_moments.update(dict.fromkeys(again))
+
+    def _still_pending(self, rows: list[int]) -> list[int]:
+        ledgers = self._owner.state.ledgers
+        return [row for row in rows if row in ledgers and ledgers[row].pending]
 
     def _moment_drafts(self, rows: list[int]) -> list[Draft]:
         state, drafts = self._owner.state_as_of_now(), []

@@ -124,6 +124,9 @@ def _admit(
             values,
             i,
         )
+        if status == _APPLIED and t > now_us and not rule.stream_clock:
+            # A source whose clock is a little ahead: it happened now, or the next decision would not see it.
+            t = times_us[i] = now_us
         if status == _APPLIED:
             if 2 * (known + 1) > window.times.shape[0]:
                 return i, known, now_us

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from household.decision import Candidate, Decision, Moment, SlateAction
 from household.ledger import contacts_within
-from household.plan import NONE, Journey, Offer, Plan
+from household.plan import NONE, Journey, Offer, Plan, Scope
 from household.scoring import state_vector
 from household.state import NO_HOUSEHOLD, PartitionState, Slate
 
@@ -85,8 +85,7 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
     minute = local_minute_of_week(state.plan, state.now_us)
     if household == NO_HOUSEHOLD:
         return _empty_draft(state, ask, minute)
-    ledger = state.ledgers.get(household)
-    pending = tuple(ledger.pending) if ledger is not None else ()
+    pending = moments_for(state, household, member)
     standing = _standing_slate(state, household, member)
     readings = state.readings(household, member, state.now_us)
     journeys, reasons = _journeys(state.plan, ask, pending, state.now_us)
@@ -129,6 +128,23 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
         readings=readings,
         local_minute_of_week=minute,
     )
+
+
+def moments_for(state: PartitionState, household: int, member: int) -> tuple[Moment, ...]:
+    """Return the pending moments that a decision for this member settles: the household's, and the member's own.
+
+    A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
+    """
+    ledger = state.ledgers.get(household)
+    if ledger is None:
+        return ()
+    return tuple(moment for moment in ledger.pending if moment.member == member or not _is_personal(state.plan, moment))
+
+
+def _is_personal(plan: Plan, moment: Moment) -> bool:
+    index = plan.journey_by_name.get(moment.journey, NONE)
+    trigger = None if index == NONE else plan.journeys[index].trigger
+    return trigger is not None and trigger.scope is Scope.MEMBER
 
 
 def _empty_draft(state: PartitionState, ask: Ask, minute: int) -> Draft:
@@ -506,8 +522,7 @@ def still_allowed(state: PartitionState, draft: Draft) -> bool:
         return False
     if household == NO_HOUSEHOLD:
         return True
-    ledger = state.ledgers.get(household)
-    pending = tuple(ledger.pending) if ledger is not None else ()
+    pending = moments_for(state, household, member)
     if [moment.moment_id for moment in pending] != [moment.moment_id for moment in draft.moments]:
         return False
     if _standing_slate(state, household, member) is not draft.standing:

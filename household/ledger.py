@@ -5,10 +5,14 @@ Called by apply only, in log order. All of it is side tables: nothing here touch
 
 from household.decision import Decision, Moment
 from household.plan import NONE, Plan, Scope
-from household.state import Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
+from household.state import NEVER_US, Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
 
 SETTLED_MOMENTS_KEPT = 64
 """Moment ids remembered per household; a decision is void only against moments this recent."""
+
+
+TIDY_EVERY_US = 3_600_000_000
+"""Without it, what nobody sends for would never be forgotten: a request id is remembered at most so much too long."""
 
 
 def moment_arose(state: PartitionState, household: int, moment: Moment) -> None:
@@ -55,6 +59,8 @@ def _settle_moments(ledger: HouseholdLedger, decision: Decision, now_us: int) ->
 
 
 def _remember_request(state: PartitionState, decision: Decision, offset: int) -> None:
+    if state.tidied_us == NEVER_US:
+        state.tidied_us = state.now_us
     if decision.request_id:
         state.requests[decision.request_id] = (decision.decision_id, offset, state.now_us)
 
@@ -211,7 +217,7 @@ def _withdraw_offers(
 
 def time_passed(state: PartitionState) -> None:
     """Expire what `now` has passed: unsent actions, slates, remembered requests, old contacts and vetoes."""
-    now_us = state.now_us
+    now_us = state.tidied_us = state.now_us
     for action_id in [item.action_id for item in state.outbox.values() if item.send_before_us <= now_us]:
         outbound = state.outbox.pop(action_id)
         state.counters.expired += 1
@@ -238,8 +244,11 @@ def _tidy(state: PartitionState, row: int) -> None:
 
 
 def next_due_us(state: PartitionState) -> int | None:
-    """Return when the next tick is due: the earliest send_before of the outbox; None if nothing waits."""
-    return min((item.send_before_us for item in state.outbox.values()), default=None)
+    """Return when the next tick is due: the earliest send_before of the outbox, or the next tidying; None for never."""
+    due = [item.send_before_us for item in state.outbox.values()]
+    if state.requests or state.actions:
+        due.append(state.tidied_us + TIDY_EVERY_US)
+    return min(due, default=None)
 
 
 def contacts_within(state: PartitionState, household: int, member: int, cap_index: int) -> int:

@@ -42,6 +42,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         actions=state.actions,
         requests=state.requests,
         outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
+        tidied_us=state.tidied_us,
         counters=state.counters,
         next_offset=state.next_offset,
     )

@@ -294,7 +294,7 @@ class Clock:
     lateness_us: int = 86_400_000_000
     """Events older than now − this are late."""
     future_us: int = 300_000_000
-    """Events newer than the owner's stamp + this are rejected."""
+    """Events newer than the owner's stamp + this are rejected. One less far ahead counts, on the wall clock, as now."""
     request_window_us: int = 86_400_000_000
     """How long a request_id is remembered."""
 

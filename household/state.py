@@ -137,6 +137,8 @@ class PartitionState:
     """request_id → (decision id, offset of its record, when), oldest first."""
     outbox: dict[str, Outbound] = field(default_factory=dict)
     """By action id, in the order they were decided."""
+    tidied_us: int = NEVER_US
+    """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
     next_offset: int = 0
     """Offset of the next record to fold."""

@@ -171,3 +171,39 @@ async def test_without_wallet_or_prepaid_line_or_evenings_nothing_happens(tmp_pa
                 answer = await ask(hearth, streamer, number, MONDAY + 12 * DAY + number * HOUR)
                 assert not answer.HasField("action")
         assert hearth.counter("moments") == 0
+
+
+@in_loop
+async def test_her_moment_is_hers_nobody_else_at_home_uses_it_up(tmp_path: Path):
+    streamer = TREATED[0]
+    async with running(tmp_path, SettableClock(), plan=telco()) as hearth:
+        await live_through(hearth, streamer.history(0, 12))
+        for number in (1, 2):
+            await ask(hearth, streamer, number, FIRST_CHECK + number * DAY)
+        third = FIRST_CHECK + 3 * DAY
+        hearth.clock.at_us = third
+        # The owner of the partition decides her moment by itself, or her own next question does; never his.
+        await asyncio.gather(
+            hearth.ingest(streamer.balance_check(3, third)),
+            hearth.decide(streamer.household, member="HIM", channel="app"),
+        )
+        his = await hearth.decide(streamer.household, member="HIM", channel="app")
+        hers = await hearth.decide(streamer.household, member=MEMBER, channel="app")
+        assert his.action.offer != f"topup_{streamer.pack}"
+        assert hers.action.offer == f"topup_{streamer.pack}"
+
+
+@in_loop
+async def test_a_check_stamped_by_a_clock_a_little_ahead_is_seen_by_the_question_it_comes_with(tmp_path: Path):
+    streamer = TREATED[0]
+    async with running(tmp_path, SettableClock(), plan=telco()) as hearth:
+        await live_through(hearth, streamer.history(0, 12))
+        for number in (1, 2):
+            await ask(hearth, streamer, number, FIRST_CHECK + number * DAY)
+        now = FIRST_CHECK + 3 * DAY
+        hearth.clock.at_us = now
+        ahead = streamer.balance_check(3, now + 30 * SECOND)
+        answer = await hearth.decide(streamer.household, ahead, member=MEMBER, channel="app")
+        record = await hearth.explain(streamer.household, answer.decision_id)
+        assert answer.action.offer == f"topup_{streamer.pack}"
+        assert {one.name: one.value for one in record.features}["member.balance_checks_7d"] == 3

@@ -1,0 +1,374 @@
+"""What decisions do to a household, and what becomes of them.
+
+Laws: a moment is settled once; a past owner changes nothing; a request is remembered for its window, then forgotten; a
+contact counts from its decision on and is given back by withdrawal, expiry and failure; an outcome settles a live
+action of that household once, at its own time; a withheld decision leaves nothing to show; batches do not matter.
+"""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
+from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
+from household.plan import NONE
+from household.state import Contact, PartitionState
+from tests.household.oracle import Event, batch_of
+from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NOON_US, PLAN, SMS, Shop, with_journey
+
+
+def sent_shop() -> tuple[Shop, str]:
+    """Return a shop with one message on its way to anna, and that action's id."""
+    shop = Shop()
+    shop.third_check()
+    decision = shop.decide(NONE)
+    return shop, decision.slate[0].action_id
+
+
+def told(state: PartitionState) -> tuple:
+    """Return all that a fold of signals, decisions and ticks may change in the side tables."""
+    return (
+        state.now_us,
+        state.ledgers,
+        state.actions,
+        state.requests,
+        list(state.outbox.items()),
+        replace(state.counters, voided=0),
+    )
+
+
+# --- moments and decisions -------------------------------------------------------------------------------------------
+
+
+def test_a_moment_is_pending_until_a_decision_that_names_it_folds():
+    shop = Shop()
+    (_, moment), *_ = shop.third_check().moments
+    assert shop.state.ledgers[0].pending == [moment]
+
+    shop.decide(NONE)
+
+    assert shop.state.ledgers[0].pending == []
+    assert list(shop.state.ledgers[0].settled) == [moment.moment_id]
+
+
+def test_a_second_decision_for_a_settled_moment_is_void_and_changes_nothing_but_its_count():
+    shop = Shop()
+    shop.third_check()
+    draft = shop.draft(NONE)
+    first, second = shop.weigh(draft), shop.weigh(shop.draft(APP, request_id="r"))
+    assert shop.record(first)
+    slates, outbox = dict(shop.state.ledgers[0].slates), dict(shop.state.outbox)
+
+    assert not shop.record(second)
+
+    assert (shop.state.counters.voided, shop.state.counters.decisions) == (1, 1)
+    assert (shop.state.ledgers[0].slates, shop.state.outbox) == (slates, outbox)
+    assert shop.state.requests == {}
+
+
+def test_a_decision_with_one_moment_still_open_is_not_void():
+    shop = Shop()
+    shop.third_check()
+    shop.decide(NONE)
+    shop.third_check(member="bert")
+    decision = shop.weigh(shop.draft(NONE, member="bert"))
+    both = replace(decision, moments=(*decision.moments, replace(decision.moments[0], moment_id="settled before")))
+    shop.state.ledgers[0].settled["settled before"] = 0
+
+    assert shop.record(both)
+
+
+def test_settled_moments_are_remembered_in_the_order_of_their_decision_and_only_the_newest():
+    shop = Shop()
+    shop.third_check()
+    decision = shop.weigh(shop.draft(NONE))
+    ids = [f"home/low_balance/{number}/00" for number in range(SETTLED_MOMENTS_KEPT + 6)]
+    moments = tuple(replace(decision.moments[0], moment_id=one) for one in ids)
+
+    shop.record(replace(decision, moments=moments))
+
+    assert list(shop.state.ledgers[0].settled) == ids[6:]
+
+
+def test_a_decision_for_an_unknown_household_is_nothing_and_its_request_is_remembered():
+    shop = Shop()
+    decision = shop.decide(APP, household="elsewhere", request_id="r")
+
+    assert decision.reasons == ("UNKNOWN_HOUSEHOLD",)
+    assert (shop.state.counters.decisions, shop.state.counters.nothing) == (1, 1)
+    assert shop.state.requests["r"] == (decision.decision_id, 1, NOON_US)
+    assert shop.state.ledgers == {}
+
+
+def test_decisions_are_counted_by_what_they_came_to():
+    shop = Shop()
+    shop.signal("app.visit")
+    shop.decide(APP, request_id="1")
+    shop.decide(APP, request_id="2")
+    shop.decide(APP, household="elsewhere", request_id="3")
+    counters = shop.state.counters
+
+    assert (counters.decisions, counters.served, counters.nothing, counters.withheld) == (3, 1, 1, 0)
+
+
+def test_a_withheld_decision_settles_its_moment_and_leaves_nothing_to_show_or_send():
+    shop = Shop(with_journey(PLAN, "low_balance", control_share=1.0))
+    shop.third_check()
+    decision = shop.decide(NONE)
+
+    assert decision.withheld
+    assert decision.slate != ()
+    assert (decision.answered, decision.send_channel) == ("", "")
+    ledger = shop.state.ledgers[0]
+    assert (ledger.pending, ledger.slates, ledger.contacts, shop.state.outbox, shop.state.actions) == (
+        [],
+        {},
+        [],
+        {},
+        {},
+    )
+    assert shop.state.counters.withheld == 1
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_of_an_older_epoch_is_void_and_changes_nothing():
+    shop = Shop()
+    shop.third_check()
+    decision = shop.weigh(shop.draft(NONE))
+    apply_epoch(shop.state, epoch=2)
+    before = repr(told(shop.state))
+
+    assert not apply_decision(shop.state, decision, epoch=1, offset=9, stamp_us=shop.now_us + HOUR)
+
+    assert repr(told(shop.state)) == before
+    assert shop.state.counters.voided == 1
+
+
+def test_a_tick_of_an_older_epoch_is_void_and_changes_nothing():
+    shop, _ = sent_shop()
+    apply_epoch(shop.state, epoch=2)
+    before = repr(told(shop.state))
+
+    assert not apply_tick(shop.state, epoch=1, stamp_us=shop.now_us + DAY)
+
+    assert repr(told(shop.state)) == before
+    assert shop.state.counters.voided == 1
+
+
+def test_an_epoch_only_grows():
+    shop = Shop()
+    with pytest.raises(AssertionError, match="offered epoch 1, already at 1"):
+        apply_epoch(shop.state, epoch=1)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_remembered_for_its_window_and_forgotten_by_a_tick_beyond_it():
+    shop = Shop()
+    shop.signal("app.visit")
+    decision = shop.decide(APP, request_id="r")
+    window_us = PLAN.clock.request_window_us
+
+    shop.pass_time(window_us)
+    assert shop.state.requests == {"r": (decision.decision_id, 1, NOON_US)}
+    shop.pass_time(1)
+    assert shop.state.requests == {}
+
+
+def test_a_settled_action_is_remembered_as_long_as_a_request():
+    shop, action_id = sent_shop()
+    shop.report("accept", action_id)
+
+    shop.pass_time(PLAN.clock.request_window_us)
+    assert shop.state.actions[action_id].status == "accepted"
+    shop.pass_time(1)
+    assert action_id not in shop.state.actions
+
+
+# --- contacts --------------------------------------------------------------------------------------------------------
+
+
+def cap_of(shop: Shop, member: str = "anna") -> bool:
+    """Return whether another message to a member would be one too many."""
+    shop.third_check(member=member)
+    return shop.draft(NONE, member=member).send_channel == NONE
+
+
+def test_a_contact_counts_from_its_decision_on_within_a_half_open_window():
+    shop = Shop(EAGER)
+    assert not cap_of(shop)
+    shop.decide(NONE)
+    assert shop.state.ledgers[0].contacts[0].time_us == shop.now_us
+    assert shop.report("delivered", next(iter(shop.state.outbox)))
+
+    assert cap_of(shop)
+    shop.now_us += DAY - 1
+    assert cap_of(shop)
+    shop.now_us += 1
+    assert not cap_of(shop)
+
+
+def test_a_cap_of_a_member_leaves_others_alone_and_a_cap_of_the_household_does_not():
+    shop = Shop(EAGER)
+    for member in ("anna", "bert", "cleo"):
+        assert not cap_of(shop, member), member
+        decision = shop.decide(NONE, member=member)
+        shop.report("delivered", decision.slate[0].action_id, member=member)
+
+    assert cap_of(shop, "dora"), "three a week for the household"
+
+
+@pytest.mark.parametrize(
+    ("what", "given_back"),
+    [
+        ("delivered", False),
+        ("undelivered", True),
+        ("decline", True),
+        ("accept", True),
+        ("expiry", True),
+        ("a new moment", True),
+    ],
+)
+def test_a_contact_that_did_not_come_about_is_given_back(what, given_back):
+    shop = Shop(EAGER)
+    shop.third_check()
+    action_id = shop.decide(NONE).slate[0].action_id
+    match what:
+        case "expiry":
+            shop.pass_time(15 * MINUTE)
+        case "a new moment":
+            shop.third_check()
+            shop.decide(APP)
+        case _:
+            assert shop.report(what, action_id)
+
+    assert shop.state.outbox == {}
+    assert (shop.state.ledgers[0].contacts == []) is given_back
+
+
+def test_what_was_sent_and_delivered_is_no_longer_withdrawn():
+    shop, action_id = sent_shop()
+    shop.report("delivered", action_id)
+    assert not shop.report("delivered", action_id), "a second receipt changes nothing"
+    shop.report("accept", action_id)
+
+    assert (shop.state.counters.delivered, shop.state.counters.withdrawn) == (1, 0)
+    assert len(shop.state.ledgers[0].contacts) == 1
+
+
+def test_an_action_waits_to_be_sent_no_longer_than_its_moments_action_window():
+    shop, action_id = sent_shop()
+    assert next_due_us(shop.state) == NOON_US + 15 * MINUTE
+    shop.pass_time(15 * MINUTE - 1)
+    assert list(shop.state.outbox) == [action_id]
+
+    shop.pass_time(1)
+
+    assert shop.state.outbox == {}
+    assert shop.state.counters.expired == 1
+    assert next_due_us(shop.state) == NOON_US + 15 * MINUTE + TIDY_EVERY_US, "what is settled is to be forgotten"
+    assert shop.action_status(action_id) == "live", "it may still be shown where she comes by herself"
+
+
+def test_contacts_and_declines_that_can_no_longer_matter_are_forgotten():
+    shop, action_id = sent_shop()
+    shop.report("delivered", action_id)
+    shop.report("decline", action_id)
+    ledger = shop.state.ledgers[0]
+    shop.pass_time(7 * DAY)
+    assert (ledger.contacts, ledger.declined_families) == ([], {})
+    assert list(ledger.declined_offers) == ["film_topup"]
+    shop.pass_time(83 * DAY)
+    assert ledger.declined_offers == {}
+
+
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["impression", "click", "convert"])
+def test_seeing_an_action_is_a_fact_that_settles_nothing(outcome):
+    shop, action_id = sent_shop()
+
+    assert shop.report(outcome, action_id)
+    assert shop.action_status(action_id) == "live"
+    assert not shop.report(outcome, "no-such-action")
+
+
+def test_an_outcome_of_another_household_or_an_unknown_action_changes_nothing():
+    shop, action_id = sent_shop()
+
+    assert not shop.report("accept", action_id, household="elsewhere")
+    assert not shop.report("accept", "no-such-action")
+    assert shop.action_status(action_id) == "live"
+
+
+def test_an_outcome_counts_at_the_time_it_happened():
+    shop, action_id = sent_shop()
+    shop.now_us += DAY
+    report = shop.event("hearth.accept", ago_us=1, action_id=action_id)
+    just_too_late = replace(report, id=b"late", time_us=report.time_us + 1)
+
+    assert shop.fold(just_too_late).effects == (False,)
+    assert shop.fold(report).effects == (True,)
+    assert shop.action_status(action_id) == "accepted"
+
+
+def test_of_two_declines_the_later_one_says_how_long_whatever_their_order():
+    shop = Shop()
+    shop.third_check()
+    first = shop.decide(NONE)
+    assert shop.report("decline", first.slate[0].action_id)
+    until = dict(shop.state.ledgers[0].declined_families)
+    shop.third_check(member="bert")
+    shop.state.ledgers[0].declined_families.clear()
+    second = shop.decide(NONE, member="bert", scores={1: 0.3})
+    shop.state.ledgers[0].declined_families.update(until)
+
+    older = shop.event("hearth.decline", ago_us=HOUR, action_id=second.slate[0].action_id, member="bert")
+    assert shop.fold(older).effects == (True,)
+
+    assert shop.state.ledgers[0].declined_families == until
+
+
+outcomes = st.sampled_from(["impression", "accept", "decline", "delivered", "undelivered", "convert"])
+
+
+@settings(max_examples=60)
+@given(
+    reports=st.lists(st.tuples(outcomes, st.integers(0, 4), st.integers(-3, 5)), max_size=12),
+    cuts=st.lists(st.integers(1, 20), max_size=4),
+    stream_clock=st.booleans(),
+)
+def test_outcomes_do_not_depend_on_how_they_were_batched(reports, cuts, stream_clock):
+    def play(bounds: list[int]) -> tuple:
+        shop = Shop(stream_clock=stream_clock)
+        made = []
+        for member in ("anna", "bert"):
+            shop.third_check(member=member)
+            made += [action.action_id for action in shop.decide(NONE, member=member, request_id=member).slate]
+        made.append("no-such-action")
+        events: list[Event] = [
+            shop.event(f"hearth.{outcome}", ago_us=-minutes * MINUTE, action_id=made[which])
+            for outcome, which, minutes in reports
+        ]
+        batch, effects = batch_of(shop.state.plan, events), list[bool]()
+        for start, stop in zip([0, *bounds], [*bounds, len(events)], strict=True):
+            applied = apply_signals(shop.state, batch.part(start, stop), stamp_us=shop.now_us + 5 * MINUTE)
+            effects += applied.effects
+        return repr(told(shop.state)), effects
+
+    whole = play([])
+
+    assert play(list(range(1, len(reports)))) == whole
+    assert play(sorted({cut for cut in cuts if cut < len(reports)})) == whole
+
+
+def test_a_contact_says_who_was_reached_when_and_where():
+    shop, action_id = sent_shop()
+
+    assert shop.state.ledgers[0].contacts == [Contact(time_us=NOON_US, member=0, channel=SMS, action_id=action_id)]
