@@ -101,17 +101,20 @@ def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
 
 def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threading.Event) -> int:
     import ray
-    from ray import serve
+    import ray.serve
 
     from serving import ingress
 
-    say("starting the shards (the first time on a machine, kernels are compiled: some 30 seconds) ...")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+    say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
     # Ray has put its own handlers in place, which end the process on the spot.
     _heed_signals(stop)
-    coordinator = _start_state_plane(config, run_dir)
+    coordinator, started = _start_state_plane(config, run_dir)
     try:
-        say("starting the edge ...")
+        # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
         ingress.start(edge)
+        ray.get(started)
         report = ray.get(coordinator.report.remote())
         write_status(config.data_dir, report)
         for partition, why in report["down"].items():
@@ -126,13 +129,11 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
             ingress.stop()
         with contextlib.suppress(Exception):
             ray.get(coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
-        with contextlib.suppress(Exception):
-            serve.shutdown()
     return 0
 
 
-def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
-    """Return the coordinator's handle, once every partition is assigned or known to be down."""
+def _start_state_plane(config: HearthConfig, run_dir: Path) -> tuple[Any, Any]:
+    """Return the coordinator's handle, and what is ready once every partition is assigned or known to be down."""
     import ray
 
     from actors.scoring import ScoringConfig
@@ -171,8 +172,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> Any:
             logs=telemetry_settings(config).logs,
         )
     )
-    ray.get(coordinator.start.remote(shards))
-    return coordinator
+    return coordinator, coordinator.start.remote(shards)
 
 
 def _stand_watch(config: HearthConfig, coordinator: Any, stop: threading.Event) -> None:
