@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from household.decide import chance, is_control, is_quiet, local_minute_of_week, still_allowed
-from household.plan import NONE, Arbitration, ContactPolicy, Plan
+from household.plan import NONE, Arbitration, ContactPolicy, Plan, Scope
 from tests.household.shop import (
     APP,
     DAY,
     HOUR,
     IVR,
+    LOW_BALANCE,
     MINUTE,
     NOON_US,
     PLAN,
@@ -97,6 +98,27 @@ def test_a_moments_offers_come_alone_and_a_contacts_only_without_one():
     assert list(shop.vetoes(APP)) == ["wallet", "broadband"]
     shop.third_check()
     assert list(shop.vetoes(APP)) == ["film_topup", "music_topup"]
+
+
+def test_a_members_own_moment_waits_for_that_member():
+    shop = visited()
+    shop.third_check(member="bert")
+    asked = shop.decide(APP, request_id="1")
+    assert (shop.offered(asked), asked.moments) == ("wallet", ())
+    assert [moment.journey for moment in shop.state.ledgers[0].pending] == ["low_balance"]
+
+    own = shop.decide(APP, member="bert", request_id="2")
+
+    assert shop.offered(own) == "film_topup"
+    assert shop.state.ledgers[0].pending == []
+
+
+def test_a_moment_of_the_household_is_answered_to_whoever_asks_first():
+    shop = visited(with_journey(PLAN, "low_balance", trigger=replace(LOW_BALANCE, scope=Scope.HOUSEHOLD)))
+    shop.third_check(member="bert")
+
+    assert shop.offered(shop.decide(APP)) == "film_topup"
+    assert shop.state.ledgers[0].pending == []
 
 
 def test_a_contact_brings_up_standing_offers_only():
@@ -460,6 +482,15 @@ def test_an_opt_out_overtakes_a_slate_that_stands():
     again = shop.draft(IVR, request_id="2")
     assert still_allowed(shop.state, again)
     assert shop.weigh(again).answered == ""
+
+
+def test_a_moment_of_another_member_leaves_a_draft_alone():
+    shop = visited()
+    shop.signal("app.visit", member="bert")
+    draft = shop.draft(APP)
+    shop.third_check(member="bert")
+
+    assert still_allowed(shop.state, draft)
 
 
 def test_a_new_moment_overtakes_a_draft():

@@ -180,6 +180,20 @@ def test_a_request_is_remembered_for_its_window_and_forgotten_by_a_tick_beyond_i
     assert shop.state.requests == {}
 
 
+def test_ticks_go_on_while_there_is_something_to_forget():
+    shop = Shop()
+    shop.signal("app.visit")
+    assert next_due_us(shop.state) is None
+    shop.decide(APP, request_id="r")
+    assert next_due_us(shop.state) == NOON_US + TIDY_EVERY_US
+    shop.pass_time(TIDY_EVERY_US)
+    assert next_due_us(shop.state) == NOON_US + 2 * TIDY_EVERY_US
+
+    shop.pass_time(3 * DAY)
+    shop.pass_time(3 * DAY)
+    assert next_due_us(shop.state) is None
+
+
 def test_a_settled_action_is_remembered_as_long_as_a_request():
     shop, action_id = sent_shop()
     shop.report("accept", action_id)
