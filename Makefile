@@ -9,7 +9,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lint proto bench lock clean
+.PHONY: help demo test lint proto bench picture lock clean
 
 help:
 	@echo "make demo    set up, start Hearth with a simulated town, show what it decides"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint    lint, types and import contracts alone"
 	@echo "make proto   generate the stubs from protos/ again"
 	@echo "make bench   the measurements behind the promises (long)"
+	@echo "make picture run the demo and draw it for the README (docs/demo.svg)"
 	@echo "make lock    resolve the dependencies again and write requirements.lock"
 	@echo "make clean   remove what make made"
 
@@ -39,6 +40,9 @@ proto: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m loadtest.bench all
+
+picture: $(INSTALLED)
+	$(BIN)/python docs/make_picture.py
 
 # One version of each package for all supported Pythons; no package host and no path of this machine in the files.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes \

@@ -200,7 +200,7 @@ class PartitionDecider:
 
     async def _settle(self, ask: Ask, laps: Laps | None) -> decision_pb2.DecideResponse:
         """Decide until a decision folds that was right when it was written."""
-        for _ in range(PROPOSALS_MAX):
+        for tried in range(PROPOSALS_MAX):
             draft = await self._state_thread.run(Urgency.DECISION, self._prepare, ask)
             if laps is not None:
                 laps.end(Stage.PREPARE)
@@ -211,7 +211,8 @@ class PartitionDecider:
             if laps is not None:
                 laps.end(Stage.DECIDE)
                 laps.decision = decision
-            offset = await self._owner.propose(draft, decision)
+            is_late = tried >= PROPOSALS_MAX // 2
+            offset = await self._owner.propose(draft, decision, may_miss_moments=is_late)
             if laps is not None:
                 laps.end(Stage.COMMIT)
             if offset is not None:

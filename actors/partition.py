@@ -73,6 +73,7 @@ class _Proposal:
     decision: Decision
     done: asyncio.Future[int | None]
     """Offset of its record; None if the state has moved on and it must be made again."""
+    may_miss_moments: bool
 
 
 @dataclass(slots=True)
@@ -203,15 +204,17 @@ class PartitionOwner:
         self._wake.set()
         return await done
 
-    async def propose(self, draft: Draft, decision: Decision) -> int | None:
+    async def propose(self, draft: Draft, decision: Decision, *, may_miss_moments: bool = False) -> int | None:
         """Append, sync and fold a decision if it is still right; return its offset, or None if it must be made again.
+
+        `may_miss_moments`: a moment that arose meanwhile is no reason to make it again.
 
         Raises:
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
         done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._proposals.append(_Proposal(draft, decision, done))
+        self._proposals.append(_Proposal(draft, decision, done, may_miss_moments))
         self._wake.set()
         return await done
 
@@ -280,15 +283,22 @@ class PartitionOwner:
         group.signals = self._take_signals()
         try:
             await self._state_thread.run(Urgency.DECISION, self._form, group)
+            if group.ticks:
+                self._put_back(group)
             if not group.records:
                 return bool(self._proposals or self._signals)
             offset = await self._append(group.records)
             await self._fold(group, offset)
         except BaseException:
-            self._signals.extendleft(reversed(group.signals))
-            self._proposals.extendleft(reversed(group.proposals))
+            self._put_back(group)
             raise
         return bool(self._proposals or self._signals)
+
+    def _put_back(self, group: _Group) -> None:
+        self._signals.extendleft(reversed(group.signals))
+        self._proposals.extendleft(reversed(group.proposals))
+        self._waiting_bytes += sum(len(one.payload) for one in group.signals)
+        group.signals, group.proposals = [], []
 
     def _take_proposals(self) -> list[_Proposal]:
         """Take one per household; the next of the same household would be vetoed by the first."""
@@ -314,18 +324,21 @@ class PartitionOwner:
         return taken
 
     def _form(self, group: _Group) -> None:
-        """In the state thread: tick if due, check the vetoes once more, encode."""
+        """In the state thread: check the vetoes once more, and encode; or only tick, if that is due.
+
+        A tick is a group of its own: it changes what is live, and what waits is then looked at in its light.
+        """
         state = self.state
         due_us = ledger.next_due_us(state)
         now_us = state.now_us if state.stream_clock else max(state.now_us, group.stamp_us)
         if due_us is not None and due_us <= now_us:
             group.ticks = True
             group.records.append(self._record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
+            return
         kept = []
         as_of_now = self._state_as_of(group.stamp_us)
         for proposal in group.proposals:
-            # A tick in this group changes what is live; whoever decided before it decides again.
-            if group.ticks or not _is_still_right(as_of_now, proposal):
+            if not _is_still_right(as_of_now, proposal):
                 proposal.done.get_loop().call_soon_threadsafe(_set, proposal.done, None)
                 continue
             kept.append(proposal)
@@ -339,7 +352,7 @@ class PartitionOwner:
     async def _fold(self, group: _Group, offset: int) -> None:
         in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
         for place, proposal in enumerate(group.proposals):
-            _set(proposal.done, offset + int(group.ticks) + place if in_force[place] else None)
+            _set(proposal.done, offset + place if in_force[place] else None)
         if any(proposal.decision.send_channel for proposal in group.proposals):
             self.on_outbox_change()
         for one in group.signals:
@@ -358,11 +371,10 @@ class PartitionOwner:
     def _fold_decisions(self, group: _Group, offset: int) -> list[bool]:
         """Return for each decision whether the fold accepted it."""
         if group.ticks:
-            self._fold_records(group.records[:1], Offset(offset))
+            self._fold_records(group.records, Offset(offset))
         in_force = []
         for place, proposal in enumerate(group.proposals):
-            at = offset + int(group.ticks) + place
-            is_in_force = self._replay.fold_decision(proposal.decision, self.epoch, at, group.stamp_us)
+            is_in_force = self._replay.fold_decision(proposal.decision, self.epoch, offset + place, group.stamp_us)
             if self._telemetry is not None:
                 self._telemetry.decision_folded(proposal.decision, is_in_force=is_in_force)
             in_force.append(is_in_force)
@@ -411,7 +423,7 @@ def _is_still_right(state: PartitionState, proposal: _Proposal) -> bool:
     """Return whether a decision may be written as it is. Of a slate that stands, one action may end before the rest."""
     decision = proposal.decision
     is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
-    return not is_dead and still_allowed(state, proposal.draft)
+    return not is_dead and still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments)
 
 
 def _nothing() -> None: ...

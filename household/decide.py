@@ -512,18 +512,20 @@ def _reasons(draft: Draft, slate: tuple[SlateAction, ...], answered: str, *, wit
     return tuple(dict.fromkeys((*stands, *found_none, *draft.reasons)))
 
 
-def still_allowed(state: PartitionState, draft: Draft) -> bool:
+def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool = False) -> bool:
     """Return whether nothing has come up since the draft that would change its vetoes, moments or slate.
 
-    Called when the decision is about to be written. If False, the draft is made again.
+    Called when the decision is about to be written. If False, the draft is made again. With `may_miss_moments`, one
+    that arose since is no reason: it is decided next, by itself. A household with signal upon signal needs that.
     """
     household, member = state.find(draft.ask.household, draft.ask.member)
     if (household, member) != (draft.household, draft.member):
         return False
     if household == NO_HOUSEHOLD:
         return True
-    pending = moments_for(state, household, member)
-    if [moment.moment_id for moment in pending] != [moment.moment_id for moment in draft.moments]:
+    pending = [moment.moment_id for moment in moments_for(state, household, member)]
+    settled = [moment.moment_id for moment in draft.moments]
+    if pending != settled and not (may_miss_moments and set(settled) <= set(pending)):
         return False
     if _standing_slate(state, household, member) is not draft.standing:
         return False

@@ -107,7 +107,7 @@ async def test_every_channel_is_answered_from_the_same_state_with_the_same_actio
                 else:
                     assert "CHANNEL_CANNOT_CARRY" in answer.reasons
                 assert features(await hearth.explain(name, answer.decision_id)) == features(record)
-        assert len(seen) >= 8, "these households get different answers"
+        assert len(seen) >= 5, "these households get different answers"
 
 
 @in_loop
