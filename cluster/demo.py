@@ -34,7 +34,10 @@ UP_MODULE, TRAIN_MODULE, DRIVE_MODULE, STORY_MODULE = "cluster.cli", "cluster.cl
 ASK_SHARE = 0.5
 """Share of contacts that ask: enough decisions for a first model from a town small enough for a demo."""
 
-BATCH_ROWS = 1_024
+CONTACTS = 4
+"""Members in contact at once: enough to keep two cores busy, few enough that a question hardly waits for another."""
+
+BATCH_ROWS = 2_048
 """Some hours of the town at a time, so that questions come close to when they are asked."""
 
 MODEL_DEADLINE_S = 60.0
@@ -148,7 +151,7 @@ class _LastWords:
 def _drive(address: str, plan: DemoPlan) -> dict[str, Any]:
     """Let the town live; return the load test's report, with `demo_seconds`."""
     arguments = ["--target", address, "--households", str(plan.households), "--days", f"{plan.days:g}", "--json-lines"]
-    arguments += ["--ask-share", f"{ASK_SHARE:g}", "--batch-rows", str(BATCH_ROWS)]
+    arguments += ["--ask-share", f"{ASK_SHARE:g}", "--batch-rows", str(BATCH_ROWS), "--contacts", str(CONTACTS)]
     report: dict[str, Any] = {}
     started_s = time.monotonic()
     with child(DRIVE_MODULE, arguments) as drive, board() as show:

@@ -26,7 +26,8 @@ def main() -> int:
         console.print(styled(line), overflow="fold")
     svg = console.export_svg(title="make demo")
     # No font is fetched from anywhere: the viewer's own monospace will do.
-    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
+    svg = re.sub(r"@font-face \{.*?\}\s*|<!--.*?-->", "", svg, flags=re.DOTALL)
+    PICTURE.write_text(svg)
     print(f"{PICTURE.name}: {len(said.stdout.splitlines())} lines")
     return 0
 

@@ -332,6 +332,7 @@ def _arguments() -> argparse.ArgumentParser:
     arguments.add_argument("--decide-rate", type=float, default=0.0, help="questions per second besides, open model")
     arguments.add_argument("--ask-share", type=float, default=0.2, help="share of contacts that ask")
     arguments.add_argument("--lanes", type=int, default=4, help="requests under way")
+    arguments.add_argument("--contacts", type=int, default=32, help="members in contact at once")
     arguments.add_argument("--batch-rows", type=int, default=8_192)
     arguments.add_argument("--json-lines", action="store_true", help="progress and report as JSON lines on stdout")
     arguments.add_argument("--strict", action="store_true", help="exit 3 if a promise was broken or a call failed")
@@ -356,6 +357,7 @@ def _settings(given: argparse.Namespace) -> DriveSettings:
     return DriveSettings(
         target=given.target,
         lanes=given.lanes,
+        concurrent_contacts=given.contacts,
         batch_rows=given.batch_rows,
         speed=0.0 if given.speed == "max" else float(given.speed),
         ask_share=given.ask_share,
