@@ -66,6 +66,8 @@ class Coordinator:
         self._shards = {name: _ShardSeen(handle) for name, handle in shards.items()}
         for seen in self._shards.values():
             seen.address = await _within(self._assign_deadline_s, seen.handle.start.remote())
+        # After a coordinator that died, the shards own what it gave them.
+        await self._look()
         await self._assign_missing()
         self._watching = asyncio.create_task(self._watch())
 
@@ -75,14 +77,22 @@ class Coordinator:
         return Routes(partition_count=self._partition_count, owners=owners, ready=len(owners) == self._partition_count)
 
     async def report(self) -> dict[str, Any]:
-        """Return what a status page shows: every partition with its shard, and partitions that are down with why."""
+        """Return what a status page shows: every partition with its shard, and partitions that are down with why.
+
+        No shards: it was made anew, and nobody has told it of them yet.
+        """
         await self._look()
         partitions = {
             partition: {"shard": name, **facts}
             for name, seen in self._shards.items()
             for partition, facts in seen.partitions.items()
         }
-        return {"partitions": partitions, "down": dict(self._failed), "model": self._model[0]}
+        return {
+            "partitions": partitions,
+            "down": dict(self._failed),
+            "model": self._model[0],
+            "shards": sorted(self._shards),
+        }
 
     async def use_model(self, bundle_path: str, app_name: str) -> None:
         """Score by another model from the next decision on; empty paths score by the playbook's priors."""

@@ -110,17 +110,19 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
     # Ray has put its own handlers in place, which end the process on the spot.
     _heed_signals(stop)
-    coordinator, started = _start_state_plane(config, run_dir)
+    coordinator, shards = _start_state_plane(config, run_dir)
+    started = coordinator.start.remote(shards)
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
         ingress.start(edge)
         ray.get(started)
         report = ray.get(coordinator.report.remote())
-        write_status(config.data_dir, report)
+        with contextlib.suppress(OSError):
+            write_status(config.data_dir, report)
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
         announce_ready(config, address=edge.address)
-        _stand_watch(config, coordinator, stop)
+        _stand_watch(config, coordinator, shards, stop)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
@@ -132,8 +134,8 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
     return 0
 
 
-def _start_state_plane(config: HearthConfig, run_dir: Path) -> tuple[Any, Any]:
-    """Return the coordinator's handle, and what is ready once every partition is assigned or known to be down."""
+def _start_state_plane(config: HearthConfig, run_dir: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
     from actors.scoring import ScoringConfig
@@ -172,19 +174,29 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> tuple[Any, Any]:
             logs=telemetry_settings(config).logs,
         )
     )
-    return coordinator, coordinator.start.remote(shards)
+    return coordinator, shards
 
 
-def _stand_watch(config: HearthConfig, coordinator: Any, stop: threading.Event) -> None:
-    """Until told to stop: keep the status file fresh, and the registry's champion in force."""
+def _stand_watch(config: HearthConfig, coordinator: Any, shards: dict[str, Any], stop: threading.Event) -> None:
+    """Until told to stop: keep the status file fresh, the registry's champion in force, and the coordinator going."""
     import ray
 
     champion = ""
-    while True:
-        write_status(config.data_dir, ray.get(coordinator.report.remote()))
-        champion = _follow_champion(config, coordinator, champion)
-        if stop.wait(WATCH_INTERVAL_S):
-            return
+    while not stop.wait(WATCH_INTERVAL_S):
+        try:
+            report = ray.get(coordinator.report.remote())
+            if not report["shards"]:
+                # It died, and Ray has made it anew. The shards know what they own: it asks them.
+                say("warning: the coordinator died and is told of the shards again")
+                ray.get(coordinator.start.remote(shards))
+                champion = ""
+                continue
+            # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
+            with contextlib.suppress(OSError):
+                write_status(config.data_dir, report)
+            champion = _follow_champion(config, coordinator, champion)
+        except ray.exceptions.RayActorError:
+            continue
 
 
 def _follow_champion(config: HearthConfig, coordinator: Any, champion: str) -> str:

@@ -44,7 +44,6 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
         tidied_us=state.tidied_us,
         counters=state.counters,
-        next_offset=state.next_offset,
     )
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()

@@ -140,8 +140,6 @@ class PartitionState:
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
-    next_offset: int = 0
-    """Offset of the next record to fold."""
 
     def __post_init__(self) -> None:
         self.layout = lay_out(self.plan)

@@ -3,6 +3,7 @@
 One Hearth is started, used, killed in part, stopped and started again; the tests run in order and share it.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -173,7 +174,7 @@ def test_a_file_where_the_data_directory_should_be_is_named(tmp_path: Path) -> N
 
 def test_a_killed_shard_comes_back_with_all_that_was_acknowledged(hearth: Hearth, client: Client) -> None:
     before = client.decide("before-kill", "app")
-    shards = [one for one in psutil.Process(hearth.process.pid).children(recursive=True) if is_shard(one)]
+    shards = actors_of(hearth, "ShardActor")
     assert len(shards) == 2
     for shard in shards:
         os.kill(shard.pid, signal.SIGKILL)
@@ -186,8 +187,25 @@ def test_a_killed_shard_comes_back_with_all_that_was_acknowledged(hearth: Hearth
     assert again.decision_id == before.decision_id
 
 
-def is_shard(process: psutil.Process) -> bool:
-    return "ray::ShardActor" in " ".join(process.cmdline())
+def actors_of(hearth: Hearth, name: str) -> list[psutil.Process]:
+    """Return the processes of an actor class that run now; others may be ending while we look."""
+    found = []
+    for process in psutil.Process(hearth.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if f"ray::{name}" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_a_killed_coordinator_is_told_of_the_shards_again_and_cares_for_them(hearth: Hearth, client: Client) -> None:
+    before = client.decide("before-coordinator", "app")
+    (coordinator,) = actors_of(hearth, "Coordinator")
+    os.kill(coordinator.pid, signal.SIGKILL)
+
+    assert client.decide("without-coordinator", "app").action.action_id == before.action.action_id
+    for shard in actors_of(hearth, "ShardActor"):
+        os.kill(shard.pid, signal.SIGKILL)
+    assert ask_until_answered(client, "after-coordinator").action.action_id == before.action.action_id
 
 
 def ask_until_answered(client: Client, request_id: str) -> decision_pb2.DecideResponse:
