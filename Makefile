@@ -9,11 +9,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lint proto bench picture lock clean
+.PHONY: help demo test test-chaos lint proto bench picture lock clean
 
 help:
 	@echo "make demo    set up, start Hearth with a simulated town, show what it decides"
 	@echo "make test    lint, types, import contracts, all tests"
+	@echo "make test-chaos  the fault suites: kills, stops, broken disks, a real Kafka and PostgreSQL (long)"
 	@echo "make lint    lint, types and import contracts alone"
 	@echo "make proto   generate the stubs from protos/ again"
 	@echo "make bench   the measurements behind the promises (long)"
@@ -26,6 +27,10 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Suites that need a real Kafka, PostgreSQL or libfaketime install it themselves where they can, and skip saying so where not.
+test-chaos: $(INSTALLED)
+	$(BIN)/python -m pytest -m chaos tests/chaos --capture=no --timeout 1500
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
