@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def stubs(protos: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(protos)): path.read_bytes() for path in protos.glob("hearth/**/*_pb2*.py*")}
+    found = (path for path in protos.glob("hearth/**/*_pb2*.py*") if path.suffix in (".py", ".pyi"))
+    return {str(path.relative_to(protos)): path.read_bytes() for path in found}
 
 
 def test_the_stubs_are_what_the_protos_generate(repository: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ nothing left after a thousand halvings.
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from household.decay import decay
@@ -30,6 +30,8 @@ def test_it_is_the_power_of_two_to_a_relative_error_of_1e_15(halvings):
 
 @given(st.integers(0, 1_000), half_lives)
 def test_whole_halvings_are_exact(halvings, half_life_us):
+    # Beyond 2^53 the product itself is rounded, and so is no whole number of half lives; that is the year 2255.
+    assume(halvings * half_life_us <= 2**53)
     assert decay(halvings * half_life_us, half_life_us) == math.ldexp(1.0, -halvings)
 
 
