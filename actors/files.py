@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class Files:
     def rename(self, source: Path, target: Path) -> None:
         source.rename(target)
 
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
     def list(self, directory: Path) -> list[str]:
         return sorted(os.listdir(directory))
 
@@ -61,3 +65,27 @@ class Files:
             self.make_directory(directory.parent)
         directory.mkdir(exist_ok=True)
         self.sync_directory(directory.parent)
+
+
+def read_fully(files: Files, descriptor: int, length: int, position: int) -> bytes:
+    """Return `length` bytes from `position`, fewer only where the file ends."""
+    chunk = files.read(descriptor, length, position)
+    if len(chunk) == length or not chunk:
+        return chunk
+    chunks = [chunk]
+    received = len(chunk)
+    while received < length and chunk:
+        chunk = files.read(descriptor, length - received, position + received)
+        chunks.append(chunk)
+        received += len(chunk)
+    return b"".join(chunks)
+
+
+def write_fully(files: Files, descriptor: int, content: bytes, position: int) -> None:
+    """Write all of `content` at `position`, in as many steps as the kernel takes."""
+    view = memoryview(content)
+    while view:
+        written = files.write(descriptor, view, position)
+        if written == 0:
+            raise OSError(errno.EIO, "the file takes no more bytes and does not say why")
+        view, position = view[written:], position + written

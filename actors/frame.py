@@ -13,7 +13,7 @@ from typing import NamedTuple, NewType
 
 from xxhash import xxh3_64_intdigest
 
-from actors.files import Files
+from actors.files import Files, read_fully
 from actors.log import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
 
 Checksum = NewType("Checksum", int)
@@ -93,6 +93,14 @@ def decode_segment_header(content: bytes) -> tuple[SegmentHeader, Checksum, int]
         previous_checksum=Checksum(previous),
     )
     return header, Checksum(checksum), number
+
+
+def header_checksums(content: bytes) -> tuple[int, ...]:
+    """Return what may have been the checksum of a damaged segment header: the stored one, and that of its fields."""
+    if len(content) < SEGMENT_HEADER_BYTES:
+        return ()
+    (stored,) = _CHECKSUM.unpack_from(content, _SEGMENT_FIELDS.size)
+    return stored, xxh3_64_intdigest(content[: _SEGMENT_FIELDS.size])
 
 
 def encode_group(records: Sequence[Record], *, offset: Offset, previous: Checksum) -> tuple[bytes, Checksum]:
@@ -266,17 +274,3 @@ class FrameReader:
         self._view = memoryview(self._buffer)
         self._base = position
         return 0 if length <= len(self._buffer) else None
-
-
-def read_fully(files: Files, descriptor: int, length: int, position: int) -> bytes:
-    """Return `length` bytes from `position`, fewer only where the file ends."""
-    chunk = files.read(descriptor, length, position)
-    if len(chunk) == length or not chunk:
-        return chunk
-    chunks = [chunk]
-    received = len(chunk)
-    while received < length and chunk:
-        chunk = files.read(descriptor, length - received, position + received)
-        chunks.append(chunk)
-        received += len(chunk)
-    return b"".join(chunks)

@@ -28,13 +28,22 @@ LOG_START = Offset(0)
 
 
 class RecordKind(IntEnum):
-    """What a record holds. The numbers are on disk: never reuse or renumber one."""
+    """What a record holds. The numbers are on disk: never reuse or renumber one.
+
+    REJECT and REPLAYED occur in reject logs only (actors/rejects.py), and nothing else does there.
+    """
 
     SIGNALS = 1
     DECISION = 2
     TICK = 3
     PLAN = 4
     EPOCH = 5
+    REJECT = 6
+    REPLAYED = 7
+
+
+STATE_KINDS = frozenset(set(RecordKind) - {RecordKind.REJECT, RecordKind.REPLAYED})
+"""What occurs in the log that state is a fold of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +122,29 @@ class PartitionLog(Protocol):
             DamagedLog: stored bytes are not what was written. What was yielded before it is good.
             UnknownFormat: intact, but written by a newer version.
             LogUnavailable: the storage could not be read.
+        """
+        ...
+
+    def refresh(self) -> Offset:
+        """Look at the storage again; return where the log ends now.
+
+        Beyond what this object has appended only where an outdated owner went on writing, which Kafka cannot prevent:
+        its records count as any others in log order, and what it decided is void. `append` may likewise return an
+        offset beyond the end it had; what lies between is to be read and folded first.
+
+        Raises:
+            DamagedLog, LogUnavailable.
+        """
+        ...
+
+    def drop_before(self, offset: Offset) -> Offset:
+        """Give up whole old pieces of the log that end at or before `offset`; return the new `first_offset`.
+
+        Keeps everything from `offset` on, and usually more. For the one thread that appends. Asked again with the same
+        offset it changes nothing more.
+
+        Raises:
+            LogUnavailable: something may be gone already; asking again is safe.
         """
         ...
 

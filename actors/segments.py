@@ -5,10 +5,13 @@ Owns files, their order, recovery of a torn tail and the lock. The bytes are in 
 
     <directory>/p-0003.lock                        held while partition 3 is open; holds the holder's process id
     <directory>/p-0003/00000000000000000000.seg    named by the offset of its first record
+    <directory>/p-0003/first, end                  what is known of its two ends besides (actors/log_marks.py)
+    <directory>/p-0003.rebuilt                     of a repair that was interrupted (actors/repair.py)
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -20,7 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.files import Files
+from actors.failpoints import Failpoint, reached
+from actors.files import Files, read_fully, write_fully
 from actors.frame import (
     FORMAT,
     PAYLOAD_BYTES_MAX,
@@ -31,7 +35,6 @@ from actors.frame import (
     SegmentHeader,
     decode_segment_header,
     encode_group,
-    read_fully,
 )
 from actors.log import (
     LOG_START,
@@ -50,6 +53,7 @@ from actors.log import (
     StoredRecord,
     UnknownFormat,
 )
+from actors.log_marks import BEGINNING_NAME, EndMark, read_beginning, read_end, write_beginning
 
 _PARTITION_NAME = re.compile(r"p-(\d{4,})")
 _SEGMENT_NAME = re.compile(r"(\d{20})\.seg")
@@ -118,7 +122,7 @@ class SegmentStore:
     def open(self, partition: PartitionId, *, acknowledged_end: Offset = LOG_START) -> SegmentLog:
         with _unavailable(partition, self._directory):
             self._files.make_directory(self._directory)
-            lock = _lock(partition, self._directory / f"{partition_directory(partition)}.lock")
+            lock = lock_partition(partition, self._directory, self._files)
         try:
             with _unavailable(partition, self._directory):
                 directory = self._partition_directory(partition)
@@ -130,8 +134,8 @@ class SegmentStore:
     def partitions(self) -> tuple[PartitionId, ...]:
         if not self._directory.exists():
             return ()
-        matches = (_PARTITION_NAME.fullmatch(name) for name in self._files.list(self._directory))
-        return tuple(sorted(PartitionId(int(match[1])) for match in matches if match))
+        partitions = (partition_of_directory(name) for name in self._files.list(self._directory))
+        return tuple(sorted(partition for partition in partitions if partition is not None))
 
     def _partition_directory(self, partition: PartitionId) -> Path:
         """Return the partition's directory, made with its first segment inside if it never existed.
@@ -140,6 +144,10 @@ class SegmentStore:
         """
         directory = self._directory / partition_directory(partition)
         if not directory.exists():
+            if (rebuilt := rebuilt_directory(directory)).exists():
+                raise DamagedLog(
+                    partition, str(rebuilt), 0, "a repair was interrupted; `hearth repair --apply` finishes it"
+                )
             unfinished = directory.with_suffix(".tmp")
             self._files.make_directory(unfinished)
             header = SegmentHeader(
@@ -179,12 +187,17 @@ class SegmentLog:
         self._marks: dict[Offset, list[_Mark]] = {}
         """By first offset of the segment; its groups in order, sparse."""
         segments = load_segments(partition, directory, files)
+        acknowledged_end = max(acknowledged_end, read_end(partition, directory, files))
         self._descriptor = files.open(segments[-1].path, os.O_RDWR)
         try:
             self._extent, self._cut_bytes = self._recover(segments, acknowledged_end)
+            # A drop that was interrupted is finished: its marker had said that these are given up.
+            self._unlink_before(segments[0].header.first_offset)
         except BaseException:
             files.close(self._descriptor)
             raise
+        self._end_mark = EndMark(partition, directory, files)
+        self._end_mark.write(self._extent.offset)
 
     @property
     def first_offset(self) -> Offset:
@@ -219,9 +232,48 @@ class SegmentLog:
             raise OffsetOutOfRange(self._partition, start, first, extent.offset)
         return self._read(start, extent)
 
+    def refresh(self) -> Offset:
+        """Return where the log ends: nobody else can write while this object holds the lock."""
+        return self._usable().offset
+
+    def drop_before(self, offset: Offset) -> Offset:
+        extent = self._usable()
+        is_alone = self._appending.acquire(blocking=False)
+        assert is_alone, f"partition {self._partition}: dropped by another thread than the one that appends"
+        try:
+            with _unavailable(self._partition, self._directory):
+                return self._drop_before(offset, extent)
+        finally:
+            self._appending.release()
+
+    def _drop_before(self, offset: Offset, extent: _Extent) -> Offset:
+        ended = bisect_right(extent.segments, offset, key=lambda segment: segment.header.first_offset) - 1
+        kept = extent.segments[max(ended, 0) :]
+        first = kept[0].header.first_offset
+        if len(kept) < len(extent.segments):
+            # Before the first file goes: a log without its oldest segment is damage unless this marker says otherwise.
+            write_beginning(self._partition, self._directory, first, self._files)
+            # Before the files go, too: a reader that finds one gone looks here for the reason.
+            self._extent = replace(extent, segments=kept)
+            for segment in extent.segments[: -len(kept)]:
+                self._marks.pop(segment.header.first_offset, None)
+        if self._unlink_before(first):
+            reached(Failpoint.LOG_DROPPED)
+        return first
+
+    def _unlink_before(self, first: Offset) -> int:
+        """Unlink the segments that begin before the log does, oldest first; return how many there were."""
+        given_up = [path for path in segment_paths(self._directory, self._files) if path.name < segment_name(first)]
+        for path in given_up:
+            self._files.unlink(path)
+        if given_up:
+            self._files.sync_directory(self._directory)
+        return len(given_up)
+
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
+            self._end_mark.close()
             self._files.close(self._descriptor)
             os.close(self._lock)
 
@@ -241,8 +293,11 @@ class SegmentLog:
                 extent = self._roll(extent)
                 # The new header is part of the chain, so the group is framed anew behind it.
                 group, checksum = encode_group(records, offset=extent.offset, previous=extent.checksum)
-            _write_fully(self._files, self._descriptor, group, extent.position)
+            write_fully(self._files, self._descriptor, group, extent.position)
+            reached(Failpoint.GROUP_WRITTEN)
             self._files.fdatasync(self._descriptor)
+            reached(Failpoint.GROUP_SYNCED)
+            self._end_mark.write(Offset(extent.offset + len(records)))
         except OSError as error:
             self._failure = AppendFailed(self._partition, str(extent.segments[-1].path), str(error))
             raise self._failure from error
@@ -292,6 +347,7 @@ class SegmentLog:
         segment, descriptor = create_segment(self._directory, header, self._files)
         self._files.close(self._descriptor)
         self._descriptor = descriptor
+        reached(Failpoint.SEGMENT_ROLLED)
         segments = (*extent.segments, segment)
         return replace(extent, segments=segments, position=SEGMENT_HEADER_BYTES, checksum=segment.checksum)
 
@@ -363,7 +419,7 @@ class SegmentLog:
     ) -> Iterator[StoredRecord]:
         """Yield a segment's records from `start` on, of those in its first `length` bytes, which lead to `end`."""
         path = str(segment.path)
-        with _unavailable(self._partition, segment.path), _opened(segment.path, self._files) as descriptor:
+        with _unavailable(self._partition, segment.path), self._opened_for_reading(segment, start) as descriptor:
             reader = FrameReader(self._files, descriptor, end=length)
             offset, position, checksum = self._nearest(segment, start)
             for frame in reader.follow(position, offset=offset, previous=checksum):
@@ -378,6 +434,22 @@ class SegmentLog:
                 what = f"ends before offset {offset}, the log goes on at {end[0]}"
                 raise DamagedLog(self._partition, path, length, what)
 
+    @contextmanager
+    def _opened_for_reading(self, segment: Segment, start: Offset) -> Iterator[int]:
+        """Yield a descriptor, which stays readable when the segment is dropped meanwhile."""
+        try:
+            descriptor = self._files.open(segment.path, os.O_RDONLY)
+        except FileNotFoundError:
+            extent, asked = self._extent, max(start, segment.header.first_offset)
+            first = extent.segments[0].header.first_offset
+            if first <= asked:
+                raise
+            raise OffsetOutOfRange(self._partition, asked, first, extent.offset) from None
+        try:
+            yield descriptor
+        finally:
+            self._files.close(descriptor)
+
     def _nearest(self, segment: Segment, start: Offset) -> _Mark:
         """Return the last mark at or before `start`; the segment's own beginning where there is none."""
         marks = self._marks.get(segment.header.first_offset, [])
@@ -389,6 +461,17 @@ class SegmentLog:
 
 def partition_directory(partition: PartitionId) -> str:
     return f"p-{partition:04d}"
+
+
+def partition_of_directory(name: str) -> PartitionId | None:
+    """Return whose directory this is; None of anything else that may lie beside them."""
+    match = _PARTITION_NAME.fullmatch(name)
+    return PartitionId(int(match[1])) if match else None
+
+
+def rebuilt_directory(directory: Path) -> Path:
+    """Return where a repair builds what is to take the place of a partition's directory."""
+    return directory.with_name(f"{directory.name}.rebuilt")
 
 
 def segment_name(first_offset: Offset) -> str:
@@ -409,7 +492,7 @@ def create_segment(directory: Path, header: SegmentHeader, files: Files) -> tupl
     unfinished, path = directory / _UNFINISHED_SEGMENT, directory / segment_name(header.first_offset)
     descriptor = files.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        _write_fully(files, descriptor, content, 0)
+        write_fully(files, descriptor, content, 0)
         files.fsync(descriptor)
         files.rename(unfinished, path)
         files.sync_directory(directory)
@@ -423,17 +506,26 @@ def load_segments(partition: PartitionId, directory: Path, files: Files) -> tupl
     """Return a partition's segments, headers verified and each continuing the one before by name and length.
 
     Raises:
-        DamagedLog: a header is broken, a segment is missing between two, or one before the last is too short or long.
+        DamagedLog: a header is broken, a segment is missing at the beginning or between two, or one before the last is
+            too short or long.
         UnknownFormat: a segment of a newer format.
     """
+    beginning = read_beginning(partition, directory, files)
+    if isinstance(beginning, str):
+        raise DamagedLog(partition, str(directory / BEGINNING_NAME), 0, beginning)
     segments: list[Segment] = []
     for path in segment_paths(directory, files):
+        if path.name < segment_name(beginning):
+            continue
         segment = _load_segment(partition, path, files)
         if segments:
             _check_continues(partition, segments[-1], segment, files)
         segments.append(segment)
     if not segments:
         raise DamagedLog(partition, str(directory), 0, "the directory holds no segment")
+    if segments[0].header.first_offset != beginning:
+        path = directory / segment_name(beginning)
+        raise DamagedLog(partition, str(path), 0, f"the log begins at offset {beginning}, and this segment is missing")
     return tuple(segments)
 
 
@@ -463,23 +555,19 @@ def _check_continues(partition: PartitionId, before: Segment, segment: Segment, 
         raise DamagedLog(partition, str(before.path), min(size, header.previous_bytes), what)
 
 
-def _write_fully(files: Files, descriptor: int, content: bytes, position: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = files.write(descriptor, view, position)
-        view, position = view[written:], position + written
-
-
-def _lock(partition: PartitionId, path: Path) -> int:
+def lock_partition(partition: PartitionId, directory: Path, files: Files) -> int:
     """Return a descriptor that holds the lock until it is closed, which the kernel does when the process dies.
 
     Trap: a child forked without exec keeps the lock alive after its parent died.
+
+    Raises:
+        LogLocked: another process, or this one, holds it.
+        OSError: the lock file cannot be used.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+    path = directory / f"{partition_directory(partition)}.lock"
+    descriptor = files.open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     except BlockingIOError:
         holder = os.pread(descriptor, 20, 0).decode(errors="replace") or "unknown"
         os.close(descriptor)
@@ -487,6 +575,10 @@ def _lock(partition: PartitionId, path: Path) -> int:
     except BaseException:
         os.close(descriptor)
         raise
+    # For people only, so a full disk does not matter here.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 

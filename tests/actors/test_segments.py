@@ -2,10 +2,12 @@
 
 Laws:
     a file cut anywhere in its last groups reopens as exactly the complete groups before the cut;
+    a file cut before an end that was noted is damage, however much is missing;
     any subset of the last group's blocks that never reached the disk reopens as the groups before it;
     a flipped bit is damage, or the very last group reads as torn; never other content;
     what no crash explains is named with file and byte, and nothing on disk changes;
     the chain catches what each record's own checksum cannot;
+    a log loses its oldest segments only on purpose: a drop leaves evidence before the first file goes;
     whatever write or sync is refused, what was acknowledged is there afterwards and nothing is half there.
 """
 
@@ -22,6 +24,7 @@ from pathlib import Path
 import pytest
 from xxhash import xxh3_64_intdigest
 
+from actors import failpoints
 from actors.files import Files
 from actors.frame import (
     FRAME_HEADER_BYTES,
@@ -41,11 +44,13 @@ from actors.log import (
     LogLocked,
     LogUnavailable,
     Offset,
+    OffsetOutOfRange,
     PartitionId,
     Record,
     RecordKind,
     UnknownFormat,
 )
+from actors.log_marks import MARK_BYTES
 from actors.segments import SegmentLog, SegmentSettings, SegmentStore, create_segment
 
 ZERO = PartitionId(0)
@@ -74,13 +79,21 @@ def byte_count(records: list[Record]) -> int:
     return sum(FRAME_HEADER_BYTES + len(each.payload) for each in records)
 
 
-def write(directory: Path, groups: list[list[Record]] = GROUPS, **settings: int) -> list[Path]:
-    """Write the groups; return the segment files."""
+def write(
+    directory: Path, groups: list[list[Record]] = GROUPS, *, keeps_end: bool = False, **settings: int
+) -> list[Path]:
+    """Write the groups; return the segment files. The mark of the end is lost, as after a power cut, unless kept."""
     log = SegmentStore(directory, settings=SegmentSettings(**settings)).open(ZERO)
     for each in groups:
         log.append(each)
     log.close()
+    if not keeps_end:
+        end_mark(directory).unlink()
     return sorted((directory / "p-0000").glob("*.seg"))
+
+
+def end_mark(directory: Path) -> Path:
+    return directory / "p-0000" / "end"
 
 
 def records_of(log: SegmentLog) -> list[Record]:
@@ -120,6 +133,7 @@ def test_a_file_cut_at_any_byte_of_its_last_two_groups_keeps_exactly_the_complet
         overwrite(path, whole[:size])
         complete = max(count for count, end in enumerate(ends) if end <= size)
         assert reopened(tmp_path) == (flat(GROUPS[:complete]), size - ends[complete])
+        end_mark(tmp_path).unlink()
         assert path.read_bytes() == whole[: ends[complete]]
 
 
@@ -184,13 +198,89 @@ def test_every_flipped_bit_is_damage_or_tears_the_very_last_group(tmp_path: Path
             if path == paths[-1] and bit // 8 >= last_begins:
                 assert reopened(tmp_path) == (flat(groups[:-1]), byte_count(groups[-1]))
                 torn_count += 1
+                end_mark(tmp_path).unlink()
             else:
                 with pytest.raises(DamagedLog):
                     reopened(tmp_path)
                 assert path.read_bytes() == flipped
+                end_mark(tmp_path).unlink(missing_ok=True)
         overwrite(path, whole)
     assert torn_count == byte_count(groups[-1]) * 8
     assert reopened(tmp_path) == (flat(groups), 0)
+
+
+def test_a_file_cut_anywhere_before_an_end_that_was_noted_is_damage(tmp_path: Path):
+    """However much is missing: not only torn groups, whole ones that were acknowledged too."""
+    (path,) = write(tmp_path, keeps_end=True)
+    whole, mark = path.read_bytes(), end_mark(tmp_path).read_bytes()
+    for size in range(SEGMENT_HEADER_BYTES, len(whole)):
+        overwrite(path, whole[:size])
+        with pytest.raises(DamagedLog, match=f"{path.name}.*8 was acknowledged"):
+            reopened(tmp_path)
+        assert any("8 was acknowledged" in problem for _, _, problem in problems(tmp_path))
+        assert path.read_bytes() == whole[:size]
+        assert end_mark(tmp_path).read_bytes() == mark
+    overwrite(path, whole)
+    assert reopened(tmp_path) == (flat(GROUPS), 0)
+
+
+def test_a_last_segment_that_vanished_whole_is_damage_while_the_end_is_noted(tmp_path: Path):
+    paths = write(tmp_path, keeps_end=True, segment_bytes=200)
+    paths[-1].unlink()
+    with pytest.raises(DamagedLog, match="the log ends at offset 6, 8 was acknowledged"):
+        reopened(tmp_path)
+
+
+def test_a_flipped_cut_or_stale_mark_of_the_end_changes_nothing(tmp_path: Path):
+    write(tmp_path, GROUPS[:3], keeps_end=True)
+    stale = end_mark(tmp_path).read_bytes()
+    log = SegmentStore(tmp_path).open(ZERO)
+    log.append(GROUPS[3])
+    log.close()
+    whole = end_mark(tmp_path).read_bytes()
+    spoiled = [whole[:size] for size in range(len(whole))]
+    for bit in range(len(whole) * 8):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        spoiled.append(bytes(flipped))
+    for content in [stale, *spoiled]:
+        end_mark(tmp_path).write_bytes(content)
+        assert list(problems(tmp_path)) == []
+        assert reopened(tmp_path) == (flat(GROUPS), 0)
+        assert end_mark(tmp_path).read_bytes() == whole, "opening notes it anew"
+
+
+def test_an_end_that_cannot_be_noted_is_no_reason_to_refuse(tmp_path: Path):
+    class NoteRefused(Files):
+        def write(self, descriptor: int, content: memoryview, position: int) -> int:
+            if len(content) == MARK_BYTES:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().write(descriptor, content, position)
+
+    log = SegmentStore(tmp_path, files=NoteRefused()).open(ZERO)
+    assert log.append(GROUPS[0]) == 0
+    assert log.append(GROUPS[1]) == 2
+    log.close()
+    assert reopened(tmp_path) == (flat(GROUPS[:2]), 0)
+
+
+def test_a_group_whose_sync_failed_is_not_noted(tmp_path: Path):
+    class SyncRefused(Files):
+        is_armed = False
+
+        def fdatasync(self, descriptor: int) -> None:
+            if self.is_armed:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    files = SyncRefused()
+    log = SegmentStore(tmp_path, files=files).open(ZERO)
+    log.append(GROUPS[0])
+    before = end_mark(tmp_path).read_bytes()
+    files.is_armed = True
+    with pytest.raises(AppendFailed):
+        log.append(GROUPS[1])
+    log.close()
+    assert end_mark(tmp_path).read_bytes() == before
 
 
 def test_damage_with_a_later_group_behind_it_names_file_and_byte(tmp_path: Path):
@@ -414,6 +504,10 @@ class FailingFiles(Files):
         self._count()
         super().rename(source, target)
 
+    def unlink(self, path: Path) -> None:
+        self._count()
+        super().unlink(path)
+
     def truncate(self, descriptor: int, size: int) -> None:
         self._count()
         super().truncate(descriptor, size)
@@ -462,6 +556,7 @@ def test_a_torn_group_that_cannot_be_cut_leaves_the_partition_closed_and_the_nex
     (path,) = write(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     for fails_at in (1, 2, 3):
+        assert not end_mark(tmp_path).exists()
         with pytest.raises(LogUnavailable):
             SegmentStore(tmp_path, files=FailingFiles(fails_at, errno.EIO)).open(ZERO)
     assert reopened(tmp_path)[0] == flat(GROUPS[:3])
@@ -489,12 +584,12 @@ def test_an_append_that_was_interrupted_has_an_unknown_outcome(tmp_path: Path):
     log.close()
 
 
-def test_each_group_is_one_write_and_one_sync_before_it_is_acknowledged(tmp_path: Path):
+def test_each_group_is_one_write_and_one_sync_before_it_is_noted_and_acknowledged(tmp_path: Path):
     calls: list[str] = []
 
     class ToldFiles(Files):
         def write(self, descriptor: int, content: memoryview, position: int) -> int:
-            calls.append("write")
+            calls.append("note" if len(content) == MARK_BYTES else "write")
             return super().write(descriptor, content, position)
 
         def fdatasync(self, descriptor: int) -> None:
@@ -510,10 +605,10 @@ def test_each_group_is_one_write_and_one_sync_before_it_is_acknowledged(tmp_path
     log = SegmentStore(tmp_path, settings=SegmentSettings(segment_bytes=300), files=ToldFiles()).open(ZERO)
     calls.clear()
     log.append(GROUPS[0])
-    assert calls == ["write", "fdatasync"]
+    assert calls == ["write", "fdatasync", "note"]
     calls.clear()
     log.append(GROUPS[2])
-    assert calls == ["write", "fsync", "rename", "fsync", "write", "fdatasync"]
+    assert calls == ["write", "fsync", "rename", "fsync", "write", "fdatasync", "note"]
     log.close()
 
 
@@ -529,7 +624,8 @@ def test_what_an_owner_wrote_and_did_not_sync_is_synced_before_a_new_one_reads_i
             calls.append("forget_cached")
 
         def read(self, descriptor: int, length: int, position: int) -> bytes:
-            calls.append("header" if length == SEGMENT_HEADER_BYTES else "frames")
+            names = {SEGMENT_HEADER_BYTES: "header", MARK_BYTES + 1: "mark"}
+            calls.append(names.get(length, "frames"))
             return super().read(descriptor, length, position)
 
     SegmentStore(tmp_path, files=ToldFiles()).open(ZERO).close()
@@ -585,12 +681,198 @@ def test_a_leftover_of_an_unfinished_segment_is_overwritten(tmp_path: Path):
     assert reopened(tmp_path)[0] == flat([*GROUPS, GROUPS[0]])
 
 
-def test_a_log_whose_first_segments_were_retired_begins_at_its_oldest_kept_record(tmp_path: Path):
+def opened(directory: Path, files: Files | None = None, segment_bytes: int = 200) -> SegmentLog:
+    return SegmentStore(directory, settings=SegmentSettings(segment_bytes=segment_bytes), files=files).open(ZERO)
+
+
+def test_what_is_dropped_is_whole_segments_that_end_before_the_offset_and_never_the_last(tmp_path: Path):
     paths = write(tmp_path, segment_bytes=200)
+    firsts = [int(path.stem) for path in paths]
+    assert firsts == [0, 2, 3, 6]
+    log = opened(tmp_path)
+    for offset, kept in [(0, 0), (1, 0), (2, 1), (2, 1), (1, 1), (5, 2), (8, 3), (8, 3)]:
+        assert log.drop_before(Offset(offset)) == firsts[kept]
+        assert sorted((tmp_path / "p-0000").glob("*.seg")) == paths[kept:]
+        assert records_of(log) == flat(GROUPS[kept:])
+        with pytest.raises(OffsetOutOfRange):
+            log.read(Offset(firsts[kept] - 1))
+    assert log.append(group("e", 2)) == 8
+    log.close()
+    assert reopened(tmp_path) == (flat([GROUPS[3], group("e", 2)]), 0)
+    assert list(problems(tmp_path)) == []
+
+
+def test_an_oldest_segment_that_was_not_dropped_and_is_missing_is_damage(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    whole = paths[0].read_bytes()
     paths[0].unlink()
-    log = SegmentStore(tmp_path).open(ZERO)
-    assert log.first_offset == 2
-    assert records_of(log) == flat(GROUPS[1:])
+    with pytest.raises(DamagedLog, match="the log begins at offset 0, and this segment is missing"):
+        reopened(tmp_path)
+    paths[0].write_bytes(whole)
+    log = opened(tmp_path)
+    log.drop_before(Offset(2))
+    log.close()
+    paths[1].unlink()
+    with pytest.raises(DamagedLog, match=f"{paths[1].name}.*begins at offset 2, and this segment is missing"):
+        reopened(tmp_path)
+
+
+def test_a_lost_flipped_or_cut_marker_of_the_beginning_is_damage(tmp_path: Path):
+    write(tmp_path, segment_bytes=200)
+    log = opened(tmp_path)
+    log.drop_before(Offset(3))
+    log.close()
+    marker = tmp_path / "p-0000" / "first"
+    whole = marker.read_bytes()
+    for bit in range(len(whole) * 8):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        marker.write_bytes(flipped)
+        with pytest.raises(DamagedLog, match="first is damaged"):
+            reopened(tmp_path)
+    for size in range(len(whole)):
+        marker.write_bytes(whole[:size])
+        with pytest.raises(DamagedLog, match="first is damaged"):
+            reopened(tmp_path)
+    marker.unlink()
+    with pytest.raises(DamagedLog, match="begins at offset 0, and this segment is missing"):
+        reopened(tmp_path)
+    marker.write_bytes(whole)
+    assert reopened(tmp_path) == (flat(GROUPS[2:]), 0)
+
+
+class StoppingFiles(Files):
+    """Stops the process, as it were, before the n-th call that changes the disk."""
+
+    def __init__(self, stops_at: int) -> None:
+        self.calls = 0
+        self._stops_at = stops_at
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == self._stops_at:
+            raise Interruption
+
+    def write(self, descriptor: int, content: memoryview, position: int) -> int:
+        self._count()
+        return super().write(descriptor, content, position)
+
+    def fsync(self, descriptor: int) -> None:
+        self._count()
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._count()
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._count()
+        super().unlink(path)
+
+
+def test_a_drop_that_is_interrupted_anywhere_leaves_a_readable_log_and_is_finished_by_opening_it(tmp_path: Path):
+    seen = set()
+    for stops_at in range(1, 20):
+        directory = tmp_path / str(stops_at)
+        paths = write(directory, segment_bytes=200)
+        files = StoppingFiles(1_000)
+        log = opened(directory, files)
+        files.calls, files._stops_at = 0, stops_at
+        is_stopped = False
+        try:
+            log.drop_before(Offset(6))
+        except Interruption:
+            is_stopped = True
+        log.close()
+        again = opened(directory)
+        seen.add((int(again.first_offset), is_stopped))
+        assert records_of(again) == flat(GROUPS[3:] if again.first_offset else GROUPS)
+        assert sorted((directory / "p-0000").glob("*.seg")) == (paths[3:] if again.first_offset else paths)
+        assert again.drop_before(Offset(6)) == 6
+        again.close()
+        if not is_stopped:
+            break
+    assert seen == {(0, True), (6, True), (6, False)}
+
+
+def test_a_drop_that_the_disk_refuses_says_so_and_succeeds_when_asked_again(tmp_path: Path):
+    for fails_at in range(1, 20):
+        directory = tmp_path / str(fails_at)
+        write(directory, segment_bytes=200)
+        files = FailingFiles(10_000, errno.EIO)
+        log = opened(directory, files)
+        files.calls, files._fails_at = 0, fails_at
+        try:
+            log.drop_before(Offset(6))
+        except LogUnavailable:
+            assert records_of(log) == flat(GROUPS)[log.first_offset :]
+            assert log.drop_before(Offset(6)) == 6
+            assert log.append(group("e", 1)) == 8
+            log.close()
+            continue
+        log.close()
+        break
+    else:
+        pytest.fail("never succeeded")
+    # Marker: write, sync, rename, sync of the directory; then three unlinks and the directory again.
+    assert fails_at == 9
+
+
+def test_a_reader_inside_a_dropped_segment_finishes_it_and_one_before_it_is_told(tmp_path: Path):
+    write(tmp_path, segment_bytes=200)
+    log = opened(tmp_path)
+    inside, before, behind = log.read(Offset(0)), log.read(Offset(0)), log.read(Offset(6))
+    got = [next(inside).record]
+    assert log.drop_before(Offset(6)) == 6
+    with pytest.raises(OffsetOutOfRange, match=r"asked for offset 2, the log holds \[6, 8\)"):
+        got.extend(stored.record for stored in inside)
+    assert got == GROUPS[0]
+    with pytest.raises(OffsetOutOfRange, match=r"asked for offset 0, the log holds \[6, 8\)"):
+        next(before)
+    assert [stored.record for stored in behind] == GROUPS[3]
+    log.close()
+
+
+def test_a_segment_that_vanished_under_an_open_log_is_no_reason_to_say_it_was_dropped(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    log = opened(tmp_path)
+    paths[1].unlink()
+    with pytest.raises(LogUnavailable, match=paths[1].name):
+        records_of(log)
+    log.close()
+
+
+def test_refresh_says_where_the_log_ends(tmp_path: Path):
+    log = opened(tmp_path)
+    assert log.refresh() == 0
+    log.append(GROUPS[0])
+    assert log.refresh() == log.end_offset == 2
+    log.close()
+
+
+def test_failpoints_are_reached_in_the_order_things_become_durable(tmp_path: Path):
+    reached: list[str] = []
+    log = opened(tmp_path)
+    failpoints.arm(lambda failpoint: reached.append(str(failpoint)))
+    try:
+        for each in GROUPS[:2]:
+            log.append(each)
+        log.drop_before(Offset(2))
+    finally:
+        failpoints.arm(failpoints._pass_by)
+        log.close()
+    group_points = ["group-written", "group-synced"]
+    assert reached == [*group_points, "segment-rolled", *group_points, "log-dropped"]
+
+
+def test_a_disk_that_takes_nothing_and_says_nothing_is_an_error_and_not_a_hang(tmp_path: Path):
+    class NothingTaken(Files):
+        def write(self, descriptor: int, content: memoryview, position: int) -> int:
+            return 0
+
+    log = opened(tmp_path)
+    log._files = NothingTaken()
+    with pytest.raises(AppendFailed, match="takes no more bytes"):
+        log.append(GROUPS[0])
     log.close()
 
 
