@@ -138,6 +138,8 @@ def _admit(
                 status = _LATE
             else:
                 window.low[slot], window.high[slot], window.times[slot] = low, high, t
+                if window.fresh.shape[0] > 0:
+                    window.fresh[slot] = 1
                 known += 1
                 if rule.stream_clock and t > now_us:
                     now_us = t
@@ -206,6 +208,8 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
     statuses = _admit_all(state, batch, stamp_us)
     household_rows, member_rows = _rows(state, batch, statuses)
     state.ensure_rows()
+    if state.freeze is not None:
+        state.freeze.keep(household_rows, member_rows)
     moments = tuple(_fold_all(state, batch, statuses, household_rows, member_rows))
     _count(state, statuses)
     for household, moment in moments:

@@ -16,12 +16,17 @@ FREE = np.iinfo(np.int64).min
 """Event time that marks a free slot."""
 
 
+_PART_IDS = 16_384
+
+
 class DedupeArrays(NamedTuple):
     """Open addressing, linear probing; (power of two,) each."""
 
     low: NDArray[np.uint64]
     high: NDArray[np.uint64]
     times: NDArray[np.int64]
+    fresh: NDArray[np.uint8]
+    """While a freeze is under way: 1 where the id was not known yet when it began. Otherwise empty."""
 
 
 @inlined
@@ -32,6 +37,33 @@ def dedupe_slot(window: DedupeArrays, low: int, high: int) -> int:
     while window.times[at] != FREE and (window.low[at] != low or window.high[at] != high):
         at = (at + 1) & mask
     return at
+
+
+@kernel
+def _place(
+    window: DedupeArrays, low: NDArray[np.uint64], high: NDArray[np.uint64], times: NDArray[np.int64], count: int
+) -> None:
+    for i in range(count):
+        at = dedupe_slot(window, low[i], high[i])
+        window.low[at], window.high[at], window.times[at] = low[i], high[i], times[i]
+
+
+@kernel
+def _sweep(
+    window: DedupeArrays,
+    first: int,
+    stop: int,
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+    times: NDArray[np.int64],
+    count: int,
+) -> int:
+    for i in range(first, stop):
+        if window.times[i] != FREE and window.fresh[i] == 0:
+            if count < low.shape[0]:
+                low[count], high[count], times[count] = window.low[i], window.high[i], window.times[i]
+            count += 1
+    return count
 
 
 @kernel
@@ -47,7 +79,10 @@ def _move(old: DedupeArrays, new: DedupeArrays, oldest: int) -> int:
 
 def _free_arrays(length: int) -> DedupeArrays:
     return DedupeArrays(
-        low=np.zeros(length, np.uint64), high=np.zeros(length, np.uint64), times=np.full(length, FREE, np.int64)
+        low=np.zeros(length, np.uint64),
+        high=np.zeros(length, np.uint64),
+        times=np.full(length, FREE, np.int64),
+        fresh=np.empty(0, np.uint8),
     )
 
 
@@ -67,3 +102,63 @@ class DedupeWindow:
         fresh = _free_arrays(length)
         self.count = _move(self.arrays, fresh, oldest_us)
         self.arrays = fresh
+
+    def mark_fresh(self) -> DedupeArrays:
+        """Mark from now on what is inserted; return the arrays with all that is known by now.
+
+        Entries never change and nothing is removed from them: a table that needs room is replaced as a whole.
+        """
+        self.arrays = self.arrays._replace(fresh=np.zeros(self.arrays.times.shape[0], np.uint8))
+        return self.arrays
+
+    def end_marking(self) -> None:
+        """Mark no more."""
+        self.arrays = self.arrays._replace(fresh=np.empty(0, np.uint8))
+
+
+@dataclass(slots=True, eq=False)
+class IdSweep:
+    """Collects, slice by slice, the ids that a window knew when its marking began."""
+
+    arrays: DedupeArrays
+    """As `mark_fresh` returned them."""
+    count: int
+    """How many ids it knew."""
+    low: NDArray[np.uint64] = field(init=False)
+    high: NDArray[np.uint64] = field(init=False)
+    times: NDArray[np.int64] = field(init=False)
+    swept: int = 0
+    found: int = 0
+
+    def __post_init__(self) -> None:
+        self.low, self.high = np.empty(self.count, np.uint64), np.empty(self.count, np.uint64)
+        self.times = np.empty(self.count, np.int64)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of the table was looked at."""
+        return self.swept == self.arrays.times.shape[0]
+
+    def step(self, slot_count: int) -> None:
+        """Look at the next slots."""
+        stop = min(self.swept + slot_count, self.arrays.times.shape[0])
+        self.found = _sweep(self.arrays, self.swept, stop, self.low, self.high, self.times, self.found)
+        self.swept = stop
+        assert not self.is_done or self.found == self.count, f"{self.found} ids found, {self.count} were known"
+
+
+def window_of(
+    low: NDArray[np.uint64], high: NDArray[np.uint64], times: NDArray[np.int64], *, length: int
+) -> DedupeWindow:
+    """Return a window that knows these ids, in a table of `length` slots: it decides when room is made."""
+    assert 2 * times.shape[0] <= length
+    assert length & (length - 1) == 0, f"{length} slots are no power of two"
+    arrays = _free_arrays(length)
+    # What was read may be read-only, which is another type to a kernel; and a small copy stays in the cache.
+    part = DedupeArrays(*(np.empty(_PART_IDS, array.dtype) for array in arrays))
+    for first in range(0, times.shape[0], _PART_IDS):
+        count = min(_PART_IDS, times.shape[0] - first)
+        for copy, array in zip(part[:3], (low, high, times), strict=True):
+            copy[:count] = array[first : first + count]
+        _place(arrays, part.low, part.high, part.times, count)
+    return DedupeWindow(arrays=arrays, count=times.shape[0])

@@ -174,3 +174,27 @@ class KeyTable:
             ends=_grown(old.ends, rows),  # type: ignore[arg-type]
             letters=_grown(old.letters, letters),  # type: ignore[arg-type]
         )
+
+
+def key_table_of(
+    *, hashes: NDArray[np.uint64], parents: NDArray[np.int32], ends: NDArray[np.int64], letters: NDArray[np.uint8]
+) -> KeyTable:
+    """Return a table of its own that gives these keys these rows: (rows,) each, and all letters in row order."""
+    count = int(hashes.shape[0])
+    assert parents.shape == ends.shape == hashes.shape
+    rows = 32
+    while rows < count + 1:
+        rows *= 2
+    length = 1_024
+    while length < letters.shape[0]:
+        length *= 2
+    slots = np.zeros(2 * rows, np.int32)
+    arrays = KeyArrays(
+        slots=slots,
+        hashes=_grown(hashes, rows),  # type: ignore[arg-type]
+        parents=_grown(parents, rows),  # type: ignore[arg-type]
+        ends=_grown(ends, rows),  # type: ignore[arg-type]
+        letters=_grown(letters, length),  # type: ignore[arg-type]
+    )
+    _refill(slots, arrays.hashes, count)
+    return KeyTable(arrays=arrays, count=count)

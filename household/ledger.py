@@ -3,6 +3,8 @@
 Called by apply only, in log order. All of it is side tables: nothing here touches features.
 """
 
+from dataclasses import replace
+
 from household.decision import Decision, Moment
 from household.plan import NONE, Plan, Scope
 from household.state import NEVER_US, Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
@@ -115,9 +117,12 @@ def _end_slate(state: PartitionState, ledger: HouseholdLedger, slate: Slate, *, 
     for action in slate.decision.slate:
         live = state.actions.get(action.action_id)
         if live is not None and live.status == "live":
-            live.status = "withdrawn"
-            live.settled_us = now_us
+            _set_status(state, live, "withdrawn", now_us)
         _withdraw_outbound(state, ledger, action.action_id)
+
+
+def _set_status(state: PartitionState, action: LiveAction, status: str, settled_us: int) -> None:
+    state.actions[action.action_id] = replace(action, status=status, settled_us=settled_us)
 
 
 def _withdraw_outbound(state: PartitionState, ledger: HouseholdLedger, action_id: str) -> None:
@@ -186,8 +191,7 @@ def _settle(
     """Close an action with its outcome, and with it its slate on every channel."""
     if action.status != "live" or time_us >= action.valid_until_us:
         return False
-    action.status = status
-    action.settled_us = now_us
+    _set_status(state, action, status, now_us)
     _withdraw_outbound(state, ledger, action.action_id)
     for member, slate in list(ledger.slates.items()):
         if slate.decision.decision_id == action.decision_id:
@@ -211,7 +215,7 @@ def _withdraw_offers(
             if action is None or action.status != "live":
                 continue
             if action.offer in offers or (family and action.family == family):
-                action.status, action.settled_us = "withdrawn", now_us
+                _set_status(state, action, "withdrawn", now_us)
                 _withdraw_outbound(state, ledger, action.action_id)
 
 
@@ -227,7 +231,7 @@ def time_passed(state: PartitionState) -> None:
         del state.requests[request_id]
     for action in list(state.actions.values()):
         if action.status == "live" and action.valid_until_us <= now_us:
-            action.status, action.settled_us = "expired", now_us
+            _set_status(state, action, "expired", now_us)
         elif action.status != "live" and action.settled_us < forget_before_us:
             del state.actions[action.action_id]
     for row in list(state.ledgers):
@@ -235,12 +239,18 @@ def time_passed(state: PartitionState) -> None:
 
 
 def _tidy(state: PartitionState, row: int) -> None:
+    """Forget what is over; a ledger in which nothing is, is left alone: a snapshot may share it."""
     ledger, now_us = state.ledgers[row], state.now_us
     longest_us = max((cap.window_us for cap in state.plan.policy.caps), default=0)
-    ledger.contacts = [contact for contact in ledger.contacts if contact.time_us > now_us - longest_us]
-    ledger.declined_offers = {name: until for name, until in ledger.declined_offers.items() if until > now_us}
-    ledger.declined_families = {name: until for name, until in ledger.declined_families.items() if until > now_us}
-    ledger.slates = {member: slate for member, slate in ledger.slates.items() if slate.valid_until_us > now_us}
+    contacts = [contact for contact in ledger.contacts if contact.time_us > now_us - longest_us]
+    offers = {name: until for name, until in ledger.declined_offers.items() if until > now_us}
+    families = {name: until for name, until in ledger.declined_families.items() if until > now_us}
+    slates = {member: slate for member, slate in ledger.slates.items() if slate.valid_until_us > now_us}
+    before = len(ledger.contacts) + len(ledger.declined_offers) + len(ledger.declined_families) + len(ledger.slates)
+    if len(contacts) + len(offers) + len(families) + len(slates) < before:
+        ledger = state.ledger(row)
+        ledger.contacts, ledger.slates = contacts, slates
+        ledger.declined_offers, ledger.declined_families = offers, families
 
 
 def next_due_us(state: PartitionState) -> int | None:

@@ -27,9 +27,8 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
     if plan.version == state.plan.version:
         return state
     codes = _channel_codes(state.plan, plan)
-    for ledger in state.ledgers.values():
-        for contact in ledger.contacts:
-            contact.channel = codes[contact.channel]
+    state.freeze = None  # what was not kept yet of the old cells never will be
+    _recode_contacts(state, codes)
     new = PartitionState(
         plan=plan,
         stream_clock=state.stream_clock,
@@ -44,6 +43,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
         tidied_us=state.tidied_us,
         counters=state.counters,
+        generation=state.generation,
     )
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()
@@ -58,6 +58,14 @@ def _channel_codes(old: Plan, new: Plan) -> dict[int, int]:
     """Return what each channel's index is by now; NONE for one that is gone, also if it went long ago."""
     codes = {index: new.channel_by_name.get(channel.name, NONE) for index, channel in enumerate(old.channels)}
     return codes | {NONE: NONE}
+
+
+def _recode_contacts(state: PartitionState, codes: dict[int, int]) -> None:
+    """Put contacts under the new plan's channels, in the ledgers that hold one whose index is another by now."""
+    moved = {before for before, code in codes.items() if before != code}
+    for row in [row for row, one in state.ledgers.items() if any(made.channel in moved for made in one.contacts)]:
+        ledger = state.ledger(row)
+        ledger.contacts = [replace(made, channel=codes[made.channel]) for made in ledger.contacts]
 
 
 def _recoded_outbound(item: Outbound, codes: dict[int, int], now_us: int) -> Outbound:

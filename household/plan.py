@@ -356,6 +356,11 @@ class Plan:
         return {journey.name: index for index, journey in enumerate(self.journeys)}
 
     @cached_property
+    def contact_types(self) -> frozenset[int]:
+        """Event types that count as a contact for some journey."""
+        return frozenset(event for journey in self.journeys for event in journey.contact_events)
+
+    @cached_property
     def scored_features(self) -> tuple[int, ...]:
         """Indices of the features that models see, in the order of a score row."""
         return tuple(index for index, feature in enumerate(self.features) if feature.scored)

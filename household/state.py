@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,17 @@ NO_HOUSEHOLD = -1
 NEVER_US = EventTimeUs(-(2**62))
 
 
+class RowKeeper(Protocol):
+    """Wants to see rows as they are before they change."""
+
+    def keep(self, household_rows: NDArray[np.int32], member_rows: NDArray[np.int32]) -> None:
+        """Be told of rows (-1 for none) whose cells are about to change."""
+        ...
+
+
 @dataclass(slots=True)
 class LiveAction:
-    """An action that was decided, and what has become of it."""
+    """An action that was decided, and what has become of it. Replaced, never changed: a snapshot may hold it."""
 
     action_id: str
     decision_id: str
@@ -46,7 +54,10 @@ class LiveAction:
 
 @dataclass(slots=True)
 class Slate:
-    """The actions that stand for a member (or the household) until an outcome, an expiry or a new moment."""
+    """The actions that stand for a member (or the household) until an outcome, an expiry or a new moment.
+
+    Replaced, never changed.
+    """
 
     decision: Decision
     valid_until_us: int
@@ -54,7 +65,7 @@ class Slate:
 
 @dataclass(slots=True)
 class Outbound:
-    """An action accepted for sending, not yet delivered, withdrawn or expired."""
+    """An action accepted for sending, not yet delivered, withdrawn or expired. Replaced, never changed."""
 
     action_id: str
     decision_id: str
@@ -66,7 +77,7 @@ class Outbound:
 
 @dataclass(slots=True)
 class Contact:
-    """One contact that counts against the caps."""
+    """One contact that counts against the caps. Replaced, never changed."""
 
     time_us: int
     member: int
@@ -76,7 +87,10 @@ class Contact:
 
 @dataclass(slots=True)
 class HouseholdLedger:
-    """What was decided for a household and what came of it; only for households with such a history."""
+    """What was decided for a household and what came of it; only for households with such a history.
+
+    Changed only as `PartitionState.ledger` hands it out.
+    """
 
     pending: list[Moment] = field(default_factory=list)
     settled: dict[str, int] = field(default_factory=dict)
@@ -89,6 +103,21 @@ class HouseholdLedger:
     declined_families: dict[str, int] = field(default_factory=dict)
     decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=20))
     """(decision id, offset of its record), oldest first."""
+    generation: int = field(default=0, compare=False)
+    """That of the state when it was made: an older one belongs to a snapshot too, and is not changed."""
+
+    def copy(self, *, generation: int) -> "HouseholdLedger":
+        """Return the same in containers of its own."""
+        return HouseholdLedger(
+            pending=list(self.pending),
+            settled=dict(self.settled),
+            slates=dict(self.slates),
+            contacts=list(self.contacts),
+            declined_offers=dict(self.declined_offers),
+            declined_families=dict(self.declined_families),
+            decisions=self.decisions.copy(),
+            generation=generation,
+        )
 
 
 @dataclass(slots=True)
@@ -140,6 +169,10 @@ class PartitionState:
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
+    generation: int = 0
+    """How many freezes there were; nothing that the fold knows."""
+    freeze: RowKeeper | None = None
+    """What is being frozen of this state, if anything."""
 
     def __post_init__(self) -> None:
         self.layout = lay_out(self.plan)
@@ -174,10 +207,15 @@ class PartitionState:
         self.household_rows, self.member_rows, self.cells_used = self.households.count, self.members.count, end
 
     def ledger(self, household: int) -> HouseholdLedger:
-        """Return the household's ledger, making an empty one if it had none."""
+        """Return the household's ledger to change, making an empty one if it had none.
+
+        The only way to change one: what a snapshot holds of it stays as it is.
+        """
         found = self.ledgers.get(household)
         if found is None:
-            found = self.ledgers[household] = HouseholdLedger()
+            found = self.ledgers[household] = HouseholdLedger(generation=self.generation)
+        elif found.generation != self.generation:
+            found = self.ledgers[household] = found.copy(generation=self.generation)
         return found
 
     def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
