@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors import answers
-from actors.partition import Folded, PartitionLost, PartitionOwner
+from actors.conditions import NotCurrent, PartitionLost
+from actors.log import OffsetOutOfRange
+from actors.partition import Folded, PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import Laps, Stage
 from hearth.v1 import decision_pb2
@@ -173,7 +175,10 @@ class PartitionDecider:
         offset = await self._state_thread.run(Urgency.DECISION, self.offset_of, household, decision_id)
         if offset is None:
             return None
-        recorded = await asyncio.get_running_loop().run_in_executor(None, self._owner.read_decision, offset)
+        try:
+            recorded = await asyncio.get_running_loop().run_in_executor(None, self._owner.read_decision, offset)
+        except OffsetOutOfRange:
+            return None  # older than the log is kept
         return recorded.decision
 
     def offset_of(self, household: bytes, decision_id: str) -> int | None:
@@ -188,13 +193,12 @@ class PartitionDecider:
     def _ask(self, call: DecideCall, folded: Folded | None) -> Ask:
         plan = self._owner.state.plan
         types = frozenset(int(kind) for kind in folded.batch.types) if folded is not None else frozenset()
-        contacts = {event for journey in plan.journeys for event in journey.contact_events}
         return Ask(
             household=call.household,
             member=call.member,
             channel=plan.channel_by_name[call.channel],
             request_id=call.request_id,
-            is_contact=folded is None or bool(types & contacts),
+            is_contact=folded is None or bool(types & plan.contact_types),
             contact_types=types,
         )
 
@@ -252,6 +256,10 @@ class PartitionDecider:
                     del owner.households_with_moments[row]
                 try:
                     await self._decide_each(rows)
+                except NotCurrent:
+                    # Still pending; the owner looks again with its next tick.
+                    owner.households_with_moments.update(dict.fromkeys(rows))
+                    break
                 except PartitionLost:
                     return
 
@@ -259,7 +267,7 @@ class PartitionDecider:
         """Decide the moments of some households together; where that fails, one by one, so that one harms no other."""
         try:
             await self._decide_households(rows)
-        except PartitionLost:
+        except (PartitionLost, NotCurrent):
             raise
         except Exception:
             logger.exception("partition %d: moments of %d households not decided", self._owner.partition, len(rows))

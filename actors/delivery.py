@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from actors import answers
+from actors.failpoints import Failpoint, reached
 from actors.partition import PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import delivery_pb2
@@ -65,9 +66,10 @@ class Subscription:
                 for action_id in await self._state_thread.run(Urgency.INGEST, self._due, owner, loop.time()):
                     # A gateway may have taken its time with the one before: each is checked as it is handed over.
                     delivery = await self._state_thread.run(Urgency.INGEST, self._hand_over, owner, action_id)
-                    if delivery is not None and owner.is_open:
+                    if delivery is not None and owner.is_open and owner.is_current:
                         self._note(owner.partition, action_id, delivery.attempt)
                         yield delivery
+                        reached(Failpoint.HANDED_OVER)
             if self._is_ended:
                 return
             waits = [one.next_at for handed in self._handed.values() for one in handed.values()]

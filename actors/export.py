@@ -1,14 +1,17 @@
-"""What the log holds, as tables: decisions, signals and moments, in log order, for training and for analysts."""
+"""What the log holds, as tables: decisions, signals and moments, in log order, for training and for analysts.
+
+Reaches back as far as the log is kept. Nothing is folded: each record says all that its row does.
+"""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import codec
-from actors.log import RecordKind, StoredRecord
-from actors.reading import read_only_logs
+from actors.log import LOG_START, PartitionId, RecordKind, StoredRecord
+from actors.reading import ReadLogs
+from actors.snapshot import SnapshotStore
 from household.decision import Decision, SlateAction
 from household.plan import Plan
 
@@ -64,10 +67,11 @@ KEYS = ("household", "member")
 """Columns that are bytes in the log and text here."""
 
 
-def export_table(data_dir: Path, kind: str) -> Iterator[pa.Table]:
-    """Yield what the log under a data directory holds of one kind, in tables of some thousand rows.
+def export_table(read: ReadLogs, kind: str) -> Iterator[pa.Table]:
+    """Yield what the logs hold of one kind, in tables of some thousand rows.
 
-    Reads beside a running owner: what is durable when a partition's turn comes is included.
+    Reads beside a running owner: what is durable when a partition's turn comes is included. A decision of an owner
+    that was outdated when it wrote counts for nothing, and is left out.
 
     Raises:
         LogError: a log is damaged or cannot be read.
@@ -75,33 +79,62 @@ def export_table(data_dir: Path, kind: str) -> Iterator[pa.Table]:
     """
     assert kind in KINDS, f"{kind} is none of {KINDS}"
     if kind == "signals":
-        yield from _signals(data_dir)
+        yield from _signals(read)
         return
     rows_of, schema = (_decision_rows, DECISION_SCHEMA) if kind == "decisions" else (_moment_rows, MOMENT_SCHEMA)
-    yield from _tables(data_dir, rows_of, schema)
+    yield from _tables(read, rows_of, schema)
 
 
-def export_plans(data_dir: Path) -> dict[str, Plan]:
-    """Return every plan that was ever in force, by version."""
+def export_plans(read: ReadLogs, snapshots: SnapshotStore | None = None) -> dict[str, Plan]:
+    """Return every plan that was in force where the logs reach, by version.
+
+    The record of the one that was in force where a log begins may have been dropped: the snapshots that covered what
+    was dropped have it, unless yet another came into force before the oldest of them.
+
+    Raises:
+        LogError, PayloadUnreadable: as `export_table`.
+        OSError: the snapshots could not be listed.
+    """
     plans: dict[str, Plan] = {}
-    for _, stored in _records(data_dir, RecordKind.PLAN):
+    for partition in _partitions_without_start(read):
+        for plan in snapshots.plans(partition) if snapshots is not None else ():
+            plans[plan.version] = plan
+    for _, stored in _records(read, RecordKind.PLAN):
         plan = codec.decode_plan(stored.record.payload)
         plans[plan.version] = plan
     return plans
 
 
-def _records(data_dir: Path, *kinds: RecordKind) -> Iterator[tuple[int, StoredRecord]]:
-    for partition, stored in read_only_logs(data_dir / "log"):
-        if stored.record.kind in kinds:
+def _partitions_without_start(read: ReadLogs) -> Iterator[PartitionId]:
+    seen = -1
+    for partition, stored in read():
+        if partition != seen and stored.offset > LOG_START:
+            yield PartitionId(partition)
+        seen = partition
+
+
+OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN})
+"""Kinds that are void behind the epoch record of a newer owner, as in the fold."""
+
+
+def _records(read: ReadLogs, kind: RecordKind) -> Iterator[tuple[int, StoredRecord]]:
+    epoch, epoch_partition = 0, -1
+    for partition, stored in read():
+        if partition != epoch_partition:
+            epoch, epoch_partition = 0, partition
+        record = stored.record
+        if record.kind is RecordKind.EPOCH:
+            epoch = max(epoch, record.epoch)
+        if record.kind is kind and not (kind in OWNERS_WORD and record.epoch < epoch):
             yield partition, stored
 
 
 Rows = Callable[[int, StoredRecord, codec.DecisionRecord], list[dict[str, object]]]
 
 
-def _tables(data_dir: Path, rows_of: Rows, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(read: ReadLogs, rows_of: Rows, schema: pa.Schema) -> Iterator[pa.Table]:
     rows: list[dict[str, object]] = []
-    for partition, stored in _records(data_dir, RecordKind.DECISION):
+    for partition, stored in _records(read, RecordKind.DECISION):
         rows += rows_of(partition, stored, codec.decode_decision(stored.record.payload))
         if len(rows) >= ROWS_PER_TABLE:
             yield pa.Table.from_pylist(rows, schema=schema)
@@ -171,20 +204,20 @@ def _moment_rows(partition: int, stored: StoredRecord, record: codec.DecisionRec
     ]
 
 
-def _signals(data_dir: Path) -> Iterator[pa.Table]:
+def _signals(read: ReadLogs) -> Iterator[pa.Table]:
     """Yield the signals as they were sent: event_id, household, member, type, time_us, and a column per field.
 
     Batches differ in their fields, so the log is read twice: once for the columns there are, once for the rows.
     """
     columns: dict[str, pa.DataType] = {}
-    for _, stored in _records(data_dir, RecordKind.SIGNALS):
+    for _, stored in _records(read, RecordKind.SIGNALS):
         with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
             columns.update({field.name: _plain_type(field.type) for field in stream.schema})
     schema = pa.schema(
         [("partition", pa.int32())]
         + [(_column_name(name, columns), pa.string() if name in KEYS else kind) for name, kind in columns.items()]
     )
-    for partition, stored in _records(data_dir, RecordKind.SIGNALS):
+    for partition, stored in _records(read, RecordKind.SIGNALS):
         with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
             batch = stream.read_next_batch()
         arrays = [pa.array([partition] * batch.num_rows, pa.int32())]

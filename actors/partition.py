@@ -8,18 +8,25 @@ import asyncio
 import copy
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors import codec
 from actors.clock import Clock
+from actors.conditions import NotCurrent, Overloaded, PartitionLost
+from actors.failpoints import Failpoint, reached
 from actors.frame import PAYLOAD_BYTES_MAX
-from actors.log import Epoch, LogError, Offset, PartitionId, PartitionLog, Record, RecordKind, StoredRecord
-from actors.replay import Replay
+from actors.lease import Lease
+from actors.log import Epoch, LogError, Offset, PartitionId, Record, RecordKind, StaleEpoch, StoredRecord
+from actors.recovery import SLICE_ROWS, Recovered, fold_between
+from actors.rejects import RejectStore
+from actors.snapshot import ReplayFacts
+from actors.snapshotting import Frozen
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import ShardTelemetry, timed_append
 from household import ledger
@@ -27,6 +34,7 @@ from household.apply import Applied
 from household.decide import Draft, is_live, still_allowed
 from household.decision import Decision
 from household.events import EventBatch
+from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
 from household.state import FOLD_VERSION, PartitionState
 
@@ -37,19 +45,20 @@ Result = TypeVar("Result")
 GROUP_BYTES_MAX = 8 << 20
 """Signals taken into one group; a group must be synced and folded before the next decision of its partition."""
 
+REJECTS_SETTLE_S = 5.0
+"""How long a snapshot waits for what was rejected before it to be kept. The log has it in any case."""
+
 WAITING_BYTES_MAX = 64 << 20
 """Signals that may wait; more is refused, so that a flood shows as RESOURCE_EXHAUSTED and not as memory."""
 
-SLICE_ROWS = 1_024
-"""Events folded between two looks at the decision queue: about a millisecond."""
+
+_Job = Callable[[], Awaitable[Any]]
 
 
-class PartitionLost(Exception):
-    """This owner's term is over: an append's outcome is unknown, or another has taken over. Nothing was answered."""
-
-
-class Overloaded(Exception):
-    """More signals wait than the partition may hold."""
+@dataclass(slots=True, eq=False)
+class _BetweenGroups:
+    job: _Job
+    done: asyncio.Future[Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -85,27 +94,41 @@ class _Group:
     stamp_us: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerPorts:
+    """What the owners of one shard share."""
+
+    clock: Clock
+    lease: Lease
+    state_thread: StateThread
+    appenders: Executor
+    telemetry: ShardTelemetry | None = None
+
+
 class PartitionOwner:
     """Owns a partition for one term. Belongs to the event loop it is used in."""
 
-    def __init__(
-        self,
-        partition: PartitionId,
-        log: PartitionLog,
-        clock: Clock,
-        state_thread: StateThread,
-        appenders: Executor,
-        telemetry: ShardTelemetry | None = None,
-    ) -> None:
+    def __init__(self, partition: PartitionId, recovered: Recovered, ports: OwnerPorts) -> None:
         self.partition = partition
         self.epoch = Epoch(0)
         self.is_lost = False
-        self._log = log
-        self._clock = clock
-        self._state_thread = state_thread
-        self._appenders = appenders
-        self._telemetry = telemetry
-        self._replay = Replay()
+        self.lost_because = ""
+        self.faults = recovered.faults
+        """Snapshots that were no good when the partition was opened, and why."""
+        self._log = recovered.log
+        self._clock = ports.clock
+        self._lease = ports.lease
+        self._state_thread = ports.state_thread
+        self._appenders = ports.appenders
+        self._telemetry = ports.telemetry
+        self._replay = recovered.replay
+        self._folded_to = recovered.position
+        """End of what is folded; the log may go on behind it only while a group is being folded."""
+        self._events_before = self._events_received()
+        self._to_do: deque[_BetweenGroups] = deque()
+        self._should_refresh = False
+        self.rejects: RejectStore | None = None
+        """Keeps what was rejected; closed by the owner. To be set before it is opened."""
         self._signals: deque[_Signals] = deque()
         self._proposals: deque[_Proposal] = deque()
         self._waiting_bytes = 0
@@ -145,28 +168,62 @@ class PartitionOwner:
         return view
 
     async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
-        """Fold the log, open the term with an epoch record, put the plan into force, and start.
+        """Fold the tail of the log, open the term with an epoch record, put the plan into force, and start.
 
         Raises:
             LogError: the log is damaged or cannot be read or written; the partition stays down.
         """
-        await self._state_thread.run(Urgency.INGEST, self._fold_log)
+        await self._fold_up_to(self._log.end_offset)
         self.epoch = Epoch(max(epoch, self._log.last_epoch + 1))
         opening = codec.EpochOpening(owner=owner, stream_clock=stream_clock, fold_version=FOLD_VERSION)
         records = [self._record(RecordKind.EPOCH, codec.EPOCH_LAYOUT, codec.encode_epoch(opening))]
         if self._replay.state is None or self._replay.state.plan.version != plan.version:
             records.append(self._record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan)))
         offset = await self._append(records)
+        reached(Failpoint.EPOCH_OPENED)
         await self._state_thread.run(Urgency.INGEST, self._fold_records, records, offset)
-        pending = [row for row, one in self.state.ledgers.items() if one.pending]
-        self.households_with_moments.update(dict.fromkeys(pending))
+        self._folded_to = self._log.end_offset
+        pending = await self._state_thread.run(Urgency.INGEST, self._rows_with_moments)
+        self.households_with_moments.update(pending)
         self._loop_task = self.supervised(asyncio.create_task(self._work(), name=f"partition-{self.partition}"))
         if pending:
             self.moments_arose.set()
 
-    def _fold_log(self) -> None:
-        for stored in self._log.read(self._log.first_offset):
-            self._replay.fold(stored)
+    async def _fold_up_to(self, end: Offset) -> int:
+        """Fold what stands in the log before `end` and is not folded yet; return how many records."""
+        count = await fold_between(
+            self._log,
+            self._replay,
+            self._folded_to,
+            end,
+            state_thread=self._state_thread,
+            readers=self._appenders,
+            on_folded=self._note_rejects,
+        )
+        self._folded_to = end
+        return count
+
+    def _note_rejects(self, stored: StoredRecord, statuses: NDArray[np.uint8], first_row: int) -> None:
+        if self.rejects is not None:
+            record = stored.record
+            self.rejects.note(stored.offset, record.payload, statuses, stamp_us=record.stamp_us, first_row=first_row)
+
+    async def _fold_foreign(self, end: Offset) -> None:
+        """Fold what an outdated owner has written in between; give up if it is we who are outdated.
+
+        Raises:
+            StaleEpoch: a newer term has been opened.
+        """
+        count = await self._fold_up_to(end)
+        logger.warning("partition %d: folded %d records of another writer", self.partition, count)
+        if self._replay.epoch > self.epoch:
+            raise StaleEpoch(self.partition, self.epoch, Epoch(self._replay.epoch))
+        self.households_with_moments.update(await self._state_thread.run(Urgency.INGEST, self._rows_with_moments))
+        if self.households_with_moments:
+            self.moments_arose.set()
+
+    def _rows_with_moments(self) -> dict[int, None]:
+        return {row: None for row, one in self.state.ledgers.items() if one.pending}
 
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
         for position, record in enumerate(records):
@@ -177,11 +234,16 @@ class PartitionOwner:
         return Record(kind=kind, version=version, epoch=self.epoch, stamp_us=stamp, payload=payload)
 
     async def _append(self, records: list[Record]) -> Offset:
+        """Append a group durably and fold what another writer has put before it; return its offset."""
         loop = asyncio.get_running_loop()
+        expected = self._log.end_offset
         if self._telemetry is None:
-            return await loop.run_in_executor(self._appenders, self._log.append, records)
-        offset, took_ns = await loop.run_in_executor(self._appenders, timed_append, self._log.append, records)
-        self._telemetry.appended(records, took_ns)
+            offset = await loop.run_in_executor(self._appenders, self._log.append, records)
+        else:
+            offset, took_ns = await loop.run_in_executor(self._appenders, timed_append, self._log.append, records)
+            self._telemetry.appended(records, took_ns)
+        if offset != expected:
+            await self._fold_foreign(offset)
         return offset
 
     async def signals(self, payload: bytes) -> Folded:
@@ -190,6 +252,7 @@ class PartitionOwner:
         Raises:
             PayloadUnreadable: or longer than a record may be; nothing was appended.
             Overloaded: nothing was appended.
+            NotCurrent: nothing was appended.
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
@@ -210,6 +273,7 @@ class PartitionOwner:
         `may_miss_moments`: a moment that arose meanwhile is no reason to make it again.
 
         Raises:
+            NotCurrent: nothing was appended.
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
@@ -222,9 +286,91 @@ class PartitionOwner:
         if not self.is_open:
             raise PartitionLost
 
+    def check_current(self) -> None:
+        """Before an answer goes out: raise unless this owner can prove that its state is the current one.
+
+        Raises:
+            NotCurrent
+        """
+        why = self._why_not_current()
+        if why:
+            raise NotCurrent(why)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this owner can prove that its state is the current one."""
+        return not self._why_not_current()
+
+    def _why_not_current(self) -> str:
+        if not self._lease.is_held():
+            return "LEASE_EXPIRED"
+        return "" if self._clock.is_confirmed() else "CLOCK_UNCONFIRMED"
+
     def wake(self) -> None:
-        """Look whether a tick is due."""
+        """Look whether a tick is due, whether another has written to the log, and at moments that were put off."""
+        self._should_refresh = True
+        if self.households_with_moments:
+            self.moments_arose.set()
         self._wake.set()
+
+    async def between_groups(self, job: _Job) -> Any:
+        """Run a job between two groups, when the state is that of the log's end; return what it returns.
+
+        Raises:
+            PartitionLost, and what the job raises.
+        """
+        self._check_open()
+        waiting = _BetweenGroups(job, asyncio.get_running_loop().create_future())
+        self._to_do.append(waiting)
+        self._wake.set()
+        return await waiting.done
+
+    async def freeze(self) -> Frozen:
+        """Freeze the state between two groups, for a snapshot; see household/freeze.py.
+
+        Raises:
+            PartitionLost
+        """
+
+        async def begin() -> Frozen:
+            def in_state_thread() -> tuple[Freeze, ReplayFacts]:
+                return Freeze(self.state), ReplayFacts.of(self._replay)
+
+            freeze, facts = await self._state_thread.run(Urgency.INGEST, in_state_thread)
+            stamp_us = self._clock.now_us()
+            return Frozen(freeze=freeze, position=self._folded_to, replay=facts, stamp_us=stamp_us)
+
+        frozen = await self.between_groups(begin)
+        assert isinstance(frozen, Frozen)
+        if self.rejects is not None:
+            # A restart from the snapshot does not note again what was rejected before it.
+            await asyncio.to_thread(self.rejects.settle, REJECTS_SETTLE_S)
+        return frozen
+
+    async def drop_log_before(self, position: Offset) -> None:
+        """Give up old pieces of the log.
+
+        Raises:
+            PartitionLost, LogUnavailable
+        """
+
+        async def drop() -> Offset:
+            return await asyncio.get_running_loop().run_in_executor(self._appenders, self._log.drop_before, position)
+
+        await self.between_groups(drop)
+
+    def _events_received(self) -> int:
+        return self._replay.state.counters.received if self._replay.state is not None else 0
+
+    @property
+    def log_repetitions(self) -> int:
+        """Groups that were found twice in the log and folded once; only Kafka's can have any."""
+        return int(getattr(self._log, "duplicate_groups", 0))
+
+    @property
+    def events_folded(self) -> int:
+        """Events folded since the snapshot that this term began with."""
+        return self._events_received() - self._events_before
 
     async def close(self) -> None:
         """Refuse what is new, finish what waits, release the log."""
@@ -232,6 +378,8 @@ class PartitionOwner:
         self._wake.set()
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task])
+        if self.rejects is not None:
+            await asyncio.to_thread(self.rejects.close)
         self._log.close()
 
     async def _work(self) -> None:
@@ -239,11 +387,32 @@ class PartitionOwner:
             await self._wake.wait()
             self._wake.clear()
             try:
+                if self._should_refresh:
+                    await self._look_for_others()
                 while await self._commit_group():
-                    pass
+                    await self._do_what_waits()
+                await self._do_what_waits()
             except Exception as wrong:  # noqa: BLE001 - the shard loop: whatever it is, nobody may wait here any longer
                 self._lose(wrong)
                 return
+        self._refuse_jobs()
+
+    async def _look_for_others(self) -> None:
+        self._should_refresh = False
+        end = await asyncio.get_running_loop().run_in_executor(self._appenders, self._log.refresh)
+        if end != self._folded_to:
+            await self._fold_foreign(end)
+
+    async def _do_what_waits(self) -> None:
+        while self._to_do:
+            waiting = self._to_do.popleft()
+            try:
+                result = await waiting.job()
+            except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it
+                if not waiting.done.done():
+                    waiting.done.set_exception(wrong)
+            else:
+                _set(waiting.done, result)
 
     def supervised(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         """Return the task; if it ends by a defect, or is cancelled while the owner is open, the partition is lost."""
@@ -263,21 +432,35 @@ class PartitionOwner:
         if self._telemetry is not None and not self.is_lost:
             self._telemetry.partitions_lost += 1
         self.is_lost = True
+        self.lost_because = f"{type(wrong).__name__}: {wrong}"
+        self._fail_waiting(PartitionLost)
+        self._refuse_jobs()
+        self.moments_arose.set()
+        self.on_outbox_change()
+
+    def _refuse_jobs(self) -> None:
+        while self._to_do:
+            waiting = self._to_do.popleft()
+            if not waiting.done.done():
+                waiting.done.set_exception(PartitionLost())
+
+    def _fail_waiting(self, failure: Callable[[], Exception]) -> None:
         futures: list[asyncio.Future[Any]] = [
             *(one.done for one in self._signals),
             *(one.done for one in self._proposals),
         ]
         for future in futures:
             if not future.done():
-                future.set_exception(PartitionLost())
+                future.set_exception(failure())
         self._signals.clear()
         self._proposals.clear()
         self._waiting_bytes = 0
-        self.moments_arose.set()
-        self.on_outbox_change()
 
     async def _commit_group(self) -> bool:
         """Form a group of what waits, append and sync it, fold it, answer. Return False if there was nothing to do."""
+        if why := self._why_not_current():
+            self._fail_waiting(lambda: NotCurrent(why))
+            return False
         group = _Group(stamp_us=self._clock.now_us())
         group.proposals = self._take_proposals()
         group.signals = self._take_signals()
@@ -287,8 +470,12 @@ class PartitionOwner:
                 self._put_back(group)
             if not group.records:
                 return bool(self._proposals or self._signals)
+            reached(Failpoint.GROUP_FORMED)
             offset = await self._append(group.records)
+            if group.ticks:
+                reached(Failpoint.TICK_SYNCED)
             await self._fold(group, offset)
+            self._folded_to = self._log.end_offset
         except BaseException:
             self._put_back(group)
             raise
@@ -351,12 +538,15 @@ class PartitionOwner:
 
     async def _fold(self, group: _Group, offset: int) -> None:
         in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
+        reached(Failpoint.GROUP_FOLDED)
         for place, proposal in enumerate(group.proposals):
             _set(proposal.done, offset + place if in_force[place] else None)
         if any(proposal.decision.send_channel for proposal in group.proposals):
             self.on_outbox_change()
-        for one in group.signals:
+        for place, one in enumerate(group.signals, start=len(group.proposals)):
             folded = await self._fold_signals(one, group.stamp_us)
+            if self.rejects is not None:
+                self.rejects.note(offset + place, one.payload, folded.applied.statuses, stamp_us=group.stamp_us)
             if self._telemetry is not None:
                 now_us = None if self._replay.stream_clock else group.stamp_us
                 applied = folded.applied

@@ -4,7 +4,10 @@ import asyncio
 from datetime import UTC, datetime
 
 from actors import answers, codec
+from actors.log import OffsetOutOfRange
 from actors.partition import PartitionOwner
+from actors.rejects import RejectCounters
+from actors.snapshotting import SnapshotStanding
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2, household_pb2
 from household.state import NEVER_US, NO_HOUSEHOLD
@@ -61,7 +64,10 @@ async def _records(
 
     records = []
     for offset in await state_thread.run(Urgency.INGEST, offsets):
-        read = await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+        try:
+            read = await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+        except OffsetOutOfRange:
+            continue  # older than the log is kept
         records.append(await state_thread.run(Urgency.INGEST, message, read))
     return records
 
@@ -71,14 +77,21 @@ async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id:
     return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state_as_of_now(), action_id))
 
 
-def partition_report(owner: PartitionOwner) -> dict[str, int | str | bool]:
+def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[str, int | str | bool]:
     """Return what a status page shows. Reads plain counters beside the state thread: at most a moment old."""
     state = owner.state
     counters = state.counters
     now_us = state.now_us
+    rejects = owner.rejects.counters if owner.rejects is not None else RejectCounters()
     return {
         "epoch": owner.epoch,
         "is_lost": owner.is_lost,
+        "lost_because": owner.lost_because,
+        "bad_snapshots": len(owner.faults),
+        "bad_snapshots_because": "; ".join(owner.faults),
+        "snapshot_position": standing.position,
+        "snapshot_age_s": int(standing.age_s),
+        "log_tail": standing.tail_events,
         "records": owner.fold_count,
         "waiting_bytes": owner.lag_bytes,
         "plan_version": state.plan.version,
@@ -101,4 +114,9 @@ def partition_report(owner: PartitionOwner) -> dict[str, int | str | bool]:
         "delivered": counters.delivered,
         "expired": counters.expired,
         "withdrawn": counters.withdrawn,
+        "rejects_kept": rejects.kept,
+        "rejects_waiting": rejects.waiting,
+        "rejects_missed": rejects.missed,
+        "rejects_dropped": rejects.dropped,
+        "reject_failures": rejects.failures,
     }

@@ -9,10 +9,11 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -21,16 +22,23 @@ from google.protobuf.message import DecodeError
 
 from actors import answers, codec, queries
 from actors.clock import Clock, WallClock
+from actors.conditions import NotCurrent, Overloaded, PartitionLost
 from actors.decider import DecideCall, NotSettled, PartitionDecider, RequestIdReused
 from actors.delivery import Subscription
 from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.lease import HeldForGood, Lease
 from actors.log import Epoch, LogError, LogStore, PartitionId
-from actors.partition import Overloaded, PartitionLost, PartitionOwner
+from actors.partition import OwnerPorts, PartitionOwner
+from actors.recovery import Recovered, open_partition
+from actors.reject_entries import reject_of_request
+from actors.rejects import RejectCounters, RejectSettings, RejectStore, RejectStores
+from actors.snapshot import SnapshotFailed, SnapshotStore
+from actors.snapshotting import SnapshotPolicy, SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
 from actors.telemetry import Gauges, Laps, ShardTelemetry
 from actors.warm import warm_kernels
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
-from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import Status
 from household.plan import plan_from_bytes
 from household.scoring import Scorer
@@ -49,6 +57,14 @@ class ShardConfig:
     """An outbound action that is not acknowledged is handed over again after this."""
     tick_interval_s: float = 1.0
     """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    rejects: RejectSettings = field(default_factory=RejectSettings)
+
+
+_NOT_CURRENT = {
+    "LEASE_EXPIRED": "its shard cannot prove at present that it is still the owner",
+    "CLOCK_UNCONFIRMED": "the machine's clock has jumped, and nobody has confirmed it yet",
+}
 
 
 @dataclass(slots=True)
@@ -66,6 +82,9 @@ class Shard:
         logs: LogStore,
         *,
         clock: Clock | None = None,
+        lease: Lease | None = None,
+        snapshots: SnapshotStore | None = None,
+        rejects: LogStore | None = None,
         telemetry: ShardTelemetry | None = None,
     ) -> None:
         self._config = config
@@ -73,6 +92,7 @@ class Shard:
         if telemetry is not None:
             telemetry.gauges = self._gauges
         self._logs = logs
+        self._snapshots = snapshots
         self._clock = clock or WallClock()
         self._owned: dict[int, _Owned] = {}
         self._hand_offs: dict[int, asyncio.Lock] = {}
@@ -80,10 +100,32 @@ class Shard:
         self._subscriptions: set[Subscription] = set()
         self._state_thread = StateThread(f"{config.name}-state")
         self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix=f"{config.name}-snapshot")
+        self._ports = OwnerPorts(
+            clock=self._clock,
+            lease=lease or HeldForGood(),
+            state_thread=self._state_thread,
+            appenders=self._appenders,
+            telemetry=telemetry,
+        )
+        self._taker = self._snapshot_taker(snapshots)
+        self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
         self._scorer: Scorer | None = None
         self._exchange = ExchangeServicer(self)
         self._server: grpc.aio.Server | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _snapshot_taker(self, store: SnapshotStore | None) -> SnapshotTaker | None:
+        if store is None:
+            return None
+        return SnapshotTaker(
+            store,
+            self._config.snapshots,
+            lambda: [owned.owner for owned in self._owned.values()],
+            state_thread=self._state_thread,
+            writers=self._writers,
+            monotonic_s=time.monotonic,
+        )
 
     async def start(self) -> str:
         """Compile the kernels, open the server; return its address."""
@@ -94,12 +136,16 @@ class Shard:
         shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._config.address.removeprefix("unix:"))
-        if self._server.add_insecure_port(self._config.address) == 0 and not self._config.address.startswith("unix:"):
+        port = self._server.add_insecure_port(self._config.address)
+        is_unix = self._config.address.startswith("unix:")
+        if port == 0 and not is_unix:
             raise OSError(f"cannot listen on {self._config.address}")
         await self._server.start()
-        self._ticking = asyncio.create_task(self._tick())
+        self._tasks.append(asyncio.create_task(self._tick()))
+        if self._taker is not None:
+            self._tasks.append(asyncio.create_task(self._taker.run()))
         gc.freeze()
-        return self._config.address
+        return self._config.address if is_unix else f"{self._config.address.rpartition(':')[0]}:{port}"
 
     async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
         """Take a partition over: fold its log, open a term of at least `epoch`, and serve. Return the term's epoch.
@@ -116,10 +162,9 @@ class Shard:
         if partition in self._owned and not self._owned[partition].owner.is_lost:
             return self._owned[partition].owner.epoch
         await self._release(partition)
-        log = await asyncio.to_thread(self._logs.open, PartitionId(partition))
-        owner = PartitionOwner(
-            PartitionId(partition), log, self._clock, self._state_thread, self._appenders, self._telemetry
-        )
+        recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
+        owner = PartitionOwner(PartitionId(partition), recovered, self._ports)
+        owner.rejects = self._reject_store(PartitionId(partition), recovered)
         try:
             await owner.open(
                 plan=plan_from_bytes(plan_bytes),
@@ -128,12 +173,18 @@ class Shard:
                 epoch=Epoch(epoch),
             )
         except BaseException:
-            log.close()
+            await owner.close()
             raise
         self._owned[partition] = _Owned(owner, PartitionDecider(owner, self._state_thread, lambda: self._scorer))
         owner.on_outbox_change = self._look_at_outboxes
         self._look_at_outboxes()
         return owner.epoch
+
+    def _reject_store(self, partition: PartitionId, recovered: Recovered) -> RejectStore | None:
+        if self._rejects is None:
+            return None
+        log = recovered.log
+        return self._rejects.open(partition, lambda offset: next(iter(log.read(offset))).record.payload)
 
     async def release(self, partition: int) -> None:
         """Finish what waits for a partition and give it up; nothing if it is not owned."""
@@ -152,8 +203,8 @@ class Shard:
 
     async def drain(self) -> None:
         """Refuse new calls, finish those under way, release every partition."""
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for task in self._tasks:
+            task.cancel()
         for subscription in tuple(self._subscriptions):
             subscription.end()
         if self._server is not None:
@@ -161,23 +212,47 @@ class Shard:
         await self._exchange.settled()
         for partition in list(self._owned):
             await self.release(partition)
+        if self._rejects is not None:
+            await asyncio.to_thread(self._rejects.stop)
         self._state_thread.stop()
         self._appenders.shutdown()
+        self._writers.shutdown()
 
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
-        return {partition: queries.partition_report(owned.owner) for partition, owned in self._owned.items()}
+        return {
+            partition: queries.partition_report(owned.owner, self._standing(owned.owner))
+            for partition, owned in self._owned.items()
+        }
 
     def _gauges(self) -> Gauges:
         # In another thread: the copy is one step of the interpreter, and all that is read is a number by itself.
         owners = [owned.owner for owned in tuple(self._owned.values()) if not owned.owner.is_lost]
+        taker, standings = self._taker, [self._standing(owner) for owner in owners]
+        rejects = self._rejects.totals() if self._rejects is not None else RejectCounters()
         return Gauges(
             partitions_owned=len(owners),
             waiting_bytes=sum(owner.lag_bytes for owner in owners),
             moments_pending=sum(len(owner.households_with_moments) for owner in owners),
             outbox_size=sum(len(owner.state.outbox) for owner in owners),
             households=sum(owner.state.households.count for owner in owners),
+            is_lease_held=self._ports.lease.is_held(),
+            is_clock_confirmed=self._clock.is_confirmed(),
+            snapshots_written=taker.written if taker is not None else 0,
+            snapshots_failed=taker.failed if taker is not None else 0,
+            snapshot_age_s=int(max((one.age_s for one in standings), default=0)),
+            log_tail_events=max((one.tail_events for one in standings), default=0),
+            rejects_kept=rejects.kept,
+            rejects_missed=rejects.missed,
+            rejects_dropped=rejects.dropped,
+            reject_failures=rejects.failures,
+            log_repetitions=sum(owner.log_repetitions for owner in owners),
         )
+
+    def _standing(self, owner: PartitionOwner) -> SnapshotStanding:
+        if self._taker is None:
+            return SnapshotStanding(tail_events=owner.events_folded)
+        return self._taker.standing(owner)
 
     async def _tick(self) -> None:
         while True:
@@ -189,6 +264,9 @@ class Shard:
         self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
     ) -> bytes:
         """Answer one call of an edge."""
+        if method == shard_pb2.METHOD_CONFIRM_CLOCK:
+            self._clock.confirm()
+            return b""
         if self._telemetry is None:
             return await self._call(method, partition, payload, None)
         with self._telemetry.observed(method, partition, traceparent) as laps:
@@ -206,7 +284,20 @@ class Shard:
         try:
             if owned.owner.is_lost:
                 raise PartitionLost
-            return await self._answer(owned, method, payload, laps)
+            owned.owner.check_current()
+            answer = await self._answer(owned, method, payload, laps)
+            # Append, sync, fold, check the lease, then answer: another may have taken over meanwhile.
+            owned.owner.check_current()
+            return answer
+        except NotCurrent as wrong:
+            raise call_failed(
+                grpc.StatusCode.UNAVAILABLE,
+                wrong.reason,
+                f"partition {partition}: {_NOT_CURRENT[wrong.reason]}; try again",
+                retry_after_ms=500,
+            ) from wrong
+        except SnapshotFailed as wrong:
+            raise call_failed(grpc.StatusCode.INTERNAL, "SNAPSHOT_FAILED", str(wrong)) from wrong
         except (PartitionLost, NotSettled, LogError) as wrong:
             raise call_failed(
                 grpc.StatusCode.UNAVAILABLE,
@@ -252,7 +343,31 @@ class Shard:
             case shard_pb2.METHOD_DECISIONS:
                 newest = household_pb2.DecisionsRequest.FromString(payload)
                 return (await queries.decisions(owned.owner, self._state_thread, newest)).SerializeToString()
+            case shard_pb2.METHOD_SNAPSHOT:
+                return (await self._snapshot(owned)).SerializeToString()
+            case shard_pb2.METHOD_REJECT:
+                return (await self._reject(owned, payload)).SerializeToString()
         raise call_failed(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", f"method {method} is not known here")
+
+    async def _snapshot(self, owned: _Owned) -> admin_pb2.PartitionSnapshot:
+        if self._taker is None:
+            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_SNAPSHOTS", "this shard takes no snapshots")
+        facts = await self._taker.take(owned.owner)
+        return admin_pb2.PartitionSnapshot(
+            partition=facts.partition,
+            position=facts.position,
+            epoch=facts.epoch,
+            households=facts.households,
+            bytes=facts.size_bytes,
+        )
+
+    async def _reject(self, owned: _Owned, payload: bytes) -> admin_pb2.RejectResponse:
+        now_us = self._clock.now_us()
+        rejects = [reject_of_request(one, now_us) for one in admin_pb2.RejectRequest.FromString(payload).rejects]
+        if owned.owner.rejects is None:
+            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_REJECTS", "this shard keeps no rejects")
+        kept: int = await asyncio.wrap_future(owned.owner.rejects.keep(rejects))
+        return admin_pb2.RejectResponse(kept=kept)
 
     async def _ingest(self, owned: _Owned, payload: bytes) -> signal_pb2.IngestResponse:
         folded = await owned.owner.signals(payload)

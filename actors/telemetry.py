@@ -163,6 +163,21 @@ class Gauges:
     """Households whose moments wait for a decision that nobody asked for."""
     outbox_size: int = 0
     households: int = 0
+    is_lease_held: bool = False
+    is_clock_confirmed: bool = False
+    snapshots_written: int = 0
+    """Since the shard started, as are all that only grow."""
+    snapshots_failed: int = 0
+    snapshot_age_s: int = 0
+    """Of the partition whose newest snapshot is the oldest, among those where anything was folded since."""
+    log_tail_events: int = 0
+    """Events since the newest snapshot, of the partition with the most."""
+    rejects_kept: int = 0
+    rejects_missed: int = 0
+    rejects_dropped: int = 0
+    reject_failures: int = 0
+    log_repetitions: int = 0
+    """Groups found twice in the logs of the partitions owned."""
 
 
 @dataclass(slots=True, eq=False)

@@ -22,9 +22,9 @@ from grpc_reflection.v1alpha import reflection
 from numpy.typing import NDArray
 
 from hearth.internal.v1 import shard_pb2
-from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import LONGEST_KEY
-from serving import wire
+from serving import admin, wire
 from serving.shard_client import Router
 from serving.status import (
     Condition,
@@ -44,9 +44,10 @@ SIGNAL_SERVICE: Final = "hearth.v1.SignalService"
 DECISION_SERVICE: Final = "hearth.v1.DecisionService"
 DELIVERY_SERVICE: Final = "hearth.v1.DeliveryService"
 HOUSEHOLD_SERVICE: Final = "hearth.v1.HouseholdService"
+ADMIN_SERVICE: Final = "hearth.v1.AdminService"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 PUBLIC_SERVICES: Final = (SIGNAL_SERVICE, DECISION_SERVICE, DELIVERY_SERVICE, HOUSEHOLD_SERVICE)
-SERVICE_NAMES: Final = (*PUBLIC_SERVICES, HEALTH_SERVICE)
+SERVICE_NAMES: Final = (*PUBLIC_SERVICES, ADMIN_SERVICE, HEALTH_SERVICE)
 
 DECIDE_SIGNAL_COUNT_MAX: Final = 1_000
 """What came with a question must be folded within the question's deadline; more belongs into Ingest."""
@@ -127,6 +128,8 @@ class Limits:
 
     timeout_s: float
     traceparent: str
+    peer: str = ""
+    """Who calls, as gRPC names it."""
 
 
 class PublicServices:
@@ -165,6 +168,7 @@ class PublicServices:
         self._now_us = now_us
         self._observer = observer
         self._in_flight_count = 0
+        self._admin = admin.AdminServices(router, partition_count)
 
     @property
     def in_flight_count(self) -> int:
@@ -391,6 +395,9 @@ class PublicServices:
             unary(f"/{HOUSEHOLD_SERVICE}/Get", self.get, household_pb2.GetRequest, short_s),
             unary(f"/{HOUSEHOLD_SERVICE}/Explain", self.explain, explain, short_s),
             unary(f"/{HOUSEHOLD_SERVICE}/Decisions", self.decisions, decisions, short_s),
+            self._admin_call("Snapshot", self._admin.snapshot, admin_pb2.SnapshotRequest),
+            self._admin_call("Reject", self._admin.reject, admin_pb2.RejectRequest),
+            self._admin_call("ConfirmClock", self._admin.confirm_clock, admin_pb2.ConfirmClockRequest),
             unary(f"/{HEALTH_SERVICE}/Check", self.check_health, check, short_s),
             stream(f"/{HEALTH_SERVICE}/Watch", self.watch_health, watch),
         )
@@ -418,6 +425,14 @@ class PublicServices:
                 self._in_flight_count -= 1
 
         return method, grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, _serialized)
+
+    def _admin_call(
+        self, name: str, handle: Callable[..., Awaitable[Message]], request_type: type[Message]
+    ) -> tuple[str, Handler]:
+        async def answer(request: Message, limits: Limits) -> Message:
+            return await handle(request, peer=limits.peer, timeout_s=limits.timeout_s, traceparent=limits.traceparent)
+
+        return self._unary(f"/{ADMIN_SERVICE}/{name}", answer, request_type, admin.TIMEOUT_S)
 
     def _client_stream(self, method: str, timeout_s: float) -> tuple[str, Handler]:
         async def answer(
@@ -568,7 +583,9 @@ def _outcome_violations(outcome: int) -> Iterator[FieldViolation]:
 
 def _limits(context: Context, timeout_s: float, traceparent: str) -> Limits:
     remaining_s = cast(float | None, context.time_remaining())  # None without a deadline
-    return Limits(timeout_s=timeout_s if remaining_s is None else remaining_s, traceparent=traceparent)
+    return Limits(
+        timeout_s=timeout_s if remaining_s is None else remaining_s, traceparent=traceparent, peer=context.peer()
+    )
 
 
 def _traceparent(context: Context) -> str:

@@ -77,6 +77,8 @@ class EdgeConfig:
     replica_count: int = 1
     cpu_count: float = 0.0
     """Ray's bookkeeping for one replica, not a limit."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Ray's custom resources that a replica takes, and which so say on what nodes it may run."""
     drain_timeout_s: float = 5.0
     """What a replica that stops gives its open requests."""
 
@@ -168,7 +170,7 @@ def edge_application(config: EdgeConfig) -> serve.Application:
     decorate = serve.deployment(
         name="Edge",
         num_replicas=config.replica_count,
-        ray_actor_options={"num_cpus": config.cpu_count},
+        ray_actor_options={"num_cpus": config.cpu_count, "resources": dict(config.resources)},
         graceful_shutdown_timeout_s=config.drain_timeout_s + 1,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=2,

@@ -57,12 +57,15 @@ class ClientSettings:
     """Between attempts to connect; doubles from first to max. Calls fail at once in the meantime."""
     routes_timeout_s: float = 1.0
     """For one question to the coordinator."""
+    silence_s_max: float = 0.5
+    """A shard that says nothing for so long although it was asked may be stopped; then the routes are asked for."""
 
     def __post_init__(self) -> None:
         assert self.call_timeout_s > 0
         assert self.connect_timeout_s > 0
         assert 0 < self.backoff_first_s <= self.backoff_max_s
         assert self.routes_timeout_s > 0
+        assert self.silence_s_max > 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class ShardChannel:
         self._is_down = False
         self._is_retired = False
         self._connected = asyncio.Event()
+        self._unanswered_since_s: float | None = None
+        """When it was first asked what it has not answered, after it was heard last."""
         self._grpc_channel: grpc.aio.Channel | None = None
         self._running = asyncio.get_running_loop().create_task(self._run(), name=f"shard channel {address}")
 
@@ -105,6 +110,14 @@ class ShardChannel:
     def open_call_count(self) -> int:
         """How many calls wait for an answer."""
         return len(self._open)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the shard has said nothing for too long, though calls wait for its answers."""
+        if self._unanswered_since_s is None or not self._open:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        return now_s - self._unanswered_since_s > self._settings.silence_s_max
 
     async def connected(self) -> None:
         """Return once the stream stands."""
@@ -135,6 +148,8 @@ class ShardChannel:
             reply=loop.create_future(),
         )
         self._open[call.call_id] = call
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = loop.time()
         (self._waiting_bulk if method == shard_pb2.METHOD_INGEST else self._waiting).append(call)
         self._wake.set()
         try:
@@ -163,6 +178,14 @@ class ShardChannel:
         try:
             async for response in responses:
                 yield response.delivery
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Closing a connection cancels its streams, which grpc.aio tells as if it were this task that was cancelled.
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "the stream to the shard broke"
+            ) from None
         finally:
             responses.cancel()
 
@@ -170,6 +193,10 @@ class ShardChannel:
         """Close the channel as soon as its open calls are answered; it takes no further ones afterwards."""
         self._is_retired = True
         self._wake.set()
+
+    def give_up(self) -> None:
+        """Wait no longer for open calls: they fail with OUTCOME_UNKNOWN."""
+        self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the shard is silent and owns the partition no longer")
 
     async def ended(self) -> None:
         """Return once the channel has closed."""
@@ -240,6 +267,8 @@ class ShardChannel:
                 call = self._open.get(reply.id)
                 if call is not None and not call.reply.done():
                     call.reply.set_result(reply)
+            is_owing = any(not call.reply.done() for call in self._open.values())
+            self._unanswered_since_s = asyncio.get_running_loop().time() if is_owing else None
 
     async def _write(self, exchange: Exchange) -> None:
         """Send whatever waits as one frame, then whatever has come to wait meanwhile as the next."""
@@ -272,6 +301,7 @@ class ShardChannel:
     def _fail_open_calls(self, condition: Condition, message: str) -> None:
         self._waiting.clear()
         self._waiting_bulk.clear()
+        self._unanswered_since_s = None
         status = failed(condition, message).status
         for call in self._open.values():
             if not call.reply.done():
@@ -311,6 +341,9 @@ class Router:
         self._asked_s = float("-inf")
         self._asking: asyncio.Task[Routes] | None = None
         self._channels: dict[str, ShardChannel] = {}
+        self._retired: list[ShardChannel] = []
+        """Of shards that own nothing any more, until their open calls have ended."""
+        self._watching: asyncio.Task[None] | None = None
 
     async def call(
         self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None, traceparent: str = ""
@@ -329,6 +362,9 @@ class Router:
             limit_s = deadline_s - loop.time()
             return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
         except RequestFailed as failure:
+            if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                # A stopped shard ends no stream: without a look at the routes, all calls would go on to it for ever.
+                self._ask_soon()
             if not _is_worth_another_try(failure):
                 raise
         try:
@@ -354,23 +390,40 @@ class Router:
 
         Whoever joins a question that is under way gets an answer that may be older than his asking by that question.
         """
+        await asyncio.wait((self._ask_soon(),))
+
+    def _ask_soon(self) -> asyncio.Task[Routes]:
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(self._take_routes)
-        await asyncio.wait((self._asking,))
+        return self._asking
 
     def channel(self, address: str) -> ShardChannel:
         """Return the channel to a shard; makes it at the first use."""
         channel = self._channels.get(address)
         if channel is None:
             channel = self._channels[address] = ShardChannel(address, self._settings)
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch_for_silence(), name="silent shards")
         return channel
+
+    async def _watch_for_silence(self) -> None:
+        """Find the new owner while calls wait for a stopped one: that ends no stream, and takes their whole time."""
+        while True:
+            await asyncio.sleep(self._settings.silence_s_max / 2)
+            if any(channel.is_silent for channel in self._channels.values()):
+                self._ask_soon()
+            for channel in self._retired:
+                if channel.is_silent:
+                    channel.give_up()
+            self._retired = [channel for channel in self._retired if channel.open_call_count]
 
     async def close(self) -> None:
         """Close all channels; open calls fail with OUTCOME_UNKNOWN."""
         channels, self._channels = self._channels, {}
-        if self._asking is not None:
-            self._asking.cancel()
+        for task in (self._asking, self._watching):
+            if task is not None:
+                task.cancel()
         await asyncio.gather(*(channel.close() for channel in channels.values()))
 
     async def _ask(self) -> Routes:
@@ -388,7 +441,9 @@ class Router:
         self._asked_s = asyncio.get_running_loop().time()
         known = set(self._routes.owners.values())
         for address in [address for address in self._channels if address not in known]:
-            self._channels.pop(address).retire()
+            channel = self._channels.pop(address)
+            channel.retire()
+            self._retired.append(channel)
 
     def _channel_of(self, partition: int) -> ShardChannel:
         address = self._routes.owners.get(partition) if self._routes is not None else None

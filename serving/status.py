@@ -35,6 +35,7 @@ class Condition(Enum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
+    NOT_LOCAL = "NOT_LOCAL"
     INTERNAL = "INTERNAL"
 
 
@@ -57,6 +58,7 @@ ANSWERS: Final[dict[Condition, Answer]] = {
     Condition.OUTCOME_UNKNOWN: Answer(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=200),
     Condition.DEADLINE_EXCEEDED: Answer(code=grpc.StatusCode.DEADLINE_EXCEEDED, retry_after_ms=None),
     Condition.UNKNOWN_SERVICE: Answer(code=grpc.StatusCode.NOT_FOUND, retry_after_ms=None),
+    Condition.NOT_LOCAL: Answer(code=grpc.StatusCode.PERMISSION_DENIED, retry_after_ms=None),
     Condition.INTERNAL: Answer(code=grpc.StatusCode.INTERNAL, retry_after_ms=None),
 }
 """Whatever has a delay is safe to send again: all that changes something is idempotent by request_id or event id."""

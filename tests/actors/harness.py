@@ -22,13 +22,17 @@ from numpy.typing import NDArray
 
 from actors.exchange import CallFailed
 from actors.files import Files
+from actors.lease import Lease
 from actors.log import PartitionId, RecordKind, StoredRecord
+from actors.rejects import RejectSettings
 from actors.replay import Replay
 from actors.segments import SegmentSettings, SegmentStore
 from actors.shard import Shard, ShardConfig
+from actors.snapshot import snapshot_store
+from actors.snapshotting import SnapshotPolicy
 from actors.state_thread import Urgency
 from hearth.internal.v1 import shard_pb2
-from hearth.v1 import decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.digest import household_digests, state_digest
 from household.plan import Plan
 from household.scoring import Scored
@@ -123,14 +127,31 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
+class SettableLease:
+    """Held until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.held = True
+
+    def is_held(self) -> bool:
+        return self.held
+
+
 class SettableClock:
     """Shows what it was set to."""
 
     def __init__(self, now_us: int = MONDAY) -> None:
         self.at_us = now_us
+        self.confirmed = True
 
     def now_us(self) -> int:
         return self.at_us
+
+    def is_confirmed(self) -> bool:
+        return self.confirmed
+
+    def confirm(self) -> None:
+        self.confirmed = True
 
     def pass_us(self, elapsed_us: int) -> None:
         self.at_us += elapsed_us
@@ -246,6 +267,11 @@ class Hearth:
         look_every_s: float = 600.0,
         name: str = "shard-0",
         segments: SegmentSettings | None = None,
+        rejects: SegmentStore | None = None,
+        reject_settings: RejectSettings | None = None,
+        snapshots: Path | None = None,
+        snapshot_policy: SnapshotPolicy | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.directory = directory
         self.clock = clock
@@ -258,8 +284,16 @@ class Hearth:
             stream_clock=stream_clock,
             redeliver_after_s=redeliver_after_s,
             tick_interval_s=look_every_s,
+            rejects=reject_settings or RejectSettings(),
+            snapshots=snapshot_policy or SnapshotPolicy(),
         )
-        self.shard = Shard(config, SegmentStore(directory, settings=segments, files=self.files), clock=clock)
+        store = snapshot_store(str(snapshots)) if snapshots is not None else None
+        logs = SegmentStore(directory, settings=segments, files=self.files)
+        self.shard = Shard(config, logs, clock=clock, lease=lease, snapshots=store, rejects=rejects)
+
+    async def snapshot(self, partition: int = 0) -> admin_pb2.PartitionSnapshot:
+        answer = await self.call(shard_pb2.METHOD_SNAPSHOT, partition, b"")
+        return admin_pb2.PartitionSnapshot.FromString(answer)
 
     async def assign(self, partition: int, *, plan: Plan | None = None, epoch: int = 1) -> int:
         plan = plan or self.plan

@@ -19,6 +19,9 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_GET: _ClassVar[Method]
     METHOD_EXPLAIN: _ClassVar[Method]
     METHOD_DECISIONS: _ClassVar[Method]
+    METHOD_SNAPSHOT: _ClassVar[Method]
+    METHOD_REJECT: _ClassVar[Method]
+    METHOD_CONFIRM_CLOCK: _ClassVar[Method]
 METHOD_UNSPECIFIED: Method
 METHOD_INGEST: Method
 METHOD_DECIDE: Method
@@ -27,6 +30,9 @@ METHOD_ACK: Method
 METHOD_GET: Method
 METHOD_EXPLAIN: Method
 METHOD_DECISIONS: Method
+METHOD_SNAPSHOT: Method
+METHOD_REJECT: Method
+METHOD_CONFIRM_CLOCK: Method
 
 class Call(_message.Message):
     __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")

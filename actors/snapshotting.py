@@ -1,0 +1,207 @@
+"""When a partition's snapshot is taken, and what may be dropped from its log after that.
+
+A snapshot is due when the tail that a restart would have to fold has grown long, or is old. One is taken at a time per
+shard: freezing in slices between the fold's own, writing and verifying in a thread.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from actors.conditions import PartitionLost
+from actors.failpoints import Failpoint, reached
+from actors.log import LogError, Offset, PartitionId
+from actors.snapshot import ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotStore
+from actors.state_thread import StateThread, Urgency
+from household.freeze import Freeze
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotPolicy:
+    """When a snapshot is due, and how long the log behind it is kept."""
+
+    events: int = 100_000
+    """Events folded since the newest snapshot: what a restart has to fold again."""
+    interval_s: float = 300.0
+    """Time since the newest snapshot, where anything was folded at all."""
+    log_retention_s: float = 14 * 86_400.0
+    """Log that kept snapshots cover is dropped after this."""
+
+    def __post_init__(self) -> None:
+        # Every group would be followed by a snapshot, which is a thousand times its size.
+        assert self.events >= 1_000
+        assert self.interval_s > 0
+        assert self.log_retention_s >= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A partition's state being frozen, and where in its log it stands."""
+
+    freeze: Freeze
+    position: Offset
+    replay: ReplayFacts
+    stamp_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotStanding:
+    """How a partition's newest snapshot stands to what was folded since."""
+
+    tail_events: int = 0
+    """Events folded since it, or since the log's start: what a restart has to fold again."""
+    age_s: float = 0.0
+    """Since it was taken, or since the partition was assigned if that is later; 0 where nothing was folded since."""
+    position: int = -1
+    """Of the newest that this process has taken; -1 for none."""
+
+
+class Freezable(Protocol):
+    """What a snapshot is taken of: the owner of a partition."""
+
+    partition: PartitionId
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def events_folded(self) -> int: ...
+    async def freeze(self) -> Frozen:
+        """Freeze the state between two groups.
+
+        Raises:
+            PartitionLost
+        """
+        ...
+
+    async def drop_log_before(self, position: Offset) -> None:
+        """Give up old pieces of the log between two groups."""
+        ...
+
+
+class SnapshotTaker:
+    """Takes the snapshots of one shard's partitions."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        policy: SnapshotPolicy,
+        owners: Callable[[], list[Freezable]],
+        *,
+        state_thread: StateThread,
+        writers: Executor,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._retention_us = int(policy.log_retention_s * 1e6)
+        self._owners = owners
+        self._state_thread = state_thread
+        self._writers = writers
+        self._monotonic_s = monotonic_s
+        self._taken: WeakKeyDictionary[Freezable, tuple[float, int]] = WeakKeyDictionary()
+        """When an owner's newest snapshot was taken, and the events it had folded by then."""
+        self._newest: WeakKeyDictionary[Freezable, tuple[float, int, int]] = WeakKeyDictionary()
+        """As `_taken`, but a failure leaves it; and the snapshot's position, -1 before there is one."""
+        self._marks: dict[PartitionId, deque[tuple[Offset, int]]] = {}
+        """Positions of earlier snapshots and their stamps: where the log stood at which time."""
+        self._one_at_a_time = asyncio.Lock()
+        self.written = 0
+        self.failed = 0
+
+    async def run(self) -> None:
+        """Take snapshots as they become due, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for owner in self._owners():
+                self._newest.setdefault(owner, (self._monotonic_s(), 0, -1))
+                if owner.is_open and self._is_due(owner):
+                    await self._take_quietly(owner)
+
+    def standing(self, owner: Freezable) -> SnapshotStanding:
+        """Return how far a restart of this partition would have to reach back. From any thread."""
+        taken_s, events, position = self._newest.get(owner, (self._monotonic_s(), 0, -1))
+        tail_events = owner.events_folded - events
+        age_s = self._monotonic_s() - taken_s if tail_events else 0.0
+        return SnapshotStanding(tail_events=tail_events, age_s=age_s, position=position)
+
+    def _is_due(self, owner: Freezable) -> bool:
+        now_s = self._monotonic_s()
+        # The tail that a restart has folded counts: the next restart would have to fold it again.
+        taken_s, events = self._taken.setdefault(owner, (now_s, 0))
+        new = owner.events_folded - events
+        return new >= self._policy.events or (new != 0 and now_s - taken_s >= self._policy.interval_s)
+
+    async def _take_quietly(self, owner: Freezable) -> None:
+        try:
+            await self.take(owner)
+        except (SnapshotFailed, LogError, PartitionLost, OSError) as wrong:
+            # Nothing is lost: the log is the truth, a restart only takes longer. Tried again when next due.
+            logger.error("partition %d: no snapshot: %s", owner.partition, wrong)
+            self._taken[owner] = (self._monotonic_s(), owner.events_folded)
+
+    async def take(self, owner: Freezable) -> SnapshotFacts:
+        """Take a snapshot of a partition now; return once it is written and verified.
+
+        Raises:
+            SnapshotFailed: the earlier ones are as they were.
+            PartitionLost: it is no longer owned.
+        """
+        async with self._one_at_a_time:
+            return await self._take(owner)
+
+    async def _take(self, owner: Freezable) -> SnapshotFacts:
+        loop = asyncio.get_running_loop()
+        events, started_s = owner.events_folded, self._monotonic_s()
+        while True:
+            frozen = await owner.freeze()
+            reached(Failpoint.SNAPSHOT_FROZEN)
+            try:
+                while not frozen.freeze.is_stale:
+                    if await self._state_thread.run(Urgency.INGEST, frozen.freeze.step):
+                        break
+            finally:
+                content = await self._state_thread.run(Urgency.INGEST, frozen.freeze.end)
+            if content is not None:
+                break
+        write = partial(
+            self._store.write, content, partition=owner.partition, position=frozen.position, replay=frozen.replay
+        )
+        try:
+            facts = await loop.run_in_executor(self._writers, write)
+        except SnapshotFailed:
+            self.failed += 1
+            raise
+        self.written += 1
+        self._taken[owner] = (started_s, events)
+        self._newest[owner] = (started_s, events, frozen.position)
+        window_us = content.plan.clock.request_window_us
+        await self._drop_log(owner, frozen, retention_us=max(self._retention_us, window_us))
+        return facts
+
+    async def _drop_log(self, owner: Freezable, frozen: Frozen, *, retention_us: int) -> None:
+        """Drop the log that every kept snapshot covers and whose retention has passed.
+
+        As long as a request id is remembered, its decision is read from the log.
+        """
+        marks = self._marks.setdefault(owner.partition, deque())
+        marks.append((frozen.position, frozen.stamp_us))
+        passed_us = frozen.stamp_us - retention_us
+        retained: Offset | None = None
+        while marks and marks[0][1] <= passed_us:
+            retained = marks.popleft()[0]
+        kept = await asyncio.get_running_loop().run_in_executor(
+            self._writers, self._store.oldest_kept_position, owner.partition
+        )
+        if retained is not None and kept is not None:
+            await owner.drop_log_before(min(retained, kept))
+            marks.appendleft((retained, passed_us))

@@ -1,0 +1,153 @@
+"""What those who run Hearth, and its own connectors, may ask: snapshots, rejects, the clock. For this machine only.
+
+There are no roles yet, so a caller from elsewhere is refused, whatever address the public port listens on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from hearth.internal.v1 import shard_pb2
+from hearth.v1 import admin_pb2
+from serving import wire
+from serving.shard_client import Router
+from serving.status import Condition, FieldViolation, InvalidRequest, RequestTooLarge, failed, shortened
+
+TIMEOUT_S: Final = 120.0
+"""For a call whose client sets no deadline: a snapshot writes and reads a whole partition."""
+
+REJECT_COUNT_MAX: Final = 10_000
+POSITION_BYTES_MAX: Final = 1_024
+REASON_BYTES_MAX: Final = 64
+DETAIL_LENGTH_MAX: Final = 4_096
+ORIGINAL_BYTES_MAX: Final = 1024 * 1024
+
+LOG_POSITION: Final = re.compile(r"log:(\d{1,9})/\d+/\d+")
+"""Of an event in the log of a partition (actors/reject_entries.py)."""
+REPLAYED: Final = "REPLAYED:"
+"""Begins the reason of an entry that only says what became of a replay."""
+_REASON: Final = re.compile(r"[A-Z][A-Z0-9_:]*")
+
+
+class AdminServices:
+    """AdminService, which asks the owners of all partitions, or of those it concerns."""
+
+    def __init__(self, router: Router, partition_count: int) -> None:
+        self._router = router
+        self._partition_count = partition_count
+
+    async def snapshot(
+        self, request: admin_pb2.SnapshotRequest, *, peer: str, timeout_s: float, traceparent: str
+    ) -> admin_pb2.SnapshotResponse:
+        """Write and verify a snapshot of every partition; fails if one does, though others may be written."""
+        check_local(peer)
+        payloads = dict.fromkeys(range(self._partition_count), b"")
+        answers = await self._ask(shard_pb2.METHOD_SNAPSHOT, payloads, timeout_s, traceparent)
+        snapshots = [admin_pb2.PartitionSnapshot.FromString(answer) for answer in answers]
+        return admin_pb2.SnapshotResponse(snapshots=snapshots)
+
+    async def reject(
+        self, request: admin_pb2.RejectRequest, *, peer: str, timeout_s: float, traceparent: str
+    ) -> admin_pb2.RejectResponse:
+        """Keep rejects with the partitions they belong to."""
+        check_local(peer)
+        _check(request)
+        parts: dict[int, admin_pb2.RejectRequest] = {}
+        for reject in request.rejects:
+            partition = reject_partition(reject.position, self._partition_count)
+            kept = parts.setdefault(partition, admin_pb2.RejectRequest()).rejects.add()
+            kept.CopyFrom(reject)
+            kept.detail = shortened(reject.detail, DETAIL_LENGTH_MAX)
+            kept.original = reject.original[:ORIGINAL_BYTES_MAX]
+        payloads = {partition: part.SerializeToString() for partition, part in parts.items()}
+        answers = await self._ask(shard_pb2.METHOD_REJECT, payloads, timeout_s, traceparent)
+        return admin_pb2.RejectResponse(kept=sum(admin_pb2.RejectResponse.FromString(one).kept for one in answers))
+
+    async def confirm_clock(
+        self, request: admin_pb2.ConfirmClockRequest, *, peer: str, timeout_s: float, traceparent: str
+    ) -> admin_pb2.ConfirmClockResponse:
+        """Tell every owner that the clock, as it is now, is right."""
+        check_local(peer)
+        payloads = dict.fromkeys(range(self._partition_count), b"")
+        answers = await self._ask(shard_pb2.METHOD_CONFIRM_CLOCK, payloads, timeout_s, traceparent)
+        return admin_pb2.ConfirmClockResponse(partitions=len(answers))
+
+    async def _ask(self, method: int, payloads: Mapping[int, bytes], timeout_s: float, traceparent: str) -> list[bytes]:
+        """Return the owners' answers. If one fails the request fails, but not before all have been answered."""
+        answers = await asyncio.gather(
+            *(
+                self._router.call(method, partition, payload, timeout_s=timeout_s, traceparent=traceparent)
+                for partition, payload in payloads.items()
+            ),
+            return_exceptions=True,
+        )
+        answered = []
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            answered.append(answer)
+        return answered
+
+
+def reject_partition(position: str, partition_count: int) -> int:
+    """Return the partition that keeps what stood at a position: of an event in a log, that log's own.
+
+    >>> reject_partition("log:3/17/42", 8), reject_partition("file:calls.csv/9", 8)
+    (3, 3)
+    """
+    match = LOG_POSITION.fullmatch(position)
+    if match and int(match[1]) < partition_count:
+        return int(match[1])
+    return wire.partition_of(position.encode(), partition_count)
+
+
+def is_local(peer: str) -> bool:
+    """Tell whether a caller, as gRPC names it, is on this machine.
+
+    >>> is_local("ipv4:127.0.0.1:5"), is_local("ipv6:%5B::1%5D:5"), is_local("unix:"), is_local("ipv4:10.0.0.9:5")
+    (True, True, True, False)
+    """
+    kind, _, rest = urllib.parse.unquote(peer).partition(":")
+    if kind in ("unix", "unix-abstract"):
+        return True
+    try:
+        address = ipaddress.ip_address(rest.rpartition(":")[0].strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def check_local(peer: str) -> None:
+    """Refuse a caller from elsewhere."""
+    if not is_local(peer):
+        raise failed(Condition.NOT_LOCAL, "this call is for programs on Hearth's own machine")
+
+
+def _check(request: admin_pb2.RejectRequest) -> None:
+    if (byte_count := request.ByteSize()) > wire.MESSAGE_BYTES_MAX:
+        raise RequestTooLarge(f"the request has {byte_count:,} bytes; at most {wire.MESSAGE_BYTES_MAX:,}")
+    if not 1 <= len(request.rejects) <= REJECT_COUNT_MAX:
+        text = f"{len(request.rejects):,} rejects; wanted 1..{REJECT_COUNT_MAX:,}"
+        raise InvalidRequest(FieldViolation(field="rejects", description=text))
+    if found := tuple(_violations(request)):
+        raise InvalidRequest(*found)
+
+
+def _violations(request: admin_pb2.RejectRequest) -> Iterable[FieldViolation]:
+    for index, reject in enumerate(request.rejects):
+        where, is_mark = f"rejects[{index}]", reject.reason.startswith(REPLAYED)
+        if not 1 <= len(reject.position.encode()) <= POSITION_BYTES_MAX:
+            text = f"has {len(reject.position.encode())} bytes; wanted 1..{POSITION_BYTES_MAX}"
+            yield FieldViolation(field=f"{where}.position", description=text)
+        if len(reject.reason) > REASON_BYTES_MAX or not _REASON.fullmatch(reject.reason):
+            text = f"wanted 1..{REASON_BYTES_MAX} capitals, digits, _ and :"
+            yield FieldViolation(field=f"{where}.reason", description=text)
+        if LOG_POSITION.fullmatch(reject.position) and not is_mark:
+            text = "names an event in a log, of which the partition's owner knows by itself"
+            yield FieldViolation(field=f"{where}.position", description=text)
