@@ -21,6 +21,12 @@ PR_SET_CHILD_SUBREAPER = 36
 STOP_DEADLINE_S = 30.0
 """How long a child may drain before it is killed."""
 
+PATIENCE_S = 2.0
+"""What leftovers are given to end by themselves."""
+
+KILL_ROUNDS_MAX = 3
+"""How often descendants are looked for; each round after the first finds what was started during the one before."""
+
 POLL_S = 0.1
 LAST_LINES_S = 0.5
 """How long after a child's end its last lines may take; a grandchild may hold the pipe open for ever."""
@@ -29,9 +35,16 @@ LAST_LINES_S = 0.5
 class Child:
     """A running program; what it prints can be read line by line, and is read on whether anyone listens or not."""
 
-    def __init__(self, process: "subprocess.Popen[str]", note: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[str]",
+        note: Callable[[str], None] | None,
+        *,
+        stop_deadline_s: float = STOP_DEADLINE_S,
+    ) -> None:
         self.process = process
         self._note = note
+        self._stop_deadline_s = stop_deadline_s
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._readers = [threading.Thread(target=self._read, daemon=True)]
         if note is not None:
@@ -39,10 +52,10 @@ class Child:
         for reader in self._readers:
             reader.start()
 
-    def lines(self) -> Iterator[str]:
-        """Yield lines of its stdout until it closes it or has ended."""
+    def lines(self, *, until: Callable[[], bool] | None = None) -> Iterator[str]:
+        """Yield lines of its stdout until it closes it, has ended, or `until` says so."""
         idle_s = 0.0
-        while idle_s < LAST_LINES_S:
+        while idle_s < LAST_LINES_S and not (until is not None and until()):
             try:
                 line = self._lines.get(timeout=POLL_S)
             except queue.Empty:
@@ -59,7 +72,7 @@ class Child:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(STOP_DEADLINE_S)
+                self.process.wait(self._stop_deadline_s)
             except subprocess.TimeoutExpired:
                 family += _descendants(self.process.pid)
                 self.process.kill()
@@ -85,26 +98,43 @@ class Child:
 
 
 @contextmanager
-def nobody_left() -> Iterator[None]:
-    """On the way out, end every process that came into being below this one meanwhile, orphans included."""
+def nobody_left(*, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """On the way out, end every process that came into being below this one meanwhile, orphans included.
+
+    Args:
+        patience_s: what they are given to end by themselves; 0 kills them at once.
+    """
     before = {one.pid for one in _descendants(os.getpid())}
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         yield
     finally:
-        kill([one for one in _descendants(os.getpid()) if one.pid not in before])
+        # One that is killed may just have started another.
+        for _ in range(KILL_ROUNDS_MAX):
+            kill([one for one in _descendants(os.getpid()) if one.pid not in before], patience_s=patience_s)
 
 
 @contextmanager
-def child(module: str, arguments: Sequence[str], *, note: Callable[[str], None] | None = None) -> Iterator[Child]:
+def child(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    note: Callable[[str], None] | None = None,
+    order: str | None = None,
+    stop_deadline_s: float = STOP_DEADLINE_S,
+) -> Iterator[Child]:
     """Run `python -m module`, and stop it and all it started on the way out.
 
     Args:
+        module: what is run.
+        arguments: of its command line, which everyone on the machine can read.
         note: told each line of its stderr, from another thread; by default stderr is ours.
+        order: what it reads from stdin; by default nothing.
+        stop_deadline_s: how long it may drain before it is killed.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if order is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if note is not None else None,
         text=True,
@@ -112,23 +142,34 @@ def child(module: str, arguments: Sequence[str], *, note: Callable[[str], None] 
         start_new_session=True,
         preexec_fn=_die_with_parent,
     )
-    running = Child(process, note)
+    running = Child(process, note, stop_deadline_s=stop_deadline_s)
     try:
+        if order is not None:
+            _hand_over(process, order)
         yield running
     finally:
         running.stop()
 
 
-def kill(family: list[psutil.Process]) -> None:
-    """End these processes, gently for two seconds, then for good; collect those that are our own children."""
-    for one in family:
-        with suppress(psutil.Error):
-            one.terminate()
-    _, alive = psutil.wait_procs(family, timeout=2.0)
+def kill(family: list[psutil.Process], *, patience_s: float = PATIENCE_S) -> None:
+    """End these processes, gently for a while, then for good; collect those that are our own children."""
+    alive = family
+    if patience_s > 0:
+        for one in family:
+            with suppress(psutil.Error):
+                one.terminate()
+        _, alive = psutil.wait_procs(family, timeout=patience_s)
     for one in alive:
         with suppress(psutil.Error):
             one.kill()
     psutil.wait_procs(alive, timeout=5.0)
+
+
+def _hand_over(process: "subprocess.Popen[str]", order: str) -> None:
+    assert process.stdin is not None
+    # A child that is gone already is noticed by whoever waits for it.
+    with suppress(BrokenPipeError), process.stdin as stream:
+        stream.write(order)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

@@ -25,6 +25,10 @@ log_app = typer.Typer(help="Read the log.", no_args_is_help=True)
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(models_app, name="models")
 app.add_typer(log_app, name="log")
+rejects_app = typer.Typer(help="Look at what could not be accepted, and send it again.", no_args_is_help=True)
+app.add_typer(rejects_app, name="rejects")
+clock_app = typer.Typer(help="What time it is.", no_args_is_help=True)
+app.add_typer(clock_app, name="clock")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of log, metadata and models.  [default: ./hearth-data]")
@@ -38,6 +42,9 @@ Partitions = Annotated[
 Clock = Annotated[
     ClockKind | None,
     typer.Option("--clock", help="What is now: the machine's clock, or the newest event.  [default: wall]"),
+]
+Log = Annotated[
+    str | None, typer.Option("--log", help="kafka://HOST:PORT/PREFIX.  [default: files in the data directory]")
 ]
 Target = Annotated[
     str | None,
@@ -54,6 +61,19 @@ def up(
     clock: Clock = None,
     shards: Shards = None,
     partitions: Partitions = None,
+    log: Annotated[
+        str | None, typer.Option("--log", help="kafka://HOST:PORT/PREFIX.  [default: files in the data directory]")
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            "--metadata", help="postgresql+psycopg://USER@HOST/NAME.  [default: a file in the data directory]"
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="HOST:PORT of the Ray cluster to join.  [default: a Ray of our own]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run Hearth here, in the foreground, until Ctrl-C."""
@@ -61,7 +81,7 @@ def up(
 
     config = load_config(
         data_dir=data_dir, port=port, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
-        json_lines=as_json or None,
+        log=log, metadata_url=metadata, ray_address=ray_address, json_lines=as_json or None,
     )  # fmt: skip
     _exit(run(config))
 
@@ -125,6 +145,38 @@ def ingest(
 
 
 @app.command()
+def capture(
+    topics: Annotated[str, typer.Option("--topics", help="Topics, with commas; ^… is a pattern.", show_default=False)],
+    bootstrap: Annotated[
+        str, typer.Option("--bootstrap", help="HOST:PORT of Kafka brokers, with commas.", show_default=False)
+    ],
+    message_format: Annotated[str, typer.Option("--format", help="json, msgpack or protobuf.")] = "json",
+    mapping: Annotated[
+        str, typer.Option("--mapping", help="What json and msgpack messages mean: a mapping file.", show_default=False)
+    ] = "",
+    group: Annotated[str, typer.Option("--group", help="Consumer group.")] = "hearth",
+    member: Annotated[
+        str, typer.Option("--member", help="Keep partitions across a restart, by this name.", show_default=False)
+    ] = "",
+    kafka_settings: Annotated[
+        Path | None, typer.Option("--kafka-settings", help="YAML of Kafka client settings, e.g. for TLS.")
+    ] = None,
+    data_dir: DataDir = None,
+    target: Target = None,
+    as_json: Json = False,
+) -> None:
+    """Send what arrives on Kafka topics into a running Hearth, in the foreground, until Ctrl-C. Nothing is lost."""
+    from cluster.commands.capture import capture as run
+    from cluster.commands.capture import settings_of
+
+    settings = settings_of(
+        topics=topics, bootstrap=bootstrap, message_format=message_format, mapping=mapping, group=group, member=member,
+        kafka_settings=kafka_settings,
+    )  # fmt: skip
+    _exit(run(settings, target=_target(load_config(data_dir=data_dir), target), as_json=as_json))
+
+
+@app.command()
 def decide(
     household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
     channel: Annotated[
@@ -179,6 +231,75 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     _exit(run(load_config(data_dir=data_dir), as_json=as_json))
 
 
+@app.command()
+def repair(
+    data_dir: DataDir = None,
+    partition: Annotated[
+        int | None, typer.Option("--partition", min=0, help="Only this partition's log.  [default: everything]")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do what is proposed; what goes is set aside.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what is wrong in the data directory of a stopped Hearth, and put it right; exit code 1 if something is."""
+    from cluster.commands.repair import repair as run
+
+    _exit(run(load_config(data_dir=data_dir), partition=partition, is_applied=apply, as_json=as_json))
+
+
+@app.command()
+def snapshot(data_dir: DataDir = None, target: Target = None, as_json: Json = False) -> None:
+    """Write a snapshot of every partition of a running Hearth now; a restart then folds only what comes after."""
+    from cluster.commands.admin import snapshot as run
+
+    _exit(run(target=_target(load_config(data_dir=data_dir), target), as_json=as_json))
+
+
+@clock_app.command("confirm")
+def clock_confirm(data_dir: DataDir = None, target: Target = None, as_json: Json = False) -> None:
+    """Say that the machine's clock, which has jumped, is right as it is now; a running Hearth then decides again."""
+    from cluster.commands.admin import confirm_clock as run
+
+    _exit(run(target=_target(load_config(data_dir=data_dir), target), as_json=as_json))
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="New folder for it.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Copy log, snapshots, rejects and models of a data directory, beside a running Hearth."""
+    from cluster.commands.backup import backup as run
+
+    _exit(run(load_config(data_dir=data_dir), target=target, as_json=as_json))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="Folder of a backup.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new data directory of a backup, after checking every byte of it."""
+    from cluster.commands.backup import restore as run
+
+    _exit(run(load_config(data_dir=data_dir), source=source, as_json=as_json))
+
+
+@app.command()
+def verify(
+    data_dir: DataDir = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Replay from the log's start, not from the oldest kept snapshot.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay the log and compare with the state of the running Hearth; exit code 1 on a difference."""
+    from cluster.commands.backup import verify as run
+
+    _exit(run(load_config(data_dir=data_dir), from_start=from_start, as_json=as_json))
+
+
 @playbook_app.command("check")
 def playbook_check(
     path: Annotated[Path, typer.Argument(help="Playbook folder or file.", show_default=False)], as_json: Json = False
@@ -192,6 +313,7 @@ def playbook_check(
 @models_app.command("train")
 def models_train(
     data_dir: DataDir = None,
+    log: Log = None,
     playbook: Playbook = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same log: same model.")] = 0,
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion.")] = False,
@@ -203,7 +325,7 @@ def models_train(
     from cluster.commands.models import Enough
     from cluster.commands.models import train as run
 
-    config = load_config(data_dir=data_dir, playbook=playbook)
+    config = load_config(data_dir=data_dir, log=log, playbook=playbook)
     enough = Enough(decisions=min_decisions, accepted=min_accepted)
     _exit(run(config, seed=seed, enough=enough, is_promoted=promote, as_json=as_json))
 
@@ -221,12 +343,77 @@ def log_export(
     kind: Annotated[str, typer.Option("--kind", help="decisions, signals or moments.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.", show_default=False)],
     data_dir: DataDir = None,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Write decisions, signals or moments from the log to a Parquet file."""
     from cluster.commands.log import export as run
 
-    _exit(run(load_config(data_dir=data_dir), kind=kind, out=out, as_json=as_json))
+    _exit(run(load_config(data_dir=data_dir, log=log), kind=kind, out=out, as_json=as_json))
+
+
+@rejects_app.command("list")
+def rejects_list(
+    reason: Annotated[str | None, typer.Option("--reason", help="Only this one, e.g. UNKNOWN_TYPE.")] = None,
+    partition: Annotated[int | None, typer.Option("--partition", min=0, help="Only this one's.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="30m, 2h, 7d ago, or a time.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="The newest so many; 0 for all.")] = 50,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List what could not be accepted, with its reason and position."""
+    from cluster.commands.rejects import list_rejects as run
+
+    config = load_config(data_dir=data_dir)
+    _exit(run(config, reason=reason, partition=partition, since=since, limit=limit, as_json=as_json))
+
+
+@rejects_app.command("show")
+def rejects_show(
+    position: Annotated[str, typer.Argument(metavar="ID", help="As the list has it.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write its bytes, as they came, to this file.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all there is to know of one reject, its bytes included."""
+    from cluster.commands.rejects import show_reject as run
+
+    _exit(run(load_config(data_dir=data_dir), position, output=output, as_json=as_json))
+
+
+@rejects_app.command("replay")
+def rejects_replay(
+    positions: Annotated[
+        list[str] | None, typer.Argument(metavar="ID…", help="As the list has them.", show_default=False)
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="All with this reason.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Those that were replayed before, too.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write those that never were signals to this file, one per line.")
+    ] = None,
+    data_dir: DataDir = None,
+    target: Target = None,
+    as_json: Json = False,
+) -> None:
+    """Send rejected events into a running Hearth again; each counts once, however often it is sent."""
+    from cluster.commands.rejects import replay as run
+
+    config = load_config(data_dir=data_dir)
+    _exit(
+        run(
+            config,
+            positions or [],
+            reason=reason,
+            is_all=everything,
+            is_again=again,
+            output=output,
+            target=_target(config, target),
+            as_json=as_json,
+        )
+    )
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

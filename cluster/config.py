@@ -75,8 +75,44 @@ class HearthConfig(BaseSettings):
     shard_count: int = Field(default=2, ge=1, le=256)
     """Actors that share the partitions; about one per core."""
 
+    spare_shard_count: int = Field(default=1, ge=0, le=16)
+    """Actors beyond `shard_count` that stand by, imports and kernels done, for the partitions of one that dies."""
+
+    edge_count: int = Field(default=1, ge=1, le=16)
+    """Processes that listen on the public port; with two, one answers while the other is restarted."""
+
     clock: ClockKind = ClockKind.WALL
     """What is taken for now: the machine's clock, or the newest event."""
+
+    log: str | None = None
+    """Where the log is: kafka://host:port/prefix; none is segment files in the data directory."""
+
+    metadata_url: str | None = None
+    """Database of ownership and leases: postgresql+psycopg://user@host/name; none is SQLite in the data directory."""
+
+    snapshots: str | None = None
+    """A folder or the URI of an object store (s3://…) for snapshots; none is `snapshots` in the data directory."""
+
+    snapshot_events: int = Field(default=100_000, ge=1_000)
+    """A partition's snapshot is due after so many events: the most a restart has to fold again, about."""
+
+    snapshot_interval_s: float = Field(default=300.0, gt=0)
+    """A partition's snapshot is due after so long, where anything happened."""
+
+    log_retention_hours: float = Field(default=336.0, ge=0)
+    """Log that kept snapshots cover is dropped after this; explanations and exports reach back as far."""
+
+    ray_address: str | None = None
+    """host:port of the Ray cluster to join, from its head; none starts a Ray of our own on this machine."""
+
+    shard_host: str = "127.0.0.1"
+    """Address shards listen on in a Ray cluster, without TLS; a node's own HEARTH_SHARD_HOST goes before it."""
+
+    lease_term_s: float = Field(default=10.0, ge=0.5, le=60.0)
+    """How long a shard may go on without renewing its lease. A hung one is replaced after about 1.2 times this."""
+
+    clock_jump_s_max: float = Field(default=5.0, gt=1.0)
+    """Beyond this jump of the machine's clock nothing is decided until the clock is back or somebody confirms it."""
 
     segment_bytes: int = Field(default=64 * MEBIBYTE, ge=MEBIBYTE)
     """Size at which a segment file of the log is closed and a new one begun."""
@@ -131,6 +167,16 @@ class HearthConfig(BaseSettings):
         return self.model_dir if self.model_dir is not None else self.data_dir / "models"
 
     @property
+    def log_location(self) -> str:
+        """Folder of the embedded log, or kafka://host:port/prefix."""
+        return self.log if self.log is not None else str(self.data_dir / "log")
+
+    @property
+    def snapshot_location(self) -> str:
+        """Folder or URI of the snapshots."""
+        return self.snapshots if self.snapshots is not None else str(self.data_dir / "snapshots")
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the public port."""
         return host_is_loopback(self.host)
@@ -145,12 +191,27 @@ class HearthConfig(BaseSettings):
             raise ValueError(
                 f"host {self.host} is reachable from outside and has no TLS; set allow_plaintext to permit it"
             )
+        if not host_is_loopback(self.shard_host) and not self.allow_plaintext:
+            raise ValueError(
+                f"shard_host {self.shard_host} is reachable from outside, without TLS; set allow_plaintext to permit it"
+            )
+        if self.ray_address is not None:
+            self._check_shared()
         # Waiting for a score is only part of a decision; the fallback needs its time too.
         if 2 * self.scoring_slice_ms > self.decide_deadline_ms:
             raise ValueError(
                 f"scoring_slice_ms {self.scoring_slice_ms} exceeds half of decide_deadline_ms {self.decide_deadline_ms}"
             )
         return self
+
+    def _check_shared(self) -> None:
+        """What shards of several nodes keep must be in reach of all of them."""
+        if self.log is None or not self.log.startswith("kafka://"):
+            raise ValueError("ray_address needs log kafka://host:port/prefix: the embedded log is for one node only")
+        if self.metadata_url is None or self.metadata_url.startswith("sqlite"):
+            raise ValueError("ray_address needs a metadata_url of postgresql+psycopg://…: SQLite is for one node only")
+        if self.snapshots is None:
+            raise ValueError("ray_address needs snapshots: a folder that all nodes see, or the URI of an object store")
 
 
 def load_config(**options: Any) -> HearthConfig:

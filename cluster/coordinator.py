@@ -2,23 +2,36 @@
 
 Stateless: the truth is in the metadata store, and who is alive shows by asking. A plain class; launch.py makes it an
 actor. Shards are actor handles; a call to one is `handle.method.remote(…)`, awaited with a deadline.
+
+A partition moves in four steps: its holder is known to be without a lease (the process is proven dead, gave it back, or
+its renewals have stood still for a term and a margin); the new holder is swapped in; it opens its term in the log; it
+serves. Ray may run two shards of one name for a while: the leases and the log's epochs decide, never Ray.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
 
+from cluster.leases import LeaseWatch
 from cluster.logs import LogSettings, start_logging
-from cluster.metadata import MetadataStore
+from cluster.metadata import HolderLease, MetadataStore, MetadataUnavailable
+from cluster.node import end, is_gone, node_identity
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-WATCH_INTERVAL_S = 0.5
+WATCH_INTERVAL_S = 0.25
 REPORT_DEADLINE_S = 5.0
+START_DEADLINE_S = 120.0
+RETRY_S = 0.2
+"""Between two tries to reach a shard that Ray is making anew."""
+
+FAILED_PAUSE_S = 0.5
+FAILED_PAUSE_S_MAX = 30.0
+"""A partition that cannot be opened is tried again after a pause that doubles up to this."""
 
 
 class Routes(TypedDict):
@@ -29,13 +42,43 @@ class Routes(TypedDict):
     ready: bool
 
 
-@dataclass(slots=True)
+class StartedShard(TypedDict):
+    """What a shard says of itself once it serves."""
+
+    address: str
+    holder: str
+    node: str
+    process_id: int
+    process_started_s: float
+    """Tells it apart from a later process of the same id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Why a partition could not be opened, and when it is tried again."""
+
+    why: str
+    pause_s: float
+    again_at_s: float
+    """Of the loop's clock."""
+
+
+@dataclass(slots=True, eq=False)
 class _ShardSeen:
+    name: str
     handle: Any
-    address: str = ""
+    is_spare: bool
+    """It was made to stand in for another; it owns nothing until then."""
+    started: StartedShard | None = None
+    """None while it is being made."""
     partitions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What it serves, as it said last."""
     model: str = ""
     """Bundle path of the model it was last told to use."""
+
+    @property
+    def holder(self) -> str:
+        return self.started["holder"] if self.started is not None else ""
 
 
 class Coordinator:
@@ -47,49 +90,76 @@ class Coordinator:
         metadata_url: str,
         partition_count: int,
         plan_bytes: bytes,
+        lease_margin_ms: int,
         assign_deadline_s: float = 600.0,
         logs: LogSettings | None = None,
+        end_actor: Callable[[Any], None] | None = None,
     ) -> None:
+        """`end_actor`: kill a shard that does not answer, so that Ray makes it anew."""
         if logs is not None:
             start_logging(logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
+        self._lease_watch = LeaseWatch(margin_ms=lease_margin_ms)
         self._partition_count = partition_count
         self._plan_bytes = plan_bytes
         self._assign_deadline_s = assign_deadline_s
+        self._end_actor = end_actor
         self._shards: dict[str, _ShardSeen] = {}
-        self._failed: dict[int, str] = {}
+        self._failed: dict[int, _Failure] = {}
+        self._assigning: set[int] = set()
         self._model: tuple[str, str] = ("", "")
-        self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, shards: dict[str, Any]) -> None:
-        """Start the shards one after another (the first compiles the kernels), assign all partitions, then watch."""
-        self._shards = {name: _ShardSeen(handle) for name, handle in shards.items()}
-        for seen in self._shards.values():
-            seen.address = await _within(self._assign_deadline_s, seen.handle.start.remote())
-        # After a coordinator that died, the shards own what it gave them.
-        await self._look()
+    async def start(self, shards: dict[str, Any], spares: dict[str, Any] | None = None) -> None:
+        """Start the shards, give them all partitions, then watch. Returns when every partition is served or has failed.
+
+        After a coordinator that died, the shards own what it gave them, and that stays so.
+        """
+        self._shards = {name: _ShardSeen(name, handle, is_spare=False) for name, handle in shards.items()}
+        self._shards |= {name: _ShardSeen(name, handle, is_spare=True) for name, handle in (spares or {}).items()}
+        primaries = [seen for seen in self._shards.values() if not seen.is_spare]
+        await asyncio.to_thread(self._bury_the_dead)
+        # One after another: the first compiles the kernels, the others find them compiled.
+        for seen in primaries:
+            try:
+                await self._begin(seen, self._assign_deadline_s)
+            except Exception as wrong:
+                # It is tried again from now on, like any that goes later.
+                logger.error("%s does not start: %s", seen.name, wrong)
+            await self._look_at(seen)
         await self._assign_missing()
-        self._watching = asyncio.create_task(self._watch())
+        self._tasks = [asyncio.create_task(self._watch_shard(seen)) for seen in self._shards.values()]
+        self._tasks += [asyncio.create_task(self._watch_leases()), asyncio.create_task(self._watch_partitions())]
 
     async def routes(self) -> Routes:
         """Return who serves each partition; ready when every partition is folded to its end and served."""
-        owners = {partition: seen.address for seen in self._shards.values() for partition in seen.partitions}
-        return Routes(partition_count=self._partition_count, owners=owners, ready=len(owners) == self._partition_count)
+        owners: dict[int, tuple[int, str]] = {}
+        for seen in self._shards.values():
+            if seen.started is None:
+                continue
+            for partition, facts in seen.partitions.items():
+                # Of two that say so, the older term is that of a shard which has not noticed yet.
+                owners[partition] = max(owners.get(partition, (0, "")), (facts["epoch"], seen.started["address"]))
+        addresses = {partition: address for partition, (_, address) in owners.items()}
+        return Routes(
+            partition_count=self._partition_count, owners=addresses, ready=len(addresses) == self._partition_count
+        )
 
     async def report(self) -> dict[str, Any]:
         """Return what a status page shows: every partition with its shard, and partitions that are down with why.
 
         No shards: it was made anew, and nobody has told it of them yet.
         """
-        await self._look()
+        await asyncio.gather(*(self._look_at(seen) for seen in self._shards.values()))
         partitions = {
-            partition: {"shard": name, **facts}
-            for name, seen in self._shards.items()
+            partition: {"shard": seen.name, **facts}
+            for seen in self._shards.values()
             for partition, facts in seen.partitions.items()
         }
         return {
             "partitions": partitions,
-            "down": dict(self._failed),
+            "down": {partition: failure.why for partition, failure in self._failed.items()},
             "model": self._model[0],
             "shards": sorted(self._shards),
         }
@@ -100,98 +170,208 @@ class Coordinator:
         await self._spread_model()
 
     async def stop(self) -> None:
-        """Drain every shard: what waits is finished, and each log is closed."""
-        if self._watching is not None:
-            self._watching.cancel()
+        """Drain every shard: what waits is finished, each log is closed and each lease given back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         drains = [seen.handle.drain.remote() for seen in self._shards.values()]
         await asyncio.gather(*drains, return_exceptions=True)
-        self._metadata.close()
+        await asyncio.to_thread(self._metadata.close)
 
-    async def _watch(self) -> None:
+    # --- shards ------------------------------------------------------------------------------------------------------
+
+    async def _watch_shard(self, seen: _ShardSeen) -> None:
+        """From its start to its end, over and over; Ray makes it anew each time."""
         while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
             try:
-                await self._look()
-                await self._assign_missing()
-                await self._spread_model()
-            except Exception:
-                logger.exception("watching the shards failed; trying again")
+                if seen.started is None:
+                    await self._begin(seen, START_DEADLINE_S)
+                await self._accompany(seen)
+            except Exception as wrong:
+                logger.warning("%s is gone: %s", seen.name, str(wrong).partition("\n")[0])
+            await self._bury(seen)
+            self._changed.set()
+            await asyncio.sleep(RETRY_S)
 
-    async def _look(self) -> None:
-        await asyncio.gather(*(self._look_at(name, seen) for name, seen in self._shards.items()))
+    async def _begin(self, seen: _ShardSeen, deadline_s: float) -> None:
+        before = seen.started
+        started: StartedShard = await _within(deadline_s, seen.handle.start.remote())
+        seen.started, seen.model = started, ""
+        logger.info("%s serves at %s as %s", seen.name, started["address"], started["holder"])
+        if before is not None and before["holder"] != started["holder"]:
+            await self._end_old(before)
+        self._changed.set()
 
-    async def _look_at(self, name: str, seen: _ShardSeen) -> None:
+    async def _accompany(self, seen: _ShardSeen) -> None:
+        """Ask it how it is; return or raise once its process is gone: a call that only its end ends tells at once."""
+        gone = asyncio.ensure_future(_awaited(seen.handle.until_gone.remote()))
+        try:
+            while True:
+                done, _ = await asyncio.wait({gone}, timeout=WATCH_INTERVAL_S)
+                if done:
+                    await gone
+                    return
+                await self._look_at(seen)
+        finally:
+            gone.cancel()
+
+    async def _look_at(self, seen: _ShardSeen) -> None:
+        """Bring up to date what a started shard serves. One that is merely silent is left to its lease."""
+        if seen.started is None:
+            return
         try:
             facts = await _within(REPORT_DEADLINE_S, seen.handle.report.remote())
         except Exception as wrong:
-            logger.warning("%s does not answer: %s", name, wrong)
-            seen.partitions, seen.address, seen.model = {}, "", ""
+            logger.warning("%s does not answer: %s", seen.name, str(wrong).partition("\n")[0])
             return
-        if not facts and seen.partitions:
-            # It was restarted: Ray ran its constructor again, and everything it knew is gone.
-            seen.address, seen.model = "", ""
-        seen.partitions = {partition: fact for partition, fact in facts.items() if not fact["is_lost"]}
+        serving = {partition: fact for partition, fact in facts.items() if not fact["is_lost"]}
+        if serving.keys() != seen.partitions.keys():
+            self._changed.set()
+        seen.partitions = serving
+
+    async def _bury(self, seen: _ShardSeen) -> None:
+        """Forget a shard that is gone; revoke its lease if its death is proven, else leave that to the lease watch."""
+        started, seen.started, seen.partitions, seen.model = seen.started, None, {}, ""
+        if started is not None and _is_here(started) and is_gone(started["process_id"], started["process_started_s"]):
+            await asyncio.to_thread(self._metadata.revoke, started["holder"], None)
+
+    async def _end_old(self, started: StartedShard) -> None:
+        """Ray has made a shard anew: the process before is ended, where it still lives, and its lease with it."""
+        if not _is_here(started):
+            return
+        if await asyncio.to_thread(end, started["process_id"], started["process_started_s"]):
+            await asyncio.to_thread(self._metadata.revoke, started["holder"], None)
+        else:
+            logger.error("process %d of %s cannot be ended", started["process_id"], started["holder"])
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    def _bury_the_dead(self) -> None:
+        """Revoke the leases of this node's processes that are gone, such as those of a Hearth that was killed."""
+        for lease in self._metadata.leases():
+            if not lease.is_revoked and lease.node == node_identity() and is_gone(lease.process_id):
+                self._metadata.revoke(lease.holder, None)
+            self._metadata.forget(lease.holder)
+
+    async def _watch_leases(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            try:
+                leases = await asyncio.to_thread(self._metadata.leases)
+                for lease in self._lease_watch.expired(leases):
+                    await self._challenge(lease)
+            except MetadataUnavailable as wrong:
+                logger.warning("leases cannot be watched: %s", wrong)
+            except Exception:
+                logger.exception("watching the leases failed; trying again")
+
+    async def _challenge(self, lease: HolderLease) -> None:
+        """Take the lease from a holder that has not renewed it for too long; end its process where that is possible."""
+        if not await asyncio.to_thread(self._metadata.revoke, lease.holder, lease.renewals):
+            return
+        logger.warning("%s has let its lease expire; its partitions go to others", lease.holder)
+        for seen in self._shards.values():
+            if seen.started is not None and seen.holder == lease.holder:
+                started, seen.partitions = seen.started, {}
+                if not _is_here(started):
+                    # Its node may hang with it, and Ray takes its time to say so: it is given nothing meanwhile.
+                    seen.started = None
+                await self._end_silent(seen, started)
+        self._changed.set()
+
+    async def _end_silent(self, seen: _ShardSeen, started: StartedShard) -> None:
+        """On one node a stopped process keeps the log locked: it has to go, and Ray makes the shard anew."""
+        if _is_here(started):
+            await asyncio.to_thread(end, started["process_id"], started["process_started_s"])
+        elif self._end_actor is not None:
+            await asyncio.to_thread(self._end_actor, seen.handle)
+
+    # --- partitions --------------------------------------------------------------------------------------------------
+
+    async def _watch_partitions(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_INTERVAL_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                await self._assign_missing()
+                await self._spread_model()
+            except Exception:
+                logger.exception("watching the partitions failed; trying again")
 
     async def _assign_missing(self) -> None:
-        owned = {partition for seen in self._shards.values() for partition in seen.partitions}
-        missing = [partition for partition in range(self._partition_count) if partition not in owned]
-        if not missing:
+        now_s = asyncio.get_running_loop().time()
+        served = {partition for seen in self._shards.values() for partition in seen.partitions}
+        started = [seen for seen in self._shards.values() if seen.started is not None]
+        if not started:
             return
-        for name, seen in self._shards.items():
-            if not seen.address:
-                await self._restart(name, seen)
-        alive = [(name, seen) for name, seen in self._shards.items() if seen.address]
-        if not alive:
-            return
-        # A partition goes back where it was if that shard is there: its files are in that machine's page cache.
-        names = list(self._shards)
-        chosen = {partition: names[partition % len(names)] for partition in missing}
-        by_name = dict(alive)
-        await asyncio.gather(
-            *(self._assign(partition, *_pick(by_name, alive, chosen[partition], partition)) for partition in missing)
-        )
+        load = {seen.name: len(seen.partitions) for seen in started}
+        homes = [seen for seen in self._shards.values() if not seen.is_spare]
+        chosen = []
+        for partition in range(self._partition_count):
+            if partition in served or partition in self._assigning:
+                continue
+            if partition in self._failed and now_s < self._failed[partition].again_at_s:
+                continue
+            home = homes[partition % len(homes)]
+            # Where it was if that shard is there; else whoever has least to do, which is the spare.
+            shard = home if home.started is not None else min(started, key=lambda seen: load[seen.name])
+            load[shard.name] += 1
+            chosen.append((partition, shard))
+        await asyncio.gather(*(self._assign(partition, shard) for partition, shard in chosen))
 
-    async def _restart(self, name: str, seen: _ShardSeen) -> None:
+    async def _assign(self, partition: int, seen: _ShardSeen) -> None:
+        self._assigning.add(partition)
         try:
-            seen.address = await _within(REPORT_DEADLINE_S * 6, seen.handle.start.remote())
-        except Exception as wrong:
-            logger.warning("%s cannot be started yet: %s", name, wrong)
-
-    async def _assign(self, partition: int, name: str, seen: _ShardSeen) -> None:
-        try:
-            held = self._metadata.ownership(partition)
-            epoch = held.epoch + 1
-            if not self._metadata.take(partition, owner=name, seen_epoch=held.epoch, epoch=epoch):
+            epoch = await asyncio.to_thread(self._take, partition, seen.holder)
+            if epoch is None:
                 return
+            holder = seen.holder
             assign = seen.handle.assign.remote(partition, plan_bytes=self._plan_bytes, epoch=epoch)
             opened = await _within(self._assign_deadline_s, assign)
             if opened > epoch:
                 # The log had seen a later term than the metadata; bring the metadata up to it.
-                self._metadata.take(partition, owner=name, seen_epoch=epoch, epoch=opened)
+                await asyncio.to_thread(
+                    self._metadata.raise_epoch, partition, holder=holder, seen_epoch=epoch, epoch=opened
+                )
         except Exception as wrong:
-            self._failed[partition] = str(wrong)
-            logger.error("partition %d cannot be served by %s: %s", partition, name, wrong)
+            self._note_failure(partition, str(wrong))
+            logger.error("partition %d cannot be served by %s: %s", partition, seen.name, wrong)
             return
-        logger.info("partition %d is served by %s in epoch %d", partition, name, opened)
+        finally:
+            self._assigning.discard(partition)
+        logger.info("partition %d is served by %s in epoch %d", partition, seen.name, opened)
         self._failed.pop(partition, None)
         seen.partitions[partition] = {"epoch": opened, "is_lost": False}
 
+    def _note_failure(self, partition: int, why: str) -> None:
+        before = self._failed.get(partition)
+        pause_s = min(2 * before.pause_s, FAILED_PAUSE_S_MAX) if before is not None else FAILED_PAUSE_S
+        again_at_s = asyncio.get_running_loop().time() + pause_s
+        self._failed[partition] = _Failure(why=why, pause_s=pause_s, again_at_s=again_at_s)
+
+    def _take(self, partition: int, holder: str) -> int | None:
+        """Return the epoch of the new term, or None while the present holder may still be alive."""
+        held = self._metadata.ownership(partition)
+        epoch = held.epoch + 1
+        taken = self._metadata.take(partition, holder=holder, seen_epoch=held.epoch, epoch=epoch)
+        return epoch if taken else None
+
     async def _spread_model(self) -> None:
-        for name, seen in self._shards.items():
-            if seen.address and seen.model != self._model[0]:
+        for seen in self._shards.values():
+            if seen.started is not None and seen.model != self._model[0]:
                 try:
                     await _within(60.0, seen.handle.use_model.remote(*self._model))
                     seen.model = self._model[0]
                 except Exception as wrong:
-                    logger.error("%s does not take model %s: %s", name, self._model[0] or "prior", wrong)
+                    logger.error("%s does not take model %s: %s", seen.name, self._model[0] or "prior", wrong)
 
 
-def _pick(
-    by_name: dict[str, _ShardSeen], alive: list[tuple[str, _ShardSeen]], wanted: str, partition: int
-) -> tuple[str, _ShardSeen]:
-    if wanted in by_name:
-        return wanted, by_name[wanted]
-    return alive[partition % len(alive)]
+def _is_here(started: StartedShard) -> bool:
+    return started["node"] == node_identity()
 
 
 async def _within(deadline_s: float, call: Awaitable[Result]) -> Result:

@@ -1,6 +1,7 @@
 """The data directory: who may use it, what shape it has, and where the Hearth that runs on it can be reached.
 
     lock          held (flock) by the Hearth that runs on it; holds its process id
+    run.lock      held (flock) by its present run; holds the run's process id until that has ended in order
     layout.json   version of the layout and the partition count, written once
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
     status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +27,14 @@ from cluster.errors import CommandFailed
 
 LAYOUT_VERSION = 1
 LOCK_NAME = "lock"
+RUN_LOCK_NAME = "run.lock"
 LAYOUT_NAME = "layout.json"
 RUNNING_NAME = "running.json"
 STATUS_NAME = "status.json"
+
+FORMER_RUN_PATIENCE_S = 60.0
+"""A run whose supervisor was killed drains and ends by itself; longer than that takes."""
+POLL_S = 0.1
 
 
 class DataDirUnusable(CommandFailed):
@@ -68,6 +75,64 @@ def hold(config: HearthConfig) -> Iterator[Path]:
         (path / RUNNING_NAME).unlink(missing_ok=True)
         (path / STATUS_NAME).unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def await_former_run(path: Path, *, patience_s: float = FORMER_RUN_PATIENCE_S) -> bool:
+    """Wait until no run of an earlier Hearth goes on here, by whoever holds the directory; return whether one fell.
+
+    A run outlives a supervisor that was killed by some seconds. One that fell itself may have left processes behind
+    that take a moment to notice.
+
+    Raises:
+        DataDirInUse: the earlier run does not end; the message names it.
+    """
+    try:
+        descriptor = os.open(path / RUN_LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        _lock_within(descriptor, path, patience_s=patience_s)
+        return bool(os.pread(descriptor, 32, 0))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def hold_run(path: Path) -> Iterator[None]:
+    """Be the run that goes on in this directory.
+
+    Raises:
+        DataDirInUse: another run goes on.
+        DataDirUnusable: it cannot be written.
+    """
+    try:
+        descriptor = os.open(path / RUN_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as failed:
+        raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
+    try:
+        _lock_within(descriptor, path, patience_s=0.0)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_within(descriptor: int, path: Path, *, patience_s: float) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline_s:
+                time.sleep(POLL_S)
+                continue
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise DataDirInUse(
+                f"an earlier run of Hearth still goes on in {path} (process {holder}); stop it"
+            ) from None
+        return
 
 
 def announce(path: Path, *, address: str) -> Running:
@@ -199,7 +264,9 @@ def _check_layout(path: Path, *, partition_count: int) -> None:
 
 def _birth(path: Path, *, partition_count: int) -> None:
     strangers = sorted(
-        entry.name for entry in path.iterdir() if entry.name not in (LOCK_NAME, RUNNING_NAME, STATUS_NAME)
+        entry.name
+        for entry in path.iterdir()
+        if entry.name not in (LOCK_NAME, RUN_LOCK_NAME, RUNNING_NAME, STATUS_NAME)
     )
     if strangers:
         (path / LOCK_NAME).unlink(missing_ok=True)

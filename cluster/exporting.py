@@ -1,18 +1,65 @@
 """Tables of the log in one file or one table: batches of signals carry only the columns that occur in them."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from actors.log import LOG_START, StoredRecord
+from actors.reading import ReadLogs, read_only_logs
+from cluster.config import HearthConfig
+from cluster.data_dir import LAYOUT_NAME
+from cluster.errors import UsageWrong
 from cluster.output import Meter
 
 ROW_GROUP_ROWS = 131_072
 
 Tables = Callable[[], Iterator[pa.Table]]
 """The export, from its beginning at every call."""
+
+
+def log_reader(config: HearthConfig) -> ReadLogs:
+    """Return what reads the logs of a Hearth beside it: those in its data directory, or on Kafka.
+
+    Raises:
+        UsageWrong: there is no such data directory, or the address on Kafka cannot be one.
+    """
+    if config.log_location.startswith("kafka:"):
+        try:
+            from actors.kafka import kafka_store
+
+            return kafka_store(config.log_location).read_only
+        except (ImportError, ValueError) as wrong:
+            raise UsageWrong(str(wrong)) from wrong
+    if not (config.data_dir / LAYOUT_NAME).is_file():
+        raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
+    return partial(read_only_logs, Path(config.log_location))
+
+
+class Reach:
+    """Reads logs, and notes where those begin that have lost their start behind snapshots."""
+
+    def __init__(self, read: ReadLogs) -> None:
+        self._read = read
+        self.begins: dict[int, StoredRecord] = {}
+        """By partition: the oldest record there is, where older ones were dropped."""
+
+    def __call__(self) -> Iterator[tuple[int, StoredRecord]]:
+        """Yield (partition, record) from the beginning."""
+        seen = -1
+        for partition, stored in self._read():
+            if partition != seen and stored.offset > LOG_START:
+                self.begins[partition] = stored
+            seen = partition
+            yield partition, stored
+
+    @property
+    def complete_since_us(self) -> int | None:
+        """Since when everything is there, of all partitions; None if it is there from the start."""
+        return max((stored.record.stamp_us for stored in self.begins.values()), default=None)
 
 
 class _NewColumn(Exception):

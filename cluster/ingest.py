@@ -19,7 +19,7 @@ from cluster.reading.merge import merge, rebatch, signals_of
 from cluster.reading.rejects import Rejects
 from cluster.reading.rows import Unreadable
 from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN
-from hearth.v1 import signal_pb2, signal_pb2_grpc
+from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
 
 BATCH_ROWS = 8_192
 """Wire limit: 65,536. This many fold in a few milliseconds."""
@@ -34,6 +34,12 @@ POLL_S = 0.1
 
 STOP_GRACE_S = 1.0
 """How long the batch under way may still be acknowledged once it is to stop."""
+
+KEPT_ROWS = 256
+"""Unreadable rows that are told to Hearth in one request."""
+
+KEPT_BYTES_MAX = 1 << 20
+"""Of a row that Hearth keeps as a reject."""
 
 RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Waits before a batch that failed is sent again; a repeat changes nothing, so an unknown outcome is safe."""
@@ -96,6 +102,8 @@ class Sender:
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stub = signal_pb2_grpc.SignalServiceStub(channel)
+        self._admin: admin_pb2_grpc.AdminServiceStub | None = admin_pb2_grpc.AdminServiceStub(channel)
+        self._unreadable: list[admin_pb2.Reject] = []
         self._target = target
         self._sources = sources
         self._rejects = rejects
@@ -126,6 +134,7 @@ class Sender:
             waiting = (part, self._begin(part))
         if waiting is not None:
             self._finish(*waiting)
+        self._keep_unreadable()
         self.tally.read = self.tally.sent + self.tally.unreadable
         if self.tally.read != total:
             raise CommandFailed(
@@ -222,6 +231,32 @@ class Sender:
     def _note_unreadable(self, row: Unreadable) -> None:
         self.tally.unreadable += 1
         self._rejects.note_unreadable(row)
+        self._unreadable.append(
+            admin_pb2.Reject(
+                position=_clean(f"file:{row.file}/{row.row}"),
+                reason="UNREADABLE",
+                detail=_clean(row.why),
+                original=row.text.encode(errors="backslashreplace")[:KEPT_BYTES_MAX],
+            )
+        )
+        if len(self._unreadable) >= KEPT_ROWS or len(row.text) > KEPT_BYTES_MAX // KEPT_ROWS:
+            self._keep_unreadable()
+
+    def _keep_unreadable(self) -> None:
+        """Have Hearth keep them as rejects, where it can; the rejects file beside the input has them in any case."""
+        rejects, self._unreadable = self._unreadable, []
+        if self._admin is None or not rejects:
+            return
+        try:
+            self._admin.Reject(admin_pb2.RejectRequest(rejects=rejects), timeout=BATCH_DEADLINE_S)
+        except grpc.RpcError:
+            # A Hearth on another machine, or one whose disk is full, takes none; asking on would only delay the file.
+            self._admin = None
+
+
+def _clean(text: str) -> str:
+    """Return a text that a message can carry."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _encode(batch: pa.Table) -> bytes:

@@ -1,43 +1,83 @@
-"""`hearth up`: start Ray, the shards, the coordinator and the edge on this machine; stop them all again.
+"""One run of Hearth: start Ray, the shards, the coordinator and the edge; mind them; stop them all again.
 
-The only module that makes things remote. Whatever it starts dies with it: Ray's processes share their parent's fate.
+The only module that makes things remote. What dies within a run and is not restarted by Ray is restarted here; what
+cannot be ends the run, and the supervisor makes another.
 """
 
 import contextlib
 import logging
-import shutil
+import os
 import signal
-import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster.commands.models import MODEL_NAME
-from cluster.commands.up import announce_ready
 from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
 from cluster.data_dir import write_status
 from cluster.errors import CommandFailed
 from cluster.logs import start_logging
-from cluster.output import print_json, say
+from cluster.output import say
+from cluster.ray_node import joined_ray, local_ray, ray_environment
+from cluster.restarts import TEMPORARY_FAILURE
 from cluster.telemetry import edge_observer, telemetry_settings
 from playbooks.compiler import compile_playbook
 from serving.bundle import BundleRefused, read_aliases, read_manifest
 from serving.edge import EdgeSettings
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
 
-WATCH_INTERVAL_S = 2.0
+WATCH_INTERVAL_S = 0.5
+"""How soon a coordinator that was made anew is told of the shards."""
+STATUS_INTERVAL_S = 2.0
+CHAMPION_INTERVAL_S = 2.0
+SILENT_S_MAX = 20.0
+"""A coordinator that answers nothing for so long hangs, and is killed so that Ray makes it anew."""
+CONTROL_CPU_COUNT = 2
+"""What Ray is told to have beyond one per shard: Serve's own actors."""
+
+SHARD_SLOT = "shard_slot"
+"""Custom resource of a Ray cluster that we join: how many shards, spares included, a node may run."""
+HEAD = {"node:__internal_head__": 0.001}
+"""What only the head of a Ray cluster has: the launcher is there, and with it the public port."""
+
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[dict[str, Any]], None]
+"""Is given the messages of a run; see cluster/supervisor.py."""
 
 
-def run_up(config: HearthConfig) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StatePlane:
+    """The handles that this process holds; with them the actors live and die."""
+
+    coordinator: Any
+    shards: dict[str, Any]
+    spares: dict[str, Any]
+
+    def introduce(self) -> Any:
+        """Tell the coordinator of the shards; return what is ready once they serve."""
+        return self.coordinator.start.remote(self.shards, self.spares)
+
+
+def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
     """Run Hearth until SIGINT or SIGTERM; return the exit code.
+
+    Args:
+        config: settled by the supervisor.
+        run_dir: for sockets, Ray's files and whatever else ends with the run.
+        tell: is given the run's messages, from any thread.
+        on_lost: is told from another thread why the run cannot go on; ends the process.
 
     Raises:
         CommandFailed: it did not come up, or stopped by itself; says why.
     """
-    stop = threading.Event()
-    _heed_signals(stop)
+    _end_on_signals()
     telemetry = telemetry_settings(config)
     start_logging(telemetry.logs, "up")
     edge = EdgeConfig(
@@ -50,56 +90,60 @@ def run_up(config: HearthConfig) -> int:
         ),
         drain_timeout_s=config.drain_deadline_s,
         observer_factory=partial(edge_observer, telemetry),
+        replica_count=config.edge_count,
+        resources=HEAD if config.ray_address is not None else {},
     )
-    _set_environment(serve_environment(edge))
-    run_dir = Path(tempfile.mkdtemp(prefix="hearth-"))
-    try:
-        with _ray(run_dir, config):
-            return _serve(config, edge, run_dir, stop)
-    finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
+    with _ray(config, edge, run_dir, on_lost):
+        # Ray has put its own handlers in place.
+        _end_on_signals()
+        return _serve(config, edge, run_dir, tell)
 
 
-def _heed_signals(stop: threading.Event) -> None:
+def _ray(
+    config: HearthConfig, edge: EdgeConfig, run_dir: Path, on_lost: Callable[[str], None]
+) -> contextlib.AbstractContextManager[None]:
+    """Return the Ray of this run: one of our own, or the cluster that we join."""
+    if config.ray_address is not None:
+        environment = serve_environment(edge) | SINGLE_THREADED
+        # How Ray's processes know each other is for whoever keeps the cluster.
+        export_environment(**environment)
+        return joined_ray(config.ray_address, environment=environment, namespace=COORDINATOR_NAMESPACE)
+    _set_environment(serve_environment(edge) | ray_environment(run_dir))
+    cpu_count = config.shard_count + config.spare_shard_count + CONTROL_CPU_COUNT
+    return local_ray(run_dir, cpu_count=cpu_count, namespace=COORDINATOR_NAMESPACE, on_lost=on_lost)
+
+
+def _end_on_signals() -> None:
+    """While all is being started, a stop ends this process on the spot: nothing waits to be finished.
+
+    The supervisor cleans up; without one, Ray's processes share the fate of this one.
+    """
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: os._exit(0))
+
+
+def _heed_signals() -> threading.Event:
+    """Return what is set once this process is told to stop."""
+    stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
+    return stop
 
 
-def _set_environment(serve: dict[str, str]) -> None:
+def _set_environment(demanded: dict[str, str]) -> None:
     """Ray and Serve read these when they are imported; children inherit them."""
     fresh = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": fresh_token(),
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_raylet_start_wait_time_s": "120",
-        "OMP_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
+        **SINGLE_THREADED,
     }
     given = {name for name in fresh if environment_variable(name) is not None}
-    export_environment(**serve, **{name: value for name, value in fresh.items() if name not in given})
+    export_environment(**demanded, **{name: value for name, value in fresh.items() if name not in given})
 
 
-@contextlib.contextmanager
-def _ray(run_dir: Path, config: HearthConfig) -> Iterator[None]:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=config.shard_count + 2,
-        namespace=COORDINATOR_NAMESPACE,
-        include_dashboard=False,
-        object_store_memory=128 << 20,
-        _temp_dir=str(run_dir / "ray"),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threading.Event) -> int:
+def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) -> int:
     import ray
     import ray.serve
 
@@ -107,124 +151,253 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, stop: threadin
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
+    if config.ray_address is not None:
+        # Serve's applications outlive a driver that fell; its actors of ours do not.
+        ray.serve.shutdown()
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
-    # Ray has put its own handlers in place, which end the process on the spot.
-    _heed_signals(stop)
-    coordinator, shards = _start_state_plane(config, run_dir)
-    started = coordinator.start.remote(shards)
+    plane = _start_state_plane(config, run_dir)
+    introduced = plane.introduce()
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
         ingress.start(edge)
-        ray.get(started)
-        report = ray.get(coordinator.report.remote())
+        ray.get(introduced)
+        report = ray.get(plane.coordinator.report.remote())
         with contextlib.suppress(OSError):
             write_status(config.data_dir, report)
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
-        announce_ready(config, address=edge.address)
-        _stand_watch(config, coordinator, shards, stop)
+        stop = _heed_signals()
+        tell({"ready": True, "address": edge.address})
+        _stand_watch(config, plane, stop, tell)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
+    except ray.exceptions.RayError as wrong:
+        raise CommandFailed(f"this run of Hearth cannot go on: {wrong}", TEMPORARY_FAILURE) from wrong
     finally:
         with contextlib.suppress(Exception):
             ingress.stop()
         with contextlib.suppress(Exception):
-            ray.get(coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
+            ray.get(plane.coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
+        if config.ray_address is not None:
+            with contextlib.suppress(Exception):
+                ray.serve.shutdown()
     return 0
 
 
-def _start_state_plane(config: HearthConfig, run_dir: Path) -> tuple[Any, dict[str, Any]]:
+def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
     """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
     from actors.scoring import ScoringConfig
     from actors.shard import ShardConfig
+    from actors.snapshotting import SnapshotPolicy
     from cluster.coordinator import Coordinator
+    from cluster.leases import lease_settings
     from cluster.metadata import sqlite_url
-    from cluster.shard_actor import ShardActor
+    from cluster.shard_actor import ShardActor, Stores
 
+    stores = Stores(
+        log=config.log_location,
+        segment_bytes=config.segment_bytes,
+        snapshots=config.snapshot_location,
+        metadata_url=config.metadata_url or sqlite_url(config.data_dir / "metadata.sqlite"),
+        clock_jump_us_max=int(config.clock_jump_s_max * 1e6),
+        partition_count=config.partition_count,
+    )
+    lease = lease_settings(config.lease_term_s)
     plan = compile_playbook(config.playbook_path)
     shard_class = ray.remote(ShardActor)
     shards = {}
-    for index in range(config.shard_count):
+    places = _places(config)
+    for index in range(config.shard_count + config.spare_shard_count):
         name = f"shard-{index}"
         settings = ShardConfig(
             name=name,
-            address=f"unix:{run_dir / name}.sock",
+            address=f"unix:{run_dir / name}.sock" if config.ray_address is None else _any_port(config.shard_host),
             stream_clock=config.clock is ClockKind.STREAM,
             redeliver_after_s=config.redeliver_after_s,
+            snapshots=SnapshotPolicy(
+                events=config.snapshot_events,
+                interval_s=config.snapshot_interval_s,
+                log_retention_s=config.log_retention_hours * 3_600,
+            ),
         )
         shards[name] = shard_class.options(
-            name=name, max_restarts=-1, max_task_retries=0, num_cpus=1, enable_task_events=False
+            name=name, max_restarts=-1, max_task_retries=0, num_cpus=1, enable_task_events=False, **places[index]
         ).remote(
             settings,
-            log_dir=str(config.data_dir / "log"),
-            segment_bytes=config.segment_bytes,
+            stores=stores,
+            lease=lease,
             scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
             telemetry=telemetry_settings(config),
         )
     coordinator: Any = (
         ray.remote(Coordinator)
-        .options(name=COORDINATOR_NAME, max_restarts=-1, max_task_retries=0, num_cpus=0, enable_task_events=False)
+        .options(
+            name=COORDINATOR_NAME,
+            max_restarts=-1,
+            max_task_retries=0,
+            num_cpus=0,
+            enable_task_events=False,
+            resources=HEAD if config.ray_address is not None else None,
+        )
         .remote(
-            metadata_url=sqlite_url(config.data_dir / "metadata.sqlite"),
+            metadata_url=stores.metadata_url,
+            lease_margin_ms=lease.margin_ms,
             partition_count=config.partition_count,
             plan_bytes=plan.canonical_bytes,
             logs=telemetry_settings(config).logs,
+            end_actor=_end_actor if config.ray_address is not None else None,
         )
     )
-    return coordinator, shards
+    names = list(shards)
+    return _StatePlane(
+        coordinator=coordinator,
+        shards={name: shards[name] for name in names[: config.shard_count]},
+        spares={name: shards[name] for name in names[config.shard_count :]},
+    )
 
 
-def _stand_watch(config: HearthConfig, coordinator: Any, shards: dict[str, Any], stop: threading.Event) -> None:
-    """Until told to stop: keep the status file fresh, the registry's champion in force, and the coordinator going."""
+def _any_port(host: str) -> str:
+    return f"[{host}]:0" if ":" in host else f"{host}:0"
+
+
+def _places(config: HearthConfig) -> list[dict[str, Any]]:
+    """Return Ray's options by which shards and spares, in order, are dealt out to the nodes of a cluster that we join.
+
+    A shard whose node is gone is made anew wherever a slot is free.
+
+    Raises:
+        CommandFailed: the cluster has fewer slots than shards; spares may have to wait for one.
+    """
+    count = config.shard_count + config.spare_shard_count
+    if config.ray_address is None:
+        return [{}] * count
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    # The head first, so that the same cluster is dealt out in the same way.
+    order = sorted(nodes, key=lambda node_id: (not HEAD.keys() <= nodes[node_id].keys(), node_id))
+    slots = deal_out({node_id: int(nodes[node_id].get(SHARD_SLOT, 0)) for node_id in order})
+    if len(slots) < config.shard_count:
+        raise CommandFailed(
+            f"the Ray cluster at {config.ray_address} has {len(slots)} {SHARD_SLOT} for {config.shard_count} shards: "
+            f"start its nodes with --resources '{{\"{SHARD_SLOT}\": N}}'",
+            TEMPORARY_FAILURE,
+        )
+    places: list[dict[str, Any]] = [{"resources": {SHARD_SLOT: 1}} for _ in range(count)]
+    for place, node_id in zip(places, slots, strict=False):
+        place["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return places
+
+
+def deal_out(slots_by_node: dict[str, int]) -> list[str]:
+    """Return the node of each slot in the order in which they are taken: one of every node, round after round.
+
+    >>> deal_out({"head": 2, "second": 1, "third": 0})
+    ['head', 'second', 'head']
+    """
+    rounds = range(max(slots_by_node.values(), default=0))
+    return [node_id for taken in rounds for node_id, count in slots_by_node.items() if count > taken]
+
+
+def _end_actor(handle: Any) -> None:
+    """Kill a shard on another node, as far as that node obeys; Ray makes it anew."""
     import ray
 
-    champion = ""
+    ray.kill(handle, no_restart=False)
+
+
+def _stand_watch(config: HearthConfig, plane: _StatePlane, stop: threading.Event, tell: Tell) -> None:
+    """Until told to stop: keep the coordinator going, the status file fresh, the registry's champion in force."""
+    import ray
+
+    champion = _ChampionFollower(config, plane.coordinator, tell)
+    champion.start()
+    answered_s = written_s = time.monotonic()
+    introduced = None
     while not stop.wait(WATCH_INTERVAL_S):
+        now_s = time.monotonic()
         try:
-            report = ray.get(coordinator.report.remote())
+            report = ray.get(plane.coordinator.report.remote(), timeout=SILENT_S_MAX)
+            answered_s = time.monotonic()
             if not report["shards"]:
-                # It died, and Ray has made it anew. The shards know what they own: it asks them.
-                say("warning: the coordinator died and is told of the shards again")
-                ray.get(coordinator.start.remote(shards))
-                champion = ""
-                continue
-            # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
-            with contextlib.suppress(OSError):
-                write_status(config.data_dir, report)
-            champion = _follow_champion(config, coordinator, champion)
+                # It died, and Ray has made it anew. The shards know what they own: it asks them. Once is enough: Ray
+                # may let later calls overtake the one that tells of the shards.
+                if introduced is None or ray.wait([introduced], timeout=0)[0]:
+                    say("warning: the coordinator died and is told of the shards again")
+                    introduced = plane.introduce()
+                    champion.start_over()
+            elif now_s - written_s >= STATUS_INTERVAL_S:
+                written_s = now_s
+                # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
+                with contextlib.suppress(OSError):
+                    write_status(config.data_dir, report)
+        except ray.exceptions.GetTimeoutError:
+            say(f"warning: the coordinator has not answered for {now_s - answered_s:.0f} s and is made anew")
+            ray.kill(plane.coordinator, no_restart=False)
         except ray.exceptions.RayActorError:
             continue
 
 
-def _follow_champion(config: HearthConfig, coordinator: Any, champion: str) -> str:
-    """Put the registry's champion into force if it is another than `champion`; return which was looked at."""
-    import ray
+class _ChampionFollower:
+    """Puts the registry's champion into force whenever it is another; in a thread, since deploying takes seconds."""
 
-    from serving import scorer
+    def __init__(self, config: HearthConfig, coordinator: Any, tell: Tell) -> None:
+        self._config = config
+        self._coordinator = coordinator
+        self._tell = tell
+        self._in_force = ""
+        self._is_forgotten = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="champion-follower", daemon=True)
 
-    wanted = _champion(config)
-    if wanted == champion:
-        return champion
-    folder = config.model_path / MODEL_NAME / wanted
-    try:
-        if wanted:
-            _check_schema(config, folder)
-        app_name = scorer.deploy(folder) if wanted else ""
-    except (BundleRefused, RuntimeError) as wrong:
-        say(f"warning: model {wanted} is not taken into force: {wrong}")
-        return wanted
-    ray.get(coordinator.use_model.remote(str(folder) if wanted else "", app_name))
-    for version in scorer.deployed_versions():
-        if version != wanted:
-            scorer.undeploy(version)
-    if config.json_lines:
-        print_json({"model": wanted})
-    else:
-        say(f"model {wanted or 'none: the playbook priors score'} is in force")
-    return wanted
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def start_over(self) -> None:
+        """Tell the coordinator again: it is a new one and knows of no model."""
+        self._is_forgotten.set()
+
+    def _follow(self) -> None:
+        import ray
+
+        while True:
+            if self._is_forgotten.is_set():
+                self._is_forgotten.clear()
+                self._in_force = ""
+            try:
+                self._look()
+            except ray.exceptions.RayError as wrong:
+                logger.warning("the champion cannot be put into force yet: %s", str(wrong).partition("\n")[0])
+            self._is_forgotten.wait(CHAMPION_INTERVAL_S)
+
+    def _look(self) -> None:
+        """Compare the registry with what is in force, and act on a difference."""
+        import ray
+
+        from serving import scorer
+
+        wanted = _champion(self._config)
+        if wanted == self._in_force:
+            return
+        folder = self._config.model_path / MODEL_NAME / wanted
+        try:
+            if wanted:
+                _check_schema(self._config, folder)
+            app_name = scorer.deploy(folder) if wanted else ""
+        except (BundleRefused, RuntimeError) as wrong:
+            say(f"warning: model {wanted} is not taken into force: {wrong}")
+            self._in_force = wanted
+            return
+        ray.get(self._coordinator.use_model.remote(str(folder) if wanted else "", app_name))
+        self._in_force = wanted
+        for version in scorer.deployed_versions():
+            if version != wanted:
+                scorer.undeploy(version)
+        self._tell({"model": wanted})
 
 
 def _champion(config: HearthConfig) -> str:

@@ -2,22 +2,41 @@
 
 import errno
 import socket
+import time
 
 import psutil
 
 from cluster.errors import CommandFailed
+
+POLL_S = 0.1
 
 
 class PortUnusable(CommandFailed):
     """The port cannot be listened on; names the process that has it where that can be found."""
 
 
-def check_port(host: str, port: int) -> int:
+def check_port(host: str, port: int, *, patience_s: float = 0.0) -> int:
     """Return the port to listen on: `port` itself when it is free, a free one for 0.
+
+    Args:
+        host: address to listen on.
+        port: 0 for any.
+        patience_s: how long to wait for one that is taken.
 
     Raises:
         PortUnusable: it is taken, not permitted, or `host` is not this machine's.
     """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return _free_port(host, port)
+        except PortUnusable:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(POLL_S)
+
+
+def _free_port(host: str, port: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As every server does: a port whose last connections are only fading away is free.

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.reading import ReadLogs
 from cluster.commands.up import check_playbook
 from cluster.config import HearthConfig, utc_now
-from cluster.data_dir import LAYOUT_NAME
-from cluster.errors import CommandFailed, UsageWrong
-from cluster.exporting import fitted
+from cluster.errors import CommandFailed
+from cluster.exporting import fitted, log_reader
 from cluster.output import meter, print_json, say
 from household.plan import Plan
 from playbooks.compiler import compile_playbook
@@ -37,11 +37,10 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     from serving.training import BadExport, NotEnoughData, TrainingConfig
     from serving.training import train as train_model
 
-    if not (config.data_dir / LAYOUT_NAME).is_file():
-        raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
+    read = log_reader(config)
     check_playbook(config)
     plan = compile_playbook(config.playbook_path)
-    decisions, outcomes, plans = _read(config.data_dir)
+    decisions, outcomes, plans = _read(config, read)
     if not decisions.num_rows:
         raise CommandFailed("the log holds no decisions yet, so there is nothing to learn from")
     say(f"learning from {decisions.num_rows:,} decisions ...")
@@ -96,22 +95,24 @@ def list_models(config: HearthConfig, *, as_json: bool) -> int:
     return 0
 
 
-def _read(data_dir: Path) -> tuple[pa.Table, pa.Table, list[Plan]]:
+def _read(config: HearthConfig, read: ReadLogs) -> tuple[pa.Table, pa.Table, list[Plan]]:
     """Return decisions, their outcomes, and the plans they were made under."""
     from actors.codec import PayloadUnreadable
     from actors.export import DECISION_SCHEMA, export_plans, export_table
     from actors.log import LogError
+    from actors.snapshot import snapshot_store
 
     try:
         with meter("reading the log", unit="rows") as show:
-            decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *export_table(data_dir, "decisions")])
+            decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *export_table(read, "decisions")])
             outcomes, rows = [OUTCOME_SCHEMA.empty_table()], 0
-            for table in export_table(data_dir, "signals"):
+            for table in export_table(read, "signals"):
                 rows += table.num_rows
                 show(rows, None, f"{rows:,} signals")
                 outcomes.append(_outcomes(table))
-            return decisions, pa.concat_tables(outcomes), list(export_plans(data_dir).values())
-    except (LogError, PayloadUnreadable) as failed:
+            plans = export_plans(read, snapshot_store(config.snapshot_location))
+            return decisions, pa.concat_tables(outcomes), list(plans.values())
+    except (LogError, PayloadUnreadable, OSError) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
 
 

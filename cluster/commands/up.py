@@ -1,12 +1,19 @@
 """`hearth up`: run Hearth here, in the foreground, until it is told to stop."""
 
+from functools import partial
+from typing import Any
+
 from cluster.config import HearthConfig
-from cluster.data_dir import announce, hold, low_space_warning
+from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed
 from cluster.output import print_json, say
 from cluster.ports import check_port
+from cluster.supervisor import supervise
 from playbooks.compiler import compile_playbook
 from playbooks.diagnostics import PlaybookInvalid
+
+ORPHANS_PATIENCE_S = 10.0
+"""A worker notices within a second or two that its raylet is gone."""
 
 
 def up(config: HearthConfig) -> int:
@@ -16,17 +23,18 @@ def up(config: HearthConfig) -> int:
         CommandFailed: the data directory, the port or the playbook cannot be used.
     """
     check_playbook(config)
+    check_log(config)
     with hold(config) as path:
         warning = low_space_warning(path, least_bytes=config.disk_free_bytes_min)
         if warning is not None:
             say(f"warning: {warning}")
-        port = check_port(config.host, config.port)
+        # Processes of an earlier run that fell may hold the port a moment longer.
+        patience_s = ORPHANS_PATIENCE_S if await_former_run(path) else 0.0
+        # In a Ray cluster the edge of a fallen run may go on with the port until this run has taken it down.
+        is_taken_over = config.ray_address is not None and config.port != 0
+        port = config.port if is_taken_over else check_port(config.host, config.port, patience_s=patience_s)
         settled = config.model_copy(update={"data_dir": path, "port": port})
-        # Ray takes seconds to import: not before everything that can fail quickly was tried.
-        from cluster.launch import run_up
-
-        code: int = run_up(settled)
-        return code
+        return supervise(settled, partial(hear, settled))
 
 
 def check_playbook(config: HearthConfig) -> None:
@@ -47,10 +55,36 @@ def check_playbook(config: HearthConfig) -> None:
         ) from invalid
 
 
+def check_log(config: HearthConfig) -> None:
+    """Look whether the address of a log on Kafka can be one.
+
+    Raises:
+        CommandFailed: it cannot, or the library for Kafka is missing.
+    """
+    if not config.log_location.startswith("kafka:"):
+        return
+    try:
+        from actors.kafka import kafka_settings
+
+        kafka_settings(config.log_location, partition_count=config.partition_count)
+    except (ImportError, ValueError) as wrong:
+        raise CommandFailed(str(wrong), 2) from wrong
+
+
+def hear(config: HearthConfig, message: dict[str, Any]) -> None:
+    """Say what a run has to say, to people or to programs; `config` is what the run was given."""
+    if message.get("ready"):
+        announce_ready(config, address=str(message["address"]))
+    elif config.json_lines:
+        print_json(message)
+    elif "model" in message:
+        say(f"model {message['model'] or 'none: the playbook priors score'} is in force")
+
+
 def announce_ready(config: HearthConfig, *, address: str) -> None:
     """Say that Hearth answers at `address`, to people or programs and to other `hearth` commands.
 
-    `run_up` calls it once, when the health service says SERVING; `config` is the value `run_up` was given.
+    Once per run, when the health service says SERVING.
     """
     running = announce(config.data_dir, address=address)
     if config.json_lines:

@@ -21,7 +21,7 @@ CLOUDEVENTS_VERSION = "1.0"
 CLOUDEVENTS_REQUIRED = ("id", "source", "type")
 
 
-class _RowWrong(Exception):
+class RowWrong(Exception):
     """Why this row is no event."""
 
 
@@ -46,10 +46,10 @@ class JsonFile:
         done = 0
         for row, (line, text, done) in enumerate(_documents(self.path), start=1):
             try:
-                held.append(_event(text, is_cloudevents=self.is_cloudevents))
+                held.append(event_of(text, is_cloudevents=self.is_cloudevents))
                 rows.append(row)
                 lines.append(line)
-            except _RowWrong as wrong:
+            except RowWrong as wrong:
                 shown = text if isinstance(text, str) else json.dumps(text)
                 unreadable.append(
                     Unreadable(file=self.name, row=row, line=line, why=str(wrong), text=shown[:TEXT_SHOWN_MAX])
@@ -66,7 +66,7 @@ def holds_cloudevents(path: Path) -> bool:
     for _, text, _ in _documents(path):
         try:
             return "specversion" in _object(text)
-        except _RowWrong:
+        except RowWrong:
             continue
     return False
 
@@ -115,13 +115,18 @@ def _object(text: Any) -> dict[str, Any]:
     try:
         parsed = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as wrong:
-        raise _RowWrong(f"not valid JSON: {wrong}") from wrong
+        raise RowWrong(f"not valid JSON: {wrong}") from wrong
     if not isinstance(parsed, dict):
-        raise _RowWrong(f"a JSON object belongs here, not {type(parsed).__name__}")
+        raise RowWrong(f"a JSON object belongs here, not {type(parsed).__name__}")
     return parsed
 
 
-def _event(text: Any, *, is_cloudevents: bool) -> dict[str, Any]:
+def event_of(text: Any, *, is_cloudevents: bool) -> dict[str, Any]:
+    """Return the flat keys of one event, given as JSON text or parsed already.
+
+    Raises:
+        RowWrong: it is none.
+    """
     parsed = _object(text)
     if is_cloudevents:
         parsed = _unwrap(parsed)
@@ -134,25 +139,25 @@ def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
     """Check a CloudEvent; return its attributes, and its data under the key `data`."""
     version = event.get("specversion")
     if version != CLOUDEVENTS_VERSION:
-        raise _RowWrong(f"specversion is {version!r}; CloudEvents {CLOUDEVENTS_VERSION} is read")
+        raise RowWrong(f"specversion is {version!r}; CloudEvents {CLOUDEVENTS_VERSION} is read")
     for attribute in CLOUDEVENTS_REQUIRED:
         value = event.get(attribute)
         if not isinstance(value, str) or not value:
-            raise _RowWrong(f"the CloudEvents attribute {attribute} is missing or empty")
+            raise RowWrong(f"the CloudEvents attribute {attribute} is missing or empty")
     if "data_base64" not in event:
         return event
     if "data" in event:
-        raise _RowWrong("both data and data_base64 are given; CloudEvents allow one of them")
+        raise RowWrong("both data and data_base64 are given; CloudEvents allow one of them")
     content = {name: value for name, value in event.items() if name != "data_base64"}
     try:
         raw = base64.b64decode(event["data_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as wrong:
-        raise _RowWrong(f"data_base64 cannot be decoded: {wrong}") from wrong
+        raise RowWrong(f"data_base64 cannot be decoded: {wrong}") from wrong
     if "json" in str(event.get("datacontenttype", "application/json")):
         try:
             content["data"] = json.loads(raw)
         except ValueError as wrong:
-            raise _RowWrong(f"data_base64 is not valid JSON: {wrong}") from wrong
+            raise RowWrong(f"data_base64 is not valid JSON: {wrong}") from wrong
     return content
 
 

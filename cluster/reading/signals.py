@@ -123,7 +123,7 @@ class _Found:
         is_long = pc.greater(pc.binary_length(values), EVENT_ID_BYTES_MAX)
         if not pc.any(is_long).as_py():
             return values
-        return pa.array([_shorten(value) for value in values.to_pylist()], pa.string())
+        return pa.array([shortened_id(value) for value in values.to_pylist()], pa.string())
 
     def time(self) -> pa.Array:
         """Return when each row happened."""
@@ -223,7 +223,8 @@ def _without_absent(column: pa.Array, source: FieldSource) -> pa.Array:
     return column
 
 
-def _shorten(event_id: str) -> str:
+def shortened_id(event_id: str) -> str:
+    """Return the id itself, or its hash where Hearth takes none as long."""
     content = event_id.encode()
     return (
         event_id

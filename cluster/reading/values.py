@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 NUMBER = r"^\s*[+-]?((\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)\s*$"
-INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
+INTEGER = r"^\s*-?\d{1,18}\s*$"
+"""As Arrow reads them: one with a plus is read as a number."""
 ISO_ZONED = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$"
 ISO_LOCAL = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?$"
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "t", "y"), ("false", "0", "no", "f", "n")
@@ -89,7 +90,8 @@ def as_counted_time(column: pa.Array, *, unit: str, start_us: int) -> Converted:
     values = np.nan_to_num(
         number.values.fill_null(np.nan).to_numpy(zero_copy_only=False), posinf=np.inf, neginf=-np.inf, nan=np.inf
     )
-    in_range = np.abs(values * factor + start_us) < TIME_US_MAX
+    with np.errstate(over="ignore"):
+        in_range = np.abs(values * factor + start_us) < TIME_US_MAX
     from_float = start_us + np.round(np.where(in_range, values, 0) * factor).astype(np.int64)
     from_integer = start_us + np.where(in_range, integers, 0) * int(factor) if factor >= 1 else from_float
     times = np.where(is_integer, from_integer, from_float)

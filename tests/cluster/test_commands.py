@@ -2,7 +2,6 @@
 
 import socket
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pyarrow.parquet
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cluster.commands.up import announce_ready
+from cluster.commands import up
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, find_running, hold
+from cluster.supervisor import Hear
 from hearth.v1 import decision_pb2, household_pb2
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
@@ -147,8 +147,9 @@ def test_playbook_check_tells_each_mistake_with_place_and_what_would_be_right(
 def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def export_table(data_dir: Path, kind: str) -> Iterator[pa.Table]:
-        asked.append((data_dir, kind))
+    def export_table(read: ReadLogs, kind: str) -> Iterator[pa.Table]:
+        assert list(read()) == []
+        asked.append(kind)
         yield pa.table({"event_id": ["a", "b"]})
         yield pa.table({"event_id": ["c"], "amount": [1.5]})
         yield pa.table({"event_id": ["d"], "amount": ["much"]})
@@ -162,7 +163,7 @@ def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, mo
     assert (ended.code, ended.json["rows"]) == (0, 4)
     written = pa.parquet.read_table("s.parquet").to_pydict()
     assert written == {"event_id": ["a", "b", "c", "d"], "amount": [None, None, "1.5", "much"]}
-    assert set(asked) == {(Path("d"), "signals")}
+    assert set(asked) == {"signals"}
     for arguments, told in (
         (("--kind", "wishes", "--out", "x", "--data-dir", "d"), "the kinds are decisions, signals, moments"),
         (("--kind", "signals", "--out", "x", "--data-dir", "."), "no data directory of Hearth"),
@@ -198,15 +199,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[HearthConfig]:
     """Instead of a cluster: a note of the settings it would have run with."""
     seen: list[HearthConfig] = []
 
-    def run_up(config: HearthConfig) -> int:
+    def supervise(config: HearthConfig, hear: Hear) -> int:
         seen.append(config)
-        announce_ready(config, address=f"{config.host}:{config.port}")
+        hear({"ready": True, "address": f"{config.host}:{config.port}"})
         assert find_running(config.data_dir) is not None
         return 0
 
-    module = types.ModuleType("cluster.launch")
-    module.run_up = run_up  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cluster.launch", module)
+    monkeypatch.setattr(up, "supervise", supervise)
     return seen
 
 

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from cluster.config import HearthConfig
-from cluster.data_dir import DataDirInUse, DataDirUnusable, announce, find_running, hold, is_held, low_space_warning
+from cluster.data_dir import (
+    DataDirInUse,
+    DataDirUnusable,
+    announce,
+    await_former_run,
+    find_running,
+    hold,
+    hold_run,
+    is_held,
+    low_space_warning,
+)
 
 HOLD = """
 import sys
@@ -117,3 +127,28 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path):
 def test_a_disk_nearly_full_is_told(tmp_path: Path):
     assert low_space_warning(tmp_path / "not" / "yet", least_bytes=0) is None
     assert "are free where" in (low_space_warning(tmp_path / "not" / "yet", least_bytes=1 << 62) or "")
+
+
+def test_a_run_that_ended_in_order_leaves_nothing_to_wait_for(tmp_path: Path):
+    assert not await_former_run(tmp_path)
+    with hold_run(tmp_path):
+        pass
+    assert not await_former_run(tmp_path)
+
+
+def test_a_run_that_fell_is_known_to_the_next(tmp_path: Path):
+    with pytest.raises(ZeroDivisionError), hold_run(tmp_path):
+        raise ZeroDivisionError
+
+    assert await_former_run(tmp_path)
+    with hold_run(tmp_path):
+        pass
+    assert not await_former_run(tmp_path)
+
+
+def test_a_run_that_goes_on_is_named(tmp_path: Path):
+    with hold_run(tmp_path):
+        with pytest.raises(DataDirInUse, match=rf"goes on in .* \(process {os.getpid()}\)"):
+            await_former_run(tmp_path, patience_s=0.05)
+        with pytest.raises(DataDirInUse), hold_run(tmp_path):
+            pass

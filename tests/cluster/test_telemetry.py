@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -23,6 +24,12 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from actors.exchange import CallFailed
+from actors.log import LOG_START, PartitionId
+from actors.partition import OwnerPorts, PartitionOwner
+from actors.recovery import Recovered
+from actors.rejects import RejectSettings
+from actors.replay import Replay
 from actors.segments import SegmentStore
 from actors.shard import Shard, ShardConfig
 from actors.telemetry import Histogram, ShardTelemetry
@@ -52,7 +59,19 @@ from hearth.v1 import (
 )
 from serving.edge import PublicServices
 from serving.shard_client import Router, Routes
-from tests.actors.harness import DAY, MONDAY, SECOND, DiskFiles, ScriptedScorer, SettableClock, corner, in_loop, signal
+from tests.actors.harness import (
+    DAY,
+    MONDAY,
+    SECOND,
+    DiskFiles,
+    ScriptedScorer,
+    SettableClock,
+    SettableLease,
+    corner,
+    in_loop,
+    running,
+    signal,
+)
 
 HOUSEHOLDS = [f"+4479460900{number:02}" for number in range(8)]
 MEMBER, REQUEST, EVENT = "alice@example.com", "request-of-alice", "event-of-alice"
@@ -370,6 +389,86 @@ async def test_no_label_and_no_attribute_names_anyone():
         assert len(spans) > 50
         secrets = (*HOUSEHOLDS, MEMBER, REQUEST, EVENT, answer.decision_id, answer.action.action_id)
         assert [text for text in texts for secret in secrets if secret in text] == []
+
+
+@in_loop
+async def test_what_a_restart_would_cost_and_what_forbids_deciding_are_told(tmp_path: Path):
+    clock, lease = SettableClock(), SettableLease()
+    rejects = SegmentStore(tmp_path / "rejects", files=DiskFiles())
+    settings = RejectSettings(gather_s=0.0)
+    named = {"snapshots": tmp_path / "snapshots", "rejects": rejects, "reject_settings": settings, "lease": lease}
+    async with running(tmp_path / "log", clock, **named) as shard:
+        assert shard.shard._taker is not None
+        shard.shard._taker._monotonic_s = monotonic = Monotonic()
+        numbers = ShardTelemetry(gauges=shard.shard._gauges)
+        owner = shard.shard._owned[0].owner
+        assert owner.rejects is not None
+
+        def told() -> dict[str, int]:
+            assert owner.rejects is not None
+            assert owner.rejects.settle(20.0)
+            points = shard_points(numbers)
+            return {name: points[f"hearth.{name}"][0][1] for name in FEWER}
+
+        await shard.ingest(*(visit(home) for home in HOUSEHOLDS[:3]), visit(HOUSEHOLDS[0], 1, kind="nonsense"))
+        assert told() == FEWER | {"log.tail": 4, "rejects.kept": 1}
+
+        await shard.snapshot()
+        monotonic.at_s += 70.5
+        assert told() == FEWER | {"snapshots.written": 1, "rejects.kept": 1}, "a quiet partition needs no snapshot"
+        await shard.ingest(visit(HOUSEHOLDS[4]))
+        assert told() == FEWER | {"snapshots.written": 1, "rejects.kept": 1, "log.tail": 1, "snapshot.age": 70}
+
+        shutil.rmtree(tmp_path / "snapshots")
+        (tmp_path / "snapshots").write_text("a file where the folder was")
+        with pytest.raises(CallFailed):
+            await shard.snapshot()
+        clock.confirmed = lease.held = False
+        after = {"snapshots.written": 1, "snapshots.failed": 1, "rejects.kept": 1, "log.tail": 1, "snapshot.age": 70}
+        assert told() == FEWER | after | {"clock.confirmed": 0, "lease.held": 0}
+
+        clock.confirmed = lease.held = True
+        await shard.shard.release(0)
+        after = {"snapshots.written": 1, "snapshots.failed": 1, "rejects.kept": 1}
+        points = shard_points(numbers)
+        assert {name: points[f"hearth.{name}"][0][1] for name in FEWER} == FEWER | after, "counters never go back"
+
+
+FEWER = {
+    "lease.held": 1,
+    "clock.confirmed": 1,
+    "snapshots.written": 0,
+    "snapshots.failed": 0,
+    "snapshot.age": 0,
+    "log.tail": 0,
+    "log.repetitions": 0,
+    "rejects.kept": 0,
+    "rejects.missed": 0,
+    "rejects.dropped": 0,
+    "rejects.failures": 0,
+}
+
+
+class Monotonic:
+    """Shows what it was set to."""
+
+    at_s = 0.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+def test_groups_that_kafka_holds_twice_are_told(tmp_path: Path):
+    class Repeating:
+        duplicate_groups = 3
+
+    recovered = Recovered(log=Repeating(), replay=Replay(), position=LOG_START)  # type: ignore[arg-type]
+    ports = OwnerPorts(clock=SettableClock(), lease=SettableLease(), state_thread=None, appenders=None)  # type: ignore[arg-type]
+
+    async def repetitions() -> int:
+        return PartitionOwner(PartitionId(0), recovered, ports).log_repetitions
+
+    assert asyncio.run(repetitions()) == 3
 
 
 def test_a_bucket_ends_at_its_bound_and_many_values_count_like_one_after_another():

@@ -52,14 +52,16 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @contextmanager
-def running(data_dir: Path, *options: str) -> Iterator[Hearth]:
+def running(
+    data_dir: Path, *options: str, module: str = "cluster.cli", ready_within_s: float = READY_WITHIN_S
+) -> Iterator[Hearth]:
     """Start `hearth up` on a data directory and a free port; stop it at the end if the test has not."""
     arguments = ["up", "--json", "--data-dir", str(data_dir), "--port", "0", *options]
     with (data_dir.parent / f"{data_dir.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.cli", *arguments], stdout=subprocess.PIPE, stderr=log, text=True
+            [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=log, text=True
         )
-    alarm = threading.Timer(READY_WITHIN_S, process.kill)
+    alarm = threading.Timer(ready_within_s, process.kill)
     alarm.start()
     try:
         assert process.stdout is not None
