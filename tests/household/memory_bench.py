@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from household.windows import CLASSES
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook
+from tests.benches.recovery_bench import signal_batches
 
 ENTRY_BYTES = 4 + 4 + 8
 """Of a bucket in the slab: number of the bucket, count, sum."""
@@ -35,17 +35,10 @@ def folded(plan: Plan, *, households: int, days: float) -> PartitionState:
     """Return a partition that has folded so many days of a town."""
     state = PartitionState(plan=plan, stream_clock=True)
     town = Town(seed=1, households=households, start_us=MONDAY_US, days=days, plan=plan)
-    for batch in town.batches(65_536):
-        apply_signals(state, events_from_batch(_plain(batch), plan), stamp_us=town.end_us)
+    for batch in signal_batches(town, 65_536):
+        apply_signals(state, events_from_batch(batch, plan), stamp_us=town.end_us)
+    assert state.counters.rejected == 0, "what is rejected weighs nothing"
     return state
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch as the edge hands it on: keys are no dictionaries."""
-    for index, name in enumerate(batch.schema.names):
-        if name in ("event_id", "household", "member") and pa.types.is_dictionary(batch.column(index).type):
-            batch = batch.set_column(index, name, batch.column(index).dictionary_decode())
-    return batch
 
 
 def _bytes(arrays: Iterable[NDArray[Any]]) -> int:
