@@ -60,6 +60,7 @@ class Subscription:
         """Yield what is due, as it becomes due, until ended."""
         loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             self._changed.clear()
             owners = [owner for owner in self._owners() if owner.is_open]
             for owner in owners:
@@ -72,7 +73,9 @@ class Subscription:
                         reached(Failpoint.HANDED_OVER)
             if self._is_ended:
                 return
-            waits = [one.next_at for handed in self._handed.values() for one in handed.values()]
+            # What was due by then and is not to be sent now (quiet hours, no lease, a partition that is another's by
+            # now) is looked at with everything else, not again and again.
+            waits = [one.next_at for handed in self._handed.values() for one in handed.values() if one.next_at > began]
             pause_s = min(waits, default=float("inf")) - loop.time()
             try:
                 async with asyncio.timeout(min(max(pause_s, 0.01), self._look_every_s)):

@@ -22,7 +22,17 @@ from actors.conditions import NotCurrent, Overloaded, PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.frame import PAYLOAD_BYTES_MAX
 from actors.lease import Lease
-from actors.log import Epoch, LogError, Offset, PartitionId, Record, RecordKind, StaleEpoch, StoredRecord
+from actors.log import (
+    Epoch,
+    LogError,
+    LogUnavailable,
+    Offset,
+    PartitionId,
+    Record,
+    RecordKind,
+    StaleEpoch,
+    StoredRecord,
+)
 from actors.recovery import SLICE_ROWS, Recovered, fold_between
 from actors.rejects import RejectStore
 from actors.snapshot import ReplayFacts
@@ -171,15 +181,22 @@ class PartitionOwner:
         """Fold the tail of the log, open the term with an epoch record, put the plan into force, and start.
 
         Raises:
-            LogError: the log is damaged or cannot be read or written; the partition stays down.
+            LogError: the log is damaged or cannot be read or written, or another's term is in force; it stays down.
+            NotCurrent: the lease has run out; nothing was written.
         """
         await self._fold_up_to(self._log.end_offset)
+        if not self._lease.is_held():
+            # Whoever owns it by now has opened a term, which a still newer one would end.
+            raise NotCurrent("LEASE_EXPIRED")
         self.epoch = Epoch(max(epoch, self._log.last_epoch + 1))
         opening = codec.EpochOpening(owner=owner, stream_clock=stream_clock, fold_version=FOLD_VERSION)
         records = [self._record(RecordKind.EPOCH, codec.EPOCH_LAYOUT, codec.encode_epoch(opening))]
         if self._replay.state is None or self._replay.state.plan.version != plan.version:
             records.append(self._record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan)))
         offset = await self._append(records)
+        if self._replay.epoch >= self.epoch:
+            # Another has opened a term of this number before: to the fold, this one is void and the other in force.
+            raise StaleEpoch(self.partition, self.epoch, Epoch(self._replay.epoch))
         reached(Failpoint.EPOCH_OPENED)
         await self._state_thread.run(Urgency.INGEST, self._fold_records, records, offset)
         self._folded_to = self._log.end_offset
@@ -223,6 +240,8 @@ class PartitionOwner:
             self.moments_arose.set()
 
     def _rows_with_moments(self) -> dict[int, None]:
+        if self._replay.state is None:
+            return {}
         return {row: None for row, one in self.state.ledgers.items() if one.pending}
 
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
@@ -399,7 +418,12 @@ class PartitionOwner:
 
     async def _look_for_others(self) -> None:
         self._should_refresh = False
-        end = await asyncio.get_running_loop().run_in_executor(self._appenders, self._log.refresh)
+        try:
+            end = await asyncio.get_running_loop().run_in_executor(self._appenders, self._log.refresh)
+        except LogUnavailable as away:
+            # Nothing depends on this look: whose term it is shows with the next append, and until then by the lease.
+            logger.warning("partition %d: %s", self.partition, away)
+            return
         if end != self._folded_to:
             await self._fold_foreign(end)
 

@@ -148,6 +148,10 @@ class SnapshotTaker:
             # Nothing is lost: the log is the truth, a restart only takes longer. Tried again when next due.
             logger.error("partition %d: no snapshot: %s", owner.partition, wrong)
             self._taken[owner] = (self._monotonic_s(), owner.events_folded)
+        except Exception:  # a loop of the shard: a defect costs this snapshot, never those of all other partitions
+            logger.exception("partition %d: no snapshot, by a defect", owner.partition)
+            self.failed += 1
+            self._taken[owner] = (self._monotonic_s(), owner.events_folded)
 
     async def take(self, owner: Freezable) -> SnapshotFacts:
         """Take a snapshot of a partition now; return once it is written and verified.

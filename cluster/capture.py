@@ -110,7 +110,14 @@ def load_connectors(path: Path) -> list[CaptureSettings]:
     entries = content.get("connectors") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise UsageWrong(f"{path} must begin with `connectors:`, a list; docs/capture.md shows one")
-    return [checked_settings(f"{path}: connectors.{index}", entry) for index, entry in enumerate(entries)]
+    found = [checked_settings(f"{path}: connectors.{index}", entry) for index, entry in enumerate(entries)]
+    return [_with_mapping_beside(settings, path.absolute().parent) for settings in found]
+
+
+def _with_mapping_beside(settings: CaptureSettings, folder: Path) -> CaptureSettings:
+    """Return them with the mapping file that lies where the connectors' file does, if one does."""
+    beside = folder / settings.mapping
+    return settings.model_copy(update={"mapping": str(beside)}) if beside.is_file() else settings
 
 
 def checked_settings(where: str, given: object) -> CaptureSettings:
@@ -155,6 +162,9 @@ class CaptureActor:
 
     def status(self) -> dict[str, object]:
         """Return how far it is and what is wrong; `state` is starting, running, stopped or failed."""
+        if not self._thread.is_alive() and self._status["state"] not in ("stopped", "failed"):
+            # A defect: what it was stands in the log of this process.
+            return self._status | {"state": "failed", "trouble": "the connector's thread has ended"}
         return dict(self._status)
 
     def stop(self) -> dict[str, object]:

@@ -61,14 +61,16 @@ def up(
     clock: Clock = None,
     shards: Shards = None,
     partitions: Partitions = None,
-    log: Annotated[
-        str | None, typer.Option("--log", help="kafka://HOST:PORT/PREFIX.  [default: files in the data directory]")
-    ] = None,
+    log: Log = None,
     metadata: Annotated[
         str | None,
         typer.Option(
             "--metadata", help="postgresql+psycopg://USER@HOST/NAME.  [default: a file in the data directory]"
         ),
+    ] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option("--capture", help="YAML file of capture connectors to run beside.", show_default=False),
     ] = None,
     ray_address: Annotated[
         str | None,
@@ -81,7 +83,7 @@ def up(
 
     config = load_config(
         data_dir=data_dir, port=port, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
-        log=log, metadata_url=metadata, ray_address=ray_address, json_lines=as_json or None,
+        log=log, metadata_url=metadata, capture=capture, ray_address=ray_address, json_lines=as_json or None,
     )  # fmt: skip
     _exit(run(config))
 

@@ -102,6 +102,9 @@ class HearthConfig(BaseSettings):
     log_retention_hours: float = Field(default=336.0, ge=0)
     """Log that kept snapshots cover is dropped after this; explanations and exports reach back as far."""
 
+    capture: Path | None = None
+    """YAML file of capture connectors that `up` runs beside the edge; docs/capture.md shows one."""
+
     ray_address: str | None = None
     """host:port of the Ray cluster to join, from its head; none starts a Ray of our own on this machine."""
 

@@ -10,14 +10,15 @@ serves. Ray may run two shards of one name for a while: the leases and the log's
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from asyncio import FIRST_COMPLETED
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
 
 from cluster.leases import LeaseWatch
 from cluster.logs import LogSettings, start_logging
 from cluster.metadata import HolderLease, MetadataStore, MetadataUnavailable
-from cluster.node import end, is_gone, node_identity
+from cluster.node import end, is_gone, node_identity, until_gone
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class Routes(TypedDict):
     partition_count: int
     owners: dict[int, str]
     ready: bool
+
+
+class NotIntroduced(Exception):
+    """A coordinator that was just made knows of no owners yet: whoever has routes keeps them."""
 
 
 class StartedShard(TypedDict):
@@ -71,6 +76,8 @@ class _ShardSeen:
     """It was made to stand in for another; it owns nothing until then."""
     started: StartedShard | None = None
     """None while it is being made."""
+    before: StartedShard | None = None
+    """What it was until Ray let go of it, though its process of this node was there still."""
     partitions: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What it serves, as it said last."""
     model: str = ""
@@ -106,34 +113,59 @@ class Coordinator:
         self._end_actor = end_actor
         self._shards: dict[str, _ShardSeen] = {}
         self._failed: dict[int, _Failure] = {}
+        self._lost: dict[int, str] = {}
+        """Why an owner ended its term, the last time."""
         self._assigning: set[int] = set()
         self._model: tuple[str, str] = ("", "")
         self._changed = asyncio.Event()
+        self._knows_its_shards = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._assigns: set[asyncio.Task[None]] = set()
 
     async def start(self, shards: dict[str, Any], spares: dict[str, Any] | None = None) -> None:
         """Start the shards, give them all partitions, then watch. Returns when every partition is served or has failed.
 
-        After a coordinator that died, the shards own what it gave them, and that stays so.
+        After a coordinator that died, the shards own what it gave them, and that stays so. Called again, it changes
+        nothing.
         """
+        if self._shards:
+            return
         self._shards = {name: _ShardSeen(name, handle, is_spare=False) for name, handle in shards.items()}
         self._shards |= {name: _ShardSeen(name, handle, is_spare=True) for name, handle in (spares or {}).items()}
-        primaries = [seen for seen in self._shards.values() if not seen.is_spare]
-        await asyncio.to_thread(self._bury_the_dead)
-        # One after another: the first compiles the kernels, the others find them compiled.
-        for seen in primaries:
-            try:
-                await self._begin(seen, self._assign_deadline_s)
-            except Exception as wrong:
-                # It is tried again from now on, like any that goes later.
-                logger.error("%s does not start: %s", seen.name, wrong)
-            await self._look_at(seen)
-        await self._assign_missing()
-        self._tasks = [asyncio.create_task(self._watch_shard(seen)) for seen in self._shards.values()]
+        running = await self._running_shards()
+        # All at once: they are started and serve, and whoever asks for routes waits for this.
+        known = [seen for seen in self._shards.values() if seen.name in running]
+        await asyncio.gather(*(self._begin_quietly(seen, REPORT_DEADLINE_S) for seen in known))
+        self._knows_its_shards = True
+        if all(seen.started is None for seen in self._shards.values()):
+            # One after another: the first compiles the kernels, the others find them compiled.
+            for seen in [seen for seen in self._shards.values() if not seen.is_spare]:
+                await self._begin_quietly(seen, self._assign_deadline_s)
+        first = self._assign_missing()
+        # Beside the first assignments: one that takes long must not keep the others from being watched.
+        self._tasks += [asyncio.create_task(self._watch_shard(seen)) for seen in self._shards.values()]
         self._tasks += [asyncio.create_task(self._watch_leases()), asyncio.create_task(self._watch_partitions())]
+        self._tasks += [asyncio.create_task(self._watch_models())]
+        await asyncio.gather(*first)
+
+    async def add_spares(self, spares: dict[str, Any]) -> None:
+        """Start shards that stand in for one that dies. Those that are known are left alone."""
+        if not self._knows_its_shards:
+            # It was made anew just now: whoever tells it of its shards tells it of these, too.
+            return
+        for name, handle in spares.items():
+            if name not in self._shards:
+                self._shards[name] = seen = _ShardSeen(name, handle, is_spare=True)
+                self._tasks.append(asyncio.create_task(self._watch_shard(seen)))
 
     async def routes(self) -> Routes:
-        """Return who serves each partition; ready when every partition is folded to its end and served."""
+        """Return who serves each partition; ready when every partition is folded to its end and served.
+
+        Raises:
+            NotIntroduced: the shards may serve all the same.
+        """
+        if not self._knows_its_shards:
+            raise NotIntroduced
         owners: dict[int, tuple[int, str]] = {}
         for seen in self._shards.values():
             if seen.started is None:
@@ -159,10 +191,21 @@ class Coordinator:
         }
         return {
             "partitions": partitions,
-            "down": {partition: failure.why for partition, failure in self._failed.items()},
+            "down": {partition: self._why_down(partition) for partition in self._down(partitions)},
             "model": self._model[0],
             "shards": sorted(self._shards),
         }
+
+    def _down(self, served: Collection[int]) -> list[int]:
+        # Right after a coordinator was made anew it knows of no shard, and so of nothing that is wrong.
+        return [partition for partition in range(self._partition_count) if self._shards and partition not in served]
+
+    def _why_down(self, partition: int) -> str:
+        if partition in self._failed:
+            return self._failed[partition].why
+        if partition in self._lost:
+            return f"its owner gave it up ({self._lost[partition]}), and it is given to another"
+        return "it is given to a shard"
 
     async def use_model(self, bundle_path: str, app_name: str) -> None:
         """Score by another model from the next decision on; empty paths score by the playbook's priors."""
@@ -171,10 +214,12 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Drain every shard: what waits is finished, each log is closed and each lease given back."""
-        for task in self._tasks:
+        tasks = (*self._tasks, *self._assigns)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        drains = [seen.handle.drain.remote() for seen in self._shards.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # One that is not there owns nothing, and may wait for its place in Ray for ever.
+        drains = [seen.handle.drain.remote() for seen in self._shards.values() if seen.started is not None]
         await asyncio.gather(*drains, return_exceptions=True)
         await asyncio.to_thread(self._metadata.close)
 
@@ -189,41 +234,75 @@ class Coordinator:
                 await self._accompany(seen)
             except Exception as wrong:
                 logger.warning("%s is gone: %s", seen.name, str(wrong).partition("\n")[0])
-            await self._bury(seen)
+            try:
+                await self._bury(seen)
+            except MetadataUnavailable as wrong:
+                # Its renewals have come to an end, which the lease watch will see.
+                logger.warning("the lease of %s is not revoked yet: %s", seen.name, wrong)
             self._changed.set()
             await asyncio.sleep(RETRY_S)
 
+    async def _running_shards(self) -> set[str]:
+        """Revoke the leases of the dead; return the names of the shards that have one still."""
+        try:
+            return await asyncio.to_thread(self._bury_the_dead)
+        except MetadataUnavailable as wrong:
+            # The lease watch finds the dead, only later.
+            logger.warning("leases cannot be looked at: %s", wrong)
+            return set()
+
+    async def _begin_quietly(self, seen: _ShardSeen, deadline_s: float) -> None:
+        try:
+            await self._begin(seen, deadline_s)
+        except Exception as wrong:
+            # It is tried again from now on, like any that goes later.
+            logger.error("%s does not start: %s", seen.name, str(wrong) or type(wrong).__name__)
+        await self._look_at(seen)
+
     async def _begin(self, seen: _ShardSeen, deadline_s: float) -> None:
-        before = seen.started
         started: StartedShard = await _within(deadline_s, seen.handle.start.remote())
         seen.started, seen.model = started, ""
         logger.info("%s serves at %s as %s", seen.name, started["address"], started["holder"])
+        before, seen.before = seen.before, None
         if before is not None and before["holder"] != started["holder"]:
             await self._end_old(before)
         self._changed.set()
 
     async def _accompany(self, seen: _ShardSeen) -> None:
-        """Ask it how it is; return or raise once its process is gone: a call that only its end ends tells at once."""
+        """Ask it how it is; return or raise once its process is gone.
+
+        Of a process on this node the kernel tells at once. Of others Ray does, by failing a call that never ends, which
+        it looks at every two seconds.
+        """
+        assert seen.started is not None, f"{seen.name} is not started"
         gone = asyncio.ensure_future(_awaited(seen.handle.until_gone.remote()))
+        ended = asyncio.ensure_future(_ended(seen.started))
         try:
             while True:
-                done, _ = await asyncio.wait({gone}, timeout=WATCH_INTERVAL_S)
+                done, _ = await asyncio.wait({gone, ended}, timeout=WATCH_INTERVAL_S, return_when=FIRST_COMPLETED)
+                for one in done:
+                    await one
                 if done:
-                    await gone
                     return
                 await self._look_at(seen)
         finally:
             gone.cancel()
+            ended.cancel()
 
     async def _look_at(self, seen: _ShardSeen) -> None:
         """Bring up to date what a started shard serves. One that is merely silent is left to its lease."""
-        if seen.started is None:
+        asked = seen.started
+        if asked is None:
             return
         try:
             facts = await _within(REPORT_DEADLINE_S, seen.handle.report.remote())
         except Exception as wrong:
             logger.warning("%s does not answer: %s", seen.name, str(wrong).partition("\n")[0])
             return
+        if seen.started is not asked:
+            # It is gone, or another by now, and this is what it was.
+            return
+        self._lost |= {one: str(fact.get("lost_because", "")) for one, fact in facts.items() if fact["is_lost"]}
         serving = {partition: fact for partition, fact in facts.items() if not fact["is_lost"]}
         if serving.keys() != seen.partitions.keys():
             self._changed.set()
@@ -232,8 +311,12 @@ class Coordinator:
     async def _bury(self, seen: _ShardSeen) -> None:
         """Forget a shard that is gone; revoke its lease if its death is proven, else leave that to the lease watch."""
         started, seen.started, seen.partitions, seen.model = seen.started, None, {}, ""
-        if started is not None and _is_here(started) and is_gone(started["process_id"], started["process_started_s"]):
+        if started is None or not _is_here(started):
+            return
+        if is_gone(started["process_id"], started["process_started_s"]):
             await asyncio.to_thread(self._metadata.revoke, started["holder"], None)
+        else:
+            seen.before = started
 
     async def _end_old(self, started: StartedShard) -> None:
         """Ray has made a shard anew: the process before is ended, where it still lives, and its lease with it."""
@@ -246,18 +329,27 @@ class Coordinator:
 
     # --- leases ------------------------------------------------------------------------------------------------------
 
-    def _bury_the_dead(self) -> None:
-        """Revoke the leases of this node's processes that are gone, such as those of a Hearth that was killed."""
+    def _bury_the_dead(self) -> set[str]:
+        """Revoke the leases of this node's processes that are gone, such as those of a Hearth that was killed.
+
+        Return the names of the shards that are left.
+        """
+        left = set()
         for lease in self._metadata.leases():
             if not lease.is_revoked and lease.node == node_identity() and is_gone(lease.process_id):
                 self._metadata.revoke(lease.holder, None)
+            elif not lease.is_revoked:
+                left.add(lease.holder.partition("/")[0])
             self._metadata.forget(lease.holder)
+        return left
 
     async def _watch_leases(self) -> None:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             try:
                 leases = await asyncio.to_thread(self._metadata.leases)
+                # First what is revoked already, be it by a call that was never answered.
+                await self._dispossess({lease.holder for lease in leases if lease.is_revoked})
                 for lease in self._lease_watch.expired(leases):
                     await self._challenge(lease)
             except MetadataUnavailable as wrong:
@@ -270,14 +362,18 @@ class Coordinator:
         if not await asyncio.to_thread(self._metadata.revoke, lease.holder, lease.renewals):
             return
         logger.warning("%s has let its lease expire; its partitions go to others", lease.holder)
-        for seen in self._shards.values():
-            if seen.started is not None and seen.holder == lease.holder:
+        await self._dispossess({lease.holder})
+
+    async def _dispossess(self, holders: Collection[str]) -> None:
+        """Give others what these had, whose leases are revoked."""
+        for seen in [seen for seen in self._shards.values() if seen.holder in holders]:
+            if seen.started is not None:
                 started, seen.partitions = seen.started, {}
                 if not _is_here(started):
                     # Its node may hang with it, and Ray takes its time to say so: it is given nothing meanwhile.
                     seen.started = None
+                self._changed.set()
                 await self._end_silent(seen, started)
-        self._changed.set()
 
     async def _end_silent(self, seen: _ShardSeen, started: StartedShard) -> None:
         """On one node a stopped process keeps the log locked: it has to go, and Ray makes the shard anew."""
@@ -297,20 +393,20 @@ class Coordinator:
                 pass
             self._changed.clear()
             try:
-                await self._assign_missing()
-                await self._spread_model()
+                self._assign_missing()
             except Exception:
                 logger.exception("watching the partitions failed; trying again")
 
-    async def _assign_missing(self) -> None:
+    def _assign_missing(self) -> list[asyncio.Task[None]]:
+        """Begin to assign whatever nobody serves; return what ends once that is served or has failed."""
         now_s = asyncio.get_running_loop().time()
         served = {partition for seen in self._shards.values() for partition in seen.partitions}
         started = [seen for seen in self._shards.values() if seen.started is not None]
         if not started:
-            return
+            return []
         load = {seen.name: len(seen.partitions) for seen in started}
         homes = [seen for seen in self._shards.values() if not seen.is_spare]
-        chosen = []
+        begun = []
         for partition in range(self._partition_count):
             if partition in served or partition in self._assigning:
                 continue
@@ -320,16 +416,27 @@ class Coordinator:
             # Where it was if that shard is there; else whoever has least to do, which is the spare.
             shard = home if home.started is not None else min(started, key=lambda seen: load[seen.name])
             load[shard.name] += 1
-            chosen.append((partition, shard))
-        await asyncio.gather(*(self._assign(partition, shard) for partition, shard in chosen))
+            self._assigning.add(partition)
+            task = asyncio.create_task(self._assign(partition, shard), name=f"assign-{partition}")
+            self._assigns.add(task)
+            task.add_done_callback(self._assigns.discard)
+            begun.append(task)
+        return begun
 
     async def _assign(self, partition: int, seen: _ShardSeen) -> None:
-        self._assigning.add(partition)
+        if seen.started is None:
+            self._assigning.discard(partition)
+            return
         try:
-            epoch = await asyncio.to_thread(self._take, partition, seen.holder)
-            if epoch is None:
+            living = {one.holder: one for one in self._shards.values() if one.started is not None}
+            taken = await asyncio.to_thread(self._take, partition, seen.holder, living.keys())
+            if taken is None:
                 return
-            holder = seen.holder
+            holder, epoch = taken
+            seen = living[holder]
+            if seen.holder != holder:
+                # It died meanwhile: what Ray makes in its place is another holder, which has taken nothing.
+                return
             assign = seen.handle.assign.remote(partition, plan_bytes=self._plan_bytes, epoch=epoch)
             opened = await _within(self._assign_deadline_s, assign)
             if opened > epoch:
@@ -343,8 +450,10 @@ class Coordinator:
             return
         finally:
             self._assigning.discard(partition)
-        logger.info("partition %d is served by %s in epoch %d", partition, seen.name, opened)
         self._failed.pop(partition, None)
+        if seen.holder != holder:
+            return
+        logger.info("partition %d is served by %s in epoch %d", partition, seen.name, opened)
         seen.partitions[partition] = {"epoch": opened, "is_lost": False}
 
     def _note_failure(self, partition: int, why: str) -> None:
@@ -353,21 +462,46 @@ class Coordinator:
         again_at_s = asyncio.get_running_loop().time() + pause_s
         self._failed[partition] = _Failure(why=why, pause_s=pause_s, again_at_s=again_at_s)
 
-    def _take(self, partition: int, holder: str) -> int | None:
-        """Return the epoch of the new term, or None while the present holder may still be alive."""
+    def _take(self, partition: int, holder: str, living: Collection[str]) -> tuple[str, int] | None:
+        """Return who has it now, and in which term; None while the present holder may still be alive.
+
+        Whoever has it and lives opens it again, whatever was meant for it: nobody else can take it from him.
+        """
         held = self._metadata.ownership(partition)
+        taker = held.holder if held.holder in living else holder
         epoch = held.epoch + 1
-        taken = self._metadata.take(partition, holder=holder, seen_epoch=held.epoch, epoch=epoch)
-        return epoch if taken else None
+        taken = self._metadata.take(partition, holder=taker, seen_epoch=held.epoch, epoch=epoch)
+        return (taker, epoch) if taken else None
+
+    # --- models ------------------------------------------------------------------------------------------------------
+
+    async def _watch_models(self) -> None:
+        """Apart from all else: a shard takes seconds to load a model, and may hang."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self._spread_model()
 
     async def _spread_model(self) -> None:
-        for seen in self._shards.values():
-            if seen.started is not None and seen.model != self._model[0]:
-                try:
-                    await _within(60.0, seen.handle.use_model.remote(*self._model))
-                    seen.model = self._model[0]
-                except Exception as wrong:
-                    logger.error("%s does not take model %s: %s", seen.name, self._model[0] or "prior", wrong)
+        others = [seen for seen in self._shards.values() if seen.started is not None and seen.model != self._model[0]]
+        await asyncio.gather(*(self._tell_model(seen, *self._model) for seen in others))
+
+    async def _tell_model(self, seen: _ShardSeen, bundle_path: str, app_name: str) -> None:
+        told = seen.started
+        try:
+            await _within(60.0, seen.handle.use_model.remote(bundle_path, app_name))
+        except Exception as wrong:
+            logger.error("%s does not take model %s: %s", seen.name, bundle_path or "prior", wrong)
+            return
+        if seen.started is told:
+            seen.model = bundle_path
+
+
+async def _ended(started: StartedShard) -> None:
+    """Return once a process of this node has ended; never for one elsewhere."""
+    if _is_here(started):
+        await until_gone(started["process_id"], started["process_started_s"])
+    else:
+        await asyncio.Event().wait()
 
 
 def _is_here(started: StartedShard) -> bool:

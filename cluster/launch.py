@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.capture import CaptureActor, CaptureSettings
+from cluster.capturing import Captures, RemoteConnector, connectors_of_run
 from cluster.commands.models import MODEL_NAME
 from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
 from cluster.data_dir import write_status
@@ -36,6 +38,8 @@ STATUS_INTERVAL_S = 2.0
 CHAMPION_INTERVAL_S = 2.0
 SILENT_S_MAX = 20.0
 """A coordinator that answers nothing for so long hangs, and is killed so that Ray makes it anew."""
+CAPTURES_STOP_S = 8.0
+"""A batch under way is given 3 of them (actors/capture.py), then the connector commits and leaves its group."""
 CONTROL_CPU_COUNT = 2
 """What Ray is told to have beyond one per shard: Serve's own actors."""
 
@@ -59,10 +63,16 @@ class _StatePlane:
     coordinator: Any
     shards: dict[str, Any]
     spares: dict[str, Any]
+    make_spares: Callable[[], dict[str, Any]]
 
     def introduce(self) -> Any:
         """Tell the coordinator of the shards; return what is ready once they serve."""
         return self.coordinator.start.remote(self.shards, self.spares)
+
+    def stand_by(self) -> None:
+        """Make the spares and tell the coordinator of them. After all is served: they would be in the way before."""
+        self.spares.update(self.make_spares())
+        self.coordinator.add_spares.remote(self.spares)
 
 
 def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
@@ -152,9 +162,12 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
     if config.ray_address is not None:
-        # Serve's applications outlive a driver that fell; its actors of ours do not.
-        ray.serve.shutdown()
+        # Serve's applications outlive a run that fell, and the edge holds the port; our actors do not.
+        with contextlib.suppress(Exception):
+            ingress.stop()
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
+    connectors = connectors_of_run(config.capture) if config.capture is not None else {}
+    captures = Captures(tell=say)
     plane = _start_state_plane(config, run_dir)
     introduced = plane.introduce()
     try:
@@ -168,20 +181,25 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
             say(f"warning: partition {partition} is down: {why}")
         stop = _heed_signals()
         tell({"ready": True, "address": edge.address})
-        _stand_watch(config, plane, stop, tell)
+        plane.stand_by()
+        captures.start(_start_connectors(config, connectors, target=edge.address))
+        _stand_watch(config, plane, captures, stop, tell)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
     except ray.exceptions.RayError as wrong:
         raise CommandFailed(f"this run of Hearth cannot go on: {wrong}", TEMPORARY_FAILURE) from wrong
     finally:
+        # First: what a connector has under way is still acknowledged, and committed.
+        with contextlib.suppress(Exception):
+            captures.stop(CAPTURES_STOP_S)
         with contextlib.suppress(Exception):
             ingress.stop()
         with contextlib.suppress(Exception):
             ray.get(plane.coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
         if config.ray_address is not None:
             with contextlib.suppress(Exception):
-                ray.serve.shutdown()
+                _undeploy_models()
     return 0
 
 
@@ -208,9 +226,9 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
     lease = lease_settings(config.lease_term_s)
     plan = compile_playbook(config.playbook_path)
     shard_class = ray.remote(ShardActor)
-    shards = {}
     places = _places(config)
-    for index in range(config.shard_count + config.spare_shard_count):
+
+    def make(index: int) -> Any:
         name = f"shard-{index}"
         settings = ShardConfig(
             name=name,
@@ -223,7 +241,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
                 log_retention_s=config.log_retention_hours * 3_600,
             ),
         )
-        shards[name] = shard_class.options(
+        return shard_class.options(
             name=name, max_restarts=-1, max_task_retries=0, num_cpus=1, enable_task_events=False, **places[index]
         ).remote(
             settings,
@@ -232,6 +250,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
             scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
             telemetry=telemetry_settings(config),
         )
+
     coordinator: Any = (
         ray.remote(Coordinator)
         .options(
@@ -251,12 +270,84 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
             end_actor=_end_actor if config.ray_address is not None else None,
         )
     )
-    names = list(shards)
+
+    def make_all(first: int, count: int) -> dict[str, Any]:
+        return {f"shard-{index}": make(index) for index in range(first, first + count)}
+
     return _StatePlane(
         coordinator=coordinator,
-        shards={name: shards[name] for name in names[: config.shard_count]},
-        spares={name: shards[name] for name in names[config.shard_count :]},
+        shards=make_all(0, config.shard_count),
+        spares={},
+        make_spares=partial(make_all, config.shard_count, config.spare_shard_count),
     )
+
+
+def _start_connectors(
+    config: HearthConfig, connectors: dict[str, CaptureSettings], *, target: str
+) -> dict[str, RemoteConnector]:
+    """Return the capture connectors, each an actor that is at work, and tries again until Hearth takes what it has."""
+    import ray
+
+    capture_class = ray.remote(CaptureActor)
+    return {
+        name: _ConnectorActor(
+            capture_class.options(
+                name=name,
+                max_restarts=-1,
+                max_task_retries=0,
+                num_cpus=0,
+                enable_task_events=False,
+                # Where the public port is: rejects are taken from Hearth's own machine only.
+                resources=HEAD if config.ray_address is not None else None,
+            ).remote(settings, target)
+        )
+        for name, settings in connectors.items()
+    }
+
+
+class _ConnectorActor:
+    """The actor of a capture connector; Ray makes it anew whenever its process is gone."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._stopped: Any = None
+
+    def status(self) -> dict[str, object]:
+        """Return what it says."""
+        import ray
+
+        try:
+            status: dict[str, object] = ray.get(self._handle.status.remote(), timeout=SILENT_S_MAX)
+        except ray.exceptions.GetTimeoutError:
+            return {"state": "silent"}
+        except ray.exceptions.RayError as wrong:
+            return {"state": "starting", "trouble": str(wrong).partition("\n")[0]}
+        return status
+
+    def make_anew(self) -> None:
+        """Kill it; Ray does the rest."""
+        import ray
+
+        ray.kill(self._handle, no_restart=False)
+
+    def tell_to_stop(self) -> None:
+        """Begin to stop it."""
+        self._stopped = self._handle.stop.remote()
+
+    def await_stopped(self, timeout_s: float) -> None:
+        """Wait for that."""
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._stopped, timeout=timeout_s)
+
+
+def _undeploy_models() -> None:
+    """Leave no model behind in a cluster that goes on."""
+    from serving import scorer
+
+    for version in scorer.deployed_versions():
+        scorer.undeploy(version)
 
 
 def _any_port(host: str) -> str:
@@ -310,7 +401,9 @@ def _end_actor(handle: Any) -> None:
     ray.kill(handle, no_restart=False)
 
 
-def _stand_watch(config: HearthConfig, plane: _StatePlane, stop: threading.Event, tell: Tell) -> None:
+def _stand_watch(
+    config: HearthConfig, plane: _StatePlane, captures: Captures, stop: threading.Event, tell: Tell
+) -> None:
     """Until told to stop: keep the coordinator going, the status file fresh, the registry's champion in force."""
     import ray
 
@@ -334,7 +427,7 @@ def _stand_watch(config: HearthConfig, plane: _StatePlane, stop: threading.Event
                 written_s = now_s
                 # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
                 with contextlib.suppress(OSError):
-                    write_status(config.data_dir, report)
+                    write_status(config.data_dir, report | {"capture": captures.report()})
         except ray.exceptions.GetTimeoutError:
             say(f"warning: the coordinator has not answered for {now_s - answered_s:.0f} s and is made anew")
             ray.kill(plane.coordinator, no_restart=False)

@@ -1,14 +1,16 @@
 """This machine and its processes, as far as ownership depends on them."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import time
 from pathlib import Path
 
-import psutil
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_STATE, _STARTED = 0, 19
+"""Fields 3 and 22 of proc(5), behind the process's name."""
 
 END_WITHIN_S = 5.0
 """The kernel ends a killed process at once, unless it is stuck in the storage."""
@@ -19,19 +21,46 @@ def node_identity() -> str:
     return f"{_BOOT_ID.read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
 
 
-def process_started_s() -> float:
-    """Return when this process was started: with its id, what no other process of this node ever has in common."""
-    return float(psutil.Process().create_time())
+def process_started_s(process_id: int | None = None) -> float:
+    """Return when a process, by default this one, was started: with its id, what tells it from all others of this node.
+
+    Seconds since the machine was started. As a time of day it would be another after somebody has set the clock, and a
+    living process taken for one that is gone.
+    """
+    return _looked_up(os.getpid() if process_id is None else process_id)[1]
 
 
 def is_gone(process_id: int, started_s: float | None = None) -> bool:
     """Return whether a process of this node is dead, be it that a later one has its id."""
     try:
-        process = psutil.Process(process_id)
-        is_another = started_s is not None and process.create_time() != started_s
-        return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        state, since_s = _looked_up(process_id)
+    except (FileNotFoundError, ProcessLookupError):
         return True
+    return state in "ZXx" or (started_s is not None and since_s != started_s)
+
+
+def _looked_up(process_id: int) -> tuple[str, float]:
+    """Return the state of a process, as the kernel abbreviates it, and when it was started."""
+    # The name, in brackets, may hold anything.
+    fields = Path(f"/proc/{process_id}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields[_STATE], int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
+
+
+async def until_gone(process_id: int, started_s: float) -> None:
+    """Return as soon as a process of this node has ended: the kernel says so, nobody has to ask."""
+    try:
+        descriptor = os.pidfd_open(process_id)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        # Between the two it may have ended, and another process have taken its id.
+        if not is_gone(process_id, started_s):
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def end(process_id: int, started_s: float) -> bool:

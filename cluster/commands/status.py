@@ -1,6 +1,7 @@
 """`hearth status`: does a Hearth run on this data directory, and how is it."""
 
 from dataclasses import asdict
+from typing import Any
 
 import grpc
 
@@ -82,5 +83,30 @@ def _print_state(state: object) -> None:
     )
     print(f"  {total['decisions']:,} decisions, {total['pending']:,} moments pending, {total['outbox']:,} to be sent")
     print(f"  scored by {state['model'] or 'the priors of the playbook'}")
+    _print_snapshots(partitions)
+    for partition, one in state["partitions"].items():
+        if one.get("bad_snapshots"):
+            print(f"  partition {partition} passed over bad snapshots: {one['bad_snapshots_because']}")
     for partition, why in state["down"].items():
         print(f"  partition {partition} is down: {why}")
+    for name, one in state.get("capture", {}).items():
+        print(f"  {name} {_connector(one)}")
+
+
+def _print_snapshots(partitions: list[dict[str, Any]]) -> None:
+    """Tell what a restart would have to fold: the longest tail, and how long it has waited for a snapshot."""
+    tail = max((int(one.get("log_tail", 0)) for one in partitions), default=0)
+    age_s = max((int(one.get("snapshot_age_s", 0)) for one in partitions), default=0)
+    since = f", which have waited for {age_s / 60:.0f} minutes" if tail else ""
+    print(f"  a restart folds {tail:,} events of a partition at most{since}")
+
+
+def _connector(one: dict[str, Any]) -> str:
+    """Return how a capture connector is, in a few words."""
+    topics = ", ".join(one.get("topics", ()))
+    parts = [f"({topics}) {one['state']}" if topics else str(one["state"])]
+    if "read" in one:
+        lag = one.get("lag")
+        parts.append(f"{one['read']:,} in")
+        parts.append("lag not known" if lag is None else f"lag {lag:,}")
+    return "; ".join([*parts, *([one["trouble"]] if one.get("trouble") else [])])

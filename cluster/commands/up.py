@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from cluster.capturing import check_connectors
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed
@@ -20,10 +21,12 @@ def up(config: HearthConfig) -> int:
     """Check what can be checked before anything starts, then run; return the exit code.
 
     Raises:
-        CommandFailed: the data directory, the port or the playbook cannot be used.
+        CommandFailed: the data directory, the port, the playbook or the file of connectors cannot be used.
     """
     check_playbook(config)
     check_log(config)
+    if config.capture is not None:
+        check_connectors(config.capture)
     with hold(config) as path:
         warning = low_space_warning(path, least_bytes=config.disk_free_bytes_min)
         if warning is not None:

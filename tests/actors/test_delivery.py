@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.delivery import Subscription
+from actors.partition import PartitionOwner
 from hearth.v1 import delivery_pb2
 from household.digest import state_digest
 from tests.actors.harness import (
@@ -22,6 +24,7 @@ from tests.actors.harness import (
     MONDAY,
     Hearth,
     SettableClock,
+    SettableLease,
     corner,
     in_loop,
     replayed,
@@ -94,6 +97,29 @@ async def test_an_action_is_handed_over_again_under_its_id_until_it_is_acknowled
         assert (hearth.counter("delivered"), hearth.counter("outbox")) == (1, 1)
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted
+
+
+@in_loop
+async def test_what_is_due_and_may_not_be_sent_is_not_looked_at_again_and_again(tmp_path: Path, monkeypatch):
+    looks = []
+    due = Subscription._due
+
+    def counted(subscription: Subscription, owner: PartitionOwner, now: float) -> list[str]:
+        looks.append(now)
+        return due(subscription, owner, now)
+
+    monkeypatch.setattr(Subscription, "_due", counted)
+    lease = SettableLease()
+    async with running(tmp_path, redeliver_after_s=0.1, lease=lease) as hearth, hearth.subscribed("push") as deliveries:
+        action_id = await to_send(hearth)
+        assert (await anext(deliveries)).action.action_id == action_id
+        lease.held = False
+        waiting = asyncio.ensure_future(anext(deliveries))
+        await asyncio.sleep(0.5)
+        assert len(looks) < 8
+        lease.held = True
+        changed(hearth)
+        assert (await waiting).action.action_id == action_id
 
 
 @in_loop

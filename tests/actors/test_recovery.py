@@ -290,3 +290,28 @@ def replay_beside(hearth: Hearth, partition: int = 0) -> str:
     for stored in records_beside(hearth, partition):
         replay.fold(stored)
     return state_digest(replay.now)
+
+
+@in_loop
+async def test_a_defect_in_one_snapshot_ends_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    policy = SnapshotPolicy(events=1_000, interval_s=1e9)
+    named = {"snapshots": tmp_path / "snapshots", "snapshot_policy": policy, "partitions": (0, 1)}
+    async with running(tmp_path / "log", **named) as hearth:
+        taker = hearth.shard._taker
+        assert taker is not None
+        write = taker._store.write
+
+        def breaks_for_the_first(*arguments: object, partition: PartitionId, **others: object) -> object:
+            if partition == 0:
+                raise AssertionError("a defect")
+            return write(*arguments, partition=partition, **others)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(taker._store, "write", breaks_for_the_first)
+        pays = [signal(f"e{n}", f"home-{n % 50}", "pay", MONDAY, fields={"amount": 1.0}) for n in range(4_000)]
+        await hearth.ingest(*pays)
+        taking = asyncio.create_task(taker.run())
+        while not taker._store.list(PartitionId(1)):  # noqa: ASYNC110 - a real thread writes it
+            await asyncio.sleep(0.02)
+        assert not taking.done()
+        assert taker.failed == 1
+        taking.cancel()

@@ -1,6 +1,7 @@
 """`hearth` whose shards take the node they are told of for their own: several nodes on one machine share boot and
 process ids, and a coordinator would end a stopped shard of its own node. CHAOS_NODE names the node, in the
-environment of its raylet; with CHAOS_LEASE=off its shards go on without a lease, the negative control.
+environment of its raylet; with CHAOS_LEASE=off its shards go on without a lease and without a look at what others have
+written, until an append shows them: the negative control.
 
 As the command's module it patches the supervisor to run this module; as the run, it patches the shard.
 """
@@ -9,6 +10,7 @@ import os
 import sys
 from typing import Any
 
+from actors.partition import PartitionOwner
 from cluster import cli, runner, shard_actor, supervisor
 from cluster.leases import LeaseHolder
 
@@ -23,6 +25,10 @@ class HeldAnyway(LeaseHolder):
         return True
 
 
+async def _look_for_nobody(owner: PartitionOwner) -> None:
+    owner._should_refresh = False
+
+
 class NodesShard(shard_actor.ShardActor):
     """A shard on a node that has a name."""
 
@@ -32,6 +38,7 @@ class NodesShard(shard_actor.ShardActor):
             shard_actor.node_identity = lambda: node
         if os.environ.get("CHAOS_LEASE") == "off":
             shard_actor.LeaseHolder = HeldAnyway  # type: ignore[misc]
+            PartitionOwner._look_for_others = _look_for_nobody  # type: ignore[method-assign]
         super().__init__(*arguments, **named)
 
 

@@ -102,6 +102,8 @@ def ray_nodes(folder: Path) -> Iterator[RayNodes]:
                 one.kill()
         process.kill()
         process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
         psutil.wait_procs(family, timeout=10)
         shutil.rmtree(home, ignore_errors=True)
 

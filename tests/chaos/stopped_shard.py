@@ -49,6 +49,7 @@ class DirectProbe:
         self._exchange = shard_pb2_grpc.ShardServiceStub(self._channel).Exchange()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[shard_pb2.Reply]] = {}
+        self._writing = asyncio.Lock()
         self._reading = asyncio.create_task(self._read())
         self._asking: set[asyncio.Task[object]] = set()
         self.told: list[Told] = []
@@ -60,13 +61,17 @@ class DirectProbe:
         return len(self._waiting)
 
     def ask(self, known: Sequence[tuple[int, str, str]]) -> None:
-        """Send calls of all kinds for these (partition, household, request id), and wait for none."""
-        for partition, household, request_id in known:
+        """Send calls of all kinds for these (partition, household, request id), and wait for none.
+
+        Every other one gets no signals: the first record ends an outdated term, and decisions are written later.
+        """
+        for place, (partition, household, request_id) in enumerate(known):
             name = f"direct-{household}-{next(self._ids)}"
             again = self.client.decide(household, member="ann", channel="app", request_id=request_id)
             fresh = self.client.decide(household, member="ann", channel="app", request_id=name)
             event = signal(f"{name}-event", household, "visit", time.time_ns() // 1_000, member="ann")
-            for work in (again, fresh, self.client.ingest([event]), self._get(partition, household)):
+            signals = [self.client.ingest([event])] if place % 2 else []
+            for work in (again, fresh, *signals, self._get(partition, household)):
                 task: asyncio.Task[object] = asyncio.create_task(_quietly(work))
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
@@ -90,7 +95,8 @@ class DirectProbe:
             id=number, partition=partition, method=method, payload=payload, timeout_ms=int(PATIENCE_S * 1_000)
         )
         try:
-            await self._exchange.write(frame)
+            async with self._writing:
+                await self._exchange.write(frame)
             reply = await answer
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             raise NoAnswer from None

@@ -34,7 +34,7 @@ from hearth.v1 import decision_pb2
 from household.scoring import feature_schema
 from serving import wire
 from serving.bundle import CHAMPION, save_bundle, set_alias
-from tests.actors.harness import CORNER, corner
+from tests.actors.harness import CORNER, corner, signal
 from tests.chaos.cluster_processes import Part, family, find, is_serving, kill, partitions_by_process, until
 from tests.chaos.history import Kind, Result, Sent
 from tests.chaos.oracles import Law, judge
@@ -263,7 +263,11 @@ def decides(chaos: Chaos) -> tuple[str, bool]:
     name = f"scored-{random.randrange(10**9)}"
 
     async def ask() -> tuple[str, bool]:
-        request = decision_pb2.DecideRequest(request_id=name, household=name, member="ann", channel="app")
+        # Somebody who is known and has just looked in: only then there is anything to score.
+        visit = signal(name, name, "visit", time.time_ns() // 1_000, member="ann")
+        request = decision_pb2.DecideRequest(
+            request_id=name, household=name, member="ann", channel="app", signals=[visit]
+        )
         told = await chaos.traffic.probe._channel.decisions.Decide(request, timeout=2)
         return told.model_version, told.degraded
 

@@ -30,10 +30,10 @@ import pytest
 
 import actors.frame
 from actors.export import KINDS, export_table
-from actors.reading import read_only_logs
 from actors.files import Files
 from actors.inspection import inspect
 from actors.log import DamagedLog, LogError, Offset, PartitionId, RecordKind, StoredRecord
+from actors.reading import read_only_logs
 from actors.recovery import NotRecoverable, open_partition
 from actors.repair import RemedyKind, Verdict, choose, examine
 from actors.replay import Replay

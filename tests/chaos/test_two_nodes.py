@@ -5,14 +5,16 @@
 - whatever it still wrote is void or counts once: nothing acknowledged is lost, nothing doubled, one decision per
   request, no order inverted, and the live state is what the topic folds to.
 
-Negative control: a shard that minds no lease answers from the past when it goes on, and the law of silence is broken;
-its late records stand in the topic, and are void.
+Negative control: a shard that minds neither lease nor other writers answers from the past when it goes on, so the law
+of silence is broken. Its late records stand in the topic, where epochs alone make its decisions void.
 
 The tests run in order and share one cluster. What was measured is printed (-s).
 """
 
 import asyncio
+import json
 import os
+import queue
 import signal
 import statistics
 import sys
@@ -35,7 +37,7 @@ from actors.verification import verify
 from cluster.metadata import HolderLease, MetadataStore
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 from tests.actors.harness import CORNER
-from tests.chaos.cluster_processes import until
+from tests.chaos.cluster_processes import find, kill, until
 from tests.chaos.oracles import Law, Verdict, judge
 from tests.chaos.ray_nodes import Node, RayNodes, ray_nodes
 from tests.chaos.stopped_shard import DirectProbe, Told
@@ -49,6 +51,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
 Outcome = TypeVar("Outcome")
 
 PARTITIONS = 8
+RUN = "tests.chaos.named_nodes"
 LEASE_TERM_S = float(os.environ.get("CHAOS_LEASE_TERM_S", "2.0"))
 STOPPED_S = float(os.environ.get("CHAOS_STOPPED_S", "30"))
 CONTROL_STOPPED_S = 10.0
@@ -75,6 +78,8 @@ class World:
     metadata: MetadataStore
     log_url: str
     folder: Path
+    announced: "queue.Queue[str]"
+    """What `up` says after its first line: runs that are ready."""
 
     def lease_on(self, node: str) -> HolderLease:
         """Return the one lease of a shard on a node that has a name."""
@@ -138,6 +143,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         settings = {
             "HEARTH_LEASE_TERM_S": str(LEASE_TERM_S),
             "HEARTH_SNAPSHOTS": str(folder / "snapshots"),
+            # What has to be folded again is bounded by this, and so is the time that takes on a slow machine.
+            "HEARTH_SNAPSHOT_INTERVAL_S": "10",
             "HEARTH_SHARD_COUNT": "2",
             "HEARTH_SPARE_SHARD_COUNT": "1",
         }
@@ -151,10 +158,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             folder / "data", *options, module="tests.chaos.named_nodes", ready_within_s=2 * STARTS_WITHIN_S
         ) as hearth:
             traffic = Traffic(hearth.address)
-            threading.Thread(target=_drain, args=(hearth.process.stdout,), daemon=True).start()
+            announced: queue.Queue[str] = queue.Queue()
+            threading.Thread(target=_listen, args=(hearth.process.stdout, announced), daemon=True).start()
             metadata = MetadataStore(server.url)
             try:
-                one = World(nodes, head, other, hearth, traffic, metadata, url, folder)
+                one = World(nodes, head, other, hearth, traffic, metadata, url, folder, announced)
                 until(lambda: one.is_on("b"), within_s=STARTS_WITHIN_S, what="a shard on b")
                 until(lambda: len(one.metadata.leases()) == 3, within_s=STARTS_WITHIN_S, what="two shards and a spare")
                 yield one
@@ -163,9 +171,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 metadata.close()
 
 
-def _drain(stream: Any) -> None:
-    for _ in stream:
-        pass
+def _listen(stream: Any, announced: "queue.Queue[str]") -> None:
+    for line in stream:
+        announced.put(line)
 
 
 def show(line: str) -> None:
@@ -234,7 +242,7 @@ def stop_and_go_on(world: World, node: str, known: Known, lease: HolderLease, *,
     traffic = world.traffic
     probe = traffic.run(_make_probe(lease.address, world))
     traffic.run(_ask(probe, asked))
-    until(lambda: len(probe.told) >= 4 * len(asked), within_s=10, what="the shard answers the probe")
+    until(lambda: len(probe.told) >= 3 * len(asked), within_s=10, what="the shard answers the probe")
 
     processes = world.other.processes()
     traffic.run(_ask(probe, asked))
@@ -299,7 +307,7 @@ def test_a_stopped_node_is_replaced_and_its_shard_answers_nothing_after_its_leas
         f"{stop.ended_after_s if stop.ended_after_s is None else round(stop.ended_after_s, 2)} s after it went on"
     )
     assert max(stop.took.values()) <= SERVED_ELSEWHERE_S_MAX
-    assert stop.still_waited >= 4 * len(stop.took)
+    assert stop.still_waited >= 3 * len(stop.took)
     assert stop.told_late() == []
     assert stop.ended_after_s is not None, "it did not end by itself"
     assert "was revoked" in logs_of(world, "shard")
@@ -385,20 +393,41 @@ def test_negative_control_a_shard_that_minds_no_lease_breaks_the_silence(world: 
     known = world.traffic.remember()
     lease = world.move_back("b3", known)
     stop = stop_and_go_on(world, "b3", known, lease, stopped_s=CONTROL_STOPPED_S)
-    late = stop.told_late()
     end_of(world)
 
-    show(f"without a lease the stopped shard answered {len(late)} calls from the past, and lived on")
+    show(f"without a lease the stopped shard answered {len(stop.told_late())} calls from the past, and lived on")
     with pytest.raises(AssertionError):
         assert stop.told_late() == []
     assert stop.ended_after_s is None
 
     # What it wrote then is behind the newer term: the epochs make it void, whatever became of the lease.
-    time.sleep(2.0)
+    time.sleep(3.0)  # the owner looks for others at each tick
     verdict = judged(world)
-    assert sum(outdated(records_of(world)).values()) > 0
+    late = outdated(records_of(world))
+    assert late["SIGNALS"] > 0
+    assert late["DECISION"] > 0
     grave = (Law.LOST, Law.DOUBLED, Law.INVERTED, Law.TWO_DECISIONS, Law.STATE_DIFFERS)
     assert [one for one in verdict.violations if one.law in grave] == []
+
+
+# --- the launcher -----------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_is_followed_by_another_on_what_is_left_of_the_cluster(world: World):
+    """Ray's processes are not its own: those of its actors end with it, Serve's are taken down by the next run."""
+    known = world.traffic.remember()
+    runs = find(world.hearth.process.pid, RUN)
+    began_s = time.monotonic()
+    kill(runs)
+    until(lambda: set(find(world.hearth.process.pid, RUN)).isdisjoint(runs), within_s=10, what="the run is gone")
+    # Until the edge of the old run is taken down it may answer from shards that are about to end.
+    until(lambda: bool(find(world.hearth.process.pid, RUN)), within_s=30, what="another run")
+    ready_s = until(lambda: world.announced.qsize() > 0, within_s=STARTS_WITHIN_S, what="it says that it is ready")
+    world.traffic.answers_again(known, set(range(PARTITIONS)))
+
+    back_s = time.monotonic() - began_s
+    show(f"the run killed: the next was ready {ready_s:.0f} s after it began, all answered after {back_s:.0f} s")
+    assert json.loads(world.announced.get())["address"] == world.hearth.address
 
 
 def test_it_stops_in_order(world: World):

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from actors.reading import ReadLogs
 from cluster.commands import up
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, find_running, hold

@@ -1,0 +1,345 @@
+"""How the coordinator keeps every partition owned, with shards that are told what to do instead of real ones.
+
+Laws:
+    a partition that a living shard holds without serving it is opened again by that shard, whoever was meant for it;
+    the metadata store may be away at any moment: what watches goes on, and a new coordinator is none the worse for it;
+    one partition that takes long to open keeps no other waiting;
+    a coordinator that was just made takes no routes away from anybody;
+    what a shard said before it died does not count for the one made in its place;
+    a process is told from a later one of its id by what setting the clock does not change.
+"""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.coordinator import Coordinator, NotIntroduced, StartedShard
+from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
+from cluster.node import end, is_gone, node_identity, process_started_s
+from tests.actors.harness import in_loop
+
+WITHIN_S = 10.0
+
+
+class Remote:
+    """What Ray makes of a method."""
+
+    def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
+        self.method = method
+
+    def remote(self, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self.method(*arguments, **named))
+
+
+class Died(Exception):
+    """The process of an actor is gone."""
+
+
+class FakeShard:
+    """A shard that holds its lease and opens what it is given, unless it is told otherwise."""
+
+    def __init__(self, name: str, metadata: MetadataStore, *, process_id: int = 1, node: str = "elsewhere") -> None:
+        self.name = name
+        self.metadata = metadata
+        self.process_id = process_id
+        self.node = node
+        self.life = 1
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.may_report = asyncio.Event()
+        self.may_report.set()
+        self.may_open: dict[int, asyncio.Event] = {}
+        self.refusals: list[int] = []
+        """Partitions whose next assignment fails."""
+        self.owned: dict[int, dict[str, Any]] = {}
+        self.starts = 0
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for method in ("start", "until_gone", "assign", "report", "use_model", "drain"):
+            setattr(self, method, Remote(getattr(self, f"_{method}")))
+
+    @property
+    def holder(self) -> str:
+        return f"{self.name}/{self.life}"
+
+    def die(self) -> str:
+        """Return which holder it was."""
+        died = self.holder
+        self.owned = {}
+        self.life += 1
+        before, self._gone = self._gone, asyncio.get_running_loop().create_future()
+        before.set_exception(Died())
+        return died
+
+    async def _start(self) -> StartedShard:
+        self.starts += 1
+        await self.may_start.wait()
+        named: dict[str, Any] = {"node": self.node, "process_id": self.process_id}
+        self.metadata.register(self.holder, address="", term_ms=2_500, **named)
+        started_s = process_started_s(self.process_id)
+        return StartedShard(address=f"of {self.holder}", holder=self.holder, process_started_s=started_s, **named)
+
+    async def _until_gone(self) -> None:
+        await asyncio.shield(self._gone)
+
+    async def _assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
+        if partition in self.refusals:
+            self.refusals.remove(partition)
+            raise OSError("not now")
+        if partition in self.may_open:
+            await self.may_open[partition].wait()
+        self.owned[partition] = {"epoch": epoch, "is_lost": False}
+        return epoch
+
+    async def _report(self) -> dict[int, dict[str, Any]]:
+        await self.may_report.wait()
+        self.metadata.renew(self.holder)
+        return {partition: dict(facts) for partition, facts in self.owned.items()}
+
+    async def _use_model(self, bundle_path: str, app_name: str) -> None: ...
+
+    async def _drain(self) -> None: ...
+
+
+class World:
+    """A coordinator and what it is told of."""
+
+    def __init__(self, directory: Path, partition_count: int) -> None:
+        self.url = sqlite_url(directory / "metadata.sqlite")
+        self.metadata = MetadataStore(self.url)
+        self.coordinator = Coordinator(
+            metadata_url=self.url, partition_count=partition_count, plan_bytes=b"", lease_margin_ms=500
+        )
+
+    async def until_served_by(self, shard: FakeShard, *partitions: int) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                owners = await self.owners()
+                if all(owners.get(one) == f"of {shard.holder}" for one in partitions):
+                    return
+                await asyncio.sleep(0.02)
+
+    async def until_known(self) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while not self.coordinator._knows_its_shards:  # noqa: ASYNC110 - another task makes it so
+                await asyncio.sleep(0.02)
+
+    async def owners(self) -> dict[int, str]:
+        return (await self.coordinator.routes())["owners"]
+
+
+@asynccontextmanager
+async def world(directory: Path, partition_count: int = 1) -> AsyncIterator[World]:
+    made = World(directory, partition_count)
+    try:
+        yield made
+    finally:
+        await made.coordinator.stop()
+        made.metadata.close()
+
+
+@asynccontextmanager
+async def ended(processes: list[asyncio.subprocess.Process]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not is_so():  # noqa: ASYNC110 - other tasks make it so
+            await asyncio.sleep(0.02)
+
+
+@in_loop
+async def test_what_a_living_spare_holds_and_could_not_open_is_not_given_to_others_in_vain(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        home, spare = FakeShard("shard-0", it.metadata), FakeShard("shard-1", it.metadata)
+        await it.coordinator.start({"shard-0": home}, {"shard-1": spare})
+        await it.until_served_by(home, 0, 1)
+
+        home.may_start.clear()
+        spare.refusals = [0]
+        it.metadata.revoke(home.die(), None)
+        await it.until_served_by(spare, 1)
+        # Its home is back before the spare gets to try again.
+        home.may_start.set()
+        await it.until_served_by(spare, 0)
+
+
+@in_loop
+async def test_what_a_living_spare_has_lost_it_opens_again(tmp_path: Path):
+    async with world(tmp_path) as it:
+        home, spare = FakeShard("shard-0", it.metadata), FakeShard("shard-1", it.metadata)
+        await it.coordinator.start({"shard-0": home}, {"shard-1": spare})
+        await it.until_served_by(home, 0)
+        home.may_start.clear()
+        it.metadata.revoke(home.die(), None)
+        await it.until_served_by(spare, 0)
+        starts = home.starts
+        home.may_start.set()
+        await until(lambda: home.starts >= starts and it.coordinator._shards["shard-0"].started is not None)
+
+        first = spare.owned[0]["epoch"]
+        spare.owned[0]["is_lost"] = True
+        await until(lambda: spare.owned[0]["epoch"] > first)
+        await it.until_served_by(spare, 0)
+
+
+@in_loop
+async def test_a_coordinator_begins_though_the_metadata_store_is_away(tmp_path: Path):
+    missing = tmp_path / "later"
+    async with world(missing) as it:
+        shard = FakeShard("shard-0", it.metadata)
+        starting = asyncio.create_task(it.coordinator.start({"shard-0": shard}))
+        await until(lambda: shard.starts > 0)
+        missing.mkdir()
+        await starting
+        await it.until_served_by(shard, 0)
+
+
+@in_loop
+async def test_a_shard_that_dies_while_the_metadata_store_is_away_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    processes = [await asyncio.create_subprocess_exec("sleep", "1000") for _ in range(2)]
+    async with ended(processes), world(tmp_path) as it:
+        shard = FakeShard("shard-0", it.metadata, process_id=processes[0].pid, node=node_identity())
+        await it.coordinator.start({"shard-0": shard})
+        await it.until_served_by(shard, 0)
+
+        def away(holder: str, seen_renewals: int | None) -> bool:
+            raise MetadataUnavailable("test", "away")
+
+        monkeypatch.setattr(it.coordinator._metadata, "revoke", away)
+        processes[0].kill()
+        await processes[0].wait()
+        shard.process_id = processes[1].pid
+        shard.die()
+        await until(lambda: shard.starts == 2)
+        monkeypatch.undo()
+        await it.until_served_by(shard, 0)
+
+
+@in_loop
+async def test_a_revocation_that_was_never_answered_moves_the_partitions_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with world(tmp_path) as it:
+        home, spare = FakeShard("shard-0", it.metadata), FakeShard("shard-1", it.metadata)
+        await it.coordinator.start({"shard-0": home}, {"shard-1": spare})
+        await it.until_served_by(home, 0)
+
+        def unanswered(holder: str, seen_renewals: int | None) -> bool:
+            it.metadata.revoke(holder, seen_renewals)
+            raise MetadataUnavailable("test", "no answer")
+
+        monkeypatch.setattr(it.coordinator._metadata, "revoke", unanswered)
+        home.may_report.clear()
+        await it.until_served_by(spare, 0)
+
+
+@in_loop
+async def test_a_partition_that_takes_long_to_open_keeps_no_other_waiting(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        shards = [FakeShard(f"shard-{number}", it.metadata) for number in range(2)]
+        shards[0].may_open[0] = asyncio.Event()
+        starting = asyncio.create_task(it.coordinator.start({one.name: one for one in shards}))
+        await it.until_known()
+        await it.until_served_by(shards[1], 1)
+        shards[1].owned[1]["is_lost"] = True
+        first = shards[1].owned[1]["epoch"]
+        await until(lambda: shards[1].owned[1]["epoch"] > first)
+        assert not starting.done()
+        shards[0].may_open[0].set()
+        await starting
+        await it.until_served_by(shards[0], 0)
+
+
+@in_loop
+async def test_a_model_that_takes_long_to_load_keeps_no_partition_waiting(tmp_path: Path):
+    async with world(tmp_path) as it:
+        shard = FakeShard("shard-0", it.metadata)
+        never = asyncio.Event()
+        shard.use_model = Remote(lambda *_: never.wait())  # type: ignore[attr-defined]
+        await it.coordinator.start({"shard-0": shard})
+        telling = asyncio.create_task(it.coordinator.use_model("some", "app"))
+        await asyncio.sleep(0)
+        first = shard.owned[0]["epoch"]
+        shard.owned[0]["is_lost"] = True
+        await until(lambda: shard.owned[0]["epoch"] > first)
+        never.set()
+        await telling
+
+
+@in_loop
+async def test_a_new_coordinator_has_no_routes_until_it_has_looked_at_the_shards_there_are(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        shards = [FakeShard(f"shard-{number}", it.metadata) for number in range(2)]
+        await it.coordinator.start({one.name: one for one in shards})
+        for number, shard in enumerate(shards):
+            await it.until_served_by(shard, number)
+
+        # One of them hangs: the other is known all the same, and nothing is moved.
+        shards[0].may_start.clear()
+        async with world(tmp_path, partition_count=2) as anew:
+            with pytest.raises(NotIntroduced):
+                await anew.coordinator.routes()
+            await anew.coordinator.add_spares({"shard-2": FakeShard("shard-2", anew.metadata)})
+            starting = asyncio.create_task(anew.coordinator.start({one.name: one for one in shards}))
+            await anew.until_known()
+            assert await anew.owners() == {1: "of shard-1/1"}
+            shards[0].may_start.set()
+            await starting
+            await anew.until_served_by(shards[0], 0)
+
+
+@in_loop
+async def test_what_was_assigned_to_one_that_died_meanwhile_is_not_taken_for_served(tmp_path: Path):
+    async with world(tmp_path) as it:
+        shard = FakeShard("shard-0", it.metadata)
+        shard.may_open[0] = asyncio.Event()
+        starting = asyncio.create_task(it.coordinator.start({"shard-0": shard}))
+        await it.until_known()
+        await until(lambda: it.metadata.ownership(0).holder == "shard-0/1")
+        # Ray carries out a call that a dead actor left behind in the one that it makes in its place.
+        shard.may_start.clear()
+        it.metadata.revoke(shard.die(), None)
+        await until(lambda: it.coordinator._shards["shard-0"].started is None)
+        shard.may_open[0].set()
+        await starting
+        assert it.coordinator._shards["shard-0"].partitions == {}
+
+
+def test_a_process_is_the_same_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch):
+    started_s = process_started_s()
+    boot_s = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_s + 3_600.0)
+    assert not is_gone(os.getpid(), started_s)
+    assert is_gone(os.getpid(), started_s + 1.0)
+
+
+def test_a_process_that_was_ended_is_gone_before_anybody_has_waited_for_it():
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        assert not is_gone(process.pid)
+        deadline_s = time.monotonic() + WITHIN_S
+        process.kill()
+        while not is_gone(process.pid):
+            assert time.monotonic() < deadline_s
+        assert end(process.pid, 0.0)
+    finally:
+        process.kill()
+        process.wait()
+    assert is_gone(process.pid)

@@ -1,0 +1,92 @@
+"""Laws of `hearth status`: what nobody serves is named with why, be it that no shard could open it, that its owner gave
+it up, or that it is being opened; snapshots that were passed over are named, and so are connectors in trouble.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config import HearthConfig
+from cluster.data_dir import hold, write_status
+from tests.actors.harness import in_loop
+from tests.cluster.conftest import Run
+from tests.cluster.test_coordinator import FakeShard, World, until, world
+
+
+async def down(it: World) -> dict[int, str]:
+    report: dict[str, Any] = await it.coordinator.report()
+    assert set(report["down"]) == set(range(2)) - set(report["partitions"])
+    return report["down"]
+
+
+@in_loop
+async def test_why_a_partition_is_down_is_told(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        assert (await it.coordinator.report())["down"] == {}, "it knows of no shard yet"
+        shard = FakeShard("shard-0", it.metadata)
+        shard.may_open[1] = asyncio.Event()
+        starting = asyncio.create_task(it.coordinator.start({"shard-0": shard}))
+        await it.until_known()
+        await it.until_served_by(shard, 0)
+        assert await down(it) == {1: "it is given to a shard"}
+        shard.may_open[1].set()
+        await starting
+        await it.until_served_by(shard, 0, 1)
+        assert await down(it) == {}
+
+        shard.may_open[0] = asyncio.Event()
+        shard.owned[0] |= {"is_lost": True, "lost_because": "append to p-0000 has an unknown outcome"}
+        told = await down(it)
+        assert told == {0: "its owner gave it up (append to p-0000 has an unknown outcome), and it is given to another"}
+        shard.may_open[0].set()
+        await it.until_served_by(shard, 0, 1)
+        assert await down(it) == {}
+
+        shard.refusals = [1] * 100
+        shard.owned[1] |= {"is_lost": True, "lost_because": "the disk is full"}
+        await until(lambda: 1 in it.coordinator._failed)
+        assert await down(it) == {1: "not now"}
+
+
+PARTITION = {"shard": "shard-0", "epoch": 1, "applied": 10, "received": 10}
+STATE: dict[str, Any] = {
+    "partitions": {
+        "0": PARTITION | {"log_tail": 1_200, "snapshot_age_s": 360},
+        "1": PARTITION | {"log_tail": 7, "bad_snapshots": 1, "bad_snapshots_because": "snapshot 7: ids.arrow: missing"},
+    },
+    "down": {"2": "p-0002/0.seg is damaged at byte 7"},
+    "model": "",
+    "shards": ["shard-0"],
+    "capture": {
+        "capture-0": {"topics": ["ops"], "state": "running", "read": 1_000, "lag": 3, "trouble": ""},
+        "capture-1": {"topics": ["a", "b"], "state": "failed", "trouble": "Kafka: no such group"},
+        "capture-2": {"state": "silent"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a restart folds 1,200 events of a partition at most, which have waited for 6 minutes",
+        "partition 1 passed over bad snapshots: snapshot 7: ids.arrow: missing",
+        "partition 2 is down: p-0002/0.seg is damaged at byte 7",
+        "capture-0 (ops) running; 1,000 in; lag 3",
+        "capture-1 (a, b) failed; Kafka: no such group",
+        "capture-2 silent",
+        "signals in 20 = applied 20 + duplicate 0 + late 0 + rejected 0",
+    ],
+)
+def test_what_is_wrong_is_a_line_of_its_own(run: Run, tmp_path: Path, line: str):
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, STATE)
+        lines = [one.strip() for one in run("status").out.splitlines()]
+    assert line in lines
+
+
+def test_a_status_of_a_hearth_without_any_of_it_is_shown(run: Run, tmp_path: Path):
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, {"partitions": {}, "down": {}, "model": "", "shards": []})
+        assert "a restart folds 0 events of a partition at most\n" in run("status").out
