@@ -109,7 +109,9 @@ class EdgeSettings:
     """Unary calls in one edge process; above it a call is refused at once, since it would only wait in line."""
     stream_depth: int = 4
     """Batches of one IngestStream that are under way at once."""
-    delivery_queue_length: int = 256
+    delivery_age_s_max: float = 1.0
+    """An outbound action that waited longer for a slow gateway is dropped here, to be checked and handed over again."""
+    delivery_queue_length: int = 64
     """Deliveries that wait for one slow subscriber before the shards are slowed down."""
     routes_age_s_max: float = 1.0
     """How old a subscription's and a health check's picture of the shards may be."""
@@ -118,6 +120,8 @@ class EdgeSettings:
         assert 0 < self.timeout_s <= self.ingest_timeout_s
         assert self.in_flight_max > 0
         assert self.stream_depth > 0
+        # Nothing would ever be handed over.
+        assert self.delivery_age_s_max > 0
         assert self.delivery_queue_length > 0
         assert self.routes_age_s_max > 0
 
@@ -494,12 +498,24 @@ class _Subscription:
         self._router = router
         self._channels = channels
         self._routes_age_s_max = settings.routes_age_s_max
-        self._queue: asyncio.Queue[delivery_pb2.SubscribeResponse] = asyncio.Queue(settings.delivery_queue_length)
+        self._age_s_max = settings.delivery_age_s_max
+        self._queue: asyncio.Queue[tuple[float, delivery_pb2.SubscribeResponse]] = asyncio.Queue(
+            settings.delivery_queue_length
+        )
+        """Deliveries, and when they came in the loop's time."""
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._following = asyncio.create_task(self._follow())
 
     async def next(self) -> delivery_pb2.SubscribeResponse:
-        return await self._queue.get()
+        """Return the next delivery that is fresh from its shard.
+
+        Consent, quiet hours and the lease were checked when it left there. What has waited here for a slow gateway is
+        dropped: nobody has it, so the shard hands it over again, after checking again.
+        """
+        while True:
+            came_s, delivery = await self._queue.get()
+            if asyncio.get_running_loop().time() - came_s <= self._age_s_max:
+                return delivery
 
     async def close(self) -> None:
         tasks = (self._following, *self._pumps.values())
@@ -525,7 +541,7 @@ class _Subscription:
             try:
                 async with aclosing(channel.deliveries(self._channels)) as deliveries:
                     async for delivery in deliveries:
-                        await self._queue.put(delivery)
+                        await self._queue.put((asyncio.get_running_loop().time(), delivery))
             except grpc.aio.AioRpcError as error:
                 logger.info("deliveries of shard at %s ended: %s", address, error.code().name)
             await asyncio.sleep(RESUBSCRIBE_S)
