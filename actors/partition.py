@@ -135,6 +135,7 @@ class PartitionOwner:
         self._folded_to = recovered.position
         """End of what is folded; the log may go on behind it only while a group is being folded."""
         self._events_before = self._events_received()
+        self._records_before = recovered.replay.fold_count
         self._to_do: deque[_BetweenGroups] = deque()
         self._should_refresh = False
         self.rejects: RejectStore | None = None
@@ -385,6 +386,11 @@ class PartitionOwner:
     def log_repetitions(self) -> int:
         """Groups that were found twice in the log and folded once; only Kafka's can have any."""
         return int(getattr(self._log, "duplicate_groups", 0))
+
+    @property
+    def records_folded(self) -> int:
+        """Records folded since the snapshot that this term began with."""
+        return self._replay.fold_count - self._records_before
 
     @property
     def events_folded(self) -> int:

@@ -32,12 +32,20 @@ class SnapshotPolicy:
 
     events: int = 100_000
     """Events folded since the newest snapshot: what a restart has to fold again."""
+    records: int = 1_000
+    """Records folded since then: each costs a restart a quarter of a millisecond, however few events it holds."""
     interval_s: float = 300.0
     """Time since the newest snapshot, where anything was folded at all."""
     log_retention_s: float = 14 * 86_400.0
     """Log that kept snapshots cover is dropped after this."""
 
+    busy_share: float = 0.05
+    """Snapshots of a partition take up so much of the time at most: a large one is due less often than a small one."""
+
     def __post_init__(self) -> None:
+        # Otherwise one would follow the other without a pause.
+        assert 0 < self.busy_share < 1
+        assert self.records >= 1
         # Every group would be followed by a snapshot, which is a thousand times its size.
         assert self.events >= 1_000
         assert self.interval_s > 0
@@ -75,6 +83,8 @@ class Freezable(Protocol):
     def is_open(self) -> bool: ...
     @property
     def events_folded(self) -> int: ...
+    @property
+    def records_folded(self) -> int: ...
     async def freeze(self) -> Frozen:
         """Freeze the state between two groups.
 
@@ -86,6 +96,16 @@ class Freezable(Protocol):
     async def drop_log_before(self, position: Offset) -> None:
         """Give up old pieces of the log between two groups."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """When the newest snapshot of an owner was begun, what it had folded by then, and how long it took to write."""
+
+    at_s: float
+    events: int
+    records: int
+    took_s: float
 
 
 class SnapshotTaker:
@@ -108,8 +128,8 @@ class SnapshotTaker:
         self._state_thread = state_thread
         self._writers = writers
         self._monotonic_s = monotonic_s
-        self._taken: WeakKeyDictionary[Freezable, tuple[float, int]] = WeakKeyDictionary()
-        """When an owner's newest snapshot was taken, and the events it had folded by then."""
+        self._taken: WeakKeyDictionary[Freezable, _Taken] = WeakKeyDictionary()
+        """Of each owner, a failed one included."""
         self._newest: WeakKeyDictionary[Freezable, tuple[float, int, int]] = WeakKeyDictionary()
         """As `_taken`, but a failure leaves it; and the snapshot's position, -1 before there is one."""
         self._marks: dict[PartitionId, deque[tuple[Offset, int]]] = {}
@@ -137,21 +157,29 @@ class SnapshotTaker:
     def _is_due(self, owner: Freezable) -> bool:
         now_s = self._monotonic_s()
         # The tail that a restart has folded counts: the next restart would have to fold it again.
-        taken_s, events = self._taken.setdefault(owner, (now_s, 0))
-        new = owner.events_folded - events
-        return new >= self._policy.events or (new != 0 and now_s - taken_s >= self._policy.interval_s)
+        last = self._taken.setdefault(owner, _Taken(at_s=now_s, events=0, records=0, took_s=0.0))
+        records = owner.records_folded - last.records
+        if records == 0 or now_s - last.at_s < last.took_s / self._policy.busy_share:
+            return False
+        is_long = records >= self._policy.records or owner.events_folded - last.events >= self._policy.events
+        return is_long or now_s - last.at_s >= self._policy.interval_s
+
+    def _note_taken(self, owner: Freezable, started_s: float, *, events: int, records: int) -> None:
+        took_s = self._monotonic_s() - started_s
+        self._taken[owner] = _Taken(at_s=started_s, events=events, records=records, took_s=took_s)
 
     async def _take_quietly(self, owner: Freezable) -> None:
+        events, records, started_s = owner.events_folded, owner.records_folded, self._monotonic_s()
         try:
             await self.take(owner)
         except (SnapshotFailed, LogError, PartitionLost, OSError) as wrong:
             # Nothing is lost: the log is the truth, a restart only takes longer. Tried again when next due.
             logger.error("partition %d: no snapshot: %s", owner.partition, wrong)
-            self._taken[owner] = (self._monotonic_s(), owner.events_folded)
+            self._note_taken(owner, started_s, events=events, records=records)
         except Exception:  # a loop of the shard: a defect costs this snapshot, never those of all other partitions
             logger.exception("partition %d: no snapshot, by a defect", owner.partition)
             self.failed += 1
-            self._taken[owner] = (self._monotonic_s(), owner.events_folded)
+            self._note_taken(owner, started_s, events=events, records=records)
 
     async def take(self, owner: Freezable) -> SnapshotFacts:
         """Take a snapshot of a partition now; return once it is written and verified.
@@ -165,7 +193,7 @@ class SnapshotTaker:
 
     async def _take(self, owner: Freezable) -> SnapshotFacts:
         loop = asyncio.get_running_loop()
-        events, started_s = owner.events_folded, self._monotonic_s()
+        events, records, started_s = owner.events_folded, owner.records_folded, self._monotonic_s()
         while True:
             frozen = await owner.freeze()
             reached(Failpoint.SNAPSHOT_FROZEN)
@@ -186,7 +214,7 @@ class SnapshotTaker:
             self.failed += 1
             raise
         self.written += 1
-        self._taken[owner] = (started_s, events)
+        self._note_taken(owner, started_s, events=events, records=records)
         self._newest[owner] = (started_s, events, frozen.position)
         window_us = content.plan.clock.request_window_us
         await self._drop_log(owner, frozen, retention_us=max(self._retention_us, window_us))

@@ -96,6 +96,9 @@ class HearthConfig(BaseSettings):
     snapshot_events: int = Field(default=100_000, ge=1_000)
     """A partition's snapshot is due after so many events: the most a restart has to fold again, about."""
 
+    snapshot_records: int = Field(default=1_000, ge=1)
+    """A partition's snapshot is due after so many log records, each of which costs a restart a quarter millisecond."""
+
     snapshot_interval_s: float = Field(default=300.0, gt=0)
     """A partition's snapshot is due after so long, where anything happened."""
 

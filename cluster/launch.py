@@ -237,6 +237,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
             redeliver_after_s=config.redeliver_after_s,
             snapshots=SnapshotPolicy(
                 events=config.snapshot_events,
+                records=config.snapshot_records,
                 interval_s=config.snapshot_interval_s,
                 log_retention_s=config.log_retention_hours * 3_600,
             ),

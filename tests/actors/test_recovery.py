@@ -98,6 +98,30 @@ async def test_a_snapshot_is_taken_when_the_tail_has_grown_long(tmp_path: Path):
 
 
 @in_loop
+async def test_a_snapshot_is_due_after_so_many_records_but_a_slow_one_seldom(tmp_path: Path):
+    policy = SnapshotPolicy(records=10, interval_s=1e9, busy_share=0.5)
+    async with running(tmp_path / "log", snapshots=tmp_path / "snapshots", snapshot_policy=policy) as hearth:
+        taker, owner = hearth.shard._taker, hearth.shard._owned[0].owner
+        assert taker is not None
+        at_s = 1_000.0
+        taker._monotonic_s = lambda: at_s  # type: ignore[method-assign]
+        assert not taker._is_due(owner)
+        await some_life(hearth, 5)
+        assert owner.records_folded >= 10
+        assert taker._is_due(owner)
+        await taker.take(owner)
+        assert not taker._is_due(owner)
+        await some_life(hearth, 5, tag="b")
+        assert taker._is_due(owner)
+        # One that took a minute is not due again within two.
+        taker._note_taken(owner, at_s - 60.0, events=0, records=0)
+        at_s += 59.0
+        assert not taker._is_due(owner)
+        at_s += 2.0
+        assert taker._is_due(owner)
+
+
+@in_loop
 async def test_a_bad_snapshot_falls_back_to_the_one_before_and_then_to_the_log(tmp_path: Path):
     log, snapshots, clock = tmp_path / "log", tmp_path / "snapshots", SettableClock()
     async with running(log, clock, snapshots=snapshots) as hearth:
