@@ -336,7 +336,7 @@ class Coordinator:
         """
         left = set()
         for lease in self._metadata.leases():
-            if not lease.is_revoked and lease.node == node_identity() and is_gone(lease.process_id):
+            if _is_dead_here(lease):
                 self._metadata.revoke(lease.holder, None)
             elif not lease.is_revoked:
                 left.add(lease.holder.partition("/")[0])
@@ -350,6 +350,10 @@ class Coordinator:
                 leases = await asyncio.to_thread(self._metadata.leases)
                 # First what is revoked already, be it by a call that was never answered.
                 await self._dispossess({lease.holder for lease in leases if lease.is_revoked})
+                # One that died before this coordinator had ever heard of it: no need to wait for its lease.
+                for lease in filter(_is_dead_here, leases):
+                    await asyncio.to_thread(self._metadata.revoke, lease.holder, None)
+                    self._changed.set()
                 for lease in self._lease_watch.expired(leases):
                     await self._challenge(lease)
             except MetadataUnavailable as wrong:
@@ -502,6 +506,10 @@ async def _ended(started: StartedShard) -> None:
         await until_gone(started["process_id"], started["process_started_s"])
     else:
         await asyncio.Event().wait()
+
+
+def _is_dead_here(lease: HolderLease) -> bool:
+    return not lease.is_revoked and lease.node == node_identity() and is_gone(lease.process_id)
 
 
 def _is_here(started: StartedShard) -> bool:

@@ -343,3 +343,18 @@ def test_a_process_that_was_ended_is_gone_before_anybody_has_waited_for_it():
         process.kill()
         process.wait()
     assert is_gone(process.pid)
+
+
+@in_loop
+async def test_one_that_dies_before_a_new_coordinator_has_heard_of_it_keeps_nobody_waiting(tmp_path: Path):
+    async with world(tmp_path) as it:
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        async with ended([process]):
+            it.metadata.register("shard-9/1", node=node_identity(), process_id=process.pid, address="", term_ms=600_000)
+            assert it.metadata.take(0, holder="shard-9/1", seen_epoch=0, epoch=1)
+            shard = FakeShard("shard-0", it.metadata)
+            await it.coordinator.start({"shard-0": shard})
+            await until(lambda: it.coordinator._shards["shard-0"].started is not None)
+            assert await it.owners() == {}, "the other one lives and may serve it"
+            process.kill()
+            await it.until_served_by(shard, 0)
