@@ -25,12 +25,14 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/hearth demo
 
+# Two at a time; those that start a Ray of their own one after another, since each takes both cores.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos"
+	$(BIN)/python -m pytest -m "ray and not chaos"
 
 # Suites that need a real Kafka, PostgreSQL or libfaketime install it themselves where they can, and skip saying so where not.
 test-chaos: $(INSTALLED)
-	$(BIN)/python -m pytest -m chaos tests/chaos --capture=no --timeout 1500
+	$(BIN)/python -m pytest -m chaos --capture=no --timeout 1500
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

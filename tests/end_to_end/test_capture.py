@@ -16,7 +16,7 @@ from tests.end_to_end.hearth_process import Hearth, command, running
 from tests.end_to_end.test_up import START_US
 from tests.parts.kafka_broker import shared_broker
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 WITHIN_S = 90
 PARTITIONS = 3

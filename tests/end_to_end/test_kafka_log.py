@@ -13,7 +13,7 @@ from tests.end_to_end.hearth_process import running
 from tests.end_to_end.test_up import START_US, Client, a_signal, ask_until_answered, life_before
 from tests.parts.kafka_broker import shared_broker
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 DAY_US = 86_400_000_000
 
