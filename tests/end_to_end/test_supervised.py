@@ -18,7 +18,7 @@ from tests.chaos.cluster_processes import Part, find, kill, until
 from tests.end_to_end.hearth_process import Hearth, command, running
 from tests.end_to_end.test_up import Client, ask_until_answered
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
