@@ -389,6 +389,9 @@ def test_after_everything_died_a_new_up_has_it_all(chaos: Chaos):
 
 def test_nothing_is_lost_and_nothing_doubled(chaos: Chaos):
     """Runs last: Hearth has been stopped, and its log holds everything."""
+    assert chaos.hearth.process.poll() is not None, (
+        "run the whole file: while Hearth serves, its log is behind its clients"
+    )
     history, ledger = chaos.traffic.load.history, chaos.traffic.load.ledger
     records = records_in(chaos.log)
     verdict = judge(records, history, ledger)
