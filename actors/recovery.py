@@ -33,6 +33,10 @@ SLICE_NS = 2_000_000
 SLICE_ROWS = 1_024
 """Events folded in one go: about a millisecond."""
 
+TOGETHER_RECORDS = 64
+TOGETHER_BYTES = 64 << 10
+"""Signals decoded in one go, at about the time of a slice: most records are a call's, with an event or two."""
+
 CHUNK_RECORDS = 512
 CHUNK_BYTES = 4 << 20
 """Records read ahead while those before them are folded."""
@@ -145,6 +149,8 @@ class _Steps:
         self._replay = replay
         self._on_folded = on_folded
         self._records = deque(chunk)
+        self._decoded: dict[Offset, EventBatch] = {}
+        """Batches that were decoded together with one before them."""
         self._parts: deque[tuple[EventBatch, StoredRecord, int]] = deque()
         """What is left of a long batch, its record, and its first row."""
 
@@ -170,7 +176,34 @@ class _Steps:
         if record.kind is not RecordKind.SIGNALS:
             self._replay.fold(stored)
             return
-        batch = codec.decode_signals(record.payload, self._replay.now.plan)
-        for start in range(0, max(batch.count, 1), SLICE_ROWS):
-            self._parts.append((batch.part(start, min(start + SLICE_ROWS, batch.count)), stored, start))
+        batch = self._batch_of(stored)
+        if batch.count <= SLICE_ROWS:
+            self._fold_part(batch, stored, 0)
+        else:
+            for start in range(0, batch.count, SLICE_ROWS):
+                self._parts.append((batch.part(start, min(start + SLICE_ROWS, batch.count)), stored, start))
         self._replay.fold_count += 1
+
+    def _batch_of(self, stored: StoredRecord) -> EventBatch:
+        plan = self._replay.now.plan
+        batch = self._decoded.pop(stored.offset, None)
+        if batch is not None and batch.plan_version == plan.version:
+            return batch
+        together = self._with_those_behind(stored)
+        try:
+            batches = codec.decode_together([one.record.payload for one in together], plan)
+        except codec.PayloadUnreadable:
+            # Perhaps a later one, whose turn it is not yet: what comes before it counts.
+            return codec.decode_signals(stored.record.payload, plan)
+        self._decoded = {one.offset: each for one, each in zip(together[1:], batches[1:], strict=True)}
+        return batches[0]
+
+    def _with_those_behind(self, stored: StoredRecord) -> list[StoredRecord]:
+        together, size = [stored], len(stored.record.payload)
+        for one in self._records:
+            if one.record.kind is RecordKind.SIGNALS:
+                size += len(one.record.payload)
+                if len(together) == TOGETHER_RECORDS or size > TOGETHER_BYTES:
+                    break
+                together.append(one)
+        return together

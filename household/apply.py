@@ -277,7 +277,7 @@ def _rows(
     applied = (statuses == _APPLIED).astype(np.uint8)
     nobody = np.full(batch.count, NO_PARENT, np.int32)
     households = state.households.intern(batch.households.offsets, batch.households.letters, nobody, applied)
-    named = applied & (np.diff(batch.members.offsets) > 0)
+    named = applied & (batch.members.offsets[1:] > batch.members.offsets[:-1])
     members = state.members.intern(
         batch.members.offsets, batch.members.letters, households, named.astype(np.uint8, copy=False)
     )
@@ -336,8 +336,9 @@ def _moment(state: PartitionState, batch: EventBatch, event: int, journey: int, 
 def _count(state: PartitionState, statuses: NDArray[np.uint8]) -> None:
     counters = state.counters
     counters.received += statuses.shape[0]
-    for status, count in zip(*np.unique(statuses, return_counts=True), strict=True):
-        counters.by_status[Status(int(status)).name] += int(count)
+    for status, count in enumerate(np.bincount(statuses).tolist()):
+        if count:
+            counters.by_status[Status(status).name] += count
 
 
 def advance_now(state: PartitionState, stamp_us: int) -> None:

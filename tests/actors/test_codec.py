@@ -7,6 +7,7 @@ nothing else, and never ends the process.
 
 import dataclasses
 import math
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from actors import codec
 from household.decision import Candidate, Decision, Moment, SlateAction
-from household.events import NO_TIME_US, UNKNOWN_TYPE
+from household.events import NO_TIME_US, UNKNOWN_TYPE, EventBatch
 from household.plan import PlanUnreadable
 from household.state import FOLD_VERSION
 from serving import wire
@@ -273,6 +274,58 @@ def test_a_batch_means_the_same_however_its_columns_are_encoded(how: str):
     assert found.times_us.tolist() == wanted.times_us.tolist()
     assert np.array_equal(found.values, wanted.values, equal_nan=True)
     assert found.is_bad.tolist() == wanted.is_bad.tolist()
+
+
+def same(found: EventBatch, wanted: EventBatch) -> bool:
+    """Whether two batches are the same to the fold."""
+    keys = [
+        [[one[row] for row in range(batch.count)] for one in (batch.ids, batch.households, batch.members)]
+        for batch in (found, wanted)
+    ]
+    arrays = all(
+        np.array_equal(getattr(found, name), getattr(wanted, name)) for name in ("types", "times_us", "is_bad")
+    )
+    values = np.array_equal(found.values, wanted.values, equal_nan=True)
+    return keys[0] == keys[1] and arrays and values and found.outcomes == wanted.outcomes
+
+
+a_signal = st.builds(
+    lambda number, kind, member, fields, time: signal(
+        f"e{number}", "h" * (number % 3), kind, time, member=member, fields=fields
+    ),
+    st.integers(0, 99),
+    st.sampled_from(["pay", "visit", "no.such.type", "hearth.accept", "hearth.decline"]),
+    st.sampled_from(["", "m", "other"]),
+    st.dictionaries(
+        st.sampled_from(["amount", "pack", "marketing", "action_id", "channel", "not_declared"]),
+        st.sampled_from(["film", "kids", "opera", 1.0, 0.0, float("nan"), True]),
+        max_size=3,
+    ),
+    st.sampled_from([MONDAY, MONDAY + 1]),
+)
+
+
+@given(st.lists(st.lists(a_signal, min_size=1, max_size=4), min_size=1, max_size=8))
+def test_batches_decoded_together_are_as_each_decoded_alone(sent: list[list[Any]]):
+    payloads = [wire.ipc_bytes(wire.batch_from_signals(signals)) for signals in sent]
+    together, plan = codec.decode_together(payloads, corner()), corner()
+    assert len(together) == len(payloads)
+    for payload, found in zip(payloads, together, strict=True):
+        assert same(found, codec.decode_signals(payload, plan))
+        assert all(one.flags.c_contiguous and one.flags.writeable for one in (found.types, found.values))
+
+
+def test_batches_that_do_not_go_together_say_so():
+    """Each has 200 names of its own, and codes of one byte for them."""
+    alone = []
+    for batch in range(2):
+        names = pa.array([f"{batch}-{n}" for n in range(200)])
+        codes = pa.DictionaryArray.from_arrays(pa.array(range(200), pa.uint8()), names)
+        sent = wire.batch_from_signals([signal(f"e{n}", "h", "pay", MONDAY) for n in range(200)])
+        alone.append(wire.ipc_bytes(sent.append_column("s:pack", codes)))
+    with pytest.raises(codec.PayloadUnreadable):
+        codec.decode_together(alone, corner())
+    assert all(codec.decode_signals(payload, corner()).count == 200 for payload in alone)
 
 
 def test_the_letters_of_a_batch_are_the_folds_own():
