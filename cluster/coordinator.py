@@ -66,6 +66,8 @@ class _Failure:
     pause_s: float
     again_at_s: float
     """Of the loop's clock."""
+    holders: frozenset[str]
+    """Who could not, since all had their turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -349,7 +351,7 @@ class Coordinator:
             try:
                 leases = await asyncio.to_thread(self._metadata.leases)
                 # First what is revoked already, be it by a call that was never answered.
-                await self._dispossess({lease.holder for lease in leases if lease.is_revoked})
+                await self._dispossess([lease for lease in leases if lease.is_revoked])
                 # One that died before this coordinator had ever heard of it: no need to wait for its lease.
                 for lease in filter(_is_dead_here, leases):
                     await asyncio.to_thread(self._metadata.revoke, lease.holder, None)
@@ -366,25 +368,23 @@ class Coordinator:
         if not await asyncio.to_thread(self._metadata.revoke, lease.holder, lease.renewals):
             return
         logger.warning("%s has let its lease expire; its partitions go to others", lease.holder)
-        await self._dispossess({lease.holder})
+        await self._dispossess([lease])
 
-    async def _dispossess(self, holders: Collection[str]) -> None:
-        """Give others what these had, whose leases are revoked."""
-        for seen in [seen for seen in self._shards.values() if seen.holder in holders]:
-            if seen.started is not None:
-                started, seen.partitions = seen.started, {}
-                if not _is_here(started):
-                    # Its node may hang with it, and Ray takes its time to say so: it is given nothing meanwhile.
-                    seen.started = None
+    async def _dispossess(self, revoked: Collection[HolderLease]) -> None:
+        """Give others what these had, whose leases are revoked, and end their processes."""
+        for lease in revoked:
+            seen = next((one for one in self._shards.values() if one.holder == lease.holder), None)
+            if seen is not None:
+                seen.partitions = {}
                 self._changed.set()
-                await self._end_silent(seen, started)
-
-    async def _end_silent(self, seen: _ShardSeen, started: StartedShard) -> None:
-        """On one node a stopped process keeps the log locked: it has to go, and Ray makes the shard anew."""
-        if _is_here(started):
-            await asyncio.to_thread(end, started["process_id"], started["process_started_s"])
-        elif self._end_actor is not None:
-            await asyncio.to_thread(self._end_actor, seen.handle)
+            if lease.node == node_identity():
+                # A stopped process keeps the log locked, whether or not this coordinator has ever heard of it.
+                await asyncio.to_thread(end, lease.process_id, lease.process_started_s)
+            elif seen is not None:
+                # Its node may hang with it, and Ray takes its time to say so: it is given nothing meanwhile.
+                seen.started = None
+                if self._end_actor is not None:
+                    await asyncio.to_thread(self._end_actor, seen.handle)
 
     # --- partitions --------------------------------------------------------------------------------------------------
 
@@ -410,6 +410,7 @@ class Coordinator:
             return []
         load = {seen.name: len(seen.partitions) for seen in started}
         homes = [seen for seen in self._shards.values() if not seen.is_spare]
+        share = -(-self._partition_count // len(homes))
         begun = []
         for partition in range(self._partition_count):
             if partition in served or partition in self._assigning:
@@ -417,8 +418,10 @@ class Coordinator:
             if partition in self._failed and now_s < self._failed[partition].again_at_s:
                 continue
             home = homes[partition % len(homes)]
-            # Where it was if that shard is there; else whoever has least to do, which is the spare.
-            shard = home if home.started is not None else min(started, key=lambda seen: load[seen.name])
+            able = [seen for seen in started if not self._has_failed(seen, partition)] or started
+            # Where it was if that shard is there and has not stood in for another; else whoever has least to do.
+            is_free = home in able and load[home.name] < share
+            shard = home if is_free else min(able, key=lambda seen: load[seen.name])
             load[shard.name] += 1
             self._assigning.add(partition)
             task = asyncio.create_task(self._assign(partition, shard), name=f"assign-{partition}")
@@ -426,6 +429,9 @@ class Coordinator:
             task.add_done_callback(self._assigns.discard)
             begun.append(task)
         return begun
+
+    def _has_failed(self, seen: _ShardSeen, partition: int) -> bool:
+        return partition in self._failed and seen.holder in self._failed[partition].holders
 
     async def _assign(self, partition: int, seen: _ShardSeen) -> None:
         if seen.started is None:
@@ -449,7 +455,7 @@ class Coordinator:
                     self._metadata.raise_epoch, partition, holder=holder, seen_epoch=epoch, epoch=opened
                 )
         except Exception as wrong:
-            self._note_failure(partition, str(wrong))
+            self._note_failure(partition, seen, str(wrong))
             logger.error("partition %d cannot be served by %s: %s", partition, seen.name, wrong)
             return
         finally:
@@ -460,11 +466,14 @@ class Coordinator:
         logger.info("partition %d is served by %s in epoch %d", partition, seen.name, opened)
         seen.partitions[partition] = {"epoch": opened, "is_lost": False}
 
-    def _note_failure(self, partition: int, why: str) -> None:
+    def _note_failure(self, partition: int, seen: _ShardSeen, why: str) -> None:
         before = self._failed.get(partition)
         pause_s = min(2 * before.pause_s, FAILED_PAUSE_S_MAX) if before is not None else FAILED_PAUSE_S
         again_at_s = asyncio.get_running_loop().time() + pause_s
-        self._failed[partition] = _Failure(why=why, pause_s=pause_s, again_at_s=again_at_s)
+        holders = (before.holders if before is not None else frozenset()) | {seen.holder}
+        if all(one.holder in holders for one in self._shards.values() if one.started is not None):
+            holders = frozenset({seen.holder})
+        self._failed[partition] = _Failure(why=why, pause_s=pause_s, again_at_s=again_at_s, holders=holders)
 
     def _take(self, partition: int, holder: str, living: Collection[str]) -> tuple[str, int] | None:
         """Return who has it now, and in which term; None while the present holder may still be alive.
@@ -509,7 +518,8 @@ async def _ended(started: StartedShard) -> None:
 
 
 def _is_dead_here(lease: HolderLease) -> bool:
-    return not lease.is_revoked and lease.node == node_identity() and is_gone(lease.process_id)
+    is_here = lease.node == node_identity()
+    return is_here and not lease.is_revoked and is_gone(lease.process_id, lease.process_started_s)
 
 
 def _is_here(started: StartedShard) -> bool:

@@ -66,7 +66,9 @@ def lease_settings(term_s: float) -> LeaseSettings:
 class RenewalStore(Protocol):
     """What a holder asks of the metadata store; each call raises MetadataUnavailable when it is away."""
 
-    def register(self, holder: str, *, node: str, process_id: int, address: str, term_ms: int) -> bool:
+    def register(
+        self, holder: str, *, node: str, process_id: int, process_started_s: float, address: str, term_ms: int
+    ) -> bool:
         """Grant the lease; False if it was revoked before."""
         ...
 
@@ -94,6 +96,7 @@ class LeaseHolder:
         holder: str,
         node: str,
         process_id: int,
+        process_started_s: float,
         on_revoked: Callable[[], None],
         settings: LeaseSettings | None = None,
         clock: BootClock | None = None,
@@ -102,6 +105,7 @@ class LeaseHolder:
         self._store = store
         self._node = node
         self._process_id = process_id
+        self._process_started_s = process_started_s
         self._on_revoked = on_revoked
         self._settings = settings or LeaseSettings()
         self._clock = clock or MachineBootClock()
@@ -149,6 +153,7 @@ class LeaseHolder:
             self.holder,
             node=self._node,
             process_id=self._process_id,
+            process_started_s=self._process_started_s,
             address=address,
             term_ms=self._settings.term_ms,
         )

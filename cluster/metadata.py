@@ -19,6 +19,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Double,
     Engine,
     Integer,
     MetaData,
@@ -77,6 +78,7 @@ _LEASES = Table(
     Column("holder", String(200), primary_key=True),
     Column("node", String(200), nullable=False),
     Column("process_id", BigInteger, nullable=False),
+    Column("process_started_s", Double, nullable=False),
     Column("address", String(400), nullable=False),
     Column("renewals", BigInteger, nullable=False),
     Column("term_ms", BigInteger, nullable=False),
@@ -112,6 +114,8 @@ class HolderLease:
     """A shard that is restarted is a new holder."""
     node: str
     process_id: int
+    process_started_s: float
+    """As cluster.node.process_started_s has it: with the id, what tells the process from all others of its node."""
     address: str
     """Where its server listens."""
     renewals: int
@@ -149,7 +153,9 @@ class MetadataStore:
         self._is_prepared = False
         self._preparing = threading.Lock()
 
-    def register(self, holder: str, *, node: str, process_id: int, address: str, term_ms: int) -> bool:
+    def register(
+        self, holder: str, *, node: str, process_id: int, process_started_s: float, address: str, term_ms: int
+    ) -> bool:
         """Grant a process its lease; return False if it was revoked before. Called again, it only renews."""
         assert holder != NOBODY, "nobody needs no lease"
         assert term_ms > 0, "a lease without a term is never held"
@@ -157,6 +163,7 @@ class MetadataStore:
             "holder": holder,
             "node": node,
             "process_id": process_id,
+            "process_started_s": process_started_s,
             "address": address,
             "renewals": 0,
             "term_ms": term_ms,
@@ -341,6 +348,7 @@ def _lease(row: Row[Any]) -> HolderLease:
         holder=row.holder,
         node=row.node,
         process_id=row.process_id,
+        process_started_s=row.process_started_s,
         address=row.address,
         renewals=row.renewals,
         term_ms=row.term_ms,
@@ -352,6 +360,7 @@ def _make_tables(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     _rename_owner(connection)
+    _drop_older_leases(connection)
     _METADATA.create_all(connection)
 
 
@@ -364,6 +373,15 @@ def _rename_owner(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("ALTER TABLE ownership ALTER COLUMN epoch TYPE BIGINT"))
     connection.execute(update(_OWNERSHIP).values(holder=NOBODY))
+
+
+def _drop_older_leases(connection: Connection) -> None:
+    """Forget leases from before they told when their process was started; Hearth was stopped for its upgrade."""
+    tables = inspect(connection)
+    if not tables.has_table("leases"):
+        return
+    if "process_started_s" not in {one["name"] for one in tables.get_columns("leases")}:
+        _LEASES.drop(connection)
 
 
 def _engine(url: str, call_deadline_s: float) -> Engine:

@@ -1,6 +1,7 @@
 """A shard as an actor runs it: composed of its log, its models and the shard itself."""
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from cluster.config import environment_variable, fresh_token
 from cluster.coordinator import StartedShard
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
-from cluster.metadata import MetadataStore
+from cluster.metadata import MetadataStore, MetadataUnavailable
 from cluster.node import node_identity, process_started_s
 from cluster.telemetry import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
+
+logger = logging.getLogger(__name__)
 
 REVOKED_EXIT_CODE = 75
 """Of a shard process that found its lease revoked: another owns its partitions, and Ray makes the shard anew."""
@@ -84,6 +87,7 @@ class ShardActor:
             holder=f"{config.name}/{fresh_token()[:12]}",
             node=node_identity(),
             process_id=os.getpid(),
+            process_started_s=process_started_s(),
             # Nothing may be finished, flushed or answered any more: end where we stand.
             on_revoked=lambda: os._exit(REVOKED_EXIT_CODE),
             settings=lease,
@@ -126,8 +130,18 @@ class ShardActor:
         await asyncio.Event().wait()
 
     async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
-        """Take a partition over; return the epoch of its term."""
-        return await self._shard.assign(partition, plan_bytes=plan_bytes, epoch=epoch)
+        """Take a partition over; return the epoch of its term. One that cannot be opened here is free for others."""
+        try:
+            return await self._shard.assign(partition, plan_bytes=plan_bytes, epoch=epoch)
+        except Exception:
+            await asyncio.to_thread(self._give_up, partition, epoch)
+            raise
+
+    def _give_up(self, partition: int, epoch: int) -> None:
+        try:
+            self._metadata.give_up(partition, holder=self._lease.holder, epoch=epoch)
+        except MetadataUnavailable as away:
+            logger.warning("partition %d is not given up: %s", partition, away)
 
     async def report(self) -> dict[int, dict[str, Any]]:
         """Return what is known of each partition."""

@@ -296,7 +296,14 @@ async def test_a_wall_clock_put_right_and_confirmed_is_followed_and_time_never_g
 def test_leases_do_not_move(jump_us: int) -> None:
     machine, store, settings = Machine(), MetadataStore("sqlite://"), LeaseSettings()
     lease = LeaseHolder(
-        store, holder="a/1", node="n", process_id=1, on_revoked=lambda: None, settings=settings, clock=machine
+        store,
+        holder="a/1",
+        node="n",
+        process_id=1,
+        process_started_s=1.0,
+        on_revoked=lambda: None,
+        settings=settings,
+        clock=machine,
     )
     watch = LeaseWatch(margin_ms=settings.margin_ms, clock=machine)
     lease.register("")

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from hypothesis import strategies as st
 from sqlalchemy import delete
@@ -162,6 +163,7 @@ class World:
             holder=f"shard-{place}/{next(self._lives)}",
             node="n",
             process_id=1,
+            process_started_s=1.0,
             on_revoked=lambda: None,
             clock=self._clocks[place],
         )
@@ -170,8 +172,8 @@ class World:
 
     # What a holder asks of its store.
 
-    def register(self, holder: str, *, node: str, process_id: int, address: str, term_ms: int) -> bool:
-        return self._store.register(holder, node=node, process_id=process_id, address=address, term_ms=term_ms)
+    def register(self, holder: str, **facts: Any) -> bool:
+        return self._store.register(holder, **facts)
 
     def release(self, holder: str) -> None:
         raise NotImplementedError

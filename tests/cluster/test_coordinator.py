@@ -11,6 +11,7 @@ Laws:
 
 import asyncio
 import os
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,6 +60,8 @@ class FakeShard:
         self.may_open: dict[int, asyncio.Event] = {}
         self.refusals: list[int] = []
         """Partitions whose next assignment fails."""
+        self.gives_up = False
+        """Whether it says so to the metadata store when it cannot open what it was given."""
         self.owned: dict[int, dict[str, Any]] = {}
         self.starts = 0
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,10 +84,13 @@ class FakeShard:
     async def _start(self) -> StartedShard:
         self.starts += 1
         await self.may_start.wait()
-        named: dict[str, Any] = {"node": self.node, "process_id": self.process_id}
+        named: dict[str, Any] = {
+            "node": self.node,
+            "process_id": self.process_id,
+            "process_started_s": process_started_s(self.process_id),
+        }
         self.metadata.register(self.holder, address="", term_ms=2_500, **named)
-        started_s = process_started_s(self.process_id)
-        return StartedShard(address=f"of {self.holder}", holder=self.holder, process_started_s=started_s, **named)
+        return StartedShard(address=f"of {self.holder}", holder=self.holder, **named)
 
     async def _until_gone(self) -> None:
         await asyncio.shield(self._gone)
@@ -92,6 +98,8 @@ class FakeShard:
     async def _assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
         if partition in self.refusals:
             self.refusals.remove(partition)
+            if self.gives_up:
+                self.metadata.give_up(partition, holder=self.holder, epoch=epoch)
             raise OSError("not now")
         if partition in self.may_open:
             await self.may_open[partition].wait()
@@ -176,6 +184,42 @@ async def test_what_a_living_spare_holds_and_could_not_open_is_not_given_to_othe
         # Its home is back before the spare gets to try again.
         home.may_start.set()
         await it.until_served_by(spare, 0)
+
+
+@in_loop
+async def test_what_one_shard_cannot_open_another_is_asked_to_and_then_the_first_again(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        shards = [FakeShard(f"shard-{number}", it.metadata) for number in range(2)]
+        for one in shards:
+            one.gives_up = True
+        shards[0].refusals = [0, 0, 0]
+        await it.coordinator.start({one.name: one for one in shards})
+        await it.until_served_by(shards[1], 0, 1)
+        assert shards[0].refusals == [0, 0], "asked once"
+
+        shards[1].refusals, shards[0].refusals = [0], []
+        shards[1].owned[0]["is_lost"] = True
+        await it.until_served_by(shards[0], 0)
+
+
+@in_loop
+async def test_whoever_has_stood_in_for_another_is_not_given_its_own_as_well(tmp_path: Path):
+    """It would be twice as long in opening all of it, when it dies, while another has nothing to do."""
+    async with world(tmp_path, partition_count=4) as it:
+        first, second, spare = (FakeShard(f"shard-{number}", it.metadata) for number in range(3))
+        await it.coordinator.start({"shard-0": first, "shard-1": second}, {"shard-2": spare})
+        await it.until_served_by(first, 0, 2)
+        await it.until_served_by(second, 1, 3)
+        await until(lambda: it.coordinator._shards["shard-2"].started is not None)
+
+        it.metadata.revoke(second.die(), None)
+        await it.until_served_by(spare, 1, 3)
+        await until(lambda: it.coordinator._shards["shard-1"].holder == second.holder)
+        it.metadata.revoke(first.die(), None)
+        await it.until_served_by(second, 0, 2)
+        await until(lambda: it.coordinator._shards["shard-0"].holder == first.holder)
+        it.metadata.revoke(spare.die(), None)
+        await it.until_served_by(first, 1, 3)
 
 
 @in_loop
@@ -346,11 +390,32 @@ def test_a_process_that_was_ended_is_gone_before_anybody_has_waited_for_it():
 
 
 @in_loop
+async def test_one_that_is_stopped_and_that_a_new_coordinator_has_never_heard_of_is_ended(tmp_path: Path):
+    """It keeps its logs locked for as long as it is there, lease or not."""
+    async with world(tmp_path) as it:
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        async with ended([process]):
+            register(it.metadata, "shard-9/1", process.pid, term_ms=200)
+            assert it.metadata.take(0, holder="shard-9/1", seen_epoch=0, epoch=1)
+            process.send_signal(signal.SIGSTOP)
+            shard = FakeShard("shard-0", it.metadata)
+            await it.coordinator.start({"shard-0": shard})
+            async with asyncio.timeout(WITHIN_S):
+                assert await process.wait() == -signal.SIGKILL
+            await it.until_served_by(shard, 0)
+
+
+def register(metadata: MetadataStore, holder: str, process_id: int, *, term_ms: int) -> None:
+    facts: dict[str, Any] = {"process_id": process_id, "process_started_s": process_started_s(process_id)}
+    assert metadata.register(holder, node=node_identity(), address="", term_ms=term_ms, **facts)
+
+
+@in_loop
 async def test_one_that_dies_before_a_new_coordinator_has_heard_of_it_keeps_nobody_waiting(tmp_path: Path):
     async with world(tmp_path) as it:
         process = await asyncio.create_subprocess_exec("sleep", "60")
         async with ended([process]):
-            it.metadata.register("shard-9/1", node=node_identity(), process_id=process.pid, address="", term_ms=600_000)
+            register(it.metadata, "shard-9/1", process.pid, term_ms=600_000)
             assert it.metadata.take(0, holder="shard-9/1", seen_epoch=0, epoch=1)
             shard = FakeShard("shard-0", it.metadata)
             await it.coordinator.start({"shard-0": shard})

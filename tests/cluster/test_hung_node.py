@@ -31,7 +31,7 @@ class FarShard:
 
     async def _start(self) -> dict[str, Any]:
         node = f"node of {self.name}"
-        self._metadata.register(self.holder, node=node, process_id=1, address="", term_ms=1_500)
+        self._metadata.register(self.holder, node=node, process_id=1, process_started_s=1.0, address="", term_ms=1_500)
         return {
             "address": self.name,
             "holder": self.holder,

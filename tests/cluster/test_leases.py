@@ -60,7 +60,9 @@ class ScriptedStore:
         self._clock.at_ns += self.back_ns
         return not self.is_revoked
 
-    def register(self, holder: str, *, node: str, process_id: int, address: str, term_ms: int) -> bool:
+    def register(
+        self, holder: str, *, node: str, process_id: int, process_started_s: float, address: str, term_ms: int
+    ) -> bool:
         assert (holder, node, process_id, address, term_ms) == ("a/1", "n", 7, "unix:/s", SETTINGS.term_ms)
         return self._answer()
 
@@ -91,6 +93,7 @@ def held() -> Held:
         holder="a/1",
         node="n",
         process_id=7,
+        process_started_s=1.0,
         on_revoked=lambda: revocations.append(lease.is_held()),
         clock=clock,
     )
@@ -99,7 +102,14 @@ def held() -> Held:
 
 def row(holder: str = "a/1", *, renewals: int = 0, is_revoked: bool = False, term_ms: int = 2_500) -> HolderLease:
     return HolderLease(
-        holder=holder, node="n", process_id=1, address="", renewals=renewals, term_ms=term_ms, is_revoked=is_revoked
+        holder=holder,
+        node="n",
+        process_id=1,
+        process_started_s=1.0,
+        address="",
+        renewals=renewals,
+        term_ms=term_ms,
+        is_revoked=is_revoked,
     )
 
 
@@ -205,7 +215,9 @@ def until(is_so: Callable[[], bool]) -> None:
 def test_it_renews_in_a_thread_of_its_own_until_it_is_revoked(tmp_path: Path) -> None:
     store = MetadataStore(sqlite_url(tmp_path / "metadata.db"), call_deadline_s=WAIT_S)
     revoked = threading.Event()
-    lease = LeaseHolder(store, holder="a/1", node="n", process_id=1, on_revoked=revoked.set, settings=EAGER)
+    lease = LeaseHolder(
+        store, holder="a/1", node="n", process_id=1, process_started_s=1.0, on_revoked=revoked.set, settings=EAGER
+    )
     lease.start("unix:/s")
     assert lease.is_held()
     until(lambda: store.leases()[0].renewals >= 5)
@@ -223,7 +235,13 @@ def test_a_renewing_thread_that_breaks_is_a_revocation_not_silence(held: Held) -
 
     revoked = threading.Event()
     lease = LeaseHolder(
-        Broken(held.clock), holder="a/1", node="n", process_id=7, on_revoked=revoked.set, clock=held.clock
+        Broken(held.clock),
+        holder="a/1",
+        node="n",
+        process_id=7,
+        process_started_s=1.0,
+        on_revoked=revoked.set,
+        clock=held.clock,
     )
     before, threading.excepthook = threading.excepthook, lambda _: None
     try:

@@ -60,7 +60,9 @@ def store(url: str) -> Iterator[MetadataStore]:
 
 def registered(store: MetadataStore, *holders: str) -> None:
     for holder in holders:
-        assert store.register(holder, node="node", process_id=7, address="unix:/x", term_ms=2_500)
+        assert store.register(
+            holder, node="node", process_id=7, process_started_s=1.0, address="unix:/x", term_ms=2_500
+        )
 
 
 def owner(store: MetadataStore, partition: int = 0) -> tuple[str, int]:
@@ -72,8 +74,12 @@ def owner(store: MetadataStore, partition: int = 0) -> tuple[str, int]:
 
 
 def test_a_lease_is_shown_as_it_was_granted(store: MetadataStore) -> None:
-    assert store.register("shard-1/b", node="n1", process_id=41, address="10.0.0.1:7", term_ms=900)
-    assert store.register("shard-0/a", node="n0", process_id=40, address="unix:/s", term_ms=2_500)
+    assert store.register(
+        "shard-1/b", node="n1", process_id=41, process_started_s=1.0, address="10.0.0.1:7", term_ms=900
+    )
+    assert store.register(
+        "shard-0/a", node="n0", process_id=40, process_started_s=1.0, address="unix:/s", term_ms=2_500
+    )
     first, second = store.leases()
     assert (first.holder, first.node, first.process_id, first.address) == ("shard-0/a", "n0", 40, "unix:/s")
     assert (second.renewals, second.term_ms, second.is_revoked) == (0, 900, False)
@@ -99,7 +105,7 @@ def test_a_revoked_lease_is_gone_for_good(store: MetadataStore) -> None:
     registered(store, "a/1")
     assert store.revoke("a/1", None)
     assert not store.renew("a/1")
-    assert not store.register("a/1", node="n", process_id=1, address="", term_ms=1)
+    assert not store.register("a/1", node="n", process_id=1, process_started_s=1.0, address="", term_ms=1)
     assert [lease.is_revoked for lease in store.leases()] == [True]
 
 
@@ -375,7 +381,7 @@ def test_what_a_process_was_told_outlives_it(url: str, repository: Path) -> None
 import os
 from cluster.metadata import MetadataStore
 store = MetadataStore({url!r})
-assert store.register("a/1", node="n", process_id=1, address="", term_ms=1)
+assert store.register("a/1", node="n", process_id=1, process_started_s=1.0, address="", term_ms=1)
 assert store.take(0, holder="a/1", seen_epoch=0, epoch=1)
 os._exit(9)
 """
