@@ -95,7 +95,7 @@ class Stream:
 
 
 def stream(seed: int, count: int, *, households: int = 60, ends_us: int | None = None) -> Stream:
-    """Return `count` events, a minute apart at their source, as they arrive."""
+    """Return `count` events, a minute apart at their source, the last at `ends_us`, as they arrive."""
     chance = np.random.default_rng(seed)
     arrivals: list[Arrival] = []
     for n in range(count):
@@ -114,7 +114,8 @@ def stream(seed: int, count: int, *, households: int = 60, ends_us: int | None =
     arrivals.sort(key=lambda one: one.at_us)
     arrivals = _shuffled(chance, arrivals)
     if ends_us is not None:
-        shift_us = ends_us - max(one.at_us for one in arrivals)
+        # By when things happened: what is sent again arrives up to a week later, and would leave all else too late.
+        shift_us = ends_us - (MONDAY + count * MINUTE)
         arrivals = [_moved(one, shift_us) for one in arrivals]
     return Stream(tuple(arrivals), frozenset(one.signal.household for one in arrivals if one.is_poison))
 
