@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from actors import answers
 from actors.conditions import NotCurrent, PartitionLost
+from actors.group import Folded
 from actors.log import OffsetOutOfRange
-from actors.partition import Folded, PartitionOwner
+from actors.partition import PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import Laps, Stage
 from hearth.v1 import decision_pb2

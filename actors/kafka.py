@@ -181,9 +181,8 @@ class KafkaLog:
         return self._usable().epoch
 
     @property
-    def duplicate_groups(self) -> int:
-        """Groups that lie in the log twice and were read once, as far as this object has read."""
-        return self._reader.duplicate_groups
+    def repetitions(self) -> int:
+        return self._reader.repetitions
 
     def append(self, records: Sequence[Record]) -> Offset:
         assert records, "a group has at least one record"
@@ -208,6 +207,11 @@ class KafkaLog:
             epoch = self._highest_among(extent.end, end, extent.epoch)
             self._extent = _Extent(low=low, end=end, epoch=epoch)
             return first_offset(end)
+
+    def written_before(self, time_us: int) -> Offset:
+        extent = self._usable()
+        place = self._reader.first_since(time_us)
+        return first_offset(min(max(extent.low, place), extent.end) if place is not None else extent.end)
 
     def drop_before(self, offset: Offset) -> Offset:
         with self._alone():

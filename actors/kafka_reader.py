@@ -48,12 +48,12 @@ class GroupReader:
         self._settings = settings
         self._partition = partition
         self._consumers = consumers
-        self._duplicates: set[int] = set()
+        self._repetitions: set[int] = set()
 
     @property
-    def duplicate_groups(self) -> int:
+    def repetitions(self) -> int:
         """Messages that repeat a group, among those read so far."""
-        return len(self._duplicates)
+        return len(self._repetitions)
 
     def watermarks(self) -> tuple[int, int]:
         """Ask where the partition begins and ends, on its leader.
@@ -77,6 +77,19 @@ class GroupReader:
                 if answer is None:
                     raise LogUnavailable(self._partition, self.path, "no answer about where it ends")
                 return answer[0], answer[1]
+
+    def first_since(self, time_us: int) -> int | None:
+        """Return the place of the first message that the broker wrote at that time or later; None for none.
+
+        Raises:
+            LogUnavailable.
+        """
+        asked = TopicPartition(self._settings.topic, self._partition, time_us // 1_000)
+        with unavailable(self._partition, self.path), self._consumers.borrowed() as consumer:
+            (found,) = consumer.offsets_for_times([asked], timeout=self._settings.request_timeout_s)
+        if found.error is not None:
+            raise LogUnavailable(self._partition, self.path, reason_of(KafkaException(found.error)))
+        return found.offset if found.offset >= 0 else None
 
     def messages(self, start: int, end: int) -> Iterator[PlacedGroup]:
         """Yield all messages of [start, end), those that repeat a group included.
@@ -129,7 +142,7 @@ class GroupReader:
                 raise self._damaged(place, 0, what)
             last = sequences.get(header.writer, -1 if start == 0 else None)
             if self._is_repeated(header, last, start, low):
-                self._duplicates.add(place)
+                self._repetitions.add(place)
                 continue
             if last is not None and header.sequence > last + 1:
                 what = f"group {header.sequence} of a writer whose group {last + 1} is missing"

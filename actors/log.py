@@ -100,6 +100,11 @@ class PartitionLog(Protocol):
         """Highest epoch of any record that was ever in this log; 0 in an empty one."""
         ...
 
+    @property
+    def repetitions(self) -> int:
+        """Groups that lie in the log twice and were read once, as far as this object has read."""
+        ...
+
     def append(self, records: Sequence[Record]) -> Offset:
         """Write one non-empty group and make it durable; return the offset of its first record.
 
@@ -134,6 +139,16 @@ class PartitionLog(Protocol):
 
         Raises:
             DamagedLog, LogUnavailable.
+        """
+        ...
+
+    def written_before(self, time_us: int) -> Offset:
+        """Return an offset before which everything was written before that time; the last that is cheap to tell.
+
+        By the clock of who wrote it: the owner of the embedded log, the broker of Kafka's.
+
+        Raises:
+            DamagedLog, UnknownFormat, LogUnavailable.
         """
         ...
 

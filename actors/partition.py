@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from actors import codec
 from actors.clock import Clock
-from actors.conditions import NotCurrent, Overloaded, PartitionLost
+from actors.conditions import NotCurrent, PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.frame import PAYLOAD_BYTES_MAX
+from actors.group import Folded, Group, Proposal, Signals, Waiting, settle
 from actors.lease import Lease
 from actors.log import (
     Epoch,
@@ -43,7 +44,6 @@ from household import ledger
 from household.apply import Applied
 from household.decide import Draft, is_live, still_allowed
 from household.decision import Decision
-from household.events import EventBatch
 from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
 from household.state import FOLD_VERSION, PartitionState
@@ -52,15 +52,8 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-GROUP_BYTES_MAX = 8 << 20
-"""Signals taken into one group; a group must be synced and folded before the next decision of its partition."""
-
 REJECTS_SETTLE_S = 5.0
 """How long a snapshot waits for what was rejected before it to be kept. The log has it in any case."""
-
-WAITING_BYTES_MAX = 64 << 20
-"""Signals that may wait; more is refused, so that a flood shows as RESOURCE_EXHAUSTED and not as memory."""
-
 
 _Job = Callable[[], Awaitable[Any]]
 
@@ -69,39 +62,6 @@ _Job = Callable[[], Awaitable[Any]]
 class _BetweenGroups:
     job: _Job
     done: asyncio.Future[Any]
-
-
-@dataclass(slots=True, eq=False)
-class Folded:
-    """A batch that was folded: its events and what became of them."""
-
-    batch: EventBatch
-    applied: Applied
-
-
-@dataclass(slots=True, eq=False)
-class _Signals:
-    payload: bytes
-    batch: EventBatch
-    done: asyncio.Future[Folded]
-
-
-@dataclass(slots=True, eq=False)
-class _Proposal:
-    draft: Draft
-    decision: Decision
-    done: asyncio.Future[int | None]
-    """Offset of its record; None if the state has moved on and it must be made again."""
-    may_miss_moments: bool
-
-
-@dataclass(slots=True)
-class _Group:
-    records: list[Record] = field(default_factory=list)
-    ticks: bool = False
-    proposals: list[_Proposal] = field(default_factory=list)
-    signals: list[_Signals] = field(default_factory=list)
-    stamp_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +100,7 @@ class PartitionOwner:
         self._should_refresh = False
         self.rejects: RejectStore | None = None
         """Keeps what was rejected; closed by the owner. To be set before it is opened."""
-        self._signals: deque[_Signals] = deque()
-        self._proposals: deque[_Proposal] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._closing = False
@@ -278,12 +236,8 @@ class PartitionOwner:
         self._check_open()
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise codec.PayloadUnreadable(f"signal batch: {len(payload)} bytes, a record holds {PAYLOAD_BYTES_MAX}")
-        if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX and self._signals:
-            raise Overloaded
-        batch = codec.decode_signals(payload, self._replay.now.plan)
-        done: asyncio.Future[Folded] = asyncio.get_running_loop().create_future()
-        self._signals.append(_Signals(payload, batch, done))
-        self._waiting_bytes += len(payload)
+        self._waiting.check_room(len(payload))
+        done = self._waiting.add_signals(payload, codec.decode_signals(payload, self._replay.now.plan))
         self._wake.set()
         return await done
 
@@ -297,8 +251,7 @@ class PartitionOwner:
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
-        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._proposals.append(_Proposal(draft, decision, done, may_miss_moments))
+        done = self._waiting.add_proposal(draft, decision, may_miss_moments=may_miss_moments)
         self._wake.set()
         return await done
 
@@ -362,20 +315,30 @@ class PartitionOwner:
 
         frozen = await self.between_groups(begin)
         assert isinstance(frozen, Frozen)
-        if self.rejects is not None:
-            # A restart from the snapshot does not note again what was rejected before it.
-            await asyncio.to_thread(self.rejects.settle, REJECTS_SETTLE_S)
         return frozen
 
-    async def drop_log_before(self, position: Offset) -> None:
-        """Give up old pieces of the log.
+    async def settle_rejects(self) -> None:
+        """Wait until what was rejected so far is kept, or has been tried for long enough.
+
+        A restart from a snapshot does not note again what was rejected before it.
+        """
+        if self.rejects is not None:
+            await asyncio.to_thread(self.rejects.settle, REJECTS_SETTLE_S)
+
+    async def drop_log_before(self, position: Offset, *, written_before_us: int) -> None:
+        """Give up old pieces of the log: those before a position that were written before some time.
 
         Raises:
-            PartitionLost, LogUnavailable
+            PartitionLost, LogError
         """
+        loop = asyncio.get_running_loop()
+        self._check_open()
+        position = min(
+            position, await loop.run_in_executor(self._appenders, self._log.written_before, written_before_us)
+        )
 
         async def drop() -> Offset:
-            return await asyncio.get_running_loop().run_in_executor(self._appenders, self._log.drop_before, position)
+            return await loop.run_in_executor(self._appenders, self._log.drop_before, position)
 
         await self.between_groups(drop)
 
@@ -385,7 +348,7 @@ class PartitionOwner:
     @property
     def log_repetitions(self) -> int:
         """Groups that were found twice in the log and folded once; only Kafka's can have any."""
-        return int(getattr(self._log, "duplicate_groups", 0))
+        return self._log.repetitions
 
     @property
     def records_folded(self) -> int:
@@ -408,7 +371,7 @@ class PartitionOwner:
         self._log.close()
 
     async def _work(self) -> None:
-        while not self.is_lost and not (self._closing and not self._signals and not self._proposals):
+        while not self.is_lost and not (self._closing and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
             try:
@@ -442,7 +405,7 @@ class PartitionOwner:
                 if not waiting.done.done():
                     waiting.done.set_exception(wrong)
             else:
-                _set(waiting.done, result)
+                settle(waiting.done, result)
 
     def supervised(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         """Return the task; if it ends by a defect, or is cancelled while the owner is open, the partition is lost."""
@@ -463,7 +426,7 @@ class PartitionOwner:
             self._telemetry.partitions_lost += 1
         self.is_lost = True
         self.lost_because = f"{type(wrong).__name__}: {wrong}"
-        self._fail_waiting(PartitionLost)
+        self._waiting.fail(PartitionLost)
         self._refuse_jobs()
         self.moments_arose.set()
         self.on_outbox_change()
@@ -474,32 +437,18 @@ class PartitionOwner:
             if not waiting.done.done():
                 waiting.done.set_exception(PartitionLost())
 
-    def _fail_waiting(self, failure: Callable[[], Exception]) -> None:
-        futures: list[asyncio.Future[Any]] = [
-            *(one.done for one in self._signals),
-            *(one.done for one in self._proposals),
-        ]
-        for future in futures:
-            if not future.done():
-                future.set_exception(failure())
-        self._signals.clear()
-        self._proposals.clear()
-        self._waiting_bytes = 0
-
     async def _commit_group(self) -> bool:
         """Form a group of what waits, append and sync it, fold it, answer. Return False if there was nothing to do."""
         if why := self._why_not_current():
-            self._fail_waiting(lambda: NotCurrent(why))
+            self._waiting.fail(lambda: NotCurrent(why))
             return False
-        group = _Group(stamp_us=self._clock.now_us())
-        group.proposals = self._take_proposals()
-        group.signals = self._take_signals()
+        group = self._waiting.take(stamp_us=self._clock.now_us())
         try:
             await self._state_thread.run(Urgency.DECISION, self._form, group)
             if group.ticks:
-                self._put_back(group)
+                self._waiting.put_back(group)
             if not group.records:
-                return bool(self._proposals or self._signals)
+                return bool(self._waiting)
             reached(Failpoint.GROUP_FORMED)
             offset = await self._append(group.records)
             if group.ticks:
@@ -507,40 +456,11 @@ class PartitionOwner:
             await self._fold(group, offset)
             self._folded_to = self._log.end_offset
         except BaseException:
-            self._put_back(group)
+            self._waiting.put_back(group)
             raise
-        return bool(self._proposals or self._signals)
+        return bool(self._waiting)
 
-    def _put_back(self, group: _Group) -> None:
-        self._signals.extendleft(reversed(group.signals))
-        self._proposals.extendleft(reversed(group.proposals))
-        self._waiting_bytes += sum(len(one.payload) for one in group.signals)
-        group.signals, group.proposals = [], []
-
-    def _take_proposals(self) -> list[_Proposal]:
-        """Take one per household; the next of the same household would be vetoed by the first."""
-        taken: dict[bytes, _Proposal] = {}
-        left: list[_Proposal] = []
-        while self._proposals:
-            proposal = self._proposals.popleft()
-            if proposal.decision.household in taken:
-                left.append(proposal)
-            else:
-                taken[proposal.decision.household] = proposal
-        self._proposals.extend(left)
-        return list(taken.values())
-
-    def _take_signals(self) -> list[_Signals]:
-        taken: list[_Signals] = []
-        size = 0
-        while self._signals and (not taken or size + len(self._signals[0].payload) <= GROUP_BYTES_MAX):
-            one = self._signals.popleft()
-            size += len(one.payload)
-            taken.append(one)
-        self._waiting_bytes -= size
-        return taken
-
-    def _form(self, group: _Group) -> None:
+    def _form(self, group: Group) -> None:
         """In the state thread: check the vetoes once more, and encode; or only tick, if that is due.
 
         A tick is a group of its own: it changes what is live, and what waits is then looked at in its light.
@@ -556,7 +476,7 @@ class PartitionOwner:
         as_of_now = self._state_as_of(group.stamp_us)
         for proposal in group.proposals:
             if not _is_still_right(as_of_now, proposal):
-                proposal.done.get_loop().call_soon_threadsafe(_set, proposal.done, None)
+                proposal.done.get_loop().call_soon_threadsafe(settle, proposal.done, None)
                 continue
             kept.append(proposal)
             keys = {one.member: state.members.key(one.member) for one in proposal.decision.moments if one.member >= 0}
@@ -566,11 +486,11 @@ class PartitionOwner:
         for one in group.signals:
             group.records.append(self._record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
 
-    async def _fold(self, group: _Group, offset: int) -> None:
+    async def _fold(self, group: Group, offset: int) -> None:
         in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
         reached(Failpoint.GROUP_FOLDED)
         for place, proposal in enumerate(group.proposals):
-            _set(proposal.done, offset + place if in_force[place] else None)
+            settle(proposal.done, offset + place if in_force[place] else None)
         if any(proposal.decision.send_channel for proposal in group.proposals):
             self.on_outbox_change()
         for place, one in enumerate(group.signals, start=len(group.proposals)):
@@ -583,12 +503,12 @@ class PartitionOwner:
                 self._telemetry.signals_folded(
                     applied.statuses, folded.batch.times_us, moments=len(applied.moments), now_us=now_us
                 )
-            _set(one.done, folded)
+            settle(one.done, folded)
             self.households_with_moments.update({row: None for row, _ in folded.applied.moments})
         if self.households_with_moments:
             self.moments_arose.set()
 
-    def _fold_decisions(self, group: _Group, offset: int) -> list[bool]:
+    def _fold_decisions(self, group: Group, offset: int) -> list[bool]:
         """Return for each decision whether the fold accepted it."""
         if group.ticks:
             self._fold_records(group.records, Offset(offset))
@@ -601,7 +521,7 @@ class PartitionOwner:
             self._replay.fold_count += 1
         return in_force
 
-    async def _fold_signals(self, one: _Signals, stamp_us: int) -> Folded:
+    async def _fold_signals(self, one: Signals, stamp_us: int) -> Folded:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
         if one.batch.plan_version != self._replay.now.plan.version:
             one.batch = codec.decode_signals(one.payload, self._replay.now.plan)
@@ -636,10 +556,10 @@ class PartitionOwner:
     @property
     def lag_bytes(self) -> int:
         """Signals that wait to be written."""
-        return self._waiting_bytes
+        return self._waiting.signal_bytes
 
 
-def _is_still_right(state: PartitionState, proposal: _Proposal) -> bool:
+def _is_still_right(state: PartitionState, proposal: Proposal) -> bool:
     """Return whether a decision may be written as it is. Of a slate that stands, one action may end before the rest."""
     decision = proposal.decision
     is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
@@ -647,8 +567,3 @@ def _is_still_right(state: PartitionState, proposal: _Proposal) -> bool:
 
 
 def _nothing() -> None: ...
-
-
-def _set(done: asyncio.Future[Result], result: Result) -> None:
-    if not done.done():
-        done.set_result(result)

@@ -16,7 +16,7 @@ import fcntl
 import os
 import re
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -212,6 +212,11 @@ class SegmentLog:
         return self._usable().epoch
 
     @property
+    def repetitions(self) -> int:
+        """None: nobody sends a group twice."""
+        return 0
+
+    @property
     def cut_bytes(self) -> int:
         """Bytes of a torn, never acknowledged group that opening cut off."""
         return self._cut_bytes
@@ -235,6 +240,18 @@ class SegmentLog:
     def refresh(self) -> Offset:
         """Return where the log ends: nobody else can write while this object holds the lock."""
         return self._usable().offset
+
+    def written_before(self, time_us: int) -> Offset:
+        """As the contract says: where the last segment begins of those that were begun before that time."""
+        extent = self._usable()
+
+        def begun_us(segment: Segment) -> int:
+            first = next(self._read(segment.header.first_offset, extent), None)
+            # One without a record yet was not begun before anything.
+            return first.record.stamp_us if first is not None else time_us
+
+        begun = bisect_left(extent.segments, time_us, key=begun_us)
+        return extent.segments[max(begun - 1, 0)].header.first_offset
 
     def drop_before(self, offset: Offset) -> Offset:
         extent = self._usable()

@@ -7,6 +7,7 @@ decider.py and delivery.py.
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import sys
 import time
@@ -42,6 +43,8 @@ from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, sign
 from household.events import Status
 from household.plan import plan_from_bytes
 from household.scoring import Scorer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +165,9 @@ class Shard:
         if partition in self._owned and not self._owned[partition].owner.is_lost:
             return self._owned[partition].owner.epoch
         await self._release(partition)
+        began_s = time.monotonic()
         recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
+        loaded_s = time.monotonic()
         owner = PartitionOwner(PartitionId(partition), recovered, self._ports)
         owner.rejects = self._reject_store(PartitionId(partition), recovered)
         try:
@@ -178,6 +183,16 @@ class Shard:
         self._owned[partition] = _Owned(owner, PartitionDecider(owner, self._state_thread, lambda: self._scorer))
         owner.on_outbox_change = self._look_at_outboxes
         self._look_at_outboxes()
+        logger.info(
+            "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
+            partition,
+            owner.epoch,
+            recovered.position,
+            loaded_s - began_s,
+            owner.records_folded,
+            owner.events_folded,
+            time.monotonic() - loaded_s,
+        )
         return owner.epoch
 
     def _reject_store(self, partition: PartitionId, recovered: Recovered) -> RejectStore | None:

@@ -178,7 +178,7 @@ class SnapshotStore:
         name = f"{position:020d}-{replay.epoch:010d}"
         folder = f"{_folder(partition)}/{name}"
         try:
-            self._remove_leftovers(partition)
+            self._remove_leftovers(partition, replay.epoch)
             there = self._verified(partition, name)
             if there is None:
                 self._write_all(folder, frozen, partition, position, replay, state_hash)
@@ -213,8 +213,10 @@ class SnapshotStore:
             self._files.write(unfinished, MANIFEST, manifest)
             self._files.publish(unfinished, folder)
         except (OSError, pa.ArrowException):
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._files.remove(unfinished)
+            # It may have got its name, and only that this is durable could not be had.
+            for one in (unfinished, folder):
+                with contextlib.suppress(OSError, pa.ArrowException):
+                    self._files.remove(one)
             raise
 
     def _verified(self, partition: PartitionId, name: str) -> SnapshotFacts | None:
@@ -225,11 +227,15 @@ class SnapshotStore:
             return None
         return None if difference(_stored(manifest), lambda file: self._files.read(folder, file)) else facts
 
-    def _remove_leftovers(self, partition: PartitionId) -> None:
-        """Remove what a writer that died left: nothing without a manifest is a snapshot."""
+    def _remove_leftovers(self, partition: PartitionId, epoch: int) -> None:
+        """Remove what a writer that died left: nothing without a manifest is a snapshot.
+
+        Not what is of a newer epoch: its writer lives, and it is this one that is outdated.
+        """
         for name in self._files.folders(_folder(partition)):
             folder = f"{_folder(partition)}/{name}"
-            is_ours = _NAME.fullmatch(name.removesuffix(UNFINISHED)) is not None
+            match = _NAME.fullmatch(name.removesuffix(UNFINISHED))
+            is_ours = match is not None and int(match[2]) <= epoch
             if is_ours and (name.endswith(UNFINISHED) or MANIFEST not in self._files.sizes(folder)):
                 self._files.remove(folder)
 

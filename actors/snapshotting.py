@@ -6,7 +6,6 @@ shard: freezing in slices between the fold's own, writing and verifying in a thr
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class SnapshotPolicy:
     events: int = 100_000
     """Events folded since the newest snapshot: what a restart has to fold again."""
     records: int = 1_000
-    """Records folded since then: each costs a restart a quarter of a millisecond, however few events it holds."""
+    """Records folded since then: each costs a restart a tenth of a millisecond, however few events it holds."""
     interval_s: float = 300.0
     """Time since the newest snapshot, where anything was folded at all."""
     log_retention_s: float = 14 * 86_400.0
@@ -93,7 +92,11 @@ class Freezable(Protocol):
         """
         ...
 
-    async def drop_log_before(self, position: Offset) -> None:
+    async def settle_rejects(self) -> None:
+        """Wait until what was rejected so far is kept."""
+        ...
+
+    async def drop_log_before(self, position: Offset, *, written_before_us: int) -> None:
         """Give up old pieces of the log between two groups."""
         ...
 
@@ -132,8 +135,6 @@ class SnapshotTaker:
         """Of each owner, a failed one included."""
         self._newest: WeakKeyDictionary[Freezable, tuple[float, int, int]] = WeakKeyDictionary()
         """As `_taken`, but a failure leaves it; and the snapshot's position, -1 before there is one."""
-        self._marks: dict[PartitionId, deque[tuple[Offset, int]]] = {}
-        """Positions of earlier snapshots and their stamps: where the log stood at which time."""
         self._one_at_a_time = asyncio.Lock()
         self.written = 0
         self.failed = 0
@@ -198,6 +199,7 @@ class SnapshotTaker:
             frozen = await owner.freeze()
             reached(Failpoint.SNAPSHOT_FROZEN)
             try:
+                await owner.settle_rejects()
                 while not frozen.freeze.is_stale:
                     if await self._state_thread.run(Urgency.INGEST, frozen.freeze.step):
                         break
@@ -217,7 +219,11 @@ class SnapshotTaker:
         self._note_taken(owner, started_s, events=events, records=records)
         self._newest[owner] = (started_s, events, frozen.position)
         window_us = content.plan.clock.request_window_us
-        await self._drop_log(owner, frozen, retention_us=max(self._retention_us, window_us))
+        try:
+            await self._drop_log(owner, frozen, retention_us=max(self._retention_us, window_us))
+        except (LogError, PartitionLost, OSError) as wrong:
+            # The snapshot is good all the same, and the next one tries again.
+            logger.error("partition %d: its old log is not given up: %s", owner.partition, wrong)
         return facts
 
     async def _drop_log(self, owner: Freezable, frozen: Frozen, *, retention_us: int) -> None:
@@ -225,15 +231,8 @@ class SnapshotTaker:
 
         As long as a request id is remembered, its decision is read from the log.
         """
-        marks = self._marks.setdefault(owner.partition, deque())
-        marks.append((frozen.position, frozen.stamp_us))
-        passed_us = frozen.stamp_us - retention_us
-        retained: Offset | None = None
-        while marks and marks[0][1] <= passed_us:
-            retained = marks.popleft()[0]
         kept = await asyncio.get_running_loop().run_in_executor(
             self._writers, self._store.oldest_kept_position, owner.partition
         )
-        if retained is not None and kept is not None:
-            await owner.drop_log_before(min(retained, kept))
-            marks.appendleft((retained, passed_us))
+        if kept is not None:
+            await owner.drop_log_before(kept, written_before_us=frozen.stamp_us - retention_us)

@@ -237,11 +237,11 @@ def test_a_group_that_lies_in_the_log_twice_is_read_once_from_wherever_reading_b
     log = written_twice(settings, store)
     everything = list(log.read(log.first_offset))
     assert [stored.record.payload for stored in everything] == [b"a", b"b", b"b'", b"z", b"c"]
-    assert log.duplicate_groups == 2
+    assert log.repetitions == 2
     for place in range(6):
         start = first_offset(place)
         assert list(log.read(start)) == [stored for stored in everything if stored.offset >= start]
-    assert log.duplicate_groups == 2
+    assert log.repetitions == 2
     assert [stored for _, stored in store.read_only()] == everything
 
 
@@ -299,7 +299,7 @@ def test_an_owner_whose_groups_are_all_sent_twice_knows_where_each_stands(settin
     known += [(stored.offset, stored.record.payload) for stored in log.read(read_to)]
     assert known == [(stored.offset, stored.record.payload) for stored in log.read(log.first_offset)]
     assert [payload for _, payload in known] == [b"0", b"1", b"2", b"foreign", b"3"]
-    assert log.duplicate_groups == 4
+    assert log.repetitions == 4
     log.close()
 
 

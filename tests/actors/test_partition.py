@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from actors.exchange import CallFailed
+from actors.group import WAITING_BYTES_MAX
 from actors.log import LogLocked, RecordKind
-from actors.partition import WAITING_BYTES_MAX
 from hearth.internal.v1 import shard_pb2
 from household.digest import household_digests, state_digest
 from serving import wire

@@ -19,6 +19,7 @@ import pytest
 
 from actors.exchange import CallFailed
 from actors.log import DamagedLog, PartitionId, StoredRecord
+from actors.partition import PartitionOwner
 from actors.recovery import NotRecoverable
 from actors.replay import Replay
 from actors.segments import SegmentSettings
@@ -170,14 +171,21 @@ async def test_log_goes_behind_every_kept_snapshot_and_after_its_retention_only(
         for tag in "abcd":
             await some_life(hearth, 15, tag=tag)
             await hearth.snapshot()
-        owner = hearth.shard._owned[0].owner
-        assert owner._log.first_offset == 0  # covered, but within its retention
-        clock.pass_us(49 * HOUR)
-        await some_life(hearth, 3, tag="e")
+        assert hearth.shard._owned[0].owner._log.first_offset == 0  # covered, but within its retention
+    # How old the log is shows in the log: an owner that has just begun knows it, too.
+    async with running(log, clock, snapshots=snapshots, snapshot_policy=policy, segments=small) as hearth:
+        clock.pass_us(47 * HOUR)
+        await some_life(hearth, 15, tag="e")
+        within = hearth.shard._owned[0].owner._log.end_offset
         await hearth.snapshot()
+        assert hearth.shard._owned[0].owner._log.first_offset == 0
+        clock.pass_us(2 * HOUR)
+        await some_life(hearth, 3, tag="f")
+        await hearth.snapshot()
+        owner = hearth.shard._owned[0].owner
         kept = snapshot_store(str(snapshots)).oldest_kept_position(PartitionId(0))
         assert kept is not None
-        assert 0 < owner._log.first_offset <= kept
+        assert 0 < owner._log.first_offset <= kept < within  # what is two hours old stays
         live, received = await hearth.digest(), hearth.counter("received")
         await hearth.shard.release(0)
         await hearth.assign(0)
@@ -191,6 +199,23 @@ async def test_log_goes_behind_every_kept_snapshot_and_after_its_retention_only(
     with pytest.raises(NotRecoverable, match="no snapshot covers"):
         await hearth.assign(0)
     await hearth.shard.drain()
+
+
+@in_loop
+async def test_a_failure_while_a_snapshot_waits_for_its_rejects_leaves_the_next_one_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with running(tmp_path / "log", snapshots=tmp_path / "snapshots") as hearth:
+        await some_life(hearth, 5)
+        with monkeypatch.context() as broken:
+            broken.setattr(PartitionOwner, "settle_rejects", _cannot)
+            with pytest.raises(OSError, match="no thread"):
+                await hearth.shard._taker.take(hearth.shard._owned[0].owner)
+        await hearth.snapshot()
+
+
+async def _cannot(owner: PartitionOwner) -> None:
+    raise OSError("no thread")
 
 
 @in_loop

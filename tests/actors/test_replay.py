@@ -15,7 +15,7 @@ import pytest
 
 from actors import codec
 from actors.log import STATE_KINDS, Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.partition import SLICE_ROWS
+from actors.recovery import SLICE_ROWS
 from actors.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest

@@ -94,6 +94,11 @@ class SharedLogView:
         self.last_epoch = max([Epoch(0), *(record.epoch for record in self._shared.records)])
         return offset
 
+    repetitions = 0
+
+    def written_before(self, time_us: int) -> Offset:
+        return self.first_offset
+
     def drop_before(self, offset: Offset) -> Offset:
         return self.first_offset
 

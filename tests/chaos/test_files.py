@@ -29,6 +29,7 @@ import pyarrow as pa
 import pytest
 
 import actors.frame
+from actors import snapshot_files
 from actors.export import KINDS, export_table
 from actors.files import Files
 from actors.inspection import inspect
@@ -43,9 +44,19 @@ from cluster import data_dir as data_directory
 from cluster.commands import repair as repair_command
 from cluster.config import load_config
 from cluster.metadata import MetadataStore, sqlite_url
-from household.digest import household_digests
+from household.digest import household_digests, state_digest
 from household.freeze import Freeze
-from tests.actors.harness import MINUTE, CallFailed, DiskFiles, Hearth, SettableClock, outcome, running, signal
+from tests.actors.harness import (
+    MINUTE,
+    CallFailed,
+    DiskFiles,
+    Hearth,
+    SettableClock,
+    outcome,
+    reason_of,
+    running,
+    signal,
+)
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -710,6 +721,61 @@ def test_whatever_read_or_open_fails_at_opening_or_replay_the_partition_comes_ba
     with capsys.disabled():
         print(f"\nEIO on {count} reads and opens")
     assert count > shown > 10
+
+
+SNAPSHOT_CALLS = frozenset({"write", "sync", "rename"})
+
+
+async def snapshots_refused(directory: Path, files: RefusingFiles, patch: pytest.MonkeyPatch) -> bool:
+    """Take a snapshot on a disk that refuses a call, with decisions going on; return whether it said so."""
+    write = snapshot_files._HashingSink.write
+
+    def refusing(sink: snapshot_files._HashingSink, content: pa.Buffer | bytes) -> int:
+        files._check("write")
+        return write(sink, content)
+
+    async with running(directory / "log", snapshots=directory / "snapshots") as hearth:
+        house, store = HOUSES[0], snapshot_store(str(directory / "snapshots"))
+        await hearth.ingest(event(0, house, hearth.clock.now_us()))
+        before = await hearth.snapshot()
+        await hearth.ingest(event(1, house, hearth.clock.now_us()))
+        patch.setattr(snapshot_files._HashingSink, "write", refusing)
+        hearth.shard._snapshots._files.files = files
+        taken = await outcome(hearth.snapshot())
+        is_refused = isinstance(taken, CallFailed)
+        assert not is_refused or reason_of(taken) == "SNAPSHOT_FAILED"
+        assert (await hearth.ingest(event(2, house, hearth.clock.now_us()))).counts.applied == 1
+        loaded = store.load(PartitionId(0))
+        assert loaded.faults == (), "half a snapshot is taken for one"
+        assert loaded.position == (before.position if is_refused else taken.position)
+        files.mend()
+        after = await hearth.snapshot()
+        assert after.position > loaded.position
+        live = await hearth.digest()
+    replay = store.load(PartitionId(0)).replay
+    assert replay is not None
+    assert state_digest(replay.now) == live
+    return is_refused
+
+
+@pytest.mark.parametrize(("number", "is_lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["full", "failing"])
+def test_whatever_call_of_a_snapshot_is_refused_the_one_before_stands_and_the_next_is_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, is_lasting: bool
+):
+    shown = 0
+
+    def run(directory: Path, files: RefusingFiles) -> None:
+        nonlocal shown
+        with pytest.MonkeyPatch.context() as patch:
+            shown += asyncio.run(snapshots_refused(directory, files, patch))
+
+    count = until_nothing_is_refused(
+        tmp_path, lambda at: RefusingFiles(SNAPSHOT_CALLS, at=at, number=number, is_lasting=is_lasting), run
+    )
+    with capsys.disabled():
+        print(f"\n{os.strerror(number)}: {count} calls of a snapshot refused, {shown} showed")
+    # Each of its files is written and synced, then the folder, its name, and the folder above.
+    assert count >= shown > 20
 
 
 def test_a_sync_error_that_is_passed_over_loses_what_was_acknowledged(tmp_path: Path):

@@ -499,7 +499,7 @@ def test_groups_that_were_sent_again_are_folded_once(settings: KafkaSettings, tm
     log = KafkaStore(settings).open(ZERO)
     found = list(log.read(log.first_offset))
     assert found == everything
-    assert log.duplicate_groups == repetitions
+    assert log.repetitions == repetitions
     replay, expected = Replay(), Replay()
     for stored in found:
         replay.fold(stored)
@@ -512,7 +512,7 @@ def test_groups_that_were_sent_again_are_folded_once(settings: KafkaSettings, tm
         assert [stored.offset for stored in log.read(start)] == [
             one.offset for one in everything if one.offset >= start
         ]
-    assert log.duplicate_groups == repetitions
+    assert log.repetitions == repetitions
 
 
 def test_a_reader_that_does_not_look_for_repetitions_would_fold_them_twice(

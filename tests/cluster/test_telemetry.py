@@ -460,7 +460,7 @@ class Monotonic:
 
 def test_groups_that_kafka_holds_twice_are_told(tmp_path: Path):
     class Repeating:
-        duplicate_groups = 3
+        repetitions = 3
 
     recovered = Recovered(log=Repeating(), replay=Replay(), position=LOG_START)  # type: ignore[arg-type]
     ports = OwnerPorts(clock=SettableClock(), lease=SettableLease(), state_thread=None, appenders=None)  # type: ignore[arg-type]

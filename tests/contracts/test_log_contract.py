@@ -8,16 +8,18 @@ Laws:
     a refused group leaves no trace;
     one owner at a time where the log can lock; where it cannot, the owner learns what another wrote before its own;
     a log shorter than what was acknowledged says so;
-    dropping gives up only what lies before, says where the log now begins, and forgets no epoch.
+    dropping gives up only what lies before, says where the log now begins, and forgets no epoch;
+    what was written before a time is told from what came later.
 """
 
 import itertools
 import pickle
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +51,7 @@ from tests.parts.kafka_broker import Broker, shared_broker
 
 RECORD_BYTES_MAX = 4_096
 THREE = PartitionId(3)
+HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,6 +399,17 @@ def test_dropping_gives_up_only_what_lies_before_and_the_epoch_stays_known(bench
     log = bench.store.open(THREE)
     assert log.last_epoch == 3
     assert records_of(log)[-1] == record(b"next", epoch=3)
+
+
+def test_what_was_written_before_a_time_is_told_from_what_came_later(bench: Bench):
+    log, now_us = bench.store.open(THREE), time.time_ns() // 1_000
+    assert log.written_before(now_us + HOUR_US) == log.first_offset
+    for number in range(12):
+        log.append([replace(record(bytes([number]) * 300), stamp_us=now_us + number)])
+    # A clock of its own may be a little behind or ahead; the segments of the bench hold a few records each.
+    assert log.written_before(now_us - HOUR_US) == log.first_offset
+    assert log.first_offset < log.written_before(now_us + HOUR_US) <= log.end_offset
+    assert log.repetitions == 0
 
 
 @pytest.mark.parametrize(
