@@ -277,19 +277,24 @@ class Coordinator:
         it looks at every two seconds.
         """
         assert seen.started is not None, f"{seen.name} is not started"
-        gone = asyncio.ensure_future(_awaited(seen.handle.until_gone.remote()))
-        ended = asyncio.ensure_future(_ended(seen.started))
+        ends = {
+            asyncio.ensure_future(_awaited(seen.handle.until_gone.remote())),
+            asyncio.ensure_future(_ended(seen.started)),
+        }
+        # Beside them: a question to a process that has just died is answered only when Ray has noticed.
+        looking = asyncio.ensure_future(self._look_at_times(seen))
         try:
-            while True:
-                done, _ = await asyncio.wait({gone, ended}, timeout=WATCH_INTERVAL_S, return_when=FIRST_COMPLETED)
-                for one in done:
-                    await one
-                if done:
-                    return
-                await self._look_at(seen)
+            done, _ = await asyncio.wait({*ends, looking}, return_when=FIRST_COMPLETED)
+            for one in done:
+                await one
         finally:
-            gone.cancel()
-            ended.cancel()
+            for one in (*ends, looking):
+                one.cancel()
+
+    async def _look_at_times(self, seen: _ShardSeen) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self._look_at(seen)
 
     async def _look_at(self, seen: _ShardSeen) -> None:
         """Bring up to date what a started shard serves. One that is merely silent is left to its lease."""

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.coordinator import Coordinator, NotIntroduced, StartedShard
+from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced, StartedShard
 from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
 from cluster.node import end, is_gone, node_identity, process_started_s
 from tests.actors.harness import in_loop
@@ -64,6 +64,8 @@ class FakeShard:
         """Whether it says so to the metadata store when it cannot open what it was given."""
         self.owned: dict[int, dict[str, Any]] = {}
         self.starts = 0
+        self.asked = 0
+        """Questions that are not answered yet."""
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for method in ("start", "until_gone", "assign", "report", "use_model", "drain"):
             setattr(self, method, Remote(getattr(self, f"_{method}")))
@@ -107,7 +109,9 @@ class FakeShard:
         return epoch
 
     async def _report(self) -> dict[int, dict[str, Any]]:
+        self.asked += 1
         await self.may_report.wait()
+        self.asked -= 1
         self.metadata.renew(self.holder)
         return {partition: dict(facts) for partition, facts in self.owned.items()}
 
@@ -220,6 +224,22 @@ async def test_whoever_has_stood_in_for_another_is_not_given_its_own_as_well(tmp
         await until(lambda: it.coordinator._shards["shard-0"].holder == first.holder)
         it.metadata.revoke(spare.die(), None)
         await it.until_served_by(first, 1, 3)
+
+
+@in_loop
+async def test_a_process_that_dies_while_it_is_asked_is_missed_at_once(tmp_path: Path):
+    processes = [await asyncio.create_subprocess_exec("sleep", "1000") for _ in range(2)]
+    async with ended(processes), world(tmp_path) as it:
+        here = [FakeShard(f"shard-{n}", it.metadata, process_id=processes[n].pid, node=node_identity()) for n in (0, 1)]
+        await it.coordinator.start({"shard-0": here[0]}, {"shard-1": here[1]})
+        await it.until_served_by(here[0], 0)
+        await until(lambda: it.coordinator._shards["shard-1"].started is not None)
+
+        here[0].may_report.clear()
+        await until(lambda: here[0].asked > 0)
+        processes[0].kill()
+        async with asyncio.timeout(REPORT_DEADLINE_S / 2):
+            await it.until_served_by(here[1], 0)
 
 
 @in_loop
