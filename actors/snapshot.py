@@ -20,9 +20,12 @@ Numbers and reasons: docs/decisions/0009-snapshots.md.
 """
 
 import contextlib
+import gc
 import json
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -369,10 +372,36 @@ class SnapshotStore:
             if wrong_with_it := unlike(files[file], stored):
                 raise _Unusable(file, wrong_with_it)
         try:
-            frozen = decoded(manifest["head"], files)
+            with _collection_paused():
+                state = thaw(decoded(manifest["head"], files))
         except TableUnreadable as wrong:
             raise _Unusable(wrong.name, wrong.what) from wrong
-        return facts, Replay(state=thaw(frozen), **manifest["replay"])
+        return facts, Replay(state=state, **manifest["replay"])
+
+
+_pausing = threading.Lock()
+_pauses = 0
+"""How many loads are under way, in all threads."""
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Let nobody look for garbage among what is being loaded, nor among it later.
+
+    All of it is kept, there are no cycles in it, and looking through it again and again took half of a load.
+    """
+    global _pauses
+    with _pausing:
+        _pauses += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _pausing:
+            _pauses -= 1
+            if not _pauses:
+                gc.freeze()
+                gc.enable()
 
 
 def _folder(partition: PartitionId) -> str:
