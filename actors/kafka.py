@@ -159,7 +159,8 @@ class KafkaLog:
         self._writer = uuid.uuid4().bytes
         self._sequence = 0
         self._appending = threading.Lock()
-        self._failure: AppendFailed | None = None
+        self._failure: str | None = None
+        """Why, and not the error: its traceback would keep the owner, whose log this is, and all its state."""
         self._is_closed = False
         low, end = reader.watermarks()
         if first_offset(end) < acknowledged_end:
@@ -235,7 +236,7 @@ class KafkaLog:
     def _usable(self) -> _Extent:
         assert not self._is_closed, f"partition {self._partition}: the log is closed"
         if self._failure is not None:
-            raise AppendFailed(self._partition, self._failure.path, self._failure.reason)
+            raise AppendFailed(self._partition, self._reader.path, self._failure)
         return self._extent
 
     @contextmanager
@@ -330,9 +331,9 @@ class KafkaLog:
     def _failed(self, reason: str) -> AppendFailed:
         """Make the object dead; return the error that says so."""
         if self._failure is None:
-            self._failure = AppendFailed(self._partition, self._reader.path, reason)
+            self._failure = reason
             self._silence()
-        return self._failure
+        return AppendFailed(self._partition, self._reader.path, self._failure)
 
     def _silence(self) -> None:
         """Take back what was not sent yet, and let the producer go."""

@@ -16,7 +16,15 @@ from actors.kafka_frame import HEADER_BYTES, RECORD_HEADER_BYTES
 from actors.log import LogUnavailable, PartitionId
 
 try:
-    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+    from confluent_kafka import (
+        OFFSET_END,
+        Consumer,
+        KafkaError,
+        KafkaException,
+        Message,
+        Producer,
+        TopicPartition,
+    )
     from confluent_kafka.admin import (  # type: ignore[attr-defined] # typed, and not marked as exported
         AdminClient,
         ConfigResource,
@@ -29,6 +37,7 @@ except ImportError as missing:
 
 # The log's other modules take the library from here, so that its absence is told in one place.
 __all__ = [
+    "OFFSET_END",
     "AdminClient",
     "ConfigResource",
     "Consumer",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from actors.kafka_client import (
+    OFFSET_END,
     Consumers,
     KafkaError,
     KafkaException,
@@ -84,11 +85,13 @@ class GroupReader:
         Raises:
             LogUnavailable.
         """
-        asked = TopicPartition(self._settings.topic, self._partition, time_us // 1_000)
+        asked = TopicPartition(self._settings.topic, self._partition, max(0, time_us // 1_000))
         with unavailable(self._partition, self.path), self._consumers.borrowed() as consumer:
             (found,) = consumer.offsets_for_times([asked], timeout=self._settings.request_timeout_s)
         if found.error is not None:
             raise LogUnavailable(self._partition, self.path, reason_of(KafkaException(found.error)))
+        if found.offset < 0 and found.offset != OFFSET_END:
+            raise LogUnavailable(self._partition, self.path, f"no answer about what was written since {time_us}")
         return found.offset if found.offset >= 0 else None
 
     def messages(self, start: int, end: int) -> Iterator[PlacedGroup]:

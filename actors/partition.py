@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,6 @@ from household.plan import EventTimeUs, Plan
 from household.state import FOLD_VERSION, PartitionState
 
 logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 REJECTS_SETTLE_S = 5.0
 """How long a snapshot waits for what was rejected before it to be kept. The log has it in any case."""
@@ -331,16 +329,14 @@ class PartitionOwner:
         Raises:
             PartitionLost, LogError
         """
-        loop = asyncio.get_running_loop()
-        self._check_open()
-        position = min(
-            position, await loop.run_in_executor(self._appenders, self._log.written_before, written_before_us)
-        )
 
-        async def drop() -> Offset:
-            return await loop.run_in_executor(self._appenders, self._log.drop_before, position)
+        def drop() -> Offset:
+            return self._log.drop_before(min(position, self._log.written_before(written_before_us)))
 
-        await self.between_groups(drop)
+        async def between() -> Offset:
+            return await asyncio.get_running_loop().run_in_executor(self._appenders, drop)
+
+        await self.between_groups(between)
 
     def _events_received(self) -> int:
         return self._replay.state.counters.received if self._replay.state is not None else 0

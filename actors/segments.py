@@ -16,7 +16,7 @@ import fcntl
 import os
 import re
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,6 +84,13 @@ class Segment:
     header: SegmentHeader
     checksum: Checksum
     """Of the header; the first frame chains to it."""
+
+
+class _Failure(NamedTuple):
+    """Why a log is dead."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +189,8 @@ class SegmentLog:
         self._settings = settings
         self._files = files
         self._appending = threading.Lock()
-        self._failure: AppendFailed | None = None
+        self._failure: _Failure | None = None
+        """Not the error itself: its traceback would keep the owner, whose log this is, and all its state."""
         self._is_closed = False
         self._marks: dict[Offset, list[_Mark]] = {}
         """By first offset of the segment; its groups in order, sparse."""
@@ -242,16 +250,17 @@ class SegmentLog:
         return self._usable().offset
 
     def written_before(self, time_us: int) -> Offset:
-        """As the contract says: where the last segment begins of those that were begun before that time."""
+        """As the contract says: where the segment begins that was the last to be begun before that time."""
         extent = self._usable()
 
-        def begun_us(segment: Segment) -> int:
+        begins_at = extent.segments[0].header.first_offset
+        # One after another from the oldest: a term begun under a wrong clock may have left any stamps behind.
+        for segment in extent.segments:
             first = next(self._read(segment.header.first_offset, extent), None)
-            # One without a record yet was not begun before anything.
-            return first.record.stamp_us if first is not None else time_us
-
-        begun = bisect_left(extent.segments, time_us, key=begun_us)
-        return extent.segments[max(begun - 1, 0)].header.first_offset
+            if first is None or first.record.stamp_us >= time_us:
+                break
+            begins_at = segment.header.first_offset
+        return begins_at
 
     def drop_before(self, offset: Offset) -> Offset:
         extent = self._usable()
@@ -316,11 +325,10 @@ class SegmentLog:
             reached(Failpoint.GROUP_SYNCED)
             self._end_mark.write(Offset(extent.offset + len(records)))
         except OSError as error:
-            self._failure = AppendFailed(self._partition, str(extent.segments[-1].path), str(error))
-            raise self._failure from error
+            raise self._failed(str(extent.segments[-1].path), str(error)) from error
         except BaseException:
             # Whatever interrupted it, the outcome is unknown; until then, reads of what was durable before go on.
-            self._failure = AppendFailed(self._partition, str(extent.segments[-1].path), "interrupted")
+            self._failure = _Failure(str(extent.segments[-1].path), "interrupted")
             raise
         self._mark(extent.segments[-1], _Mark(extent.offset, extent.position, extent.checksum))
         self._extent = _Extent(
@@ -331,6 +339,11 @@ class SegmentLog:
             epoch=epoch,
         )
         return extent.offset
+
+    def _failed(self, path: str, reason: str) -> AppendFailed:
+        """Make the object dead; return the error that says so."""
+        self._failure = _Failure(path, reason)
+        return AppendFailed(self._partition, path, reason)
 
     def _mark(self, segment: Segment, mark: _Mark) -> None:
         marks = self._marks.setdefault(segment.header.first_offset, [])

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -81,7 +81,7 @@ def up(
     """Run Hearth here, in the foreground, until Ctrl-C."""
     from cluster.commands.up import up as run
 
-    config = load_config(
+    config = _config(
         data_dir=data_dir, port=port, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
         log=log, metadata_url=metadata, capture=capture, ray_address=ray_address, json_lines=as_json or None,
     )  # fmt: skip
@@ -245,7 +245,7 @@ def repair(
     """Tell what is wrong in the data directory of a stopped Hearth, and put it right; exit code 1 if something is."""
     from cluster.commands.repair import repair as run
 
-    _exit(run(load_config(data_dir=data_dir), partition=partition, is_applied=apply, as_json=as_json))
+    _exit(run(_config(data_dir=data_dir), partition=partition, is_applied=apply, as_json=as_json))
 
 
 @app.command()
@@ -273,7 +273,7 @@ def backup(
     """Copy log, snapshots, rejects and models of a data directory, beside a running Hearth."""
     from cluster.commands.backup import backup as run
 
-    _exit(run(load_config(data_dir=data_dir), target=target, as_json=as_json))
+    _exit(run(_config(data_dir=data_dir), target=target, as_json=as_json))
 
 
 @app.command()
@@ -299,7 +299,7 @@ def verify(
     """Replay the log and compare with the state of the running Hearth; exit code 1 on a difference."""
     from cluster.commands.backup import verify as run
 
-    _exit(run(load_config(data_dir=data_dir), from_start=from_start, as_json=as_json))
+    _exit(run(_config(data_dir=data_dir), from_start=from_start, as_json=as_json))
 
 
 @playbook_app.command("check")
@@ -327,7 +327,7 @@ def models_train(
     from cluster.commands.models import Enough
     from cluster.commands.models import train as run
 
-    config = load_config(data_dir=data_dir, log=log, playbook=playbook)
+    config = _config(data_dir=data_dir, log=log, playbook=playbook)
     enough = Enough(decisions=min_decisions, accepted=min_accepted)
     _exit(run(config, seed=seed, enough=enough, is_promoted=promote, as_json=as_json))
 
@@ -351,7 +351,7 @@ def log_export(
     """Write decisions, signals or moments from the log to a Parquet file."""
     from cluster.commands.log import export as run
 
-    _exit(run(load_config(data_dir=data_dir, log=log), kind=kind, out=out, as_json=as_json))
+    _exit(run(_config(data_dir=data_dir, log=log), kind=kind, out=out, as_json=as_json))
 
 
 @rejects_app.command("list")
@@ -366,7 +366,7 @@ def rejects_list(
     """List what could not be accepted, with its reason and position."""
     from cluster.commands.rejects import list_rejects as run
 
-    config = load_config(data_dir=data_dir)
+    config = _config(data_dir=data_dir)
     _exit(run(config, reason=reason, partition=partition, since=since, limit=limit, as_json=as_json))
 
 
@@ -382,7 +382,7 @@ def rejects_show(
     """Tell all there is to know of one reject, its bytes included."""
     from cluster.commands.rejects import show_reject as run
 
-    _exit(run(load_config(data_dir=data_dir), position, output=output, as_json=as_json))
+    _exit(run(_config(data_dir=data_dir), position, output=output, as_json=as_json))
 
 
 @rejects_app.command("replay")
@@ -403,7 +403,7 @@ def rejects_replay(
     """Send rejected events into a running Hearth again; each counts once, however often it is sent."""
     from cluster.commands.rejects import replay as run
 
-    config = load_config(data_dir=data_dir)
+    config = _config(data_dir=data_dir)
     _exit(
         run(
             config,
@@ -435,6 +435,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         say(f"hearth: {failed}")
         sys.exit(1)
     sys.exit(0)
+
+
+def _config(**options: Any) -> HearthConfig:
+    """Return the settings for whoever reads or writes the log."""
+    from cluster.data_dir import with_its_log
+
+    return with_its_log(load_config(**options))
 
 
 def _target(config: HearthConfig, target: str | None) -> str:

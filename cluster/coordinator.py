@@ -11,6 +11,7 @@ serves. Ray may run two shards of one name for a while: the leases and the log's
 import asyncio
 import logging
 from asyncio import FIRST_COMPLETED
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
@@ -117,7 +118,9 @@ class Coordinator:
         self._failed: dict[int, _Failure] = {}
         self._lost: dict[int, str] = {}
         """Why an owner ended its term, the last time."""
-        self._assigning: set[int] = set()
+        self._assigning: dict[int, str] = {}
+        """Shards by the partitions that they are given just now."""
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._model: tuple[str, str] = ("", "")
         self._changed = asyncio.Event()
         self._knows_its_shards = False
@@ -216,7 +219,7 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Drain every shard: what waits is finished, each log is closed and each lease given back."""
-        tasks = (*self._tasks, *self._assigns)
+        tasks = (*self._tasks, *self._assigns, *self._ending.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -384,12 +387,29 @@ class Coordinator:
                 self._changed.set()
             if lease.node == node_identity():
                 # A stopped process keeps the log locked, whether or not this coordinator has ever heard of it.
-                await asyncio.to_thread(end, lease.process_id, lease.process_started_s)
+                if not is_gone(lease.process_id, lease.process_started_s):
+                    self._end(lease.holder, end, lease.process_id, lease.process_started_s)
             elif seen is not None:
                 # Its node may hang with it, and Ray takes its time to say so: it is given nothing meanwhile.
                 seen.started = None
                 if self._end_actor is not None:
-                    await asyncio.to_thread(self._end_actor, seen.handle)
+                    self._end(lease.holder, self._end_actor, seen.handle)
+
+    def _end(self, holder: str, how: Callable[..., Any], *which: Any) -> None:
+        """End a shard beside all else: one that hangs in the kernel must not keep the others waiting."""
+        if holder in self._ending:
+            return
+
+        async def ending() -> None:
+            try:
+                if await asyncio.to_thread(how, *which) is False:
+                    logger.error("the process of %s cannot be ended; trying again", holder)
+            except Exception as wrong:
+                logger.error("%s cannot be ended: %s", holder, wrong)
+            finally:
+                del self._ending[holder]
+
+        self._ending[holder] = asyncio.create_task(ending(), name=f"end-{holder}")
 
     # --- partitions --------------------------------------------------------------------------------------------------
 
@@ -413,7 +433,9 @@ class Coordinator:
         started = [seen for seen in self._shards.values() if seen.started is not None]
         if not started:
             return []
-        load = {seen.name: len(seen.partitions) for seen in started}
+        load = Counter(self._assigning.values())
+        for seen in started:
+            load[seen.name] += len(seen.partitions.keys() - self._assigning.keys())
         homes = [seen for seen in self._shards.values() if not seen.is_spare]
         share = -(-self._partition_count // len(homes))
         begun = []
@@ -428,7 +450,7 @@ class Coordinator:
             is_free = home in able and load[home.name] < share
             shard = home if is_free else min(able, key=lambda seen: load[seen.name])
             load[shard.name] += 1
-            self._assigning.add(partition)
+            self._assigning[partition] = shard.name
             task = asyncio.create_task(self._assign(partition, shard), name=f"assign-{partition}")
             self._assigns.add(task)
             task.add_done_callback(self._assigns.discard)
@@ -440,7 +462,7 @@ class Coordinator:
 
     async def _assign(self, partition: int, seen: _ShardSeen) -> None:
         if seen.started is None:
-            self._assigning.discard(partition)
+            self._assigning.pop(partition, None)
             return
         try:
             living = {one.holder: one for one in self._shards.values() if one.started is not None}
@@ -464,7 +486,7 @@ class Coordinator:
             logger.error("partition %d cannot be served by %s: %s", partition, seen.name, wrong)
             return
         finally:
-            self._assigning.discard(partition)
+            self._assigning.pop(partition, None)
         self._failed.pop(partition, None)
         if seen.holder != holder:
             return

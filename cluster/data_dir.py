@@ -2,7 +2,7 @@
 
     lock          held (flock) by the Hearth that runs on it; holds its process id
     run.lock      held (flock) by its present run; holds the run's process id until that has ended in order
-    layout.json   version of the layout and the partition count, written once
+    layout.json   version of the layout, the partition count, and where the log is if it is not in here
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
     status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
     everything else belongs to the parts that write it
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
@@ -29,6 +30,7 @@ LAYOUT_VERSION = 1
 LOCK_NAME = "lock"
 RUN_LOCK_NAME = "run.lock"
 LAYOUT_NAME = "layout.json"
+LOG_KEY = "log"
 RUNNING_NAME = "running.json"
 STATUS_NAME = "status.json"
 
@@ -62,19 +64,31 @@ def hold(config: HearthConfig) -> Iterator[Path]:
 
     Raises:
         DataDirInUse: another process holds it; the message names it.
-        DataDirUnusable: it is a file, cannot be written, or was made with another layout or partition count.
+        DataDirUnusable: it is a file, cannot be written, or was made with another layout, partition count or log.
     """
     path = config.data_dir.absolute()
     _make(path)
     descriptor = _lock(path)
     try:
-        _check_layout(path, partition_count=config.partition_count)
+        _check_layout(path, partition_count=config.partition_count, log=config.log)
         (path / RUNNING_NAME).unlink(missing_ok=True)
         yield path
     finally:
         (path / RUNNING_NAME).unlink(missing_ok=True)
         (path / STATUS_NAME).unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def with_its_log(config: HearthConfig) -> HearthConfig:
+    """Return the settings, with the log that the data directory was last started with where none is given."""
+    if config.log is not None:
+        return config
+    try:
+        log = json.loads((config.data_dir / LAYOUT_NAME).read_text()).get(LOG_KEY)
+    except (OSError, ValueError, AttributeError):
+        # Whoever needs the directory says what is wrong with it.
+        return config
+    return config.model_copy(update={"log": log}) if isinstance(log, str) else config
 
 
 def await_former_run(path: Path, *, patience_s: float = FORMER_RUN_PATIENCE_S) -> bool:
@@ -239,13 +253,13 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _check_layout(path: Path, *, partition_count: int) -> None:
+def _check_layout(path: Path, *, partition_count: int, log: str | None) -> None:
     file = path / LAYOUT_NAME
     try:
         layout = json.loads(file.read_text())
         version, born_with = int(layout["layout"]), int(layout["partition_count"])
     except FileNotFoundError:
-        _birth(path, partition_count=partition_count)
+        _birth(path, partition_count=partition_count, log=log)
         return
     except (OSError, ValueError, KeyError, TypeError) as wrong:
         raise DataDirUnusable(
@@ -261,8 +275,27 @@ def _check_layout(path: Path, *, partition_count: int) -> None:
             f"start with --partitions {born_with}, or choose another directory with --data-dir"
         )
 
+    # Those that were made before this was noted have a log of their own, or the one they are started with.
+    kept = layout.get(LOG_KEY, None if (path / "log").is_dir() else log)
+    if (kept is None) != (log is None) or (kept and log and urlsplit(kept).path != urlsplit(log).path):
+        raise DataDirUnusable(
+            f"the log of {path} is {kept or 'in its own files'}, asked for {log or 'its own files'}; its snapshots go "
+            f"with that log: start {f'with --log {kept}' if kept else 'without --log'}, or choose another directory "
+            "with --data-dir"
+        )
+    if layout.get(LOG_KEY) != log:
+        # The same topic by way of other brokers.
+        _write_layout(path, layout | {LOG_KEY: log})
 
-def _birth(path: Path, *, partition_count: int) -> None:
+
+def _write_layout(path: Path, layout: Mapping[str, object]) -> None:
+    try:
+        _write_durably(path / LAYOUT_NAME, json.dumps(layout) + "\n")
+    except OSError as failed:
+        raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
+
+
+def _birth(path: Path, *, partition_count: int, log: str | None) -> None:
     strangers = sorted(
         entry.name
         for entry in path.iterdir()
@@ -278,11 +311,9 @@ def _birth(path: Path, *, partition_count: int) -> None:
         "layout": LAYOUT_VERSION,
         "partition_count": partition_count,
         "born": utc_now().isoformat(timespec="seconds"),
+        LOG_KEY: log,
     }
-    try:
-        _write_durably(path / LAYOUT_NAME, json.dumps(layout) + "\n")
-    except OSError as failed:
-        raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
+    _write_layout(path, layout)
 
 
 def _write_durably(file: Path, content: str) -> None:

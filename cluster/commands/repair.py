@@ -50,6 +50,8 @@ class Finding:
 def repair(config: HearthConfig, *, partition: int | None, is_applied: bool, as_json: bool) -> int:
     """Print what is wrong; with `is_applied` put right what can be; exit code 0 when all is well at the end."""
     data_dir = config.data_dir.absolute()
+    if not (data_dir / LOG_NAME).is_dir() and config.log is not None:
+        raise UsageWrong(f"the log of {data_dir} is {config.log}: there is nothing here to repair; see docs/runbook.md")
     if not (data_dir / LOG_NAME).is_dir():
         raise UsageWrong(f"{data_dir} holds no log of a Hearth; name its data directory with --data-dir")
     with held(data_dir):

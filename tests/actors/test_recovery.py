@@ -10,8 +10,11 @@ Laws:
 """
 
 import asyncio
+import gc
 import json
+import logging
 import shutil
+import weakref
 from pathlib import Path
 
 import grpc
@@ -31,6 +34,7 @@ from tests.actors.harness import (
     HOUR,
     MONDAY,
     SECOND,
+    DiskFiles,
     Hearth,
     SettableClock,
     SettableLease,
@@ -216,6 +220,32 @@ async def test_a_failure_while_a_snapshot_waits_for_its_rejects_leaves_the_next_
 
 async def _cannot(owner: PartitionOwner) -> None:
     raise OSError("no thread")
+
+
+@in_loop
+async def test_a_lost_owner_is_forgotten_with_all_its_state(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Whatever is done about garbage while the next owner loads a snapshot."""
+    # What pytest keeps of it would keep the error, and with it the owner.
+    caplog.set_level(logging.CRITICAL, logger="actors.partition")
+    disk, both = DiskFiles(), (0, 1)
+    async with running(tmp_path / "log", snapshots=tmp_path / "snapshots", files=disk, partitions=both) as hearth:
+        await some_life(hearth, 20)
+        for partition in both:
+            await hearth.snapshot(partition)
+        # Loaded beside the other, which from then on is no longer looked through.
+        await hearth.shard.release(1)
+        await hearth.assign(1)
+        lost = weakref.ref(hearth.shard._owned[0].owner)
+        home = next(name for name in (f"home-{number}" for number in range(7)) if hearth.partition_of(name) == 0)
+        disk.break_syncs()
+        visit = signal("lost", home, "visit", hearth.clock.now_us(), member="m")
+        assert isinstance(await outcome(hearth.ingest(visit)), CallFailed)
+        disk.mend()
+        await hearth.assign(0)
+        assert gc.isenabled()
+        await some_life(hearth, 7, tag="b")
+        gc.collect()
+        assert lost() is None
 
 
 @in_loop

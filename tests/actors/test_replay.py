@@ -7,6 +7,8 @@ difference that matters.
 
 import asyncio
 import dataclasses
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 from actors import codec
 from actors.log import STATE_KINDS, Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.recovery import SLICE_ROWS
+from actors.recovery import SLICE_ROWS, OnFolded, _Steps
 from actors.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest
@@ -163,6 +165,64 @@ def folded(parts: list[list[signal_pb2.Signal]], *, stream_clock: bool = False) 
         record = Record(kind=kind, version=1, epoch=Epoch(1), stamp_us=MONDAY + 2 * HOUR, payload=payload)
         replay.fold(StoredRecord(offset=Offset(offset), record=record))
     return replay.now
+
+
+def small_records(signals: list[signal_pb2.Signal], sizes: list[int]) -> list[StoredRecord]:
+    """Return a log of small signal records, ticks between them, under two plans."""
+    opening = codec.EpochOpening(owner="shard-0", stream_clock=False, fold_version=1)
+    payloads = [(RecordKind.EPOCH, codec.encode_epoch(opening)), (RecordKind.PLAN, codec.encode_plan(corner()))]
+    for number, (start, stop) in enumerate(itertools.pairwise(itertools.accumulate(sizes, initial=0))):
+        if number == len(sizes) // 2:
+            payloads.append((RecordKind.PLAN, codec.encode_plan(corner(("film, kids", "kids, film, news")))))
+        if number % 5 == 0:
+            payloads.append((RecordKind.TICK, b""))
+        payloads.append((RecordKind.SIGNALS, wire.ipc_bytes(wire.batch_from_signals(signals[start:stop]))))
+    stamps = (MONDAY + n * MINUTE for n in itertools.count())
+    return [
+        StoredRecord(
+            offset=Offset(offset),
+            record=Record(kind=kind, version=1, epoch=Epoch(1), stamp_us=next(stamps), payload=payload),
+        )
+        for offset, (kind, payload) in enumerate(payloads)
+    ]
+
+
+def fold_in_steps(replay: Replay, stored: list[StoredRecord], on_folded: OnFolded | None = None) -> None:
+    """Fold as a restart does."""
+    steps = _Steps(replay, stored, on_folded)
+    while steps.take():
+        pass
+
+
+def test_records_decoded_together_fold_as_each_alone():
+    """Beyond what is decoded at once, over a change of plan, and over records too large to go with others."""
+    signals = mixed(5, 5_000)
+    sizes = [1, 2, 3] * 60 + [700, 1] + [2] * 100 + [SLICE_ROWS + 7] + [1] * 20
+    stored = small_records(signals, sizes)
+    alone, together, told = Replay(), Replay(), []
+    for one in stored:
+        alone.fold(one)
+    fold_in_steps(together, stored, lambda one, statuses, first: told.append((one.offset, first, len(statuses))))
+    assert state_digest(together.now) == state_digest(alone.now)
+    assert together.fold_count == alone.fold_count == len(stored)
+    rows = Counter[int]()
+    for offset, first, count in told:
+        assert first == rows[offset], "a row is told of twice or not at all"
+        rows[offset] += count
+    kept = [one.offset for one in stored if one.record.kind is RecordKind.SIGNALS]
+    assert list(rows.items()) == list(zip(kept, sizes, strict=True))
+
+
+def test_what_comes_before_an_unreadable_record_is_folded():
+    stored = small_records(mixed(6, 40), [1] * 40)
+    stored[30] = dataclasses.replace(stored[30], record=dataclasses.replace(stored[30].record, payload=b"no batch"))
+    replay, alone = Replay(), Replay()
+    with pytest.raises(codec.PayloadUnreadable):
+        fold_in_steps(replay, stored)
+    for one in stored[:30]:
+        alone.fold(one)
+    assert replay.fold_count == 30
+    assert state_digest(replay.now) == state_digest(alone.now)
 
 
 @pytest.mark.parametrize("stream_clock", [False, True])

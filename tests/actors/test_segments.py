@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -700,6 +701,21 @@ def test_what_is_dropped_is_whole_segments_that_end_before_the_offset_and_never_
     log.close()
     assert reopened(tmp_path) == (flat([GROUPS[3], group("e", 2)]), 0)
     assert list(problems(tmp_path)) == []
+
+
+def test_log_is_as_old_as_its_segments_say_one_after_another_however_wrong_a_clock_was(tmp_path: Path):
+    log = opened(tmp_path, segment_bytes=200)
+    # Of a segment each; the third was written while the clock was at its beginning.
+    for stamp_us in (100, 200, 3, 300, 400):
+        log.append([replace(record(b"x" * 150), stamp_us=stamp_us)])
+    assert [log.written_before(time_us) for time_us in (0, 100, 101, 200, 201, 301, 1_000)] == [0, 0, 0, 0, 2, 3, 4]
+    log.close()
+    log = opened(tmp_path, segment_bytes=200)
+    assert log.written_before(301) == 3
+    log.close()
+    empty = opened(tmp_path / "new")
+    assert empty.written_before(1_000) == 0
+    empty.close()
 
 
 def test_an_oldest_segment_that_was_not_dropped_and_is_missing_is_damage(tmp_path: Path):

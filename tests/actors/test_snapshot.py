@@ -505,6 +505,17 @@ def test_what_does_not_read_as_it_was_written_is_given_up(store: SnapshotStore, 
     assert store.list(P) == (before,)
 
 
+def test_what_a_newer_owner_is_just_writing_is_left_alone(local: SnapshotStore, tmp_path: Path):
+    folder = tmp_path / "snapshots" / "p-0000"
+    written(local, 10)
+    own = ReplayFacts.of(folded(10, "wall")).epoch
+    left = [folder / f"{position:020d}-{epoch:010d}.unfinished" for position, epoch in ((15, own), (15, own + 1))]
+    for one in left:
+        one.mkdir()
+    written(local, 20)
+    assert [one.exists() for one in left] == [False, True]
+
+
 def test_foreign_folders_are_left_alone(local: SnapshotStore, tmp_path: Path):
     written(local, 10)
     notes = tmp_path / "snapshots" / "p-0000" / "notes"

@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -240,6 +241,44 @@ async def test_a_process_that_dies_while_it_is_asked_is_missed_at_once(tmp_path:
         processes[0].kill()
         async with asyncio.timeout(REPORT_DEADLINE_S / 2):
             await it.until_served_by(here[1], 0)
+
+
+@in_loop
+async def test_what_a_shard_is_just_opening_counts_among_what_it_has_to_do(tmp_path: Path):
+    async with world(tmp_path, partition_count=4) as it:
+        first, second, spare = (FakeShard(f"shard-{number}", it.metadata) for number in range(3))
+        await it.coordinator.start({"shard-0": first, "shard-1": second}, {"shard-2": spare})
+        await it.until_served_by(first, 0, 2)
+        await until(lambda: it.coordinator._shards["shard-2"].started is not None)
+
+        spare.may_open = {1: asyncio.Event(), 3: asyncio.Event()}
+        it.metadata.revoke(second.die(), None)
+        await until(lambda: it.coordinator._assigning == {1: "shard-2", 3: "shard-2"})
+        await until(lambda: it.coordinator._shards["shard-1"].holder == second.holder)
+        it.metadata.revoke(first.die(), None)
+        await it.until_served_by(second, 0, 2)
+        for opened in spare.may_open.values():
+            opened.set()
+        await it.until_served_by(spare, 1, 3)
+
+
+@in_loop
+async def test_a_process_that_cannot_be_ended_keeps_no_other_lease_from_being_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    may_end = threading.Event()
+    monkeypatch.setattr("cluster.coordinator.end", lambda *_: may_end.wait(WITHIN_S))
+    async with world(tmp_path) as it:
+        stuck, other = [await asyncio.create_subprocess_exec("sleep", "1000") for _ in range(2)]
+        async with ended([stuck, other]):
+            register(it.metadata, "shard-8/1", stuck.pid, term_ms=200)
+            register(it.metadata, "shard-9/1", other.pid, term_ms=1_500)
+            try:
+                await it.coordinator.start({"shard-0": FakeShard("shard-0", it.metadata)})
+                await until(lambda: sum(one.is_revoked for one in it.metadata.leases()) == 2)
+                assert len(it.coordinator._ending) == 2
+            finally:
+                may_end.set()
 
 
 @in_loop

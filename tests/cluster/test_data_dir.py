@@ -19,6 +19,7 @@ from cluster.data_dir import (
     hold_run,
     is_held,
     low_space_warning,
+    with_its_log,
 )
 
 HOLD = """
@@ -33,8 +34,8 @@ with hold(HearthConfig(data_dir=Path(sys.argv[1]))) as path:
 """
 
 
-def config(path: Path, partition_count: int = 8) -> HearthConfig:
-    return HearthConfig(data_dir=path, partition_count=partition_count)
+def config(path: Path, partition_count: int = 8, log: str | None = None) -> HearthConfig:
+    return HearthConfig(data_dir=path, partition_count=partition_count, log=log)
 
 
 def test_a_new_directory_gets_its_layout_and_an_old_one_keeps_it(tmp_path: Path):
@@ -115,6 +116,49 @@ def test_a_directory_that_is_someone_elses_or_of_another_version_is_left_alone(t
         with pytest.raises(DataDirUnusable, match=told), hold(config(folder)):
             pass
         assert (folder / "layout.json").read_text() == content
+
+
+KAFKA = "kafka://b1:9092/town"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "told"),
+    [
+        (None, KAFKA, "in its own files, asked for kafka://b1:9092/town; .* start without --log"),
+        (KAFKA, None, "kafka://b1:9092/town, asked for its own files; .* start with --log kafka://b1:9092/town"),
+        (KAFKA, "kafka://b1:9092/city", "asked for kafka://b1:9092/city; .* start with --log kafka://b1:9092/town"),
+    ],
+)
+def test_a_directory_is_started_with_its_own_log_only(tmp_path: Path, first: str | None, then: str | None, told: str):
+    """Its snapshots would be ahead of any other log."""
+    with hold(config(tmp_path / "d", log=first)) as path:
+        before = (path / "layout.json").read_text()
+    with pytest.raises(DataDirUnusable, match=told), hold(config(path, log=then)):
+        pass
+    assert (path / "layout.json").read_text() == before
+
+
+def test_tools_find_the_log_that_a_directory_was_last_started_with(tmp_path: Path):
+    assert with_its_log(config(tmp_path / "none")).log is None
+    for name, logs in (("files", [None]), ("kafka", [KAFKA, "kafka://b2:9092,b3:9092/town"])):
+        for log in logs:
+            with hold(config(tmp_path / name, log=log)) as path:
+                assert with_its_log(config(path)).log == log
+    assert with_its_log(config(path, log=KAFKA)).log == KAFKA
+
+
+def test_a_directory_from_before_logs_were_noted_keeps_the_one_it_has(tmp_path: Path):
+    for name, log in (("files", None), ("kafka", KAFKA)):
+        with hold(config(tmp_path / name, log=log)) as path:
+            layout = json.loads((path / "layout.json").read_text())
+            del layout["log"]
+            (path / "layout.json").write_text(json.dumps(layout))
+    (tmp_path / "files" / "log").mkdir()
+    with pytest.raises(DataDirUnusable, match="in its own files"), hold(config(tmp_path / "files", log=KAFKA)):
+        pass
+    with hold(config(tmp_path / "files")), hold(config(tmp_path / "kafka", log=KAFKA)):
+        pass
+    assert with_its_log(config(tmp_path / "kafka")).log == KAFKA
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -452,6 +452,23 @@ def test_an_older_table_keeps_its_epochs_and_its_owners_are_gone(url: str) -> No
     before.close()
 
 
+def test_leases_from_before_their_processes_were_known_by_start_are_gone_and_later_ones_stay(url: str) -> None:
+    before = MetadataStore(url)
+    registered(before, "old/1")
+    assert before.take(0, holder="old/1", seen_epoch=0, epoch=4)
+    with before._engine.begin() as connection:
+        connection.execute(text("ALTER TABLE leases DROP COLUMN process_started_s"))
+    store = MetadataStore(url)
+    assert store.leases() == []
+    assert owner(store) == ("old/1", 4)
+    registered(store, "new/1")
+    assert store.take(0, holder="new/1", seen_epoch=4, epoch=5)
+    again = MetadataStore(url)
+    assert [(lease.holder, lease.process_started_s) for lease in again.leases()] == [("new/1", 1.0)]
+    for one in (before, store, again):
+        one.close()
+
+
 def test_sqlite_keeps_a_rollback_journal_and_syncs_fully(tmp_path: Path) -> None:
     store = MetadataStore(sqlite_url(tmp_path / "metadata.db"))
     with store._reading() as connection:

@@ -2,6 +2,7 @@
 the data directory keeps no log. Skipped where no broker can be had.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from actors.kafka import kafka_store
 from hearth.v1 import signal_pb2
 from tests.chaos.cluster_processes import Part, find, kill
-from tests.end_to_end.hearth_process import running
+from tests.end_to_end.hearth_process import command, running
 from tests.end_to_end.test_up import START_US, Client, a_signal, ask_until_answered, life_before
 from tests.parts.kafka_broker import shared_broker
 
@@ -35,7 +36,19 @@ def test_what_was_told_holds_on_a_log_on_kafka(tmp_path: Path, monkeypatch: pyte
         again = ask_until_answered(client, "balance")
         assert again.repeated_request
         assert again.decision_id == decided.decision_id
+        # Tools find the log by the data directory.
+        at = ("--data-dir", str(tmp_path / "data"))
+        verified = command("verify", "--json", *at)
+        assert verified.returncode == 0, verified.stderr
+        assert sum(one["record_count"] for one in json.loads(verified.stdout)["partitions"]) > 15
         assert hearth.stop() == 0
+
+    listed = command("rejects", "list", "--json", *at)
+    assert "UNKNOWN_TYPE" in listed.stdout
+    for refused in (("backup", str(tmp_path / "copy")), ("repair",)):
+        told = command(*refused, *at)
+        assert told.returncode == 2, told.stdout
+        assert "Kafka" in told.stderr or url in told.stderr
 
     assert not (tmp_path / "data" / "log").exists()
     assert set(kafka_store(url).partitions()) == {0, 1, 2, 3}
