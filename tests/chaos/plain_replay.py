@@ -710,7 +710,8 @@ def records_in(directory: Path, *, archive: Path | None = None) -> dict[int, lis
     counts once.
     """
     found: dict[int, dict[int, StoredRecord]] = defaultdict(dict)
-    for place in filter(None, (archive, directory)):
+    # In this order: what a living owner drops between the two is in both, and never in neither.
+    for place in filter(None, (directory, archive)):
         for partition, stored in read_only_logs(place) if place.is_dir() else ():
             found[partition][stored.offset] = stored
     for partition, by_offset in found.items():

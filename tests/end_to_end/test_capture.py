@@ -6,6 +6,7 @@ broker can be had.
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -57,6 +58,17 @@ def wait_for(hearth: Hearth, count: int) -> None:
         time.sleep(0.1)
 
 
+def until_running(hearth: Hearth) -> dict[str, Any]:
+    """Poll `hearth status`, which is some seconds old, until the connector runs again; return what it says of it."""
+    deadline_s = time.monotonic() + WITHIN_S
+    while True:
+        said = json.loads(command("status", "--data-dir", str(hearth.data_dir), "--json").stdout)
+        (told,) = said["state"]["capture"].values()
+        if told["state"] == "running":
+            return told
+        assert time.monotonic() < deadline_s, told
+
+
 def connector_process(hearth: Hearth) -> psutil.Process:
     every = psutil.Process(hearth.process.pid).children(recursive=True)
     (found,) = [one for one in every if "ray::CaptureActor" in " ".join(one.cmdline())]
@@ -88,10 +100,7 @@ def test_a_topic_is_captured_once_though_the_connector_is_killed(tmp_path: Path)
         connector_process(hearth).kill()
         publish(bootstrap, range(200, 400))
         wait_for(hearth, 400)
-        (told,) = json.loads(command("status", "--data-dir", str(hearth.data_dir), "--json").stdout)["state"][
-            "capture"
-        ].values()
-        assert told["state"] == "running"
+        told = until_running(hearth)
         assert told["topics"] == [TOPIC]
         assert "capture-0 (ops.sessions) running" in command("status", "--data-dir", str(hearth.data_dir)).stdout
         # What was acknowledged when the connector died may have been sent again.
