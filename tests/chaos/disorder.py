@@ -328,7 +328,13 @@ Said = Counter[str]
 Between = Callable[[Hearth], Awaitable[None]]
 
 
+async def _until_decided(hearth: Hearth) -> None:
+    """Wait for the moments, which are decided beside: until all are, the log goes on."""
+    await hearth.until(lambda: hearth.counter("pending", 0) + hearth.counter("pending", 1) == 0)
+
+
 async def _refused(hearth: Hearth) -> None:
+    await _until_decided(hearth)
     for name, payload in broken_batches().items():
         before = hearth.counter("records")
         answer = await outcome(hearth.call(shard_pb2.METHOD_INGEST, 0, payload))
@@ -355,8 +361,7 @@ async def run_through_shard(
                 continue
             counts = (await hearth.ingest(*signals)).counts
             said.update(wire.counts_by_name(counts))
-        # Moments are decided beside: until all are, the state goes on.
-        await hearth.until(lambda: hearth.counter("pending", 0) + hearth.counter("pending", 1) == 0)
+        await _until_decided(hearth)
         for owned in hearth.shard._owned.values():
             assert owned.owner.rejects is not None
             assert await asyncio.to_thread(owned.owner.rejects.settle, 60.0)
