@@ -5,7 +5,7 @@ msgpack maps. Reading a newer layout than this software knows raises; older ones
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from household.decision import Candidate, Decision, Moment, SlateAction
+from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
+from household.delivery import DeliveryNote, DeliveryStep
 from household.events import (
     ACTION_OUTCOMES,
     NO_TIME_US,
@@ -25,14 +26,16 @@ from household.events import (
     OutcomeRow,
 )
 from household.fingerprint import fingerprint
+from household.later import spoken
 from household.plan import FieldKind, Plan, plan_from_bytes
 from household.state import FOLD_VERSION
 
 SIGNALS_LAYOUT = 1
-DECISION_LAYOUT = 1
+DECISION_LAYOUT = 2
 PLAN_LAYOUT = 1
 EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
+DELIVERY_LAYOUT = 1
 
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
@@ -252,15 +255,18 @@ def encode_decision(decision: Decision, *, member_keys: dict[int, bytes]) -> byt
         decision: as decided.
         member_keys: key of each member row that its moments name: rows are a partition's own, keys are for ever.
     """
-    plain = {field.name: getattr(decision, field.name) for field in fields(Decision)}
+    plain = spoken(decision)
     plain["moments"] = [
         [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
         for one in decision.moments
     ]
     plain["candidates"] = [[one.offer, one.score, one.value_minor, one.vetoes] for one in decision.candidates]
     plain["slate"] = [
-        [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us] for one in decision.slate
+        [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us, *([True] * one.is_personal)]
+        for one in decision.slate
     ]
+    if decision.withdrawals:
+        plain["withdrawals"] = [[one.action_id, one.reason] for one in decision.withdrawals]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
     return bytes(msgpack.packb(plain))
 
@@ -294,15 +300,39 @@ def decode_decision(payload: bytes) -> DecisionRecord:
                     Candidate(offer=o, score=s, value_minor=v, vetoes=tuple(x)) for o, s, v, x in plain["candidates"]
                 ),
                 "slate": tuple(
-                    SlateAction(action_id=a, offer=o, journey=j, price_minor=p, valid_until_us=u)
-                    for a, o, j, p, u in plain["slate"]
+                    SlateAction(
+                        action_id=a, offer=o, journey=j, price_minor=p, valid_until_us=u, is_personal=bool(personal)
+                    )
+                    for a, o, j, p, u, *personal in plain["slate"]
                 ),
+                "withdrawals": tuple(Withdrawal(action_id=a, reason=r) for a, r in plain.get("withdrawals", ())),
+                "fallback_channels": tuple(plain.get("fallback_channels", ())),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as wrong:
         raise PayloadUnreadable(f"decision record: {wrong}") from wrong
     return DecisionRecord(decision=decision, moment_members=tuple(bytes(moment[2]) for moment in moments))
+
+
+def encode_delivery(notes: Sequence[DeliveryNote]) -> bytes:
+    """Return a delivery record's payload."""
+    return bytes(msgpack.packb([[one.action_id, one.step.value, one.channel, one.reason] for one in notes]))
+
+
+def decode_delivery(payload: bytes) -> tuple[DeliveryNote, ...]:
+    """Return the notes of a delivery record.
+
+    Raises:
+        PayloadUnreadable: not a delivery record.
+    """
+    try:
+        return tuple(
+            DeliveryNote(action_id=action_id, step=DeliveryStep(step), channel=channel, reason=reason)
+            for action_id, step, channel, reason in msgpack.unpackb(payload)
+        )
+    except (ValueError, TypeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"delivery record: {wrong}") from wrong
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -113,7 +113,7 @@ def _partitions_without_start(read: ReadLogs) -> Iterator[PartitionId]:
         seen = partition
 
 
-OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN})
+OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN, RecordKind.DELIVERY})
 """Kinds that are void behind the epoch record of a newer owner, as in the fold."""
 
 

@@ -40,6 +40,7 @@ class RecordKind(IntEnum):
     EPOCH = 5
     REJECT = 6
     REPLAYED = 7
+    DELIVERY = 8
 
 
 STATE_KINDS = frozenset(set(RecordKind) - {RecordKind.REJECT, RecordKind.REPLAYED})

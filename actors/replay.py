@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from actors import codec
 from actors.log import RecordKind, StoredRecord
-from household.apply import Applied, apply_decision, apply_epoch, apply_signals, apply_tick
+from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
 from household.decision import Decision
 from household.events import EventBatch
 from household.migration import migrated
 from household.plan import Plan
-from household.state import PartitionState
+from household.state import FOLD_VERSION, PartitionState
 
 
 @dataclass(slots=True)
@@ -18,6 +18,8 @@ class Replay:
 
     state: PartitionState | None = None
     stream_clock: bool = False
+    fold_version: int = FOLD_VERSION
+    """Of the term in force."""
     epoch: int = 0
     fold_count: int = 0
     """Records folded."""
@@ -49,6 +51,9 @@ class Replay:
                 self.fold_decision(decision, record.epoch, stored.offset, record.stamp_us)
             case RecordKind.TICK:
                 apply_tick(self.now, epoch=record.epoch, stamp_us=record.stamp_us)
+            case RecordKind.DELIVERY:
+                notes = codec.decode_delivery(record.payload)
+                apply_delivery(self.now, notes, epoch=record.epoch, stamp_us=record.stamp_us)
         self.fold_count += 1
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:
@@ -56,10 +61,10 @@ class Replay:
         if epoch <= self.epoch:
             self.void_epochs += 1
             return
-        self.epoch, self.stream_clock = epoch, opening.stream_clock
+        self.epoch, self.stream_clock, self.fold_version = epoch, opening.stream_clock, opening.fold_version
         if self.state is not None:
             self.state.stream_clock = opening.stream_clock
-            apply_epoch(self.state, epoch=epoch)
+            apply_epoch(self.state, epoch=epoch, fold_version=opening.fold_version)
 
     def fold_plan(self, plan: Plan, epoch: int) -> None:
         """Put a plan into force; one written by an older epoch is void."""
@@ -67,7 +72,7 @@ class Replay:
             self.void_plans += 1
         elif self.state is None:
             self.state = PartitionState(plan=plan, stream_clock=self.stream_clock)
-            self.state.epoch = self.epoch
+            self.state.epoch, self.state.fold_version = self.epoch, self.fold_version
         else:
             self.state = migrated(self.state, plan)
 

@@ -322,7 +322,7 @@ class SnapshotStore:
             manifest = _read_manifest(self._files.read(folder, MANIFEST).to_pybytes())
         except (OSError, pa.ArrowException) as wrong:
             raise _Unusable(MANIFEST, f"cannot be read: {wrong}") from wrong
-        if manifest["fold_version"] != FOLD_VERSION:
+        if manifest["fold_version"] > FOLD_VERSION:
             found = manifest["fold_version"]
             raise _Unusable(MANIFEST, f"of fold version {found}, this software folds by version {FOLD_VERSION}")
         told = (manifest["partition"], manifest["position"], manifest["replay"]["epoch"])
@@ -376,7 +376,7 @@ class SnapshotStore:
                 state = thaw(decoded(manifest["head"], files))
         except TableUnreadable as wrong:
             raise _Unusable(wrong.name, wrong.what) from wrong
-        return facts, Replay(state=state, **manifest["replay"])
+        return facts, Replay(state=state, fold_version=state.fold_version, **manifest["replay"])
 
 
 _pausing = threading.Lock()

@@ -96,6 +96,7 @@ def head_of(frozen: Frozen) -> dict[str, Any]:
         "tidied_us": int(frozen.tidied_us),
         "counters": counters | {"by_status": dict(frozen.counters.by_status)},
         "id_slots": frozen.id_slots,
+        "fold_version": frozen.fold_version,
     }
 
 
@@ -202,9 +203,10 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer]) -> Frozen:
             request_id: (decision, offset, when) for request_id, decision, offset, when in _entries(files[name])
         }
         name = OUTBOX
-        outbox = {one[0]: Outbound(*one) for one in _entries(files[name])}
+        outbox = {one[0]: _read_outbound(one) for one in _entries(files[name])}
         name = "manifest.json"
-        counters = Counters(**head["counters"])
+        by_status = Counters().by_status | head["counters"]["by_status"]
+        counters = Counters(**head["counters"] | {"by_status": by_status})
     except (
         pa.ArrowException,
         msgpack.UnpackException,
@@ -232,6 +234,7 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer]) -> Frozen:
         id_high=high,
         id_times=times,
         id_slots=head["id_slots"],
+        fold_version=head.get("fold_version", 1),  # written by software that knew no other
         ledgers=ledgers,
         actions=actions,
         requests=requests,
@@ -315,8 +318,14 @@ def _read_moment(plain: list[Any]) -> Moment:
     )
 
 
+def _read_outbound(plain: list[Any]) -> Outbound:
+    outbound = Outbound(*plain)
+    outbound.fallbacks = tuple(outbound.fallbacks)
+    return outbound
+
+
 def _read_action(plain: list[Any]) -> LiveAction:
-    action_id, decision_id, household, member, offer, family, valid_until_us, status, settled_us = plain
+    action_id, decision_id, household, member, offer, family, valid_until_us, status, settled_us, *came_later = plain
     return LiveAction(
         action_id=action_id,
         decision_id=decision_id,
@@ -327,4 +336,5 @@ def _read_action(plain: list[Any]) -> LiveAction:
         valid_until_us=valid_until_us,
         status=sys.intern(status),
         settled_us=settled_us,
+        **dict(zip(("why", "channel", "handed_us"), came_later, strict=False)),
     )

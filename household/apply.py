@@ -5,7 +5,7 @@ rows for new keys, features, then triggers as of that event. `apply_decision`, `
 other records. Nothing here reads a clock, a disk or chance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,13 +16,14 @@ from household import ledger
 from household.columns import Rules
 from household.decision import Decision, Moment
 from household.dedupe import FREE, DedupeArrays, dedupe_slot
+from household.delivery import DeliveryNote
 from household.events import LONGEST_KEY, NO_TIME_US, EventBatch, Status
 from household.features import Cells, run_program, update_features
 from household.fingerprint import fingerprint
 from household.kernel import inlined, kernel
 from household.keys import NO_PARENT
 from household.program import STACK_DEPTH
-from household.state import PartitionState
+from household.state import FOLD_VERSION, PartitionState
 from household.windows import CLASSES, grown_slab
 
 LATEST_US = 7_258_118_400_000_000
@@ -366,7 +367,18 @@ def apply_tick(state: PartitionState, *, epoch: int, stamp_us: int) -> bool:
     return True
 
 
-def apply_epoch(state: PartitionState, *, epoch: int) -> None:
-    """Open an owner's term: from here on, what older epochs write is void."""
+def apply_delivery(state: PartitionState, notes: Sequence[DeliveryNote], *, epoch: int, stamp_us: int) -> bool:
+    """Fold what became of outbound actions on their way to gateways. Return False if it is void."""
+    if epoch < state.epoch:
+        state.counters.voided += 1
+        return False
+    advance_now(state, stamp_us)
+    for note in notes:
+        ledger.delivery_noted(state, note)
+    return True
+
+
+def apply_epoch(state: PartitionState, *, epoch: int, fold_version: int = FOLD_VERSION) -> None:
+    """Open an owner's term, folded by a version of its own: from here on, what older epochs write is void."""
     assert epoch > state.epoch, f"offered epoch {epoch}, already at {state.epoch}"
-    state.epoch = epoch
+    state.epoch, state.fold_version = epoch, fold_version

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DECISION_LAYOUT = 1
-"""Version of a decision record; grows with its shape, and older ones stay readable."""
+from household.later import later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +44,17 @@ class SlateAction:
     """Whose moment brought it up; empty when the contact alone did."""
     price_minor: int
     valid_until_us: int
+    is_personal: bool = later(False)
+    """The member's own, whom the decision names; otherwise it is the household's, the same for whoever asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """An action of an earlier slate that no longer holds, and is taken back by this decision."""
+
+    action_id: str
+    reason: str
+    """The veto that fell, or PRICE_CHANGED or OFFER_GONE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,3 +92,10 @@ class Decision:
     local_minute_of_week: int
     state_vector: NDArray[np.float32]
     """(scored features,) as the model saw them."""
+    request_hash: bytes = later(b"")
+    """Of the body of the request that asked; empty where none did, or before it was kept."""
+    withdrawals: tuple[Withdrawal, ...] = later(())
+    send_not_before_us: int = later(0)
+    """Held until then, since something speaks against sending earlier; 0 for at once, as far as time is concerned."""
+    fallback_channels: tuple[str, ...] = later(())
+    """Where it is sent next, in this order, when a gateway could not deliver it on `send_channel`."""

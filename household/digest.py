@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from household.decision import Decision, Moment
 from household.dedupe import FREE
+from household.events import Status
+from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window
 from household.state import NO_MEMBER, HouseholdLedger, PartitionState
 
@@ -135,12 +137,20 @@ def _side_tables(state: PartitionState) -> dict[int, Plain]:
             side.setdefault(row, {}).update(content)
     actions: dict[int, list[Plain]] = {}
     for action in state.actions.values():
-        plain = asdict(action) | {"household": None, "member": _member(state, action.member)}
+        plain = spoken(action) | {"household": None, "member": _member(state, action.member)}
+        if "channel" in plain:
+            plain["channel"] = _channel(state, action.channel)
         actions.setdefault(action.household, []).append(plain)
     outbox: dict[int, list[Plain]] = {}
     for item in state.outbox.values():
-        names = {"household": None, "member": _member(state, item.member), "channel": _channel(state, item.channel)}
-        outbox.setdefault(item.household, []).append(asdict(item) | names)
+        names: Plain = {
+            "household": None,
+            "member": _member(state, item.member),
+            "channel": _channel(state, item.channel),
+        }
+        if item.fallbacks:
+            names["fallbacks"] = [_channel(state, channel) for channel in item.fallbacks]
+        outbox.setdefault(item.household, []).append(spoken(item) | names)
     for name, found in (("actions", actions), ("outbox", outbox)):
         for row, items in found.items():
             side.setdefault(row, {})[name] = _sorted(items)
@@ -156,7 +166,7 @@ def _ledger(state: PartitionState, ledger: HouseholdLedger) -> Plain:
             for member, slate in ledger.slates.items()
         ),
         "contacts": _sorted(
-            asdict(one) | {"member": _member(state, one.member), "channel": _channel(state, one.channel)}
+            spoken(one) | {"member": _member(state, one.member), "channel": _channel(state, one.channel)}
             for one in ledger.contacts
         ),
         "declined_offers": dict(ledger.declined_offers),
@@ -189,11 +199,15 @@ def _moment(moment: Moment) -> Plain:
 
 
 def _decision(decision: Decision) -> Plain:
-    plain = {name: getattr(decision, name) for name in Decision.__dataclass_fields__}
+    plain = spoken(decision)
     plain["household"], plain["member"] = _key_text(decision.household), _key_text(decision.member)
     plain["moments"] = [_moment(moment) for moment in decision.moments]
     plain["candidates"] = [asdict(candidate) for candidate in decision.candidates]
-    plain["slate"] = [asdict(action) for action in decision.slate]
+    plain["slate"] = [spoken(action) for action in decision.slate]
+    if decision.withdrawals:
+        plain["withdrawals"] = [asdict(one) for one in decision.withdrawals]
+    if decision.request_hash:
+        plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()
     return plain
 
@@ -202,14 +216,21 @@ def _decision(decision: Decision) -> Plain:
 
 
 def _partition_wide(state: PartitionState) -> Plain:
-    return {
+    version = {} if state.fold_version == 1 else {"fold_version": state.fold_version}
+    return version | {
         "plan": state.plan.version,
         "stream_clock": state.stream_clock,
         "now_us": int(state.now_us),
         "epoch": int(state.epoch),
-        "counters": asdict(state.counters),
+        "counters": spoken(state.counters) | {"by_status": _by_status(state)},
         "requests": {request_id: list(found) for request_id, found in state.requests.items()},
     }
+
+
+def _by_status(state: PartitionState) -> dict[str, int]:
+    """A status that came later is left out while no event had it."""
+    counts = state.counters.by_status
+    return {name: count for name, count in counts.items() if count or Status[name] <= Status.PAST_CALENDAR}
 
 
 def _known_ids(state: PartitionState) -> bytes:

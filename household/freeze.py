@@ -76,6 +76,7 @@ class Frozen:
     actions: dict[str, LiveAction]
     requests: dict[str, tuple[str, int, int]]
     outbox: dict[str, Outbound]
+    fold_version: int
     generation: int
     """None of the ledgers is of a newer one; a state that shares them is."""
 
@@ -235,6 +236,7 @@ class Freeze:
             actions=state.actions.copy(),
             requests=state.requests.copy(),
             outbox=state.outbox.copy(),
+            fold_version=state.fold_version,
             generation=state.generation,
         )
         state.generation += 1
@@ -321,6 +323,7 @@ def thaw(frozen: Frozen) -> PartitionState:
         outbox=dict(frozen.outbox),
         tidied_us=frozen.tidied_us,
         counters=replace(frozen.counters, by_status=dict(frozen.counters.by_status)),
+        fold_version=frozen.fold_version,
         generation=frozen.generation + 1,
     )
     households, members = frozen.household_cells, frozen.member_cells

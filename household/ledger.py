@@ -4,8 +4,10 @@ Called by apply only, in log order. All of it is side tables: nothing here touch
 """
 
 from dataclasses import replace
+from typing import assert_never
 
 from household.decision import Decision, Moment
+from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE, Plan, Scope
 from household.state import NEVER_US, Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
 
@@ -121,18 +123,57 @@ def _end_slate(state: PartitionState, ledger: HouseholdLedger, slate: Slate, *, 
         _withdraw_outbound(state, ledger, action.action_id)
 
 
-def _set_status(state: PartitionState, action: LiveAction, status: str, settled_us: int) -> None:
-    state.actions[action.action_id] = replace(action, status=status, settled_us=settled_us)
+def _set_status(state: PartitionState, action: LiveAction, status: str, settled_us: int, *, why: str = "") -> None:
+    state.actions[action.action_id] = replace(action, status=status, settled_us=settled_us, why=why)
 
 
 def _withdraw_outbound(state: PartitionState, ledger: HouseholdLedger, action_id: str) -> None:
     if state.outbox.pop(action_id, None) is not None:
         state.counters.withdrawn += 1
-        _give_contact_back(ledger, action_id)
+        _give_place_back(ledger, action_id)
 
 
-def _give_contact_back(ledger: HouseholdLedger, action_id: str) -> None:
-    ledger.contacts = [contact for contact in ledger.contacts if contact.action_id != action_id]
+def _give_place_back(ledger: HouseholdLedger, action_id: str) -> None:
+    """Forget the contact of an action that was never handed over. One that was counts, whatever became of it."""
+    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id or one.is_handed]
+
+
+def _forget_contact(ledger: HouseholdLedger, action_id: str) -> None:
+    """Forget the contact of an action: its gateway says that it never reached anybody."""
+    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id]
+
+
+def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
+    """Fold a step of an outbound action on its way."""
+    outbound = state.outbox.get(note.action_id)
+    if outbound is None:
+        return
+    ledger = state.ledger(outbound.household)
+    match note.step:
+        case DeliveryStep.HANDED:
+            _hand_over(state, ledger, outbound)
+        case DeliveryStep.WITHDRAWN:
+            action = state.actions.get(note.action_id)
+            if action is not None and action.status == "live":
+                _set_status(state, action, "withdrawn", state.now_us, why=note.reason)
+            _withdraw_outbound(state, ledger, note.action_id)
+        case _:
+            assert_never(note.step)
+
+
+def _hand_over(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound) -> None:
+    """From the first hand-over on a channel on, its contact counts, as of then."""
+    if outbound.handed_us:
+        return
+    action_id, now_us = outbound.action_id, state.now_us
+    state.outbox[action_id] = replace(outbound, handed_us=now_us)
+    action = state.actions.get(action_id)
+    if action is not None:
+        state.actions[action_id] = replace(action, channel=outbound.channel, handed_us=now_us)
+    _forget_contact(ledger, action_id)
+    ledger.contacts.append(
+        Contact(time_us=now_us, member=outbound.member, channel=outbound.channel, action_id=action_id, is_handed=True)
+    )
 
 
 def outcome_reported(
@@ -160,7 +201,7 @@ def outcome_reported(
         case "undelivered":
             if state.outbox.pop(action_id, None) is None:
                 return False
-            _give_contact_back(ledger, action_id)
+            _forget_contact(ledger, action_id)
             return True
         case "accept":
             if not _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
@@ -225,7 +266,7 @@ def time_passed(state: PartitionState) -> None:
     for action_id in [item.action_id for item in state.outbox.values() if item.send_before_us <= now_us]:
         outbound = state.outbox.pop(action_id)
         state.counters.expired += 1
-        _give_contact_back(state.ledger(outbound.household), action_id)
+        _give_place_back(state.ledger(outbound.household), action_id)
     forget_before_us = now_us - state.plan.clock.request_window_us
     for request_id in [key for key, (_, _, seen_us) in state.requests.items() if seen_us < forget_before_us]:
         del state.requests[request_id]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from household.columns import Layout
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
-from household.state import Outbound, PartitionState
+from household.state import LiveAction, Outbound, PartitionState
 from household.windows import copied_counts, give_back
 
 Definition = tuple[object, ...]
@@ -38,12 +38,13 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         members=state.members,
         dedupe=state.dedupe,
         ledgers=state.ledgers,
-        actions=state.actions,
+        actions={action_id: _recoded_action(action, codes) for action_id, action in state.actions.items()},
         requests=state.requests,
         outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
         tidied_us=state.tidied_us,
         counters=state.counters,
         generation=state.generation,
+        fold_version=state.fold_version,
     )
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()
@@ -68,12 +69,18 @@ def _recode_contacts(state: PartitionState, codes: dict[int, int]) -> None:
         ledger.contacts = [replace(made, channel=codes[made.channel]) for made in ledger.contacts]
 
 
+def _recoded_action(action: LiveAction, codes: dict[int, int]) -> LiveAction:
+    channel = codes[action.channel]
+    return action if channel == action.channel else replace(action, channel=channel)
+
+
 def _recoded_outbound(item: Outbound, codes: dict[int, int], now_us: int) -> Outbound:
     """Return an unsent action under the new plan's channels; if its channel is gone it expires at the next tick."""
     channel = codes[item.channel]
     return replace(
         item,
         channel=channel,
+        fallbacks=tuple(codes[one] for one in item.fallbacks if codes[one] != NONE),
         send_before_us=min(item.send_before_us, now_us) if channel == NONE else item.send_before_us,
     )
 

@@ -14,6 +14,8 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NewType, get_args, get_origin
 
+from household.later import is_silent
+
 EventTimeUs = NewType("EventTimeUs", int)
 """Microseconds since 1970 UTC, on the event-time axis. Exact in a float64 until the year 2255."""
 
@@ -390,7 +392,11 @@ def plan_from_bytes(canonical: bytes) -> Plan:
 def _to_plain(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         types_by_name = _field_types(type(value))  # type: ignore[arg-type]
-        return {name: _to_plain(inner, getattr(value, name)) for name, inner in types_by_name.items()}
+        return {
+            name: _to_plain(inner, getattr(value, name))
+            for name, inner in types_by_name.items()
+            if not is_silent(value, name)
+        }
     if isinstance(value, tuple):
         return [_to_plain(inner, item) for inner, item in zip(_inner(kind, len(value)), value, strict=True)]
     # 3 and 3.0 are equal, so they must have the same bytes.

@@ -13,14 +13,21 @@ from household.dedupe import DedupeWindow
 from household.events import Status
 from household.features import Cells, read_all, run_all
 from household.keys import NO_PARENT, KeyTable
-from household.plan import EventTimeUs, Plan
+from household.later import later
+from household.plan import NONE, EventTimeUs, Plan
 from household.program import STACK_DEPTH
 from household.windows import new_slab
 
 Number = TypeVar("Number", bound=np.generic)
 
-FOLD_VERSION = 1
-"""Grows with every change after which the same log gives another state."""
+FOLD_VERSION = 2
+"""Grows with every change after which the same log gives another state.
+
+A term folds by the version its epoch record names (docs/decisions/0012):
+1: a contact is given back whenever its action leaves the outbox undelivered; event ids are known by themselves.
+2: a contact that was handed over counts until the gateway says that it was not delivered; DELIVERY records; an event is
+   known by its household, source and id; one slate for the household, and one for what is a member's own.
+"""
 
 NO_MEMBER = -1
 NO_HOUSEHOLD = -1
@@ -50,6 +57,12 @@ class LiveAction:
     status: str
     """live, accepted, declined, expired or withdrawn."""
     settled_us: int = 0
+    why: str = later("")
+    """Why it was withdrawn, where something no longer held."""
+    channel: int = later(NONE)
+    """Outbound channel on which it was last handed over."""
+    handed_us: int = later(0)
+    """`now` of that; 0 for never."""
 
 
 @dataclass(slots=True)
@@ -73,6 +86,12 @@ class Outbound:
     member: int
     channel: int
     send_before_us: int
+    not_before_us: int = later(0)
+    """Held until then."""
+    fallbacks: tuple[int, ...] = later(())
+    """Channels to try next, in this order, when this one cannot deliver."""
+    handed_us: int = later(0)
+    """`now` when it was first handed over on this channel; 0 for not yet."""
 
 
 @dataclass(slots=True)
@@ -83,6 +102,8 @@ class Contact:
     member: int
     channel: int
     action_id: str
+    is_handed: bool = later(False)
+    """It has reached a gateway: it counts until that says it was not delivered. Before, it only holds a place."""
 
 
 @dataclass(slots=True)
@@ -171,6 +192,8 @@ class PartitionState:
     counters: Counters = field(default_factory=Counters)
     generation: int = 0
     """How many freezes there were; nothing that the fold knows."""
+    fold_version: int = FOLD_VERSION
+    """By which the records of the term in force fold."""
     freeze: RowKeeper | None = None
     """What is being frozen of this state, if anything."""
 

@@ -30,7 +30,7 @@ from actors.snapshot_tables import NAMES
 from household.decision import Moment
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
-from household.state import NO_MEMBER
+from household.state import FOLD_VERSION, NO_MEMBER
 from tests.histories.make_golden import history
 
 GOLDEN = Path(__file__).parent.parent / "histories" / "golden-1"
@@ -378,12 +378,21 @@ def test_without_a_good_one_there_is_none_and_every_fault_is_told(store: Snapsho
     assert [fault.name for fault in loaded.faults] == list(reversed(names))
 
 
+def test_a_snapshot_of_the_first_fold_version_loads_and_folds_on_to_what_its_log_folds_to():
+    """Written by the software of that version at record 56 of 58; what it cannot know stands at its default."""
+    loaded = snapshot_store(str(GOLDEN.parent / "snapshot-1")).load(P)
+    assert (loaded.position, loaded.faults) == (56, ())
+    assert loaded.replay is not None
+    assert loaded.replay.now.fold_version == 1
+    expected = json.loads((GOLDEN / "wall" / "expected.json").read_text(encoding="utf-8"))
+    assert digest_after(loaded, RECORDS["wall"]) == expected["partitions"]["0"]["state"]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda plain: plain.update(format=2), "of format 2, this software reads 1"),
-        (lambda plain: plain.update(fold_version=2), "of fold version 2, this software folds by version 1"),
-        (lambda plain: plain.update(fold_version=0), "of fold version 0, this software folds by version 1"),
+        (lambda plain: plain.update(fold_version=FOLD_VERSION + 1), f"this software folds by version {FOLD_VERSION}"),
         (lambda plain: plain.update(partition=1), "is of partition, position and epoch (1, 30, "),
         (lambda plain: plain.update(position=31), "is of partition, position and epoch (0, 31, "),
         (lambda plain: plain["files"].pop(NAMES[0]), "names the files"),
