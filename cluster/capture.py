@@ -16,7 +16,6 @@ import grpc
 import msgpack
 import numpy as np
 import pyarrow as pa
-import yaml
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,7 +38,9 @@ from cluster.reading.mapping import Mapping as MessageMapping
 from cluster.reading.rows import Chunk
 from cluster.reading.rows import Unreadable as NoSignal
 from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes, FileMapper, Mapped, schema_of, shortened_id
+from cluster.reading.yaml_file import read_yaml
 from hearth.v1 import signal_pb2
+from playbooks.diagnostics import PlaybookInvalid
 
 MessageFormat = Literal["json", "msgpack", "protobuf"]
 
@@ -104,9 +105,9 @@ def load_connectors(path: Path) -> list[CaptureSettings]:
         UsageWrong: it cannot be read, or says something that cannot be.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failed:
-        raise UsageWrong(f"connectors cannot be read from {path}: {' '.join(str(failed).split())}") from failed
+        content = read_yaml(path, name=str(path), example="connectors:")
+    except (OSError, PlaybookInvalid) as failed:
+        raise UsageWrong(f"connectors cannot be read from {path}: {'; '.join(str(failed).splitlines())}") from failed
     entries = content.get("connectors") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise UsageWrong(f"{path} must begin with `connectors:`, a list; docs/capture.md shows one")

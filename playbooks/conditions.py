@@ -10,8 +10,8 @@ from playbooks.cel import CelError, CelType, Checker
 from playbooks.checked_expression import Name
 from playbooks.diagnostics import Problems, suggestion
 from playbooks.lowering import CannotLower, Lowered, ValueKind, lower, reference
-from playbooks.source import Scalar
 from playbooks.vocabulary import Vocabulary
+from playbooks.yaml_tree import Scalar
 
 NO_PROGRAM = 0
 """Stands in for a program that was refused; never seen outside, because then the playbook does not compile."""

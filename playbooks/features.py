@@ -10,9 +10,9 @@ from playbooks.conditions import WRONG, Conditions, known_code
 from playbooks.diagnostics import Problems, suggestion
 from playbooks.lowering import ValueKind, reference
 from playbooks.reading import Reader, check_name, describe, is_name
-from playbooks.source import Entry
 from playbooks.values import UNIT_US
 from playbooks.vocabulary import Vocabulary
+from playbooks.yaml_tree import Entry
 
 UNITS = {
     "seconds": UNIT_US["s"],

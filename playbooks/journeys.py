@@ -7,8 +7,8 @@ from playbooks.conditions import NO_PROGRAM, Conditions
 from playbooks.diagnostics import Problems, suggestion
 from playbooks.offers import Offers
 from playbooks.reading import Reader, resolve
-from playbooks.source import Entry, Scalar
 from playbooks.vocabulary import ALL, Vocabulary
+from playbooks.yaml_tree import Entry, Scalar
 
 
 class Journeys:

@@ -12,8 +12,8 @@ from household.plan import NONE, Channel, FieldKind, Offer, Segment, SegmentPric
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import Place, Problems, suggestion
 from playbooks.reading import Reader, check_name, describe, money_help, price
-from playbooks.source import Entry, Listing, Mapping, Node, Nothing, Scalar
 from playbooks.vocabulary import Vocabulary
+from playbooks.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
 
 TEXT_LENGTH_MAX = 2_000
 """A treatment is words on a screen, not a document."""

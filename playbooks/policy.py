@@ -8,7 +8,7 @@ from household.plan import NONE, Arbitration, Channel, Clock, ContactCap, Contac
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import Problems, suggestion
 from playbooks.reading import Reader, check_name, describe, resolve
-from playbooks.source import Entry
+from playbooks.yaml_tree import Entry
 
 SLATE_LENGTH_MAX = 50
 """More ranked actions than any channel can show."""

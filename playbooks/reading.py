@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from playbooks import values
 from playbooks.diagnostics import Place, Problems, suggestion
-from playbooks.source import Entry, Listing, Mapping, Node, Nothing, Scalar
+from playbooks.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
 
 Value = TypeVar("Value")
 Default = TypeVar("Default")

@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
-import yaml
-
 from actors.capture import CaptureFailed, Connector
 from cluster.capture import CaptureSettings, checked_settings, connector
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.interruptions import interruptions
 from cluster.output import print_json, say
+from cluster.reading.yaml_file import read_yaml
+from playbooks.diagnostics import PlaybookInvalid
 
 SHOWN_EVERY_S = 5.0
 
@@ -43,9 +43,11 @@ def settings_of(
 
 def _read_settings(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failed:
-        raise UsageWrong(f"Kafka settings cannot be read from {path}: {' '.join(str(failed).split())}") from failed
+        return read_yaml(path, name=str(path), example="security.protocol: SSL")
+    except (OSError, PlaybookInvalid) as failed:
+        raise UsageWrong(
+            f"Kafka settings cannot be read from {path}: {'; '.join(str(failed).splitlines())}"
+        ) from failed
 
 
 def capture(settings: CaptureSettings, *, target: str, as_json: bool) -> int:

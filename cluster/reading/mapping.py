@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,6 +22,8 @@ from pydantic import (
 
 from cluster.errors import UsageWrong
 from cluster.reading.values import UNIT_US
+from cluster.reading.yaml_file import Unquoted, read_yaml
+from playbooks.diagnostics import PlaybookInvalid
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 FILE_PLACEHOLDERS = ("file", "folder", "row")
@@ -50,12 +51,21 @@ class ColumnText(_Part):
     """From what the file says to what Hearth knows; a value that is not listed makes the row unreadable."""
 
 
+def _cell(value: Any) -> Any:
+    if value is None:
+        raise ValueError("nothing is written here; put the text in quotes if it is meant: 'null'")
+    return value.as_number() if isinstance(value, Unquoted) else value
+
+
+Cell = Annotated[str | float, BeforeValidator(_cell)]
+"""What a cell of a file is compared with: a number, written without quotes, as one; all else as it is written."""
+
+
 class TypeCase(_Part):
     """The type of those rows whose column equals a value."""
 
     column: str
-    equals: str | float
-    """A number is compared as one, text as it stands."""
+    equals: Cell
     type: str
 
 
@@ -144,7 +154,7 @@ class FieldSource(_Part):
 
     column: str
     type: Literal["number", "text", "flag"] = "text"
-    absent: tuple[str | float, ...] = ()
+    absent: tuple[Cell, ...] = ()
     """Values that stand for no value, such as -1."""
 
 
@@ -235,14 +245,15 @@ def load_mapping(name: str) -> Mapping:
     if name in shipped_mappings() and not path.exists():
         path = Path(str(importlib.resources.files("cluster"))) / "mappings" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path, name=name, example="files:")
     except FileNotFoundError:
         shipped = ", ".join(shipped_mappings())
         raise MappingInvalid(f"there is no mapping file {name}; those that come with Hearth are: {shipped}") from None
-    except (OSError, UnicodeDecodeError) as failed:
+    except OSError as failed:
         raise MappingInvalid(f"mapping {name} cannot be read: {failed}") from failed
-    except yaml.YAMLError as wrong:
-        raise MappingInvalid(f"mapping {name} is not valid YAML: {' '.join(str(wrong).split())}") from wrong
+    except PlaybookInvalid as wrong:
+        told = "; ".join(map(str, wrong.problems))
+        raise MappingInvalid(f"mapping {name} is not valid YAML: {told}") from wrong
     if not isinstance(content, dict):
         raise MappingInvalid(f"mapping {name} must begin with `files:`, a list of sections; docs/ingest.md shows one")
     try:
