@@ -5,14 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from actors import codec
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
 from household.decide import carries
 from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
-from household.plan import NONE, Offer, Plan
+from household.money import major_text
+from household.plan import NONE, Feature, FeatureKind, Offer, Plan
+from household.scoring import NEVER
 from household.state import NO_MEMBER, PartitionState
 
 REJECTIONS_SHOWN = 100
+
+NEVER_RECORDED = float(np.float32(NEVER))
+"""What a record holds for a time since what never happened."""
 
 _STATUS = {
     "live": decision_pb2.ACTION_STATUS_LIVE,
@@ -66,17 +72,25 @@ def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionS
 
 def action_message(state: PartitionState, action: SlateAction, channel: int) -> decision_pb2.Action:
     """Return an action as a channel renders it; without treatment where the channel cannot carry it."""
-    plan = state.plan
-    index = plan.offer_by_name.get(action.offer, NONE)
+    return _action(action, state.plan, channel, action_status(state, action.action_id))
+
+
+def _action(
+    action: SlateAction, plan: Plan | None, channel: int, status: decision_pb2.ActionStatus
+) -> decision_pb2.Action:
+    """Return an action under a plan; with no more than its record says where there is none."""
     message = decision_pb2.Action(
         action_id=action.action_id,
         offer=action.offer,
         price_minor=action.price_minor,
-        currency=plan.currency,
         valid_until=timestamp(action.valid_until_us),
-        status=action_status(state, action.action_id),
+        status=status,
         journey=action.journey,
     )
+    if plan is None:
+        return message
+    message.currency = plan.currency
+    index = plan.offer_by_name.get(action.offer, NONE)
     if index != NONE:
         offer = plan.offers[index]
         message.kind, message.family = offer.kind, offer.family
@@ -87,7 +101,7 @@ def action_message(state: PartitionState, action: SlateAction, channel: int) -> 
 def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, message: decision_pb2.Action) -> None:
     for treatment in offer.treatments:
         if treatment.channel == channel:
-            price = f"{action.price_minor // 100}.{action.price_minor % 100:02d}"
+            price = major_text(action.price_minor, plan.currency)
             message.treatment.name = treatment.name
             message.treatment.channel = plan.channels[channel].name
             message.treatment.text = treatment.text.replace("{price}", price).replace("{currency}", plan.currency)
@@ -95,7 +109,7 @@ def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, message
             return
 
 
-def find_action(state: PartitionState, decision: Decision, standing: Decision | None) -> SlateAction | None:
+def find_action(decision: Decision, standing: Decision | None) -> SlateAction | None:
     """Return the action that a decision answered with, from its own slate or the one that stood."""
     for slate in (decision.slate, standing.slate if standing is not None else ()):
         for action in slate:
@@ -125,16 +139,25 @@ def decide_response(
 
 def feature_values(plan: Plan, readings: Sequence[float], only: Sequence[int]) -> list[household_pb2.FeatureValue]:
     """Return features by name, those of `only`, for people."""
-    values = []
-    for index, reading in zip(only, readings, strict=True):
-        feature = plan.features[index]
-        value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
-        if not np.isnan(reading):
-            value.value = float(reading)
-            if feature.values and 0 <= reading < len(feature.values):
-                value.label = feature.values[int(reading)]
-        values.append(value)
-    return values
+    return [_feature_value(plan.features[index], reading) for index, reading in zip(only, readings, strict=True)]
+
+
+def _feature_value(feature: Feature, reading: float) -> household_pb2.FeatureValue:
+    value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
+    if np.isnan(reading):
+        return value
+    if is_never(feature, reading):
+        value.value, value.label = np.inf, "never"
+        return value
+    value.value = float(reading)
+    if feature.values and 0 <= reading < len(feature.values):
+        value.label = feature.values[int(reading)]
+    return value
+
+
+def is_never(feature: Feature, reading: float) -> bool:
+    """Return whether a reading says that something never happened: infinite, or as models and records hold that."""
+    return feature.kind is FeatureKind.LAST_SEEN and reading >= NEVER_RECORDED
 
 
 def household_message(state: PartitionState, household: int, partition: int) -> household_pb2.GetResponse:
@@ -181,10 +204,20 @@ def member_name(state: PartitionState, member: int) -> str:
 
 
 def decision_record(
-    state: PartitionState, decision: Decision, moment_members: Sequence[bytes]
+    state: PartitionState,
+    read: codec.DecisionRecord,
+    plan: Plan | None,
+    standing: Decision | None,
 ) -> household_pb2.DecisionRecord:
-    """Return a decision as it was recorded, for explanations."""
-    plan = state.plan
+    """Return a decision as it was recorded, for explanations.
+
+    Args:
+        state: what has become of its actions.
+        read: the record.
+        plan: the one it was made under; None if nothing has that any more, and nothing of another's is told then.
+        standing: the decision whose slate stood and was served again, if any and if the log still has it.
+    """
+    decision = read.decision
     record = household_pb2.DecisionRecord(
         decision_id=decision.decision_id,
         request_id=decision.request_id,
@@ -199,9 +232,17 @@ def decision_record(
         withheld=decision.withheld,
         propensity=decision.propensity,
         reasons=decision.reasons,
-        slate=[action_message(state, action, _any_channel(plan, action)) for action in decision.slate],
+        slate=[_recorded_action(state, decision, action, plan) for action in decision.slate],
+        stands=decision.stands,
+        playbook_missing=plan is None,
     )
-    for moment, member in zip(decision.moments, moment_members, strict=True):
+    answered = find_action(decision, standing)
+    if answered is not None:
+        record.answered.CopyFrom(_recorded_action(state, decision, answered, plan))
+    if decision.send_channel:
+        record.send_channel = decision.send_channel
+        record.send_before.CopyFrom(timestamp(decision.send_before_us))
+    for moment, member in zip(decision.moments, read.moment_members, strict=True):
         record.moments.add(
             moment_id=moment.moment_id,
             journey=moment.journey,
@@ -215,6 +256,27 @@ def decision_record(
             message.score = candidate.score
         if candidate.value_minor is not None:
             message.value = candidate.value_minor
-    if decision.plan_version == plan.version:
+    if plan is not None:
+        record.currency, record.time_zone = plan.currency, plan.policy.time_zone
         record.features.extend(feature_values(plan, decision.state_vector.tolist(), plan.scored_features))
     return record
+
+
+def _recorded_action(
+    state: PartitionState, decision: Decision, action: SlateAction, plan: Plan | None
+) -> decision_pb2.Action:
+    """Return an action of a record as it was shown: on the channel that asked, or else the one it was sent on."""
+    channel = NONE
+    if plan is not None:
+        own = plan.channel_by_name.get(decision.channel or decision.send_channel, NONE)
+        channel = own if own != NONE and carries(plan, action, own) else _any_channel(plan, action)
+    return _action(action, plan, channel, _recorded_status(state, decision, action))
+
+
+def _recorded_status(state: PartitionState, decision: Decision, action: SlateAction) -> decision_pb2.ActionStatus:
+    """Return what has become of an action; unspecified where it ended before its time and how is forgotten."""
+    if decision.withheld:
+        return decision_pb2.ACTION_STATUS_WITHHELD
+    if action.action_id not in state.actions and state.now_us < action.valid_until_us:
+        return decision_pb2.ACTION_STATUS_UNSPECIFIED
+    return action_status(state, action.action_id)

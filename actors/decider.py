@@ -158,7 +158,7 @@ class PartitionDecider:
 
         def respond() -> decision_pb2.DecideResponse:
             state = self._owner.state_as_of_now()
-            answered = answers.find_action(state, decision, standing)
+            answered = answers.find_action(decision, standing)
             return answers.decide_response(state, decision, answered, repeated=repeated)
 
         return await self._state_thread.run(Urgency.DECISION, respond)

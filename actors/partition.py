@@ -34,9 +34,10 @@ from actors.log import (
     StaleEpoch,
     StoredRecord,
 )
+from actors.plans import PlansAtHand
 from actors.recovery import SLICE_ROWS, Recovered, fold_between
 from actors.rejects import RejectStore
-from actors.snapshot import ReplayFacts
+from actors.snapshot import ReplayFacts, SnapshotStore
 from actors.snapshotting import Frozen
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import ShardTelemetry, timed_append
@@ -71,6 +72,7 @@ class OwnerPorts:
     state_thread: StateThread
     appenders: Executor
     telemetry: ShardTelemetry | None = None
+    snapshots: SnapshotStore | None = None
 
 
 class PartitionOwner:
@@ -89,6 +91,8 @@ class PartitionOwner:
         self._state_thread = ports.state_thread
         self._appenders = ports.appenders
         self._telemetry = ports.telemetry
+        snapshots = ports.snapshots
+        self._plans = PlansAtHand(recovered.log, lambda: snapshots.plans(partition) if snapshots is not None else ())
         self._replay = recovered.replay
         self._folded_to = recovered.position
         """End of what is folded; the log may go on behind it only while a group is being folded."""
@@ -146,6 +150,8 @@ class PartitionOwner:
             # Whoever owns it by now has opened a term, which a still newer one would end.
             raise NotCurrent("LEASE_EXPIRED")
         self.epoch = Epoch(max(epoch, self._log.last_epoch + 1))
+        if self._replay.state is not None:
+            self._plans.remember(self._replay.state.plan)
         opening = codec.EpochOpening(owner=owner, stream_clock=stream_clock, fold_version=FOLD_VERSION)
         records = [self._record(RecordKind.EPOCH, codec.EPOCH_LAYOUT, codec.encode_epoch(opening))]
         if self._replay.state is None or self._replay.state.plan.version != plan.version:
@@ -543,6 +549,17 @@ class PartitionOwner:
         stored = next(iter(self._log.read(Offset(offset))))
         assert stored.record.kind is RecordKind.DECISION, f"offset {offset} holds {stored.record.kind.name}"
         return codec.decode_decision(stored.record.payload)
+
+    def plan_of(self, decision: Decision, offset: int) -> Plan | None:
+        """Return the plan that a decision recorded at an offset was made under; None where nothing has it any more.
+
+        Blocks: not for the event loop.
+
+        Raises:
+            PartitionLost, LogError.
+        """
+        self._check_open()
+        return self._plans.find(decision.plan_version, before=Offset(offset))
 
     @property
     def fold_count(self) -> int:

@@ -10,6 +10,8 @@ from actors.rejects import RejectCounters
 from actors.snapshotting import SnapshotStanding
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2, household_pb2
+from household.decision import Decision
+from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD
 
 DECISIONS_MAX = 100
@@ -53,23 +55,42 @@ async def decisions(
 async def _records(
     owner: PartitionOwner, state_thread: StateThread, household: str, decision_id: str, limit: int
 ) -> list[household_pb2.DecisionRecord]:
-    def offsets() -> list[int]:
+    def known() -> tuple[dict[str, int], Plan]:
         row, _ = owner.state.find(household.encode())
         ledger = owner.state.ledgers.get(row)
-        known = reversed(ledger.decisions) if ledger else ()
-        return [offset for known_id, offset in known if not decision_id or known_id == decision_id][:limit]
+        return (dict(reversed(ledger.decisions)) if ledger else {}), owner.state.plan
 
-    def message(read: codec.DecisionRecord) -> household_pb2.DecisionRecord:
-        return answers.decision_record(owner.state_as_of_now(), read.decision, read.moment_members)
+    def message(
+        read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
+    ) -> household_pb2.DecisionRecord:
+        return answers.decision_record(owner.state_as_of_now(), read, plan, standing)
 
+    offsets, in_force = await state_thread.run(Urgency.INGEST, known)
+    wanted = [offset for known_id, offset in offsets.items() if not decision_id or known_id == decision_id]
+    loop = asyncio.get_running_loop()
     records = []
-    for offset in await state_thread.run(Urgency.INGEST, offsets):
-        try:
-            read = await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
-        except OffsetOutOfRange:
-            continue  # older than the log is kept
-        records.append(await state_thread.run(Urgency.INGEST, message, read))
+    for offset in wanted[:limit]:
+        read = await _read(owner, offset)
+        if read is None:
+            continue
+        decision = read.decision
+        plan: Plan | None = in_force
+        if decision.plan_version != in_force.version:
+            plan = await loop.run_in_executor(None, owner.plan_of, decision, offset)
+        standing = await _read(owner, offsets.get(decision.stands)) if decision.answered else None
+        arguments = (read, plan, standing.decision if standing is not None else None)
+        records.append(await state_thread.run(Urgency.INGEST, message, *arguments))
     return records
+
+
+async def _read(owner: PartitionOwner, offset: int | None) -> codec.DecisionRecord | None:
+    """Return the decision recorded at an offset; None for none, and where it is older than the log is kept."""
+    if offset is None:
+        return None
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+    except OffsetOutOfRange:
+        return None
 
 
 async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id: str) -> decision_pb2.ActionStatus:

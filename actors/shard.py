@@ -110,6 +110,7 @@ class Shard:
             state_thread=self._state_thread,
             appenders=self._appenders,
             telemetry=telemetry,
+            snapshots=snapshots,
         )
         self._taker = self._snapshot_taker(snapshots)
         self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None

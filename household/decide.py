@@ -6,6 +6,7 @@ more when the decision is about to be written, since an opt-out may have arrived
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -501,15 +502,25 @@ def _reasons(draft: Draft, slate: tuple[SlateAction, ...], answered: str, *, wit
         return ("CONTROL_GROUP", *draft.reasons)
     if draft.household == NO_HOUSEHOLD:
         return draft.reasons
-    cannot_carry = ("CHANNEL_CANNOT_CARRY",) if draft.ask.channel != NONE and not answered else ()
+    # Consent comes before everything: without it the channel is given nothing, whatever it can carry.
+    unanswered = "CHANNEL_CANNOT_CARRY" if draft.has_consent else "NO_CONSENT"
+    cannot_carry = (unanswered,) if draft.ask.channel != NONE and not answered else ()
     if slate:
         return (*cannot_carry, "BEST_VALUE", *draft.reasons)
     if not draft.journey_by_offer:
-        found_none = () if draft.standing is not None and not draft.moments else ("NO_CANDIDATES",)
+        is_silent = draft.ask.channel != NONE and not draft.has_consent
+        none = () if draft.standing is not None and not draft.moments else ("NO_CANDIDATES",)
+        found_none: tuple[str, ...] = (*none, "NO_CONSENT") if is_silent else none
     else:
-        found_none = ("NOTHING_BETTER",) if draft.to_score else ("ALL_VETOED",)
+        found_none = ("NOTHING_BETTER",) if draft.to_score else ("ALL_VETOED", *_vetoes_told(draft))
     stands = ("SLATE_STANDS", *cannot_carry) if draft.standing is not None else ()
     return tuple(dict.fromkeys((*stands, *found_none, *draft.reasons)))
+
+
+def _vetoes_told(draft: Draft) -> tuple[str, ...]:
+    """Return what spoke against the candidates, what spoke against most of them first."""
+    counts = Counter(veto for vetoes in draft.vetoes.values() for veto in vetoes)
+    return tuple(veto for veto, _ in counts.most_common())
 
 
 def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool = False) -> bool:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
+from household.money import amount_text, major_text
 from loadtest.gateway import Gateway, GaveUp
 from loadtest.town import MONDAY_US
 
@@ -227,7 +228,7 @@ class Teller:
 
 def action_text(action: decision_pb2.Action) -> str:
     """Return an action for people."""
-    price = f" for {action.price_minor / 100:.2f} {action.currency}" if action.price_minor else ""
+    price = f" for {amount_text(action.price_minor, action.currency)}" if action.price_minor else ""
     return f"{action.offer}{price} on {action.treatment.channel}: “{action.treatment.text}” (action {action.action_id})"
 
 
@@ -352,7 +353,7 @@ async def _settle(teller: Teller, gateway: Gateway, action: decision_pb2.Action)
         )
     )
     paid = teller.signal("billing.topup", teller.at(EVENINGS, 19, 32), amount_minor=float(action.price_minor))
-    await teller.tell(f"is topped up, paid from the wallet: {action.price_minor / 100:.2f}", paid)
+    await teller.tell(f"is topped up, paid from the wallet: {major_text(action.price_minor, action.currency)}", paid)
     again = teller.signal(BALANCE_CHECK, teller.at(EVENINGS, 19, 40))
     await teller.ask("looks once more, by text menu: nothing more to say", "ussd", "nothing", again)
 

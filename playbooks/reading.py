@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TypeVar
 
+from household.money import minor_digits
 from playbooks import values
 from playbooks.diagnostics import Place, Problems, suggestion
 from playbooks.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
@@ -244,7 +245,7 @@ def price(text: str, currency: str) -> int | None:
 
 def money_help(currency: str) -> str:
     """Return how an amount is written."""
-    digits = values.minor_digits(currency)
+    digits = minor_digits(currency)
     return f"write an amount in {currency} with at most {digits} decimals, such as {'9.99' if digits else '500'}"
 
 

@@ -4,13 +4,10 @@ import math
 import re
 from decimal import Decimal, InvalidOperation
 
+from household.money import minor_digits
+
 UNIT_US = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 """Microseconds per unit in which a duration may be written."""
-
-MINOR_DIGITS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "XAF": 0, "XOF": 0} | dict.fromkeys(
-    ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3
-)
-"""Decimals of currencies that do not have two (ISO 4217)."""
 
 DURATION_US_MAX = 3_660 * UNIT_US["d"]
 """Ten years; a longer duration is a slip of the keyboard."""
@@ -41,11 +38,6 @@ def money_minor(text: str, currency: str) -> int | None:
         return None
     minor = Decimal(text).scaleb(minor_digits(currency))
     return int(minor) if minor == minor.to_integral_value() and abs(minor) <= MONEY_MINOR_MAX else None
-
-
-def minor_digits(currency: str) -> int:
-    """Return how many decimals a currency has."""
-    return MINOR_DIGITS.get(currency, 2)
 
 
 def number(text: str) -> float | None:

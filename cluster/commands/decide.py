@@ -28,7 +28,8 @@ def decide(household: str, *, channel: str, member: str, request_id: str | None,
             print(line)
     else:
         print("nothing for now")
-    print(f"why: {', '.join(answer.reasons)}")
+    again = " (as this request was answered before)" if answer.repeated_request else ""
+    print(f"why: {', '.join(answer.reasons)}{again}")
     degraded = ", degraded: a fallback scored" if answer.degraded else ""
     print(
         f"decision {answer.decision_id or '-'} as of {when(answer.decided_at)}, playbook {answer.playbook_version}, "

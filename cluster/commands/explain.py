@@ -1,12 +1,14 @@
 """`hearth explain`: the story of a decision, from the moment to the reason."""
 
+from datetime import tzinfo
+
 import grpc
 from google.protobuf import json_format
 from rich.markup import escape
 from rich.table import Table
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, feature_text, when
+from cluster.commands.wording import action_lines, feature_text, value_text, when, zone_of
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
 from hearth.v1 import household_pb2, household_pb2_grpc
@@ -52,18 +54,22 @@ def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.Dec
 
 def tell(record: household_pb2.DecisionRecord) -> None:
     """Print the story."""
-    console = stdout_console()
-    on = f" on {record.channel}" if record.channel else ""
+    console, zone = stdout_console(), zone_of(record.time_zone)
+    asked = f"asked on {record.channel}" if record.channel else "unasked"
     member = f", member {record.member}" if record.member else ""
-    console.print(f"[bold]{escape(record.household)}[/bold]{escape(member)}: decided {when(record.decided_at)}{on}")
-    console.print(f"  decision {escape(record.decision_id)}, request {escape(record.request_id or '-')}")
-    _tell_moments(record)
+    decided_at = when(record.decided_at, zone)
+    console.print(f"[bold]{escape(record.household)}[/bold]{escape(member)}: decided {decided_at}, {escape(asked)}")
+    request = f", request {record.request_id}" if record.request_id else ", by no request"
+    console.print(escape(f"  decision {record.decision_id}{request}"))
+    if record.playbook_missing:
+        console.print(
+            escape(f"  playbook {record.playbook_version}, under which it was decided, is in no log and no snapshot ")
+            + "any more: features, kinds and families cannot be named"
+        )
+    _tell_moments(record, zone)
     _tell_features(record)
     _tell_candidates(record)
-    console.print("[bold]slate[/bold]" if record.slate else "[bold]slate[/bold]: empty")
-    for action in record.slate:
-        for line in action_lines(action):
-            console.print("  " + escape(line))
+    _tell_slate(record, zone)
     console.print(f"[bold]why[/bold]: {escape(', '.join(record.reasons))}")
     notes = [f"playbook {record.playbook_version}", f"scored by {record.model_version or '-'}"]
     notes += [f"chosen with probability {record.propensity:.4g}"] if record.propensity else []
@@ -72,13 +78,13 @@ def tell(record: household_pb2.DecisionRecord) -> None:
     console.print(escape("  " + ", ".join(notes)))
 
 
-def _tell_moments(record: household_pb2.DecisionRecord) -> None:
+def _tell_moments(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
     console = stdout_console()
     if not record.moments:
         console.print("[bold]moment[/bold]: none; the household was asked about")
     for moment in record.moments:
         because = f", by event {moment.event_id}" if moment.event_id else ""
-        console.print(f"[bold]moment[/bold]: {escape(moment.journey)} at {when(moment.time)}{escape(because)}")
+        console.print(f"[bold]moment[/bold]: {escape(moment.journey)} at {when(moment.time, zone)}{escape(because)}")
 
 
 def _tell_features(record: household_pb2.DecisionRecord) -> None:
@@ -97,7 +103,7 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
     table = Table(
         "candidate",
         "P(accept)",
-        "value",
+        f"value, {record.currency or 'minor units'}",
         "what spoke against it",
         title="what was weighed",
         title_justify="left",
@@ -106,6 +112,25 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
     ranked = sorted(record.candidates, key=lambda one: (bool(one.vetoes), -one.value if one.HasField("value") else 0.0))
     for candidate in ranked:
         score = f"{candidate.score:.4f}" if candidate.HasField("score") else "-"
-        value = f"{candidate.value:,.1f}" if candidate.HasField("value") else "-"
+        value = value_text(candidate.value, record.currency) if candidate.HasField("value") else "-"
         table.add_row(escape(candidate.offer), score, value, escape(", ".join(candidate.vetoes)))
     stdout_console().print(table)
+
+
+def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
+    console = stdout_console()
+    if record.stands:
+        console.print(f"[bold]slate[/bold]: that of decision {escape(record.stands)} stood, and was served again")
+    else:
+        console.print("[bold]slate[/bold]" if record.slate else "[bold]slate[/bold]: empty")
+    shown = list(record.slate)
+    if record.HasField("answered") and all(one.action_id != record.answered.action_id for one in shown):
+        shown.append(record.answered)
+    for action in shown:
+        for line in action_lines(action, zone):
+            console.print("  " + escape(line))
+    if record.HasField("answered"):
+        console.print(escape(f"  answered on {record.channel} with action {record.answered.action_id}"))
+    if record.send_channel and record.slate:
+        until = when(record.send_before, zone)
+        console.print(escape(f"  sent on {record.send_channel}: action {record.slate[0].action_id}, not after {until}"))

@@ -1,56 +1,69 @@
-"""How times, amounts, actions and features read for people."""
+"""How times, actions and features read for people."""
 
-import math
-from datetime import UTC
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.v1 import decision_pb2, household_pb2
+from household.money import amount_text, minor_digits
+
+NEVER_LEAST = 9.99e29
+"""From here on a reading is no number: infinity, or the 1e30 that stands for it where infinities may not be."""
 
 
-def when(time: Timestamp) -> str:
-    """Return a time in UTC, to the second; "-" for none."""
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone by its name; UTC for none, and for one that this machine does not know."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def when(time: Timestamp, zone: tzinfo = UTC) -> str:
+    """Return a time in a zone, to the second; "-" for none."""
     if not time.seconds and not time.nanos:
         return "-"
-    return time.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def amount(minor: int, currency: str) -> str:
-    """Return an amount of money in major units.
-
-    >>> amount(1299, "EUR")
-    '12.99 EUR'
-    """
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02d} {currency}".rstrip()
+    return time.ToDatetime(tzinfo=UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def status_name(status: "decision_pb2.ActionStatus") -> str:
     """Return live, accepted, declined …"""
+    if status == decision_pb2.ACTION_STATUS_UNSPECIFIED:
+        return "settled so long ago that how is not known any more"
     return decision_pb2.ActionStatus.Name(status).removeprefix("ACTION_STATUS_").lower()
 
 
-def action_lines(action: decision_pb2.Action) -> list[str]:
+def action_lines(action: decision_pb2.Action, zone: tzinfo = UTC) -> list[str]:
     """Return what to show, with its price and how long it holds."""
     treatment = action.treatment
-    lines = [f"{action.offer} ({action.kind}, {action.family}): {amount(action.price_minor, action.currency)}"]
+    kind = f" ({action.kind}, {action.family})" if action.kind else ""
+    lines = [f"{action.offer}{kind}: {amount_text(action.price_minor, action.currency)}"]
     if treatment.text:
         lines.append(f"  {treatment.channel}: {treatment.text}")
     if treatment.parameters:
         lines.append("  " + ", ".join(f"{name}={value}" for name, value in sorted(treatment.parameters.items())))
     journey = f", journey {action.journey}" if action.journey else ""
     lines.append(
-        f"  action {action.action_id}, {status_name(action.status)}, until {when(action.valid_until)}{journey}"
+        f"  action {action.action_id}, {status_name(action.status)}, until {when(action.valid_until, zone)}{journey}"
     )
     return lines
 
 
+def value_text(minor: float, currency: str) -> str:
+    """Return what a candidate is worth, in major units, to a tenth of the minor unit; as it is for no currency."""
+    if not currency:
+        return f"{minor:,.1f}"
+    digits = minor_digits(currency)
+    return f"{minor / 10**digits:,.{digits + 1}f}"
+
+
 def feature_text(feature: household_pb2.FeatureValue) -> str:
     """Return the value of a feature with its unit."""
-    if not feature.HasField("value"):
-        return feature.label or "not known"
     if feature.label:
         return feature.label
-    if math.isinf(feature.value):
+    if not feature.HasField("value"):
+        return "not known"
+    if feature.value >= NEVER_LEAST:
         return "never"
     return f"{feature.value:,.6g}{' ' + feature.unit if feature.unit else ''}"

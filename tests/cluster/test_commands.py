@@ -1,13 +1,16 @@
 """Laws: what is read is told to people or as one line of JSON; a mistake is one sentence on stderr and an exit code."""
 
+import math
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors.reading import ReadLogs
@@ -94,6 +97,70 @@ def test_explain_tells_the_story_from_the_moment_to_the_reason(hearth: FakeHeart
     ):
         assert piece in told.out
     assert as_json.json["candidates"][0]["vetoes"] == ["NOT_ELIGIBLE"]
+
+
+def told_of(hearth: FakeHearth, run: Run, **changes: object) -> str:
+    record = a_record()
+    for name, value in changes.items():
+        match value:
+            case list():
+                record.ClearField(name)  # type: ignore[arg-type]
+                getattr(record, name).extend(value)
+            case Message():
+                getattr(record, name).CopyFrom(value)
+            case _:
+                setattr(record, name, value)
+    hearth.decisions["H1", ""] = record
+    return run("explain", "H1", "--target", hearth.address).out
+
+
+@pytest.mark.parametrize("value", [math.inf, 1e30, float(np.float32(1e30)), 3e38])
+def test_what_never_happened_is_never(hearth: FakeHearth, run: Run, value: float):
+    since = household_pb2.FeatureValue(name="member.since_days", value=value, unit="days")
+    told = told_of(hearth, run, features=[since])
+    (line,) = [line for line in told.splitlines() if "member.since_days" in line]
+    assert line.split() == ["member.since_days", "never"]
+
+
+def test_explain_tells_money_and_times_as_the_operator_writes_them(hearth: FakeHearth, run: Run):
+    dinar = an_action()
+    dinar.price_minor, dinar.currency = 1250, "KWD"
+    told = told_of(hearth, run, slate=[dinar], currency="KWD", time_zone="Asia/Kuwait")
+    assert "1.250 KWD" in told
+    assert "value, KWD" in told
+    assert "0.0704" in told
+    assert "decided 2026-01-05 03:00:00 +03" in told
+
+    yen = an_action()
+    yen.price_minor, yen.currency = 500, "JPY"
+    assert ": 500 JPY" in told_of(hearth, run, slate=[yen], currency="JPY", time_zone="Nowhere/Land")
+
+
+def test_explain_tells_who_asked_where_it_went_and_what_stood(hearth: FakeHearth, run: Run):
+    sent = told_of(hearth, run, channel="", send_channel="sms", send_before=AT)
+    assert "unasked" in sent
+    assert "sent on sms: action a-1, not after 2026-01-05 00:00:00 UTC" in sent
+
+    stood = told_of(hearth, run, slate=[], stands="d-0", request_id="r-7", answered=an_action())
+    assert "asked on app" in stood
+    assert "request r-7" in stood
+    assert "that of decision d-0 stood" in stood
+    assert "answered on app with action a-1" in stood
+    assert "topup_series_plus (offer, mobile)" in stood
+
+
+def test_explain_tells_what_was_withheld_and_what_nobody_knows_any_more(hearth: FakeHearth, run: Run):
+    withheld = an_action()
+    withheld.status = decision_pb2.ACTION_STATUS_WITHHELD
+    told = told_of(hearth, run, slate=[withheld], withheld=True)
+    assert "action a-1, withheld, until" in told
+    assert "expired" not in told
+
+    bare = decision_pb2.Action(action_id="a-1", offer="old", price_minor=999)
+    forgotten = told_of(hearth, run, slate=[bare], features=[], playbook_missing=True)
+    assert "playbook abc, under which it was decided, is in no log and no snapshot any more" in forgotten
+    assert "old: 999 minor units" in forgotten
+    assert "how is not known any more" in forgotten
 
 
 def test_explain_of_what_is_not_there_says_which(hearth: FakeHearth, run: Run):

@@ -186,7 +186,7 @@ def test_when_something_speaks_against_each_the_reason_says_so():
     shop = visited(with_offer(PLAN, 3, eligible=3))
     shop.signal("wallet.activated")
 
-    assert shop.decide(APP).reasons == ("ALL_VETOED", "CONTACT:inbound")
+    assert shop.decide(APP).reasons == ("ALL_VETOED", "NOT_ELIGIBLE", "CONTACT:inbound")
 
 
 def test_an_offer_that_excludes_one_live_elsewhere_in_the_household_is_vetoed():

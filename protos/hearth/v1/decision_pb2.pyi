@@ -19,6 +19,7 @@ class ActionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACTION_STATUS_DECLINED: _ClassVar[ActionStatus]
     ACTION_STATUS_EXPIRED: _ClassVar[ActionStatus]
     ACTION_STATUS_WITHDRAWN: _ClassVar[ActionStatus]
+    ACTION_STATUS_WITHHELD: _ClassVar[ActionStatus]
 
 class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +35,7 @@ ACTION_STATUS_ACCEPTED: ActionStatus
 ACTION_STATUS_DECLINED: ActionStatus
 ACTION_STATUS_EXPIRED: ActionStatus
 ACTION_STATUS_WITHDRAWN: ActionStatus
+ACTION_STATUS_WITHHELD: ActionStatus
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_IMPRESSION: Outcome
 OUTCOME_CLICK: Outcome
