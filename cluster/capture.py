@@ -3,12 +3,10 @@
 The connector itself is actors/capture.py. Messages are read here because mappings are: actors may not know cluster/.
 """
 
-import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -32,12 +30,13 @@ from actors.capture import (
     Unreadable,
 )
 from cluster.errors import CommandFailed, UsageWrong
-from cluster.reading.json_file import RowWrong, event_of
+from cluster.reading.json_file import Flat, RowWrong, event_of, text_of_cell
 from cluster.reading.mapping import FileMapping, MappingInvalid, load_mapping
 from cluster.reading.mapping import Mapping as MessageMapping
+from cluster.reading.request import request_of
 from cluster.reading.rows import Chunk
 from cluster.reading.rows import Unreadable as NoSignal
-from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes, FileMapper, Mapped, schema_of, shortened_id
+from cluster.reading.signals import FieldTypes, FileMapper, Mapped, schema_of, shortened_id
 from cluster.reading.yaml_file import read_yaml
 from hearth.v1 import signal_pb2
 from playbooks.diagnostics import PlaybookInvalid
@@ -233,10 +232,6 @@ class SignalDecoder:
         return Decoded(request=request, signal_count=len(signals), unreadable=tuple(unreadable))
 
 
-Flat = dict[str, Any]
-"""Keys of one message, those of maps within it joined by dots."""
-
-
 @dataclass(slots=True)
 class MappedDecoder:
     """Messages that are maps of names to values, by the sections of a mapping."""
@@ -280,7 +275,7 @@ class MappedDecoder:
                     for row in mapped.unreadable
                 ]
         signal_count = sum(table.num_rows for table in tables)
-        request = signal_pb2.IngestRequest(arrow_stream=_stream(pa.concat_tables(tables))) if signal_count else None
+        request = request_of(pa.concat_tables(tables).combine_chunks()) if signal_count else None
         return Decoded(request=request, signal_count=signal_count, unreadable=tuple(unreadable))
 
     def _mapper(self, source_partition: SourcePartition) -> FileMapper:
@@ -340,7 +335,7 @@ def _chunk(section: FileMapping, found: Found) -> Chunk:
     """
     return Chunk(
         columns={
-            name: pa.array([_text(flat.get(name)) for _, flat in found.values()], pa.string())
+            name: pa.array([text_of_cell(flat.get(name)) for _, flat in found.values()], pa.string())
             for name in section.columns_used()
         },
         rows=np.fromiter(found, np.int64, len(found)),
@@ -348,37 +343,6 @@ def _chunk(section: FileMapping, found: Found) -> Chunk:
         unreadable=(),
         bytes_done=0,
     )
-
-
-def _text(cell: object) -> str | None:
-    """Return a cell as a file would have it.
-
-    >>> [_text(cell) for cell in ("a", 3, 3.0, 0.5, True, None, b"x")]
-    ['a', '3', '3', '0.5', 'true', None, 'x']
-    """
-    match cell:
-        case None | str():
-            text = cell
-        case bool():
-            text = "true" if cell else "false"
-        case float() if cell.is_integer() and abs(cell) < 2.0**53:
-            text = str(int(cell))
-        case date():
-            text = cell.isoformat()
-        case bytes():
-            text = cell.decode("utf-8", "backslashreplace")
-        case _:
-            text = str(cell)
-    # JSON may name half a character, which is no text.
-    return text and text.encode("utf-8", "replace").decode()
-
-
-def _stream(signals: pa.Table) -> bytes:
-    table = signals.drop_columns([FILE_COLUMN, ROW_COLUMN]).combine_chunks()
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
 
 
 # --- Kafka -----------------------------------------------------------------------------------------------------------

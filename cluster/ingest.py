@@ -7,6 +7,7 @@ so rows of one household arrive in order; while one travels, the next is read.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import grpc
 import pyarrow as pa
@@ -17,7 +18,8 @@ from cluster.output import Meter
 from cluster.reading.examine import Source, mapper_for, merged_fields
 from cluster.reading.merge import merge, rebatch, signals_of
 from cluster.reading.rejects import Rejects
-from cluster.reading.rows import Unreadable
+from cluster.reading.request import request_of
+from cluster.reading.rows import Unreadable, original_of
 from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
 
@@ -78,7 +80,13 @@ class _Part:
     """A batch on its way."""
 
     table: pa.Table
-    payload: bytes
+    request: signal_pb2.IngestRequest
+    byte_count: int
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        request = request_of(table)
+        return cls(table, request, request.ByteSize())
 
 
 class Stopped(Exception):
@@ -148,16 +156,16 @@ class Sender:
             yield from self._fit(batch)
 
     def _fit(self, batch: pa.Table) -> Iterator[_Part]:
-        payload = _encode(batch)
-        if len(payload) <= BATCH_BYTES_MAX:
-            yield _Part(batch, payload)
+        part = _Part.of(batch)
+        if part.byte_count <= BATCH_BYTES_MAX:
+            yield part
         elif batch.num_rows > 1:
             half = batch.num_rows // 2
             yield from self._fit(batch.slice(0, half))
             yield from self._fit(batch.slice(half))
         else:
             self._give_up(
-                batch, f"the row makes a message of {len(payload):,} bytes, at most {BATCH_BYTES_MAX:,} can be sent"
+                batch, f"the row makes a message of {part.byte_count:,} bytes, at most {BATCH_BYTES_MAX:,} can be sent"
             )
 
     def _give_up(self, row_alone: pa.Table, why: str) -> None:
@@ -165,8 +173,7 @@ class Sender:
         self._note_unreadable(Unreadable(file=file, row=row, line=0, why=why, text=""))
 
     def _begin(self, part: _Part) -> "grpc.Future[signal_pb2.IngestResponse]":
-        request = signal_pb2.IngestRequest(arrow_stream=part.payload)
-        call: grpc.Future[signal_pb2.IngestResponse] = self._stub.Ingest.future(request, timeout=BATCH_DEADLINE_S)
+        call: grpc.Future[signal_pb2.IngestResponse] = self._stub.Ingest.future(part.request, timeout=BATCH_DEADLINE_S)
         return call
 
     def _finish(self, part: _Part, call: "grpc.Future[signal_pb2.IngestResponse]") -> None:
@@ -174,11 +181,11 @@ class Sender:
             self._count(part, self._answer(part, call))
         except _TooLarge:
             if part.table.num_rows == 1:
-                self._give_up(part.table, f"Hearth takes no message as long as this row's {len(part.payload):,} bytes")
+                self._give_up(part.table, f"Hearth takes no message as long as this row's {part.byte_count:,} bytes")
                 return
             half = part.table.num_rows // 2
             for piece in (part.table.slice(0, half), part.table.slice(half)):
-                smaller = _Part(piece, _encode(piece))
+                smaller = _Part.of(piece)
                 self._finish(smaller, self._begin(smaller))
 
     def _answer(self, part: _Part, call: "grpc.Future[signal_pb2.IngestResponse]") -> signal_pb2.IngestResponse:
@@ -236,7 +243,7 @@ class Sender:
                 position=_clean(f"file:{row.file}/{row.row}"),
                 reason="UNREADABLE",
                 detail=_clean(row.why),
-                original=row.text.encode(errors="backslashreplace")[:KEPT_BYTES_MAX],
+                original=original_of(row)[:KEPT_BYTES_MAX],
             )
         )
         if len(self._unreadable) >= KEPT_ROWS or len(row.text) > KEPT_BYTES_MAX // KEPT_ROWS:
@@ -257,12 +264,3 @@ class Sender:
 def _clean(text: str) -> str:
     """Return a text that a message can carry."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _encode(batch: pa.Table) -> bytes:
-    """Return the wire's columnar form (IngestRequest.arrow_stream)."""
-    table = batch.drop_columns([FILE_COLUMN, ROW_COLUMN])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

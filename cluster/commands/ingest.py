@@ -12,6 +12,9 @@ from cluster.reading.examine import Source, examine, merged_fields
 from cluster.reading.mapping import load_mapping
 from cluster.reading.rejects import Rejects
 
+PASSED_OVER_SHOWN_MAX = 10
+"""Columns of a file that are told by name."""
+
 
 def ingest(
     files: list[Path], *, mapping_name: str | None, file_format: str | None, target: str, is_strict: bool, as_json: bool
@@ -25,6 +28,7 @@ def ingest(
             with meter("looking through", unit="bytes") as show:
                 sources = [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
             merged_fields(sources)
+            _tell_passed_over(sources)
         except KeyboardInterrupt:
             say("interrupted before anything was sent")
             return INTERRUPTED
@@ -55,6 +59,14 @@ def _check_names(files: list[Path]) -> None:
                 f"{name} is named twice: rows get their ids from file name and row number, so each file of a run "
                 "needs a name of its own"
             )
+
+
+def _tell_passed_over(sources: list[Source]) -> None:
+    for source in sources:
+        if source.passed_over:
+            shown = ", ".join(source.passed_over[:PASSED_OVER_SHOWN_MAX])
+            more = len(source.passed_over) - PASSED_OVER_SHOWN_MAX
+            say(f"{source.reader.name}: passed over: {shown}{f' and {more:,} more' if more > 0 else ''}")
 
 
 def _send(sender: Sender) -> int:
@@ -88,6 +100,7 @@ def _describe(source: Source, rejects: Rejects) -> dict[str, object]:
         "rows": source.row_count,
         "unreadable": rejects.unreadable_by_name[source.reader.name],
         "in_order": source.is_sorted,
+        "passed_over": list(source.passed_over),
     }
 
 

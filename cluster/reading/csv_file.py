@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
 from cluster.errors import CommandFailed
-from cluster.reading.rows import CHUNK_BYTES, TEXT_SHOWN_MAX, Chunk, Unreadable
+from cluster.reading.rows import CHUNK_BYTES, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
 
 NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
 RECORD_BYTES_MAX = 16 << 20
@@ -162,38 +163,40 @@ def _header(file: CsvFile, raw: bytes) -> tuple[str, ...]:
         raise CommandFailed(f"{file.path} is not UTF-8 text; convert it first, e.g. with iconv -t utf-8") from None
     except (csv.Error, StopIteration) as wrong:
         raise CommandFailed(f"{file.path}:1: the header cannot be read: {wrong}") from wrong
-    names = [name.strip() for name in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CommandFailed(f"{file.path}:1: column {twice[0]!r} occurs twice; give the columns names of their own")
-    return tuple(names)
+    return tuple(name.strip() for name in names)
 
 
 def _parse(file: CsvFile, names: tuple[str, ...], records: _Records, bytes_done: int) -> Chunk | None:
     if not len(records.starts):
         return None
     records, broken = _set_aside(file, records)
-    table, refused = _parse_with_arrow(names, records, file.shape)
+    table, refused = _parse_with_arrow(len(names), records, file.shape)
     if len(table) + len(refused) != len(records.starts):
         # Arrow and we disagree on where records end: believe neither and go line by line.
-        table, refused = _parse_one_by_one(names, records, file.shape)
+        table, refused = _parse_one_by_one(len(names), records, file.shape)
     if refused:
         broken += [_unreadable(file, records, index, why) for index, why in refused]
         kept = np.ones(len(records.starts), np.bool_)
         kept[[index for index, _ in refused]] = False
         records = records.pick(kept)
     return Chunk(
-        columns={name: _emptied(table.column(name)) for name in names},
+        columns={name: _emptied(table.column(at)) for at, name in _first_of_each(names)},
         rows=records.rows,
         lines=records.lines,
         unreadable=tuple(sorted(broken, key=lambda one: one.row)),
         bytes_done=bytes_done,
+        passed_over=(NAMELESS,) if "" in names else (),
+        doubled=frozenset(name for name in names if name and names.count(name) > 1),
     )
+
+
+def _first_of_each(names: tuple[str, ...]) -> list[tuple[int, str]]:
+    return [(at, name) for at, name in enumerate(names) if name and names.index(name) == at]
 
 
 def _emptied(column: pa.ChunkedArray) -> pa.Array:
     cells = column.combine_chunks()
-    return pa.compute.if_else(pa.compute.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    return pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
 
 
 def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreadable]]:
@@ -221,9 +224,9 @@ def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreada
     return records.pick(kept), [_unreadable(file, records, index, reason) for index, reason in why.items()]
 
 
-def _parse_with_arrow(
-    names: tuple[str, ...], records: _Records, shape: CsvShape
-) -> tuple[pa.Table, list[tuple[int, str]]]:
+def _parse_with_arrow(column_count: int, records: _Records, shape: CsvShape) -> tuple[pa.Table, list[tuple[int, str]]]:
+    # By number: a header may call two columns alike, or one nothing at all.
+    names = [str(at) for at in range(column_count)]
     refused: list[tuple[int, str]] = []
 
     def note(row: Any) -> str:
@@ -236,7 +239,7 @@ def _parse_with_arrow(
     try:
         table = pa.csv.read_csv(
             pa.py_buffer(text),
-            read_options=pa.csv.ReadOptions(use_threads=False, column_names=list(names), block_size=len(text) + 1),
+            read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(text) + 1),
             parse_options=pa.csv.ParseOptions(
                 delimiter=shape.delimiter,
                 newlines_in_values=shape.multiline,
@@ -248,13 +251,11 @@ def _parse_with_arrow(
             ),
         )
     except pa.ArrowInvalid:
-        return _parse_one_by_one(names, records, shape)
+        return _parse_one_by_one(column_count, records, shape)
     return table, refused
 
 
-def _parse_one_by_one(
-    names: tuple[str, ...], records: _Records, shape: CsvShape
-) -> tuple[pa.Table, list[tuple[int, str]]]:
+def _parse_one_by_one(column_count: int, records: _Records, shape: CsvShape) -> tuple[pa.Table, list[tuple[int, str]]]:
     cells: list[Sequence[str]] = []
     refused: list[tuple[int, str]] = []
     for index in range(len(records.starts)):
@@ -265,18 +266,16 @@ def _parse_one_by_one(
         except csv.Error as wrong:
             refused.append((index, str(wrong)))
             continue
-        if len(values) != len(names):
-            refused.append((index, f"{len(values)} values where {len(names)} belong"))
+        if len(values) != column_count:
+            refused.append((index, f"{len(values)} values where {column_count} belong"))
             continue
         cells.append(values)
-    columns = zip(*cells, strict=True) if cells else [[] for _ in names]
-    return pa.table(
-        {name: pa.array(list(column), pa.string()) for name, column in zip(names, columns, strict=True)}
-    ), refused
+    columns = zip(*cells, strict=True) if cells else ([] for _ in range(column_count))
+    return pa.table({str(at): pa.array(list(column), pa.string()) for at, column in enumerate(columns)}), refused
 
 
 def _unreadable(file: CsvFile, records: _Records, index: int, why: str) -> Unreadable:
-    text = records.raw(index).decode("utf-8", "backslashreplace")[:TEXT_SHOWN_MAX]
+    text = records.raw(index).decode("utf-8", "surrogateescape")[:TEXT_SHOWN_MAX]
     return Unreadable(file=file.name, row=int(records.rows[index]), line=int(records.lines[index]), why=why, text=text)
 
 

@@ -1,6 +1,6 @@
 """The mappings used when none is given: columns named as the parts of a signal, and CloudEvents."""
 
-from cluster.reading.mapping import ColumnText, FileMapping, TimeSource
+from cluster.reading.mapping import SOURCE_AND_ID, ColumnText, FileMapping, TimeSource
 
 PLAIN_COLUMNS = ("event_id", "type", "household", "member", "time")
 
@@ -18,13 +18,17 @@ def plain_mapping(columns: list[str]) -> FileMapping:
 
 
 def cloudevents_mapping(columns: list[str]) -> FileMapping:
-    """Return the mapping for CloudEvents: identity is source and id, the subject is the household, data the fields."""
+    """Return the mapping for CloudEvents: identity is source and id, data the fields.
+
+    The household is the extension attribute `household`, or else, event by event, the subject.
+    """
     optional = {"member": ColumnText(column="member")} if "member" in columns else {}
+    households = [name for name in ("household", "subject") if name in columns] or ["subject"]
     return FileMapping(
         format="cloudevents",
-        event_id="{source}#{id}",
+        event_id=SOURCE_AND_ID,
         type=ColumnText(column="type"),
-        household=ColumnText(column="household" if "household" in columns else "subject"),
+        household=ColumnText(column=households[0], else_column=households[1] if len(households) > 1 else None),
         time=TimeSource(column="time"),
         fields="*",
         **optional,

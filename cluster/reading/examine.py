@@ -15,9 +15,17 @@ from cluster.output import Meter
 from cluster.reading.csv_file import CsvFile, CsvShape
 from cluster.reading.defaults import PLAIN_COLUMNS, cloudevents_mapping, plain_mapping
 from cluster.reading.json_file import JsonFile, holds_cloudevents
-from cluster.reading.mapping import ALL_OTHERS, FORMATS, FieldSource, FileMapping, Mapping, MappingInvalid
+from cluster.reading.mapping import (
+    ALL_OTHERS,
+    FORMATS,
+    ColumnText,
+    FieldSource,
+    FileMapping,
+    Mapping,
+    MappingInvalid,
+)
 from cluster.reading.parquet_file import ParquetFile
-from cluster.reading.rows import Chunk, FileReader
+from cluster.reading.rows import Chunk, FileReader, value_of
 from cluster.reading.signals import FieldTypes, FileMapper, times_of
 from cluster.reading.values import as_number
 
@@ -30,6 +38,9 @@ FORMAT_BY_SUFFIX = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+
+NAME_BYTES_MAX = 128
+"""Of a field."""
 
 DATA_PREFIX = "data."
 """CloudEvents keep an event's own values under this key."""
@@ -47,6 +58,8 @@ class Source:
     """Broken rows included."""
     is_sorted: bool
     """Whether no row that can be read is older than one before it."""
+    passed_over: tuple[str, ...] = ()
+    """Columns that are not sent although the mapping takes all others, for people."""
 
 
 def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, show: Meter) -> Source:
@@ -71,10 +84,19 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
     name = mapping.name if mapping is not None else ""
     _check_columns(path, section, columns, mapping_name=name, is_empty=look.row_count == 0)
     _check_times(path, section, look, mapping_name=name)
+    takes_all = section.fields == ALL_OTHERS
     section = _spell_out_fields(section, look, is_cloudevents=is_cloudevents)
+    _check_doubled(path, section, look)
     assert not isinstance(section.fields, str)
     fields: FieldTypes = {field_name: source.type for field_name, source in section.fields.items()}
-    return Source(reader=reader, section=section, fields=fields, row_count=look.row_count, is_sorted=look.is_sorted)
+    return Source(
+        reader=reader,
+        section=section,
+        fields=fields,
+        row_count=look.row_count,
+        is_sorted=look.is_sorted,
+        passed_over=tuple(look.passed_over) if takes_all else (),
+    )
 
 
 def mapper_for(source: Source, *, file_index: int, fields: FieldTypes) -> FileMapper:
@@ -115,6 +137,8 @@ class _Look:
     """Column → number, flag or text: what all its cells so far fit; empty while none was seen."""
     first_cells: dict[str, str] = field(default_factory=dict)
     why_unreadable: str = ""
+    passed_over: dict[str, None] = field(default_factory=dict)
+    doubled: set[str] = field(default_factory=set)
 
     def take(self, chunk: Chunk, times: pa.Array) -> None:
         self.row_count += len(chunk.rows) + len(chunk.unreadable)
@@ -127,6 +151,8 @@ class _Look:
             in_order = bool((np.diff(known) >= 0).all()) and int(known[0]) >= self.newest_us
             self.is_sorted = self.is_sorted and in_order
             self.newest_us = max(self.newest_us, int(known.max()))
+        self.passed_over |= dict.fromkeys(chunk.passed_over)
+        self.doubled |= chunk.doubled
         for name, column in chunk.columns.items():
             self._note(name, column)
 
@@ -135,7 +161,7 @@ class _Look:
         before = self.number_by_column.setdefault(name, "")
         if not len(cells):
             return
-        self.first_cells.setdefault(name, str(cells[0].as_py()))
+        self.first_cells.setdefault(name, str(value_of(cells, 0)))
         if before != "text":
             now = _kind_of(cells)
             self.number_by_column[name] = now if before in ("", now) else "text"
@@ -209,10 +235,29 @@ def _default_section(path: Path, columns: list[str], *, is_cloudevents: bool, is
 def _check_columns(path: Path, section: FileMapping, columns: list[str], *, mapping_name: str, is_empty: bool) -> None:
     if is_empty and not columns:
         return
+    instead_of = _instead_of(section)
     for column, parts in section.columns_used().items():
-        if column not in columns:
+        if column not in columns and instead_of.get(column) not in columns:
             named_by = f", which mapping {mapping_name} names for {' and '.join(parts)}" if mapping_name else ""
             raise MappingInvalid(f"{path} has no column {column!r}{named_by}; it has: {', '.join(columns)}")
+
+
+def _instead_of(section: FileMapping) -> dict[str, str]:
+    """Return, of two columns that stand in for each other, the other."""
+    pairs: dict[str, str] = {}
+    for source in (section.event_id, section.type, section.household, section.member):
+        if isinstance(source, ColumnText) and source.else_column is not None:
+            pairs |= {source.column: source.else_column, source.else_column: source.column}
+    return pairs
+
+
+def _check_doubled(path: Path, section: FileMapping, look: _Look) -> None:
+    doubled = sorted(look.doubled & section.columns_used().keys())
+    if doubled:
+        raise MappingInvalid(
+            f"{path}: column {doubled[0]!r} occurs twice, so it is not known which is meant; give the columns names of "
+            "their own, or name the others in a mapping"
+        )
 
 
 def _check_times(path: Path, section: FileMapping, look: _Look, *, mapping_name: str) -> None:
@@ -245,5 +290,9 @@ def _spell_out_fields(section: FileMapping, look: _Look, *, is_cloudevents: bool
         if is_cloudevents and not column.startswith(DATA_PREFIX):
             continue
         name = column.removeprefix(DATA_PREFIX) if is_cloudevents else column
+        if not name or len(name.encode()) > NAME_BYTES_MAX:
+            why = f"has {len(name.encode()):,} bytes, at most {NAME_BYTES_MAX}" if name else "is empty"
+            look.passed_over[f"column {column[:40]!r} (as a field's name it {why})"] = None
+            continue
         fields[name] = FieldSource.model_validate({"column": column, "type": kind})
     return section.model_copy(update={"fields": fields})

@@ -4,7 +4,8 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.errors import CommandFailed
-from cluster.reading.rows import CHUNK_ROWS, TEXT_SHOWN_MAX, Chunk, Unreadable
+from cluster.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
 
 WHOLE_BYTES_MAX = 256 << 20
 """A JSON document that is not one object per line is read as a whole, up to this size."""
+
+CHUNK_CELLS_MAX = 8 << 20
+"""A chunk ends here, too: rows that all bring other keys make a column each."""
+
+SHOWN_LENGTH_MAX = 200
+NO_TEXT = "holds half a surrogate pair or a byte that is no UTF-8"
+
+Flat = dict[str, Any]
+"""Keys of one event, those of objects within it joined by dots."""
 
 CLOUDEVENTS_VERSION = "1.0"
 CLOUDEVENTS_REQUIRED = ("id", "source", "type")
@@ -38,54 +48,109 @@ class JsonFile:
         return self.path.name
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield all rows; a value that is no number, text or truth value stays JSON text."""
-        held: list[dict[str, Any]] = []
-        rows: list[int] = []
-        lines: list[int] = []
-        unreadable: list[Unreadable] = []
-        done = 0
-        for row, (line, text, done) in enumerate(_documents(self.path), start=1):
+        """Yield all rows; every cell is text (`text_of_cell`), so that its meaning hangs on no other row."""
+        held = _Held(self.name)
+        for row, document in enumerate(_documents(self.path), start=1):
             try:
-                held.append(event_of(text, is_cloudevents=self.is_cloudevents))
-                rows.append(row)
-                lines.append(line)
+                held.take(row, document, event_of(document.content, is_cloudevents=self.is_cloudevents))
             except RowWrong as wrong:
-                shown = text if isinstance(text, str) else json.dumps(text)
-                unreadable.append(
-                    Unreadable(file=self.name, row=row, line=line, why=str(wrong), text=shown[:TEXT_SHOWN_MAX])
-                )
-            if len(held) + len(unreadable) >= CHUNK_ROWS:
-                yield _chunk(held, rows, lines, unreadable, done)
-                held, rows, lines, unreadable = [], [], [], []
-        if held or unreadable:
-            yield _chunk(held, rows, lines, unreadable, done)
+                held.refuse(row, document, str(wrong))
+            if held.is_full:
+                yield held.chunk()
+                held = _Held(self.name)
+        if held.count:
+            yield held.chunk()
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """One row as it stands in the file."""
+
+    line: int
+    """0 where there are none."""
+    content: Any
+    """Text, in which bytes that are no UTF-8 are lone surrogates (PEP 383); or an object that is parsed already."""
+    bytes_done: int
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else json.dumps(self.content)
+
+
+@dataclass(slots=True)
+class _Held:
+    """The rows of a chunk to come."""
+
+    file: str
+    events: list[Flat] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    names: dict[str, None] = field(default_factory=dict)
+    bytes_done: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.events) + len(self.unreadable)
+
+    @property
+    def is_full(self) -> bool:
+        return self.count >= CHUNK_ROWS or len(self.events) * len(self.names) >= CHUNK_CELLS_MAX
+
+    def take(self, row: int, document: _Document, event: Flat) -> None:
+        self.events.append(event)
+        self.rows.append(row)
+        self.lines.append(document.line)
+        self.texts.append(document.text[:TEXT_SHOWN_MAX])
+        self.names |= dict.fromkeys(event)
+        self.bytes_done = document.bytes_done
+
+    def refuse(self, row: int, document: _Document, why: str) -> None:
+        text = document.text[:TEXT_SHOWN_MAX]
+        self.unreadable.append(Unreadable(file=self.file, row=row, line=document.line, why=why, text=text))
+        self.bytes_done = document.bytes_done
+
+    def chunk(self) -> Chunk:
+        return Chunk(
+            columns={
+                name: pa.array([text_of_cell(event.get(name)) for event in self.events], pa.string())
+                for name in self.names
+                if name
+            },
+            rows=np.array(self.rows, np.int64),
+            lines=np.array(self.lines, np.int64),
+            unreadable=tuple(self.unreadable),
+            bytes_done=self.bytes_done,
+            texts=tuple(self.texts),
+            passed_over=(NAMELESS,) if "" in self.names else (),
+        )
 
 
 def holds_cloudevents(path: Path) -> bool:
     """Tell whether the first object of the file that can be read names a CloudEvents version."""
-    for _, text, _ in _documents(path):
+    for document in _documents(path):
         try:
-            return "specversion" in _object(text)
+            return "specversion" in _object(document.content)
         except RowWrong:
             continue
     return False
 
 
-def _documents(path: Path) -> Iterator[tuple[int, Any, int]]:
-    """Yield line (0 where there are none), text or parsed object, and bytes read so far, of each row."""
+def _documents(path: Path) -> Iterator[_Document]:
     if _is_one_document(path):
         whole = _whole(path)
         size = path.stat().st_size
         for entry in whole if isinstance(whole, list) else [whole]:
-            yield 0, entry, size
+            yield _Document(0, entry, size)
         return
     done = 0
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
             done += len(raw)
-            text = raw.decode("utf-8-sig" if line == 1 else "utf-8", "backslashreplace").strip()
+            text = raw.decode("utf-8-sig" if line == 1 else "utf-8", "surrogateescape").strip()
             if text:
-                yield line, text, done
+                yield _Document(line, text, done)
 
 
 def _is_one_document(path: Path) -> bool:
@@ -105,15 +170,35 @@ def _whole(path: Path) -> Any:
         raise CommandFailed(
             f"{path} is one JSON document of more than {WHOLE_BYTES_MAX >> 20} MiB; write one object per line (.jsonl)"
         )
+    raw = path.read_bytes()
     try:
-        return json.loads(path.read_bytes())
+        # A byte that is no text costs the entry in which it stands, which is found there.
+        return _parsed(raw.decode(json.detect_encoding(raw), "surrogateescape"))
     except (ValueError, RecursionError) as wrong:
         raise CommandFailed(f"{path} is not valid JSON: {wrong}") from wrong
 
 
-def _object(text: Any) -> dict[str, Any]:
+class _Object(dict[str, Any]):
+    """A JSON object; `doubled` is a key that it has twice, or None."""
+
+    doubled: str | None = None
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object_of)
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> _Object:
+    found = _Object(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        found.doubled = next(name for name in names if names.count(name) > 1)
+    return found
+
+
+def _object(content: Any) -> dict[str, Any]:
     try:
-        parsed = json.loads(text) if isinstance(text, str) else text
+        parsed = _parsed(content) if isinstance(content, str) else content
     except (ValueError, RecursionError) as wrong:
         raise RowWrong(f"not valid JSON: {wrong}") from wrong
     if not isinstance(parsed, dict):
@@ -121,18 +206,49 @@ def _object(text: Any) -> dict[str, Any]:
     return parsed
 
 
-def event_of(text: Any, *, is_cloudevents: bool) -> dict[str, Any]:
+def event_of(content: Any, *, is_cloudevents: bool) -> Flat:
     """Return the flat keys of one event, given as JSON text or parsed already.
 
     Raises:
-        RowWrong: it is none.
+        RowWrong: it is none, or holds what is no text: half a surrogate pair, or a byte that is no UTF-8.
     """
-    parsed = _object(text)
+    parsed = _object(content)
     if is_cloudevents:
         parsed = _unwrap(parsed)
-    flat: dict[str, Any] = {}
+    flat: Flat = {}
     _flatten(parsed, "", flat)
     return flat
+
+
+def text_of_cell(cell: object) -> str | None:
+    """Return a cell as a file of text would have it; whole numbers without a fraction, however they were written.
+
+    >>> [text_of_cell(cell) for cell in ("a", 3, 3.0, 0.5, True, None, b"x", [1])]
+    ['a', '3', '3', '0.5', 'true', None, 'x', '[1]']
+    """
+    match cell:
+        case None | str():
+            return cell
+        case bool():
+            return "true" if cell else "false"
+        case float() if cell.is_integer() and abs(cell) < 2.0**53:
+            return str(int(cell))
+        case date():
+            return cell.isoformat()
+        case bytes():
+            return cell.decode()
+        case list():
+            return _json_text(cell)
+        case _:
+            return str(cell)
+
+
+def _json_text(cell: list[Any]) -> str:
+    try:
+        return json.dumps(cell, ensure_ascii=False, default=text_of_cell)
+    except (TypeError, ValueError, RecursionError):
+        # What msgpack can hold and JSON cannot, such as a map with numbers for keys.
+        return str(cell)
 
 
 def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
@@ -148,50 +264,58 @@ def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
         return event
     if "data" in event:
         raise RowWrong("both data and data_base64 are given; CloudEvents allow one of them")
-    content = {name: value for name, value in event.items() if name != "data_base64"}
+    content = _Object({name: value for name, value in event.items() if name != "data_base64"})
+    content.doubled = event.doubled if isinstance(event, _Object) else None
     try:
         raw = base64.b64decode(event["data_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as wrong:
         raise RowWrong(f"data_base64 cannot be decoded: {wrong}") from wrong
     if "json" in str(event.get("datacontenttype", "application/json")):
         try:
-            content["data"] = json.loads(raw)
-        except ValueError as wrong:
+            content["data"] = _parsed(raw.decode())
+        except (ValueError, RecursionError) as wrong:
             raise RowWrong(f"data_base64 is not valid JSON: {wrong}") from wrong
     return content
 
 
-def _flatten(parsed: dict[str, Any], prefix: str, flat: dict[str, Any]) -> None:
+def _flatten(parsed: dict[str, Any], prefix: str, flat: Flat) -> None:
+    doubled = parsed.doubled if isinstance(parsed, _Object) else None
+    if doubled is not None:
+        raise RowWrong(f"the key {_shown(prefix + doubled)} occurs twice")
     for name, value in parsed.items():
+        key = prefix + name
+        if not _is_text(key):
+            raise RowWrong(f"the key {_shown(key)} {NO_TEXT}")
         if isinstance(value, dict):
-            _flatten(value, f"{prefix}{name}.", flat)
+            _flatten(value, f"{key}.", flat)
         elif value is not None:
-            flat[prefix + name] = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+            if key in flat:
+                raise RowWrong(f"the key {_shown(key)} occurs twice, once with the dot in its name")
+            if not _is_text(value):
+                raise RowWrong(f"{_shown(key)} is {_shown(value)}, which {NO_TEXT}")
+            flat[key] = value
 
 
-def _chunk(
-    held: list[dict[str, Any]], rows: list[int], lines: list[int], unreadable: list[Unreadable], done: int
-) -> Chunk:
-    names = dict.fromkeys(name for event in held for name in event)
-    return Chunk(
-        columns={name: _column([event.get(name) for event in held]) for name in names},
-        rows=np.array(rows, np.int64),
-        lines=np.array(lines, np.int64),
-        unreadable=tuple(unreadable),
-        bytes_done=done,
-    )
+def _is_text(value: Any) -> bool:
+    """Tell whether all the text in a value is text; what is neither text nor bytes nor a list holds none."""
+    match value:
+        case str() if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return False
+        case bytes():
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                return False
+        case list():
+            return all(_is_text(one) for one in value)
+        case dict():
+            return all(_is_text(one) for pair in value.items() for one in pair)
+    return True
 
 
-def _column(cells: list[Any]) -> pa.Array:
-    kinds = {type(cell) for cell in cells if cell is not None}
-    try:
-        if kinds == {bool}:
-            return pa.array(cells, pa.bool_())
-        if kinds == {int}:
-            return pa.array(cells, pa.int64())
-        if kinds <= {int, float} and kinds:
-            return pa.array(cells, pa.float64())
-    except (OverflowError, pa.ArrowInvalid):
-        pass
-    texts = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
-    return pa.array([None if text is None else text.encode("utf-8", "replace").decode() for text in texts], pa.string())
+def _shown(value: Any) -> str:
+    """Return a value for a message, what is no text in it escaped."""
+    return ascii(value)[:SHOWN_LENGTH_MAX]

@@ -29,6 +29,9 @@ PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 FILE_PLACEHOLDERS = ("file", "folder", "row")
 """Placeholders of the row's position: file name, name of its folder, row number from 1."""
 
+SOURCE_AND_ID = "{source}#{id}"
+"""The identity of a CloudEvent; in files of that format it is joined so that no two pairs look alike."""
+
 FORMATS = ("csv", "jsonl", "cloudevents", "parquet")
 ALL_OTHERS = "*"
 
@@ -47,6 +50,8 @@ class ColumnText(_Part):
     """Text from one column, by a table of names where one is given."""
 
     column: str
+    else_column: str | None = None
+    """Read where the first is empty, row by row."""
     map: dict[str, str] | None = None
     """From what the file says to what Hearth knows; a value that is not listed makes the row unreadable."""
 
@@ -223,7 +228,7 @@ class Mapping(_Part):
 def columns_of(source: str | ColumnText | TypeWhen) -> list[str]:
     """Return the columns a source refers to; position placeholders are not among them."""
     if isinstance(source, ColumnText):
-        return [source.column]
+        return [source.column] if source.else_column is None else [source.column, source.else_column]
     if isinstance(source, TypeWhen):
         return [case.column for case in source.when]
     return [name for name in PLACEHOLDER.findall(source) if name not in FILE_PLACEHOLDERS]

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from cluster.output import say
-from cluster.reading.rows import Unreadable
+from cluster.reading.rows import Unreadable, original_of
 
 SHOWN_MAX = 10
 """Rows that are also told on the screen; all are in the file."""
@@ -41,7 +41,8 @@ class Rejects:
         """Keep a row that could not be sent."""
         self.unreadable_by_name[row.file] += 1
         self._show(str(row))
-        self._write(row.file, {"file": row.file, "row": row.row, "line": row.line, "why": row.why, "text": row.text})
+        text = original_of(row).decode(errors="backslashreplace")
+        self._write(row.file, {"file": row.file, "row": row.row, "line": row.line, "why": row.why, "text": text})
 
     def note_rejected(self, *, file: str, row: int, event_id: str, reason: str) -> None:
         """Keep a row that Hearth rejected."""

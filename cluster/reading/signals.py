@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from cluster.reading.mapping import (
     PLACEHOLDER,
+    SOURCE_AND_ID,
     ColumnText,
     FieldSource,
     FileMapping,
     TimeSource,
     TypeWhen,
 )
-from cluster.reading.rows import Chunk, Unreadable
+from cluster.reading.rows import Chunk, Unreadable, value_of
 from cluster.reading.values import Converted, as_calendar_time, as_counted_time, as_flag, as_number, as_text
 
 FieldTypes = dict[str, str]
@@ -31,13 +32,19 @@ EVENT_ID_BYTES_MAX = 128
 FILE_COLUMN, ROW_COLUMN = "_file", "_row"
 """Position of a signal in its source: index of the file and row number. Not sent."""
 
+FIELD_PREFIX = "field:"
+"""Before a field's name in a table of signals: fields may be called as our own columns are."""
+
+SOURCE_AND_ID_HASH = b"cloudevent"
+"""Keeps the hashes of joined sources and ids apart from those of long ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
     """Signals of a chunk, in its order, and its rows that are none."""
 
     signals: pa.Table
-    """Columns event_id, type, household, member, time (int64 µs), _file, _row, then the fields."""
+    """Columns event_id, type, household, member, time (int64 µs), _file, _row, then the fields, FIELD_PREFIX before."""
     unreadable: tuple[Unreadable, ...]
 
 
@@ -45,7 +52,7 @@ def schema_of(fields: FieldTypes) -> pa.Schema:
     """Return the columns of signals with these fields."""
     texts = [(name, pa.string()) for name in ("event_id", "type", "household", "member")]
     positions = [("time", pa.int64()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
-    return pa.schema([*texts, *positions, *((name, ARROW_TYPE[kind]) for name, kind in fields.items())])
+    return pa.schema([*texts, *positions, *((FIELD_PREFIX + name, ARROW_TYPE[kind]) for name, kind in fields.items())])
 
 
 def times_of(chunk: Chunk, source: TimeSource) -> Converted:
@@ -79,7 +86,7 @@ class FileMapper:
             "time": found.time(),
             FILE_COLUMN: pa.repeat(pa.scalar(self.file_index, pa.int32()), len(chunk.rows)),
             ROW_COLUMN: pa.array(chunk.rows),
-            **{name: found.field(name, kind) for name, kind in self.fields.items()},
+            **{FIELD_PREFIX + name: found.field(name, kind) for name, kind in self.fields.items()},
         }
         table = pa.table(columns, schema=schema_of(self.fields))
         unreadable = found.unreadable()
@@ -97,6 +104,11 @@ class _Found:
     mapper: FileMapper
     chunk: Chunk
     why: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for column in self.mapper.section.columns_used():
+            for index, why in self.chunk.wrong_cells.get(column, {}).items():
+                self.why.setdefault(index, f"{column} {why}")
 
     def text(self, part: str, source: str | ColumnText | TypeWhen, *, is_required: bool) -> pa.Array:
         """Return a part that is text; where it is required, an empty one drops the row."""
@@ -116,7 +128,11 @@ class _Found:
 
     def event_ids(self) -> pa.Array:
         """Return the ids; a missing one is made from the row's position, one that is too long from its hash."""
-        values = self.text("event_id", self.mapper.section.event_id, is_required=False)
+        section = self.mapper.section
+        if section.format == "cloudevents" and section.event_id == SOURCE_AND_ID:
+            values = self._source_and_id()
+        else:
+            values = self.text("event_id", section.event_id, is_required=False)
         is_missing = pc.fill_null(pc.equal(values, ""), True)
         if pc.any(is_missing).as_py():
             values = pc.if_else(is_missing, self._fill_template("{file}:{row}"), values)
@@ -179,8 +195,19 @@ class _Found:
             return pa.repeat(pa.scalar("", pa.string()), count)
         return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "")
 
+    def _source_and_id(self) -> pa.Array:
+        pairs = zip(
+            as_text(_column(self.chunk, "source")).to_pylist(),
+            as_text(_column(self.chunk, "id")).to_pylist(),
+            strict=True,
+        )
+        return pa.array([None if None in pair else cloudevent_id(*pair) for pair in pairs], pa.string())
+
     def _look_up(self, part: str, source: ColumnText) -> pa.Array:
         values = as_text(_column(self.chunk, source.column))
+        if source.else_column is not None:
+            is_empty = pc.fill_null(pc.equal(values, ""), True)
+            values = pc.if_else(is_empty, as_text(_column(self.chunk, source.else_column)), values)
         if source.map is None:
             return values
         position = pc.index_in(values, pa.array(list(source.map), pa.string()))
@@ -203,7 +230,7 @@ class _Found:
 
     def _drop_wrong(self, converted: Converted, column: str, expected: str) -> None:
         cells = _column(self.chunk, column)
-        self._drop(converted.is_wrong, lambda index: f"{column} is {cells[index].as_py()!r}: not fit for {expected}")
+        self._drop(converted.is_wrong, lambda index: f"{column} is {value_of(cells, index)!r}: not fit for {expected}")
 
 
 def _column(chunk: Chunk, name: str) -> pa.Array:
@@ -231,3 +258,20 @@ def shortened_id(event_id: str) -> str:
         if len(content) <= EVENT_ID_BYTES_MAX
         else "blake2b:" + hashlib.blake2b(content, digest_size=24).hexdigest()
     )
+
+
+def cloudevent_id(source: str, event_id: str) -> str:
+    """Return the id of the event that a source calls by an id of its own; no two pairs have the same.
+
+    A source without # ends where the joined text has its first one. A source with one, which a URI may have, is hashed
+    with its length, so that `a#b` `c` and `a` `b#c` stay two.
+
+    >>> cloudevent_id("/shop/7", "1")
+    '/shop/7#1'
+    >>> cloudevent_id("a#b", "c") == cloudevent_id("a", "b#c")
+    False
+    """
+    if "#" not in source:
+        return shortened_id(f"{source}#{event_id}")
+    content = f"{len(source)}:{source}#{event_id}".encode()
+    return "blake2b:" + hashlib.blake2b(content, digest_size=24, person=SOURCE_AND_ID_HASH).hexdigest()

@@ -52,7 +52,7 @@ class FakeHearth(
         if self.holds_after is not None and len(self.batches) >= self.holds_after:
             self.reached_gate.set()
             self.gate.wait(20)
-        rows = rows_of(request.arrow_stream)
+        rows = rows_of(request.arrow_stream) if request.arrow_stream else [row_of(one) for one in request.signals]
         if len(rows) > self.rows_max:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the message is too large")
         response = self._apply(rows)
@@ -106,6 +106,15 @@ def rows_of(stream: bytes) -> list[dict[str, Any]]:
     table = pa.ipc.open_stream(stream).read_all()
     assert table.column_names[:5] == list(FIXED)
     return [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
+
+
+def row_of(signal: signal_pb2.Signal) -> dict[str, Any]:
+    """Return a signal as a dictionary; a field that is called like a part of a signal is there as `field:<name>`."""
+    row: dict[str, Any] = {name: getattr(signal, name) for name in FIXED[:4]}
+    row["time"] = signal.time.ToMicroseconds()
+    for name, value in signal.fields.items():
+        row[f"field:{name}" if name in FIXED else name] = getattr(value, value.WhichOneof("kind"))
+    return row
 
 
 @contextmanager

@@ -209,7 +209,7 @@ def test_what_a_message_means_does_not_depend_on_its_neighbours(mapping):
         event(id=1, amount=3, note=True),
         event(id=2.0, amount="4", note=7.0),
         event(id="3", amount=0.1, new=1, note=[1, {"a": 2}]),
-        event(id=2**53 + 1, new="no", note="\ud800"),
+        event(id=2**53 + 1, new="no", note="\U0001f600"),
         event(id=0.5, amount=float("inf"), note=None),
     ]
     messages = [message(json.dumps(one).encode(), offset) for offset, one in enumerate(odd)]
@@ -219,7 +219,7 @@ def test_what_a_message_means_does_not_depend_on_its_neighbours(mapping):
 
     assert together == alone
     assert [row["event_id"] for row in alone] == ["1", "2", "3", str(2**53 + 1), "0.5"]
-    assert [row.get("note") for row in alone] == ["true", "7", '[1, {"a": 2}]', "?", None]
+    assert [row.get("note") for row in alone] == ["true", "7", '[1, {"a": 2}]', "\U0001f600", None]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,34 @@ def test_a_cell_that_no_column_takes_stops_nobody_else(mapping, monkeypatch):
 
     assert [row["event_id"] for row in rows] == ["a", "b"]
     assert [(one.message.offset, one.detail) for one in unreadable] == [(1, "cannot be mapped: no column takes it")]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "x\ud83d"},
+        {"acct": "\ude00"},
+        {"note": ["\ud83d"]},
+        {"\ud83d": 1},
+        {"deep": {"er": {"\ud83d": 1}}},
+    ],
+)
+def test_half_a_surrogate_pair_anywhere_costs_its_message_and_makes_no_two_alike(mapping, odd):
+    messages = [message(json.dumps(event(id="a") | odd).encode()), message(json.dumps(event(id="b")).encode(), 1)]
+
+    rows, unreadable = decoded_rows(decoder_of(settings(mapping=mapping)), *messages)
+
+    assert [row["event_id"] for row in rows] == ["b"]
+    assert [one.message.offset for one in unreadable] == [0]
+    assert "half a surrogate pair" in unreadable[0].detail
+
+
+def test_bytes_in_msgpack_that_are_no_text_cost_their_message(mapping):
+    decoder = decoder_of(settings(format="msgpack", mapping=mapping))
+
+    rows, unreadable = decoded_rows(decoder, message(msgpack.packb(event(id="a", note=b"\xff"))))
+
+    assert (rows, len(unreadable)) == ([], 1)
 
 
 def test_cloudevents_are_unwrapped_where_the_mapping_says_so(tmp_path):

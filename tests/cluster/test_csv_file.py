@@ -48,7 +48,7 @@ def test_every_line_that_is_not_blank_is_accounted_for_once_under_its_own_number
 
     numbered = sorted([(row, line) for row, line, _ in rows] + [(row, line) for row, line, _ in unreadable])
     assert numbered == [(row, number) for row, (number, _) in enumerate(expected, start=1)]
-    text_by_line = {number: line.decode("utf-8", "backslashreplace") for number, line in expected}
+    text_by_line = {number: line.decode("utf-8", "surrogateescape") for number, line in expected}
     assert all(text_by_line[line] == text for _, line, text in unreadable)
     assert (rows, unreadable) == read(HEADER + body, block_bytes=1 << 20)
 

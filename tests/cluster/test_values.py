@@ -57,6 +57,55 @@ def test_calendar_times_take_offsets_or_the_zone_of_the_mapping():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "time_us"),
+    [
+        ("2026-01-05 18:30:00+00", us(2026, 1, 5, 18, 30)),
+        ("2026-01-05 18:30:00.123+01", us(2026, 1, 5, 17, 30, 0, 123_000)),
+        ("2026-01-05T18:30:00-03", us(2026, 1, 5, 21, 30)),
+        ("2026-01-05T18:30:00+0130", us(2026, 1, 5, 17)),
+        ("2026-01-05t18:30:00z", us(2026, 1, 5, 18, 30)),
+        ("2026-01-05 18:30:00 UTC", us(2026, 1, 5, 18, 30)),
+        ("2026-01-05 18:30:00 +0100", us(2026, 1, 5, 17, 30)),
+        ("2026-01-05T18:30:00,5Z", us(2026, 1, 5, 18, 30, 0, 500_000)),
+        ("2026-01-05T18Z", us(2026, 1, 5, 18)),
+        ("2026-01-05", us(2026, 1, 5)),
+        ("1969-12-31T23:59:59.9999999Z", -1),
+        ("9999-12-31T23:59:59-05:00", us(9999, 12, 31, 23, 59, 59) + 5 * 3_600_000_000),
+        ("0000-01-01T00:00:00Z", -62_167_219_200_000_000),
+        ("2016-12-31T23:59:60Z", us(2017, 1, 1)),
+        ("2017-01-01T00:59:60.25+01", us(2017, 1, 1, 0, 0, 0, 250_000)),
+        ("2026-01-05T24:00:00Z", us(2026, 1, 6)),
+        ("2026-01-05T24:00", us(2026, 1, 6)),
+        ("2026-01-05T12:30:60Z", "wrong"),
+        ("2026-01-05T24:00:01Z", "wrong"),
+        ("2026-01-05T25:00Z", "wrong"),
+        ("2026-01-05T18:30:61Z", "wrong"),
+        ("2026-01-05T18:30+24:00", "wrong"),
+        ("2026-02-30 18:30:00+00", "wrong"),
+        ("1767637800", "wrong"),
+    ],
+)
+def test_iso_8601_as_databases_and_rfc_3339_write_it(text: str, time_us: object):
+    for cells in ([text], [text, "2026-01-05T18:30:00Z", "nonsense", None]):
+        assert result(as_calendar_time(pa.array(cells), zone="UTC", pattern=None))[0] == time_us
+
+
+def test_nanoseconds_are_rounded_down_also_before_1970_and_as_numbers():
+    wanted = [-1, -1, -2, 0, 1_767_637_800_123_456]
+    ticks = [-1, -1_000, -1_001, 999, 1_767_637_800_123_456_999]
+    assert result(as_calendar_time(pa.array(ticks, pa.timestamp("ns")), zone="UTC", pattern=None)) == wanted
+    for column in (pa.array(ticks), pa.array([str(tick) for tick in ticks])):
+        assert result(as_counted_time(column, unit="ns", start_us=0)) == wanted
+
+
+def test_a_pattern_with_an_offset_may_name_the_first_and_the_last_day_of_the_calendar():
+    column = pa.array(["9999-12-31 23:59 -0500", "0001-01-01 00:00 +0500"])
+    assert result(as_calendar_time(column, zone="UTC", pattern="%Y-%m-%d %H:%M %z")) == [
+        us(9999, 12, 31, 23, 59) + 5 * 3_600_000_000, us(1, 1, 1) - 5 * 3_600_000_000,
+    ]  # fmt: skip
+
+
 def test_an_hour_that_occurs_twice_or_never_is_one_instant_always():
     twice_and_never = pa.array(["2026-10-25T02:30:00", "2026-03-29T02:30:00"])
     assert result(as_calendar_time(twice_and_never, zone="Europe/Berlin", pattern=None)) == [

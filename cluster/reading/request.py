@@ -1,0 +1,62 @@
+"""From columns of signals to the request that carries them."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
+from hearth.v1 import signal_pb2
+
+OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
+
+SIGNALS_MAX = 10_000
+"""Of a request that is not columnar."""
+
+
+def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
+    """Return the request for a table as `FileMapper.map` makes it, up to 65,536 rows.
+
+    Columnar; in that form a field cannot be called as a column of ours, so where one is, message by message. Then at
+    most 10,000 rows. Fields that no row has are left out.
+    """
+    table = signals.drop_columns([FILE_COLUMN, ROW_COLUMN])
+    present = [name for name, column in zip(table.column_names, table.columns, strict=True) if _is_sent(name, column)]
+    table = table.select(present)
+    fields = [name.removeprefix(FIELD_PREFIX) for name in present if name.startswith(FIELD_PREFIX)]
+    if any(name in OUR_COLUMNS for name in fields):
+        return signal_pb2.IngestRequest(signals=_signals_of(table))
+    sink = pa.BufferOutputStream()
+    table = table.rename_columns([*OUR_COLUMNS, *fields])
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return signal_pb2.IngestRequest(arrow_stream=sink.getvalue().to_pybytes())
+
+
+def _is_sent(name: str, column: pa.ChunkedArray) -> bool:
+    return not name.startswith(FIELD_PREFIX) or column.null_count < len(column)
+
+
+def _signals_of(table: pa.Table) -> Iterator[signal_pb2.Signal]:
+    assert table.num_rows <= SIGNALS_MAX
+    fields = [name for name in table.column_names if name.startswith(FIELD_PREFIX)]
+    for row in table.to_pylist():
+        seconds, micros = divmod(row["time"], 1_000_000)
+        yield signal_pb2.Signal(
+            event_id=row["event_id"],
+            type=row["type"],
+            household=row["household"],
+            member=row["member"],
+            time=Timestamp(seconds=seconds, nanos=micros * 1_000),
+            fields={name.removeprefix(FIELD_PREFIX): _value_of(row[name]) for name in fields if row[name] is not None},
+        )
+
+
+def _value_of(cell: float | str | bool) -> signal_pb2.FieldValue:
+    match cell:
+        case bool():
+            return signal_pb2.FieldValue(flag=cell)
+        case str():
+            return signal_pb2.FieldValue(text=cell)
+        case _:
+            return signal_pb2.FieldValue(number=cell)
