@@ -318,7 +318,10 @@ def models_train(
     log: Log = None,
     playbook: Playbook = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same log: same model.")] = 0,
-    promote: Annotated[bool, typer.Option("--promote", help="Make it champion.")] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it champion, if it is better than what is in force.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --promote: even if it has not proved better.")] = False,
     min_decisions: Annotated[int, typer.Option("--min-decisions", min=10, help="Fewer train nothing.")] = 500,
     min_accepted: Annotated[int, typer.Option("--min-accepted", min=3, help="Fewer train nothing.")] = 50,
     as_json: Json = False,
@@ -329,7 +332,7 @@ def models_train(
 
     config = _config(data_dir=data_dir, log=log, playbook=playbook)
     enough = Enough(decisions=min_decisions, accepted=min_accepted)
-    _exit(run(config, seed=seed, enough=enough, is_promoted=promote, as_json=as_json))
+    _exit(run(config, seed=seed, enough=enough, is_promoted=promote, is_forced=force, as_json=as_json))
 
 
 @models_app.command("list")
@@ -338,6 +341,64 @@ def models_list(data_dir: DataDir = None, as_json: Json = False) -> None:
     from cluster.commands.models import list_models as run
 
     _exit(run(load_config(data_dir=data_dir), as_json=as_json))
+
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version, or an alias.", show_default=False)]
+
+
+@models_app.command("promote")
+def models_promote(
+    version: Version,
+    force: Annotated[bool, typer.Option("--force", help="Even if it has not proved better.")] = False,
+    data_dir: DataDir = None,
+    log: Log = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Make a version champion, if it is better than what is in force on decisions that neither has seen."""
+    from cluster.commands.promotion import promote_version as run
+
+    config = _config(data_dir=data_dir, log=log, playbook=playbook)
+    _exit(run(config, version, is_forced=force, as_json=as_json))
+
+
+@models_app.command("rollback")
+def models_rollback(data_dir: DataDir = None, playbook: Playbook = None, as_json: Json = False) -> None:
+    """Put the champion before the present one back into force."""
+    from cluster.commands.promotion import rollback as run
+
+    _exit(run(_config(data_dir=data_dir, playbook=playbook), as_json=as_json))
+
+
+@models_app.command("show")
+def models_show(
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="A version, or an alias.")] = "champion",
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all there is to know of a version: what it learned, how good it is, when it was champion."""
+    from cluster.commands.promotion import show as run
+
+    _exit(run(_config(data_dir=data_dir, playbook=playbook), version, as_json=as_json))
+
+
+@models_app.command("compare")
+def models_compare(
+    version: Version,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Or `prior`.  [default: what is in force]")
+    ] = None,
+    data_dir: DataDir = None,
+    log: Log = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a version with another on decisions that neither has seen, with an interval."""
+    from cluster.commands.promotion import compare_versions as run
+
+    config = _config(data_dir=data_dir, log=log, playbook=playbook)
+    _exit(run(config, version, other, as_json=as_json))
 
 
 @log_app.command("export")

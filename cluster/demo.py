@@ -168,15 +168,20 @@ def _drive(address: str, plan: DemoPlan) -> dict[str, Any]:
 
 
 def _learn(hearth: _Hearth, folder: Path) -> dict[str, Any]:
-    """Train an acceptance model on what the town did and put it into force; empty if there is too little to learn."""
-    say("learning from what the town did, and putting the model into force ...")
+    """Train an acceptance model on what the town did, and put it into force if it is better than the priors.
+
+    Empty if there is too little to learn.
+    """
+    say("learning from what the town did, and putting the model into force if it is better than the priors ...")
     arguments = ["models", "train", "--data-dir", str(folder), "--promote", "--json"]
     with child(TRAIN_MODULE, arguments) as trainer:
         text = "".join(trainer.lines())
         code = trainer.process.wait()
     trained = _parse(text)
-    if code != 0 or not trained:
-        return {}
+    if not trained or not trained.get("champion"):
+        return trained
+    if code != 0:
+        raise CommandFailed(f"training ended with exit code {code}; what it said is above")
     alarm = threading.Timer(MODEL_DEADLINE_S, hearth.child.process.terminate)
     alarm.start()
     try:
@@ -194,7 +199,11 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
     facts = model["training"]
     learned = f"{model['version']}, learned from {facts['rows']:,} of these decisions, {facts['positives']:,} accepted"
     worth = f"AUC {facts['auc']:.2f} on the newest {facts['holdout_rows']:,} (priors {facts['prior_auc']:.2f})"
-    return [f"model      {learned}: {worth}; in force from here on"]
+    lines = [f"model      {learned}: {worth}"]
+    if model["champion"]:
+        return [*lines, "           better than the playbook's priors beyond doubt: in force from here on"]
+    verdict = model.get("comparison", {}).get("verdict", "not compared")
+    return [*lines, f"           against the playbook's priors: {verdict}; so the priors go on scoring"]
 
 
 def _story(address: str) -> dict[str, Any]:

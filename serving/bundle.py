@@ -19,8 +19,9 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,12 @@ PROBE_MEMORY_BYTES: Final = 8 << 30
 
 PRIOR_COLUMN: Final = "prior_acceptance"
 """Column of a score row, see household/scoring.py; not imported from there, since the probe runs this file alone."""
+
+OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
+"""What gives one probability per row, from a margin in log odds, where the playbook's priors enter."""
+
+_HEADER: Final = "<QQII"
+"""What a probe is asked begins with: length of the model and of its columns' names, shape of the golden rows."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -94,6 +101,8 @@ class TrainingFacts:
     trees: int
     weighted: bool
     """Rows weighed by inverse propensity."""
+    seen_to_us: int | None = None
+    """Decision time of the newest row that the model was fitted to or stopped by; what came later it has not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,7 +165,7 @@ def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, versio
 
     Raises:
         BundleExists: the registry already has this version of this name.
-        BundleRefused: the draft does not give its own golden scores.
+        BundleRefused: the draft does not give its own golden scores, or is no model of its columns.
     """
     digest = hashlib.sha256(draft.model).hexdigest()
     version = digest[:12] if version is None else version
@@ -176,12 +185,17 @@ def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, versio
         playbook_version=draft.playbook_version,
         training=_plain(dataclasses.asdict(draft.training)),
     )
+    try:
+        content = _to_json(manifest)
+        _from_json(content)
+    except (ValueError, TypeError) as wrong:
+        raise BundleRefused(folder / MANIFEST_FILE, f"would be no manifest: {wrong}") from wrong
     _probe(folder / MODEL_FILE, manifest, draft.model)
     unfinished = folder.with_name(f".{version}.{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
         _write_durably(unfinished / MODEL_FILE, draft.model)
-        _write_durably(unfinished / MANIFEST_FILE, _to_json(manifest))
+        _write_durably(unfinished / MANIFEST_FILE, content)
         _sync_directory(unfinished)
         unfinished.rename(folder)
     except OSError:
@@ -201,20 +215,31 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST_FILE
     try:
-        return _from_json(file.read_bytes())
+        manifest = _from_json(file.read_bytes())
     except OSError as wrong:
         raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as wrong:
         raise BundleRefused(file, f"not a manifest of layout {BUNDLE_LAYOUT}: {wrong!r}") from wrong
+    if manifest.version != folder.name:
+        raise BundleRefused(file, f"is that of version {manifest.version}, and lies in the folder of {folder.name}")
+    return manifest
 
 
-def load_bundle(folder: Path, *, feature_schema_hash: str | None = None) -> Bundle:
+def load_bundle(
+    folder: Path,
+    *,
+    feature_schema_hash: str | None = None,
+    columns: Sequence[str] | None = None,
+    proven_sha256: str | None = None,
+) -> Bundle:
     """Return a model version once it has proved harmless: hash, then golden rows in a process of its own.
 
     Takes about a second, nearly all of it the start of that process; blocks.
 
     Args:
         feature_schema_hash: refuse a model made for other columns; None takes any.
+        columns: the names that go with that hash, in order; None takes those of the manifest.
+        proven_sha256: of a model that another process has put to this proof just now; it is not repeated then.
 
     Raises:
         BundleRefused: names the file and what is wrong with it. This process has then not opened the model.
@@ -224,6 +249,8 @@ def load_bundle(folder: Path, *, feature_schema_hash: str | None = None) -> Bund
     if feature_schema_hash is not None and manifest.feature_schema_hash != feature_schema_hash:
         reason = f"made for feature schema {manifest.feature_schema_hash}, this plan's is {feature_schema_hash}"
         raise BundleRefused(folder / MANIFEST_FILE, reason)
+    if columns is not None and (difference := _difference(manifest.columns, columns)):
+        raise BundleRefused(folder / MANIFEST_FILE, f"{difference} in the feature schema of the playbook")
     try:
         model = file.read_bytes()
     except OSError as wrong:
@@ -231,7 +258,8 @@ def load_bundle(folder: Path, *, feature_schema_hash: str | None = None) -> Bund
     digest = hashlib.sha256(model).hexdigest()
     if digest != manifest.sha256[MODEL_FILE]:
         raise BundleRefused(file, f"sha256 is {digest}, the manifest says {manifest.sha256[MODEL_FILE]}")
-    _probe(file, manifest, model)
+    if digest != proven_sha256:
+        _probe(file, manifest, model)
     return Bundle(path=folder, manifest=manifest, model=model)
 
 
@@ -239,17 +267,23 @@ def read_aliases(registry: Path, name: str) -> dict[str, str]:
     """Return the version of each alias of `name`; empty when none was ever set.
 
     Raises:
-        BundleRefused: the file is not a JSON object of strings.
+        BundleRefused: the file cannot be read, or is not a JSON object of names of versions. Whether these are in the
+            registry is for whoever opens them.
     """
     file = registry / _checked(name) / ALIASES_FILE
     try:
         aliases = json.loads(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as wrong:
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, RecursionError) as wrong:
         raise BundleRefused(file, f"not JSON: {wrong}") from wrong
-    if not isinstance(aliases, dict) or not all(isinstance(version, str) for version in aliases.values()):
+    if not isinstance(aliases, dict):
         raise BundleRefused(file, "not an object of alias: version")
+    for alias, version in aliases.items():
+        if not (isinstance(version, str) and _NAME.fullmatch(alias) and _NAME.fullmatch(version)):
+            raise BundleRefused(file, f"not an object of alias: version: {alias!r} is {str(version)[:100]!r}")
     return aliases
 
 
@@ -269,10 +303,7 @@ def set_alias(registry: Path, name: str, alias: str, version: str | None) -> Non
         aliases.pop(alias, None)
         if version is not None:
             aliases[_checked(alias)] = version
-        unfinished = folder / f".{ALIASES_FILE}.{os.getpid()}"
-        _write_durably(unfinished, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
-        unfinished.rename(folder / ALIASES_FILE)
-        _sync_directory(folder)
+        replace_durably(folder / ALIASES_FILE, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def find_bundle(registry: Path, name: str, version_or_alias: str = CHAMPION) -> Path | None:
@@ -334,7 +365,9 @@ def _checked(name: str) -> str:
 def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
     """Load the model and score the golden rows in a process that may die of it."""
     rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
-    asked = struct.pack("<QII", len(model), *rows.shape) + model + rows.tobytes() + manifest.golden_scores.tobytes()
+    names = json.dumps(manifest.columns).encode()
+    asked = struct.pack(_HEADER, len(model), len(names), *rows.shape) + model + names
+    asked += rows.tobytes() + manifest.golden_scores.tobytes()
     command = [sys.executable, "-I", "-B", str(Path(__file__).resolve())]
     try:
         done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
@@ -353,23 +386,61 @@ def _answer_probe() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (PROBE_MEMORY_BYTES, PROBE_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     asked = sys.stdin.buffer.read()
-    header = struct.calcsize("<QII")
-    length, count, columns = struct.unpack_from("<QII", asked)
-    golden = np.frombuffer(asked, np.float32, offset=header + length)
+    length, names_length, count, columns = struct.unpack_from(_HEADER, asked)
+    model_at = struct.calcsize(_HEADER)
+    names_at = model_at + length
+    golden_at = names_at + names_length
+    golden = np.frombuffer(asked[golden_at:], np.float32)
     rows, expected = golden[: count * columns].reshape(count, columns), golden[count * columns :]
     try:
-        booster = open_booster(asked[header : header + length])
-        trees = booster.num_boosted_rounds()
-        scores = predict(booster, rows) if booster.num_features() == columns else None
-    except (xgboost.core.XGBoostError, ValueError, TypeError) as wrong:
-        sys.stdout.write("does not load: " + " ".join(str(wrong).split())[:400])
-        return
-    if scores is None:
-        sys.stdout.write(f"has {booster.num_features()} columns, the manifest {columns}")
-    elif scores.shape != expected.shape or not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
-        sys.stdout.write(f"{trees} trees do not give the golden scores of the manifest")
-    else:
-        sys.stdout.write("ok")
+        booster = open_booster(asked[model_at:names_at])
+        wrong = _misfit(booster, json.loads(asked[names_at:golden_at])) or _misses(booster, rows, expected)
+    except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
+        wrong = "does not load: " + " ".join(str(failed).split())[:400]
+    sys.stdout.write(wrong or "ok")
+
+
+def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
+    """Return why a model must not be asked about rows of these columns; empty if it may."""
+    if booster.num_features() != len(columns):
+        return f"has {booster.num_features()} columns, the manifest {len(columns)}"
+    if not booster.feature_names:
+        return "does not name its columns, so nothing tells in which order they stand"
+    if difference := _difference(booster.feature_names, columns):
+        return f"{difference} in the manifest"
+    learner = json.loads(booster.save_config())["learner"]
+    objective = learner["objective"]["name"]
+    if objective not in OBJECTIVES:
+        return f"has the objective {objective}; it must give a probability: {' or '.join(OBJECTIVES)}"
+    return ""
+
+
+def _misses(booster: xgboost.Booster, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
+    """Return how far a model is from its golden scores, or from probabilities; empty if it is neither."""
+    trees, scores = booster.num_boosted_rounds(), predict(booster, rows)
+    if scores.shape != expected.shape:
+        return f"gives scores {scores.shape} for {len(rows)} rows; it must give one per row"
+    if not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
+        return f"{trees} trees do not give the golden scores of the manifest"
+    edges = np.array([np.full(rows.shape[1], edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
+    return not_probabilities(np.concatenate([scores, predict(booster, edges)]))
+
+
+def not_probabilities(scores: NDArray[np.float32]) -> str:
+    """Return what keeps (n,) scores from being probabilities; empty if nothing does."""
+    if bool((scores >= 0).all() and (scores <= 1).all()):
+        return ""
+    wrong = scores[~((scores >= 0) & (scores <= 1))][0]
+    return f"gives the score {wrong:g}, which is no probability"
+
+
+def _difference(columns: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return the first place where columns are not those wanted, half a sentence; empty if they are the same."""
+    for place, (column, other) in enumerate(zip_longest(columns, wanted)):
+        if column != other:
+            named, meant = (f"'{one}'" if one is not None else "missing" for one in (column, other))
+            return f"column {place} is {named}, and {meant}"
+    return ""
 
 
 def _to_json(manifest: Manifest) -> bytes:
@@ -388,6 +459,12 @@ def _from_json(content: bytes) -> Manifest:
     scores = np.array(fields["golden_scores"], np.float32)
     if scores.ndim != 1 or len(scores) == 0 or rows.shape != (len(scores), len(columns)):
         raise ValueError(f"golden rows {rows.shape}, golden scores {scores.shape}, {len(columns)} columns")
+    if len(set(columns)) != len(columns):
+        raise ValueError("two columns have the same name")
+    if columns == tuple(f"f{place}" for place in range(len(columns))):
+        raise ValueError("columns f0, f1 … are XGBoost's own numbering, not the names of the feature schema")
+    if wrong := not_probabilities(scores):
+        raise ValueError(f"the golden rows: the model {wrong}")
     return Manifest(
         layout=BUNDLE_LAYOUT,
         name=_checked(fields["name"]),
@@ -421,6 +498,14 @@ def _write_durably(file: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def replace_durably(file: Path, content: bytes) -> None:
+    """Put a file in the place of another: readers see the old one or the new one, never a part."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    _write_durably(unfinished, content)
+    unfinished.rename(file)
+    _sync_directory(file.parent)
 
 
 def _sync_directory(directory: Path) -> None:

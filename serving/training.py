@@ -97,6 +97,8 @@ class Examples:
     """(n,)"""
     decided_us: NDArray[np.int64]
     """(n,)"""
+    households: NDArray[np.str_]
+    """(n,) whose decision it was; the action's id where the export does not tell."""
     left_out: dict[str, int]
     """Decisions not used, by reason."""
 
@@ -188,6 +190,7 @@ def gather(
         accepted=accepted,
         propensity=_floats(table, "propensity"),
         decided_us=decided_us,
+        households=_text(table, "household" if "household" in table.column_names else "action_id"),
         left_out={reason: count for reason, count in left_out.items() if count},
     )
 
@@ -285,6 +288,7 @@ def _facts(
         ),
         trees=booster.num_boosted_rounds(),
         weighted=config.weigh_by_propensity,
+        seen_to_us=int(examples.decided_us[holdout - 1]),
     )
 
 

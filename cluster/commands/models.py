@@ -1,7 +1,10 @@
 """`hearth models train|list`: learn an acceptance model from what was decided and what became of it."""
 
 from dataclasses import asdict, dataclass
+from enum import Enum
+from math import isfinite
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +25,10 @@ OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time_us", pa.int64()), ("ac
 """What training reads of a report."""
 
 
+LearnedFrom: TypeAlias = tuple[pa.Table, pa.Table, list[Plan]]
+"""Decisions, their outcomes, and the plans they were made under."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enough:
     """How much there must be to learn from."""
@@ -30,17 +37,19 @@ class Enough:
     accepted: int
 
 
-def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, as_json: bool) -> int:
-    """Train on all that the data directory holds, save the version, make it champion if asked."""
+def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, is_forced: bool, as_json: bool) -> int:
+    """Train on all that the data directory holds, save the version; make it champion if asked and if it is better."""
     # XGBoost takes a second to import: only the commands that need it pay.
-    from serving.bundle import CHAMPION, BundleExists, BundleRefused, save_bundle, set_alias
+    from serving.bundle import BundleExists, BundleRefused, save_bundle
     from serving.training import BadExport, NotEnoughData, TrainingConfig
     from serving.training import train as train_model
 
     read = log_reader(config)
     check_playbook(config)
     plan = compile_playbook(config.playbook_path)
-    decisions, outcomes, plans = _read(config, read)
+    _check_aliases(config)
+    learned_from = read_log(config, read)
+    decisions, outcomes, plans = learned_from
     if not decisions.num_rows:
         raise CommandFailed("the log holds no decisions yet, so there is nothing to learn from")
     say(f"learning from {decisions.num_rows:,} decisions ...")
@@ -54,18 +63,31 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
         ) from short
     except BundleExists as exists:
         raise CommandFailed(
-            f"this very model is in the registry already: {exists}; `hearth models list` shows it"
+            f"this very model is in the registry already: {exists}; `hearth models list` shows it, and "
+            "`hearth models promote` puts it into force"
         ) from exists
     except (BadExport, BundleRefused) as wrong:
         raise CommandFailed(f"training failed: {wrong}") from wrong
+    comparison, refusal = None, ""
     if is_promoted:
-        set_alias(config.model_path, MODEL_NAME, CHAMPION, folder.name)
+        from cluster.commands.promotion import promote_if_better
+
+        comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced)
     facts = asdict(draft.training)
+    is_champion = is_promoted and not refusal
     if as_json:
-        print_json({"version": folder.name, "path": str(folder), "champion": is_promoted, "training": _plain(facts)})
+        told: dict[str, object] = {"version": folder.name, "path": str(folder), "champion": is_champion}
+        told["training"] = plain(facts)
+        if comparison is not None:
+            told["comparison"] = comparison
+        if refusal:
+            told["refused"] = refusal
+        print_json(told)
     else:
-        _print_trained(folder, facts, is_promoted=is_promoted)
-    return 0
+        _print_trained(folder, facts, is_champion=is_champion, is_promoted=is_promoted)
+    if refusal:
+        say(f"{refusal}; `hearth models promote {folder.name} --force` puts it into force nonetheless")
+    return 1 if refusal else 0
 
 
 def list_models(config: HearthConfig, *, as_json: bool) -> int:
@@ -73,30 +95,61 @@ def list_models(config: HearthConfig, *, as_json: bool) -> int:
     from serving.bundle import BundleRefused, list_versions, read_aliases, read_manifest
 
     registry = config.model_path
-    aliases = read_aliases(registry, MODEL_NAME) if (registry / MODEL_NAME).is_dir() else {}
+    is_there = (registry / MODEL_NAME).is_dir()
+    aliases, refused = {}, ""
+    try:
+        aliases = read_aliases(registry, MODEL_NAME) if is_there else {}
+    except BundleRefused as broken:
+        refused = aliases_refused(broken)
+    known = list_versions(registry, MODEL_NAME) if is_there else []
+    for alias, version in aliases.items():
+        if version not in known:
+            refused = f"{registry / MODEL_NAME / 'aliases.json'}: {alias} is {version}, which is not in the registry"
     versions: list[dict[str, object]] = []
-    for version in list_versions(registry, MODEL_NAME) if (registry / MODEL_NAME).is_dir() else []:
+    for version in known:
         names = sorted(alias for alias, points_at in aliases.items() if points_at == version)
         entry: dict[str, object] = {"version": version, "aliases": names}
         try:
             manifest = read_manifest(registry / MODEL_NAME / version)
             entry |= {"created": manifest.created, "playbook_version": manifest.playbook_version}
-            entry |= {key: manifest.training.get(key) for key in ("rows", "positives", "auc", "prior_auc")}
-        except BundleRefused as refused:
-            entry["refused"] = str(refused)
+            entry |= {key: plain(manifest.training.get(key)) for key in ("rows", "positives", "auc", "prior_auc")}
+        except BundleRefused as wrong:
+            entry["refused"] = str(wrong)
         versions.append(entry)
     if as_json:
-        print_json({"registry": str(registry), "name": MODEL_NAME, "versions": versions})
+        told: dict[str, object] = {"registry": str(registry), "name": MODEL_NAME, "versions": versions}
+        print_json(told | ({"refused": refused} if refused else {}))
     elif not versions:
         print(f"no model in {registry} yet; `hearth models train` makes one")
     else:
         for entry in versions:
             print("  ".join(f"{key}={_short(value)}" for key, value in entry.items() if value not in (None, [])))
+    if refused:
+        raise CommandFailed(refused)
     return 0
 
 
-def _read(config: HearthConfig, read: ReadLogs) -> tuple[pa.Table, pa.Table, list[Plan]]:
-    """Return decisions, their outcomes, and the plans they were made under."""
+def aliases_refused(broken: Exception) -> str:
+    """Return what a command says when it cannot tell which version is champion."""
+    return f"which version is champion cannot be told: {broken}; mend the file, or move it away and promote a version"
+
+
+def _check_aliases(config: HearthConfig) -> None:
+    """Learn that the registry is broken before a model is learned that could not be put into force."""
+    from serving.bundle import BundleRefused, read_aliases
+
+    try:
+        read_aliases(config.model_path, MODEL_NAME)
+    except BundleRefused as broken:
+        raise CommandFailed(aliases_refused(broken)) from broken
+
+
+def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
+    """Return decisions, their outcomes, and the plans they were made under.
+
+    Raises:
+        CommandFailed: the log cannot be read.
+    """
     from actors.codec import PayloadUnreadable
     from actors.export import DECISION_SCHEMA, export_plans, export_table
     from actors.log import LogError
@@ -121,13 +174,15 @@ def _outcomes(table: pa.Table) -> pa.Table:
     return fitted(table.filter(pc.starts_with(table.column("type"), "hearth.")), OUTCOME_SCHEMA)
 
 
-def _print_trained(folder: Path, facts: dict[str, object], *, is_promoted: bool) -> None:
+def _print_trained(folder: Path, facts: dict[str, object], *, is_champion: bool, is_promoted: bool) -> None:
     print(f"model {folder.name} in {folder}")
     print(f"  learned from {facts['rows']:,} decisions, {facts['positives']:,} of them accepted")
     held_out, prior = facts["holdout_rows"], facts["prior_auc"]
     print(f"  AUC {facts['auc']:.3f} on the newest {held_out:,} (the playbook's priors: {prior:.3f})")
-    if is_promoted:
+    if is_champion:
         print("  it is champion now")
+    elif is_promoted:
+        print("  it is saved, and not in force")
     else:
         print("  it is not in force; `--promote` makes it champion")
 
@@ -138,13 +193,16 @@ def _short(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a value for JSON, which has no NaN and no enums."""
     match value:
         case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
-        case float() if value != value:
+            return [plain(item) for item in value]
+        case float() if not isfinite(value):
             return None
+        case Enum():
+            return plain(value.value)
         case _:
             return value

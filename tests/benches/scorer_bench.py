@@ -31,12 +31,13 @@ def draft(trees: int = 100, depth: int = 6) -> Draft:
     draw = np.random.default_rng(1)
     rows = draw.normal(size=(20_000, COLUMNS)).astype(np.float32)
     label = (rows[:, :6].sum(axis=1) + draw.normal(size=len(rows)) > 1).astype(np.float32)
+    names = [f"c{i}" for i in range(COLUMNS)]
     settings = {"objective": "binary:logistic", "max_depth": depth, "eta": 0.05, "nthread": 1}
-    model = bytes(xgboost.train(settings, xgboost.DMatrix(rows, label), trees).save_raw("ubj"))
+    model = bytes(xgboost.train(settings, xgboost.DMatrix(rows, label, feature_names=names), trees).save_raw("ubj"))
     return Draft(
         model=model,
         feature_schema_hash=SCHEMA,
-        columns=tuple(f"c{i}" for i in range(COLUMNS)),
+        columns=tuple(names),
         golden_rows=rows[:16],
         golden_scores=predict(open_booster(model), rows[:16]),
         playbook_version="bench",

@@ -252,7 +252,7 @@ def test_without_its_model_it_decides_degraded_and_then_with_it_again(chaos: Cha
 def a_champion(registry: Path) -> str:
     """Put a model of the corner playbook into force; return its version. It has learned nothing, and scores."""
     schema = feature_schema(corner())
-    draft = replace(make_draft(columns=len(schema.columns)), feature_schema_hash=schema.hash, columns=schema.names)
+    draft = replace(make_draft(columns=len(schema.columns), names=schema.names), feature_schema_hash=schema.hash)
     save_bundle(registry, MODEL_NAME, draft, created="2026-11-02T00:00:00Z", version="v1")
     set_alias(registry, MODEL_NAME, CHAMPION, "v1")
     return "v1"

@@ -51,7 +51,11 @@ TRAIN = """
     if "--few" in FLAGS:
         sys.exit("too little to learn from")
     facts = {"rows": 600, "positives": 60, "auc": 0.67, "prior_auc": 0.65, "holdout_rows": 120}
-    print(json.dumps({"version": "m1", "training": facts}))
+    told = {"version": "m1", "training": facts, "champion": True}
+    if "--worse" in FLAGS:
+        print(json.dumps({**told, "champion": False, "comparison": {"verdict": "worse"}, "refused": "it is worse"}))
+        sys.exit(1)
+    print(json.dumps(told))
 """
 
 STORY = """
@@ -105,6 +109,7 @@ def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
         "by action: topup 3",
         "p50 1.5 ms, p99 4.0 ms",
         "m1, learned from 600 of these decisions, 60 accepted: AUC 0.67",
+        "better than the playbook's priors beyond doubt: in force from here on",
         "S1, low balance",
         "looks",
     ):
@@ -123,6 +128,16 @@ def test_too_little_to_learn_from_is_told_and_the_story_goes_on(staged: Any, run
     ended = run(*ARGUMENTS)
     assert ended.code == 0
     assert "too little to learn from: the playbook's priors score" in ended.out
+
+
+def test_a_model_that_is_not_better_is_told_and_the_priors_go_on(staged: Any, run: Run):
+    staged(flags="--worse")
+    ended = run(*ARGUMENTS, "--report", "r.json")
+    assert ended.code == 0
+    assert "against the playbook's priors: worse; so the priors go on scoring" in ended.out
+    assert "in force" not in ended.out
+    model = json.loads(Path("r.json").read_text())["model"]
+    assert (model["champion"], model["refused"]) == (False, "it is worse")
 
 
 def test_a_lost_signal_is_told_and_ends_with_1(staged: Any, run: Run):

@@ -7,6 +7,7 @@ this process lives on; a version never changes; an alias is the old one or the n
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,19 +54,29 @@ FACTS = TrainingFacts(
 )
 
 
-def make_draft(seed: int = 1, columns: int = 4) -> Draft:
+def make_draft(
+    seed: int = 1,
+    columns: int = 4,
+    *,
+    names: Sequence[str] | None = None,
+    objective: str = "binary:logistic",
+    **settings: object,
+) -> Draft:
     draw = np.random.default_rng(seed)
     rows = draw.normal(size=(300, columns)).astype(np.float32)
     rows[draw.random(rows.shape) < 0.1] = np.nan
     label = (np.nan_to_num(rows[:, 0]) > 0.3).astype(np.float32)
+    names = tuple(f"c{i}" for i in range(columns)) if names is None else names
     booster = xgboost.train(
-        {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "seed": seed}, xgboost.DMatrix(rows, label), 10
+        {"objective": objective, "max_depth": 3, "nthread": 1, "seed": seed} | settings,
+        xgboost.DMatrix(rows, label, feature_names=list(names) or None),
+        10,
     )
     model = bytes(booster.save_raw("ubj"))
     return Draft(
         model=model,
         feature_schema_hash="0123456789abcdef",
-        columns=tuple(f"c{i}" for i in range(columns)),
+        columns=tuple(names),
         golden_rows=rows[:8],
         golden_scores=predict(open_booster(model), rows[:8]),
         playbook_version="fedcba9876543210",
@@ -179,6 +190,81 @@ def test_a_model_with_other_columns_than_its_manifest_is_refused(saved: Path):
         load_bundle(saved)
 
 
+def misfit(**changes: object) -> Draft:
+    """A draft whose manifest is right and whose model is another."""
+    return dataclasses.replace(make_draft(), model=make_draft(**changes).model)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"names": ["c0", "c2", "c1", "c3"]}, "column 1 is 'c2', and 'c1' in the manifest"),
+        ({"names": ["f0", "f1", "f2", "f3"]}, "column 0 is 'f0', and 'c0' in the manifest"),
+        ({"names": []}, "does not name its columns"),
+        ({"objective": "multi:softprob", "num_class": 2}, "objective multi:softprob; it must give a probability"),
+        ({"objective": "multi:softmax", "num_class": 2}, "objective multi:softmax"),
+        ({"objective": "binary:hinge"}, "objective binary:hinge"),
+        ({"objective": "binary:logitraw"}, "objective binary:logitraw"),
+        ({"objective": "reg:squarederror"}, "objective reg:squarederror"),
+    ],
+)
+def test_a_model_that_reads_its_rows_otherwise_or_gives_no_probability_is_refused(
+    tmp_path: Path, wrong: dict, reason: str
+):
+    with pytest.raises(BundleRefused, match=reason):
+        save_bundle(tmp_path, "acceptance", misfit(**wrong), created="now", version="v2")
+    assert not (tmp_path / "acceptance").exists()
+
+
+def test_a_model_whose_columns_were_exchanged_in_the_registry_is_not_loaded(saved: Path):
+    (saved / "model.ubj").write_bytes(make_draft(names=["c0", "c1", "c3", "c2"]).model)
+    forge_hash(saved)
+    with pytest.raises(BundleRefused, match="column 2 is 'c3', and 'c2' in the manifest") as refused:
+        load_bundle(saved)
+    assert refused.value.file == saved / "model.ubj"
+
+
+def test_columns_that_are_numbered_or_doubled_are_no_manifest(tmp_path: Path):
+    numbered = make_draft(names=["f0", "f1", "f2", "f3"])
+    with pytest.raises(BundleRefused, match="XGBoost's own numbering"):
+        save_bundle(tmp_path, "acceptance", numbered, created="now")
+    doubled = dataclasses.replace(make_draft(), columns=("c0", "c1", "c1", "c3"))
+    with pytest.raises(BundleRefused, match="two columns have the same name"):
+        save_bundle(tmp_path, "acceptance", doubled, created="now")
+
+
+def test_a_model_whose_columns_are_not_those_of_the_playbook_in_order_is_refused(saved: Path):
+    wanted = {
+        "feature_schema_hash": "0123456789abcdef",
+        "proven_sha256": hashlib.sha256(make_draft().model).hexdigest(),
+    }
+    assert load_bundle(saved, columns=("c0", "c1", "c2", "c3"), **wanted).version == "v1"  # type: ignore[arg-type]
+    for columns, reason in (
+        (("c1", "c0", "c2", "c3"), "column 0 is 'c0', and 'c1' in the feature schema of the playbook"),
+        (("c0", "c1", "c2"), "column 3 is 'c3', and missing in"),
+        (("c0", "c1", "c2", "c3", "c4"), "column 4 is missing, and 'c4' in"),
+    ):
+        with pytest.raises(BundleRefused, match=reason):
+            load_bundle(saved, columns=columns, **wanted)  # type: ignore[arg-type]
+
+
+def test_a_model_that_was_proven_elsewhere_is_loaded_by_its_hash_alone(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    def asked(*_: object) -> None:
+        raise AssertionError("proven again")
+
+    monkeypatch.setattr(bundles, "_probe", asked)
+    digest = read_manifest(saved).sha256["model.ubj"]
+    assert load_bundle(saved, proven_sha256=digest).version == "v1"
+    with pytest.raises(AssertionError, match="proven again"):
+        load_bundle(saved, proven_sha256="0" * 64)
+
+
+def test_a_version_that_lies_in_the_folder_of_another_is_refused(saved: Path):
+    saved.rename(saved.with_name("v9"))
+    with pytest.raises(BundleRefused, match="is that of version v1, and lies in the folder of v9"):
+        read_manifest(saved.with_name("v9"))
+
+
 def test_a_model_for_another_feature_schema_is_refused(saved: Path):
     with pytest.raises(BundleRefused, match="made for feature schema 0123456789abcdef, this plan's is ffff"):
         load_bundle(saved, feature_schema_hash="ffff")
@@ -194,6 +280,9 @@ def test_a_model_for_another_feature_schema_is_refused(saved: Path):
         ({"version": "../v1"}, "letters, digits"),
         ({"sha256": {}}, "KeyError"),
         ({"training": None}, "TypeError"),
+        ({"golden_scores": [1.5] * 8}, "score 1.5, which is no probability"),
+        ({"golden_scores": [-0.1] * 8}, "score -0.1, which is no probability"),
+        ({"golden_scores": [float("nan")] * 8}, "score nan, which is no probability"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(saved: Path, change: dict, reason: str):
@@ -239,11 +328,32 @@ def test_an_alias_of_what_is_not_there_is_refused_and_changes_nothing(saved: Pat
     assert read_aliases(tmp_path, "acceptance") == {"champion": "v1"}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"champion": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"champion": 3}',
+        b'{"champion": null}',
+        b'{"champion": "../v1"}',
+        b'{"champion": "v1\\n"}',
+        b'{"champion": ""}',
+        b'{"../champion": "v1"}',
+    ],
+)
 def test_a_damaged_alias_file_is_refused(saved: Path, tmp_path: Path, content: bytes):
     (tmp_path / "acceptance" / "aliases.json").write_bytes(content)
     with pytest.raises(BundleRefused, match=r"aliases\.json"):
         find_bundle(tmp_path, "acceptance")
+
+
+def test_an_alias_file_that_cannot_be_read_is_refused(saved: Path, tmp_path: Path):
+    (tmp_path / "acceptance" / "aliases.json").mkdir()
+    with pytest.raises(BundleRefused, match=r"aliases\.json: cannot be read"):
+        read_aliases(tmp_path, "acceptance")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\n"])

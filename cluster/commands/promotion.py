@@ -1,0 +1,293 @@
+"""`hearth models promote|rollback|show|compare`: which version of the model is champion, why, and what was before.
+
+A version comes into force only if it loads, is of the playbook's feature schema, and has proved better than what is in
+force on decisions that neither has seen; being told `--force` replaces the last of these, and no other.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from cluster.commands.models import MODEL_NAME, LearnedFrom, aliases_refused, plain, read_log
+from cluster.commands.up import check_playbook
+from cluster.config import HearthConfig, utc_now
+from cluster.errors import CommandFailed
+from cluster.exporting import log_reader
+from cluster.output import print_json, say
+from household.plan import Plan
+from household.scoring import feature_schema
+from playbooks.compiler import compile_playbook
+from serving.bundle import (
+    CHAMPION,
+    Bundle,
+    BundleRefused,
+    Manifest,
+    list_versions,
+    load_bundle,
+    read_aliases,
+    read_manifest,
+)
+from serving.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
+from serving.promotions import (
+    PRIORS,
+    Change,
+    NothingBefore,
+    before_present,
+    promote,
+    read_history,
+    roll_back,
+)
+from serving.training import BadExport, NotEnoughData, TrainingConfig, gather
+
+
+def promote_version(config: HearthConfig, version: str, *, is_forced: bool, as_json: bool) -> int:
+    """Make a version champion, if it is better or the caller insists."""
+    plan = _plan(config)
+    folder = _folder(config, version)
+    if _champion(config) == folder.name:
+        _tell_champion(folder.name, before=folder.name, comparison=None, as_json=as_json)
+        return 0
+    before = _champion(config)
+    learned_from = None if is_forced else read_log(config, log_reader(config))
+    comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced)
+    if refusal:
+        raise CommandFailed(f"{refusal}; --force promotes it nonetheless")
+    _tell_champion(folder.name, before=before, comparison=comparison, as_json=as_json)
+    return 0
+
+
+def rollback(config: HearthConfig, *, as_json: bool) -> int:
+    """Put the champion before the present one back into force."""
+    plan = _plan(config)
+    registry, present, before = config.model_path, _champion(config), PRIORS
+    try:
+        before = before_present(read_history(registry, MODEL_NAME), present)
+        if before:
+            _load(config, plan, registry / MODEL_NAME / before)
+        change = roll_back(registry, MODEL_NAME, time=_now())
+    except NothingBefore:
+        raise CommandFailed(
+            f"there is no champion before {present or 'the priors of the playbook'} to go back to; "
+            "`hearth models list` shows the versions, and `hearth models promote` puts one into force"
+        ) from None
+    except BundleRefused as wrong:
+        raise CommandFailed(f"not rolled back, {present or 'nothing'} stays champion: {wrong}") from wrong
+    except CommandFailed as wrong:
+        raise CommandFailed(
+            f"not rolled back: {before} was champion before {present} and cannot be again: {wrong}; "
+            "`hearth models promote` puts another into force"
+        ) from wrong
+    if as_json:
+        print_json({"champion": change.champion or None, "before": change.before or None})
+    elif change.champion:
+        print(f"{change.champion} is champion again; before it was {change.before or 'none'}")
+    else:
+        print(f"the playbook's priors score again, as before {change.before}")
+    return 0
+
+
+def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
+    """Print all there is to know of a version."""
+    plan = _plan(config)
+    folder = _folder(config, version)
+    manifest = _manifest(folder)
+    aliases = sorted(alias for alias, points_at in _aliases(config).items() if points_at == folder.name)
+    refused = ""
+    try:
+        _load(config, plan, folder)
+    except CommandFailed as wrong:
+        refused = str(wrong)
+    history = [asdict(one) for one in _history(config) if folder.name in (one.champion, one.before)]
+    if as_json:
+        told = {
+            "version": folder.name,
+            "aliases": aliases,
+            "path": str(folder),
+            "created": manifest.created,
+            "playbook_version": manifest.playbook_version,
+            "feature_schema_hash": manifest.feature_schema_hash,
+            "columns": list(manifest.columns),
+            "training": plain(dict(manifest.training)),
+            "history": history,
+            "refused": refused or None,
+        }
+        print_json(told)
+        return 0
+    called = f" ({', '.join(aliases)})" if aliases else ""
+    print(f"model {folder.name}{called} in {folder}")
+    print(f"  made {manifest.created} for playbook {manifest.playbook_version}")
+    print(f"  {len(manifest.columns)} columns of feature schema {manifest.feature_schema_hash}")
+    print(f"  can be served: {f'no, {refused}' if refused else 'yes'}")
+    for name, value in manifest.training.items():
+        if name != "calibration":
+            print(f"  {name}: {value}")
+    for change in history:
+        print(f"  {change['time']} {change['how']}: {change['before'] or PRIOR} -> {change['champion'] or PRIOR}")
+    return 0
+
+
+def compare_versions(config: HearthConfig, candidate: str, incumbent: str | None, *, as_json: bool) -> int:
+    """Print how a version does against another, the champion if none is named; `prior` names the playbook's priors."""
+    plan = _plan(config)
+    ours = of_bundle(_load(config, plan, _folder(config, candidate)))
+    if incumbent is None:
+        theirs = _in_force(config, plan)
+    elif incumbent == PRIOR:
+        theirs = of_priors(plan)
+    else:
+        theirs = of_bundle(_load(config, plan, _folder(config, incumbent)))
+    comparison = _compared(plan, read_log(config, log_reader(config)), ours, theirs)
+    if as_json:
+        print_json(_comparison_json(comparison))
+    else:
+        print(f"{comparison.candidate} against {comparison.incumbent}: {comparison.verdict.value}")
+        print(f"  {comparison.why}")
+    return 0
+
+
+def promote_if_better(
+    config: HearthConfig, plan: Plan, version: str, learned_from: LearnedFrom | None, *, is_forced: bool
+) -> tuple[dict[str, object] | None, str]:
+    """Make a version champion if it is better than what is in force; return the comparison, and why it was refused.
+
+    Args:
+        learned_from: what the log holds; None only where `is_forced`, which compares nothing.
+
+    Raises:
+        CommandFailed: the version must not be served at all, or its registry is broken.
+    """
+    bundle = _load(config, plan, config.model_path / MODEL_NAME / version)
+    comparison = None
+    if not is_forced:
+        assert learned_from is not None, "only what is forced is not compared"
+        comparison = _compared(plan, learned_from, of_bundle(bundle), _in_force(config, plan))
+        if comparison.verdict is not Verdict.BETTER:
+            refusal = (
+                f"model {version} is not promoted, as it has not proved better than "
+                f"{_named(comparison.incumbent)} ({comparison.verdict.value}): {comparison.why}"
+            )
+            return _comparison_json(comparison), refusal
+    try:
+        promote(config.model_path, MODEL_NAME, version, time=_now(), is_forced=is_forced)
+    except BundleRefused as wrong:
+        raise CommandFailed(aliases_refused(wrong)) from wrong
+    return _comparison_json(comparison) if comparison is not None else None, ""
+
+
+def _compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Contender) -> Comparison:
+    decisions, outcomes, plans = learned_from
+    try:
+        examples = gather(
+            decisions,
+            outcomes,
+            plan,
+            earlier_plans=plans,
+            # What is enough is for the comparison to say.
+            config=TrainingConfig(rows_min=4, positives_min=3),
+        )
+    except NotEnoughData as short:
+        return Comparison(
+            candidate=ours.version,
+            incumbent=theirs.version,
+            verdict=Verdict.TOO_LITTLE,
+            why=str(short),
+            seen_to_us=None,
+            rows=0,
+            positives=0,
+            households=0,
+        )
+    except BadExport as wrong:
+        raise CommandFailed(f"the log cannot be compared on: {wrong}") from wrong
+    return compare(examples, candidate=ours, incumbent=theirs)
+
+
+def _in_force(config: HearthConfig, plan: Plan) -> Contender:
+    """Return what scores now: the champion, or the priors where there is none that can be served."""
+    champion = _champion(config)
+    if not champion:
+        return of_priors(plan)
+    try:
+        return of_bundle(_load(config, plan, config.model_path / MODEL_NAME / champion))
+    except CommandFailed as wrong:
+        say(f"the champion {champion} cannot score ({wrong}), so the playbook's priors are compared with")
+        return of_priors(plan)
+
+
+def _load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
+    schema = feature_schema(plan)
+    try:
+        return load_bundle(folder, feature_schema_hash=schema.hash, columns=schema.names)
+    except BundleRefused as refused:
+        raise CommandFailed(f"model {folder.name} cannot be served: {refused}") from refused
+
+
+def _plan(config: HearthConfig) -> Plan:
+    check_playbook(config)
+    return compile_playbook(config.playbook_path)
+
+
+def _folder(config: HearthConfig, version: str) -> Path:
+    """Return the folder of a version, or of what an alias points at.
+
+    Raises:
+        CommandFailed: neither is known; says what is.
+    """
+    aliases = _aliases(config)
+    wanted = aliases.get(version, version)
+    known = list_versions(config.model_path, MODEL_NAME) if (config.model_path / MODEL_NAME).is_dir() else []
+    if wanted not in known:
+        alias = f" (the alias {version})" if version in aliases else ""
+        there_are = f"there are {', '.join(known)}" if known else "there are none; `hearth models train` makes one"
+        raise CommandFailed(f"no version {wanted!r}{alias} in {config.model_path / MODEL_NAME}: {there_are}")
+    return config.model_path / MODEL_NAME / wanted
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return read_manifest(folder)
+    except BundleRefused as refused:
+        raise CommandFailed(f"model {folder.name} cannot be shown: {refused}") from refused
+
+
+def _aliases(config: HearthConfig) -> dict[str, str]:
+    try:
+        return read_aliases(config.model_path, MODEL_NAME)
+    except BundleRefused as broken:
+        raise CommandFailed(aliases_refused(broken)) from broken
+
+
+def _champion(config: HearthConfig) -> str:
+    return _aliases(config).get(CHAMPION, PRIORS)
+
+
+def _history(config: HearthConfig) -> list[Change]:
+    try:
+        return read_history(config.model_path, MODEL_NAME)
+    except BundleRefused as broken:
+        raise CommandFailed(f"what was champion before cannot be told: {broken}; mend the file, or move it away") from (
+            broken
+        )
+
+
+def _tell_champion(version: str, *, before: str, comparison: dict[str, object] | None, as_json: bool) -> None:
+    if as_json:
+        print_json({"champion": version, "before": before or None, "comparison": comparison})
+    elif before == version:
+        print(f"{version} is champion already")
+    else:
+        print(f"{version} is champion now; before it was {before or 'none: the priors of the playbook'}")
+        if comparison is not None:
+            print(f"  {comparison['why']}")
+
+
+def _comparison_json(comparison: Comparison) -> dict[str, object]:
+    made = plain(asdict(comparison))
+    assert isinstance(made, dict)
+    return made
+
+
+def _named(incumbent: str) -> str:
+    return "the playbook's priors" if incumbent == PRIOR else f"the champion {incumbent}"
+
+
+def _now() -> str:
+    return utc_now().isoformat(timespec="seconds")

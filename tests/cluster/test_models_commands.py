@@ -1,0 +1,247 @@
+"""`hearth models`: what comes into force, what does not, and how it is taken back.
+
+Laws: a model comes into force only if it has proved better than what is in force on decisions that neither has seen, or
+if its owner insists; one that cannot be served never does; a broken registry is said by every command, and what was
+champion stays.
+
+One log of decisions, made by a real shard, is shared.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from hearth.v1 import decision_pb2, decision_pb2_grpc
+from household.scoring import feature_schema
+from serving import bundle as bundles
+from serving.bundle import save_bundle
+from tests.actors.harness import CORNER, MONDAY, SettableClock, corner, signal, timestamp
+from tests.cluster.conftest import Run
+from tests.cluster.real_hearth import running
+from tests.serving.test_bundle import make_draft
+
+HOUSEHOLDS, TOGETHER = 420, 28
+MINUTE = 60_000_000
+DAY = 86_400_000_000
+
+NAMES = feature_schema(corner()).names
+SCHEMA = feature_schema(corner()).hash
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory in whose log those who pay often take what they are offered, and hardly anybody else does."""
+    folder = tmp_path_factory.mktemp("lived")
+    (folder / "corner.yaml").write_text(CORNER, encoding="utf-8")
+    clock, draw = SettableClock(), np.random.default_rng(1)
+    with running(folder / "data", corner(), clock=clock) as hearth, grpc.insecure_channel(hearth.address) as channel:
+        stub = decision_pb2_grpc.DecisionServiceStub(channel)
+        for first in range(0, HOUSEHOLDS, TOGETHER):
+            pays = {f"h{number}": int(draw.integers(0, 6)) for number in range(first, first + TOGETHER)}
+            asked = {
+                name: stub.Decide.future(ask(name, count, clock.at_us), timeout=20) for name, count in pays.items()
+            }
+            taken = {name for name, count in pays.items() if draw.random() < (0.8 if count >= 3 else 0.05)}
+            for told in [stub.Report.future(accept(name, asked[name], clock.at_us), timeout=20) for name in taken]:
+                assert told.result().effective
+            # All are answered before time goes on.
+            assert all(answer.result().HasField("action") for answer in asked.values())
+            clock.pass_us(MINUTE)
+        clock.pass_us(DAY)
+        # A decision a day later: no window is open any more.
+        stub.Decide(ask("h0", 0, clock.at_us), timeout=20)
+    return folder
+
+
+def ask(name: str, pays: int, time_us: int) -> decision_pb2.DecideRequest:
+    paid = [signal(f"{name}-{i}", name, "pay", time_us, member="ann", fields={"amount": 5.0}) for i in range(pays)]
+    visit = signal(f"{name}-v{time_us}", name, "visit", time_us, member="ann")
+    return decision_pb2.DecideRequest(
+        request_id=f"{name}-{time_us}", household=name, member="ann", channel="app", signals=[*paid, visit]
+    )
+
+
+def accept(name: str, answer: grpc.Future, time_us: int) -> decision_pb2.ReportRequest:
+    return decision_pb2.ReportRequest(
+        request_id=f"r-{name}",
+        household=name,
+        member="ann",
+        action_id=answer.result().action.action_id,
+        outcome=decision_pb2.OUTCOME_ACCEPT,
+        channel="app",
+        time=timestamp(time_us),
+    )
+
+
+@pytest.fixture
+def data(lived: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Arguments that name a copy of it of the test's own."""
+    monkeypatch.setattr(bundles, "_probe", lambda *_: None)  # two seconds each; test_bundle.py has it
+    shutil.copytree(lived / "data", tmp_path / "data")
+    return ("--data-dir", str(tmp_path / "data"), "--playbook", str(lived / "corner.yaml"))
+
+
+ENOUGH = ("--min-decisions", "100", "--min-accepted", "20")
+
+
+def registry(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "models"
+
+
+def aliases(tmp_path: Path) -> dict[str, str]:
+    file = registry(tmp_path) / "acceptance" / "aliases.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def blind(tmp_path: Path, version: str = "blind", **changes: object) -> str:
+    """Save a model that has learned from noise, long ago."""
+    draft = make_draft(columns=len(NAMES), names=NAMES)
+    draft = replace(draft, feature_schema_hash=SCHEMA, training=replace(draft.training, seen_to_us=0), **changes)  # type: ignore[arg-type]
+    return save_bundle(registry(tmp_path), "acceptance", draft, created="then", version=version).name
+
+
+def test_a_model_that_is_better_comes_into_force_and_says_by_how_much(run: Run, data: tuple[str, ...], tmp_path: Path):
+    ended = run("models", "train", "--promote", "--json", *ENOUGH, *data)
+    assert (ended.code, ended.json["champion"]) == (0, True), ended.err
+    comparison = ended.json["comparison"]
+    assert (comparison["verdict"], comparison["incumbent"]) == ("better", "prior")
+    assert comparison["logloss_interval"][1] < 0
+    assert comparison["rows"] == ended.json["training"]["holdout_rows"]
+    assert aliases(tmp_path) == {"champion": ended.json["version"]}
+
+    # The next one is compared with it, on what neither has seen: nothing.
+    again = run("models", "train", "--seed", "1", "--promote", *ENOUGH, *data)
+    assert again.code == 1
+    assert f"better than the champion {ended.json['version']}" in again.err
+    assert "--force" in again.err
+    assert aliases(tmp_path) == {"champion": ended.json["version"]}
+
+
+def test_a_model_that_is_not_better_is_refused_unless_its_owner_insists(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    version = blind(tmp_path)
+    refused = run("models", "promote", version, *data)
+    assert refused.code == 1
+    for told in ("not promoted", "the playbook's priors", "log loss", "95% between", "AUC", "--force"):
+        assert told in refused.err, told
+    assert aliases(tmp_path) == {}
+
+    compared = run("models", "compare", version, "prior", "--json", *data).json
+    assert compared["verdict"] in ("worse", "not better")
+    assert compared["rows"] == HOUSEHOLDS
+
+    forced = run("models", "promote", version, "--force", "--json", *data)
+    assert (forced.code, forced.json["champion"], forced.json["before"]) == (0, version, None)
+    assert aliases(tmp_path) == {"champion": version}
+    assert run("models", "promote", version, *data).out == f"{version} is champion already\n"
+
+    # Whoever replaces it has to be better than it, and is.
+    better = run("models", "train", "--promote", "--json", *ENOUGH, *data).json
+    assert (better["comparison"]["incumbent"], better["champion"]) == (version, True)
+
+    back = run("models", "rollback", "--json", *data)
+    assert back.json == {"champion": version, "before": better["version"]}
+    assert aliases(tmp_path) == {"champion": version}
+    assert "the playbook's priors score again" in run("models", "rollback", *data).out
+    nothing = run("models", "rollback", *data)
+    assert nothing.code == 1
+    assert "no champion before the priors" in nothing.err
+
+    shown = run("models", "show", version, "--json", *data).json
+    assert [one["how"] for one in shown["history"]] == ["forced", "promoted", "rolled back", "rolled back"]
+    assert (shown["aliases"], shown["refused"], shown["columns"]) == ([], None, list(NAMES))
+    assert "can be served: yes" in run("models", "show", version, *data).out
+
+
+def test_too_little_to_compare_is_refused_and_says_what_is_missing(run: Run, data: tuple[str, ...], tmp_path: Path):
+    late = replace(make_draft().training, seen_to_us=MONDAY + 13 * MINUTE)
+    version = blind(tmp_path)
+    manifest = registry(tmp_path) / "acceptance" / version / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["training"]["seen_to_us"] = late.seen_to_us
+    manifest.write_text(json.dumps(facts))
+    refused = run("models", "promote", version, *data)
+    assert refused.code == 1
+    assert "too little to compare" in refused.err
+    assert "neither has seen 28 decisions" in refused.err
+    assert aliases(tmp_path) == {}
+
+
+def test_what_cannot_be_served_is_not_promoted_whoever_insists(run: Run, data: tuple[str, ...], tmp_path: Path):
+    wrong = {
+        "other": ("made for feature schema", {"feature_schema_hash": "0" * 16}),
+        "order": ("column 0 is", {"columns": [NAMES[1], NAMES[0], *NAMES[2:]]}),
+        "forged": ("sha256 is", {"sha256": {"model.ubj": "0" * 64}}),
+    }
+    for version, (reason, change) in wrong.items():
+        blind(tmp_path, version)
+        manifest = registry(tmp_path) / "acceptance" / version / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+        refused = run("models", "promote", version, "--force", *data)
+        assert refused.code == 1
+        assert reason in refused.err
+        shown = run("models", "show", version, "--json", *data)
+        assert reason in shown.json["refused"]
+    (registry(tmp_path) / "acceptance" / "empty").mkdir()
+    assert "cannot be read" in run("models", "promote", "empty", "--force", *data).err
+    assert "cannot be shown" in run("models", "show", "empty", *data).err
+    assert aliases(tmp_path) == {}
+
+
+@pytest.mark.parametrize("version", ["nobody", "../acceptance/blind", "", "a b", ".", "champion"])
+def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    run: Run, data: tuple[str, ...], tmp_path: Path, version: str
+):
+    blind(tmp_path)
+    for command in ("promote", "show", "compare"):
+        ended = run("models", command, version, *data)
+        assert ended.code == 1
+        assert "no version" in ended.err
+        assert "there are blind" in ended.err
+
+
+@pytest.mark.parametrize("content", ["{", '{"champion": 5}', '["blind"]', '{"champion": "../blind"}'])
+def test_a_broken_alias_file_is_told_by_every_command_and_stays(
+    run: Run, data: tuple[str, ...], tmp_path: Path, content: str
+):
+    blind(tmp_path)
+    file = registry(tmp_path) / "acceptance" / "aliases.json"
+    file.write_text(content)
+    where = data[:2]
+    for arguments in (
+        ("list", *where),
+        ("train", "--promote", *ENOUGH, *data),
+        ("promote", "blind", "--force", *data),
+        ("rollback", *data),
+        ("show", "blind", *data),
+        ("compare", "blind", *data),
+    ):
+        ended = run("models", *arguments)
+        assert ended.code == 1, arguments
+        assert str(file) in ended.err, arguments
+        assert "mend the file" in ended.err, arguments
+    assert file.read_text() == content
+    listed = run("models", "list", "--json", *where)
+    assert [one["version"] for one in listed.json["versions"]] == ["blind"]
+    assert str(file) in listed.json["refused"]
+
+
+def test_a_champion_that_is_not_in_the_registry_is_told_and_can_be_replaced(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    blind(tmp_path)
+    (registry(tmp_path) / "acceptance" / "aliases.json").write_text('{"champion": "gone"}')
+    listed = run("models", "list", *data[:2])
+    assert (listed.code, "champion is gone, which is not in the registry" in listed.err) == (1, True)
+    assert "'gone' (the alias champion)" in run("models", "show", *data).err
+    assert run("models", "promote", "blind", "--force", *data).code == 0
+    assert aliases(tmp_path) == {"champion": "blind"}
+    gone = run("models", "rollback", *data)
+    assert (gone.code, "gone was champion before blind and cannot be again" in gone.err) == (1, True)
+    assert aliases(tmp_path) == {"champion": "blind"}
