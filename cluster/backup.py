@@ -22,6 +22,7 @@ import xxhash
 from cluster.config import utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed
+from cluster.remembered_playbook import PLAYBOOK_NAME
 
 BACKUP_FORMAT = 1
 MANIFEST_NAME = "backup.json"
@@ -71,6 +72,9 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
             files |= _copy_partition(data_dir, target, f"{folder}/{partition}")
             show(sum(size for size, _ in files.values()), None)
     files |= {name: _copy(data_dir / name, target / name) for name in _tree(data_dir, "models")}
+    if (data_dir / PLAYBOOK_NAME).exists():
+        # Last: it is never older than what the log says.
+        files[PLAYBOOK_NAME] = _copy(data_dir / PLAYBOOK_NAME, target / PLAYBOOK_NAME)
     backup = Backup(path=target, created=created, partition_count=int(layout["partition_count"]), files=files)
     _write_manifest(backup)
     return backup

@@ -34,7 +34,9 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of log, metadata and models.  [default: ./hearth-data]")
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Public gRPC port; 0 takes a free one.  [default: 7077]")]
-Playbook = Annotated[Path | None, typer.Option("--playbook", help="Playbook folder.  [default: the telco playbook]")]
+Playbook = Annotated[
+    Path | None, typer.Option("--playbook", help="Playbook folder.  [default: the one in force; at first telco]")
+]
 Shards = Annotated[int | None, typer.Option("--shards", help="Actors that share the partitions.  [default: 2]")]
 Partitions = Annotated[
     int | None, typer.Option("--partitions", help="Fixed when the data directory is born.  [default: 8]")
@@ -270,7 +272,7 @@ def backup(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy log, snapshots, rejects and models of a data directory, beside a running Hearth."""
+    """Copy log, snapshots, rejects, models and playbook of a data directory, beside a running Hearth."""
     from cluster.commands.backup import backup as run
 
     _exit(run(_config(data_dir=data_dir), target=target, as_json=as_json))

@@ -64,7 +64,7 @@ class HearthConfig(BaseSettings):
     """Permit a `host` beyond loopback although the port has no TLS. `hearth doctor` names it."""
 
     playbook: Path | None = None
-    """Folder of the playbook in force; none is the telco playbook that comes with Hearth."""
+    """Folder of the playbook to put into force; none goes on with the one in force, at first the telco that ships."""
 
     model_dir: Path | None = None
     """Model registry; none is `models` in the data directory."""
@@ -164,7 +164,7 @@ class HearthConfig(BaseSettings):
 
     @property
     def playbook_path(self) -> Path:
-        """Folder of the playbook in force."""
+        """Folder of the playbook that is asked for, or else of the one that comes with Hearth."""
         return self.playbook if self.playbook is not None else shipped_playbook("telco")
 
     @property

@@ -3,6 +3,7 @@
     lock          held (flock) by the Hearth that runs on it; holds its process id
     run.lock      held (flock) by its present run; holds the run's process id until that has ended in order
     layout.json   version of the layout, the partition count, and where the log is if it is not in here
+    playbook.json the playbook in force, compiled, with its version and where it came from
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
     status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
     everything else belongs to the parts that write it
@@ -153,7 +154,7 @@ def announce(path: Path, *, address: str) -> Running:
     """Write where Hearth can be reached. Called once, by the process that holds the directory, when it is ready."""
     running = Running(address=address, pid=os.getpid(), started=utc_now().isoformat(timespec="seconds"))
     content = {"address": running.address, "pid": running.pid, "started": running.started}
-    _write_durably(path / RUNNING_NAME, json.dumps(content) + "\n")
+    write_durably(path / RUNNING_NAME, json.dumps(content) + "\n")
     return running
 
 
@@ -290,7 +291,7 @@ def _check_layout(path: Path, *, partition_count: int, log: str | None) -> None:
 
 def _write_layout(path: Path, layout: Mapping[str, object]) -> None:
     try:
-        _write_durably(path / LAYOUT_NAME, json.dumps(layout) + "\n")
+        write_durably(path / LAYOUT_NAME, json.dumps(layout) + "\n")
     except OSError as failed:
         raise DataDirUnusable(f"the data directory {path} cannot be written: {_reason(failed)}") from failed
 
@@ -316,7 +317,8 @@ def _birth(path: Path, *, partition_count: int, log: str | None) -> None:
     _write_layout(path, layout)
 
 
-def _write_durably(file: Path, content: str) -> None:
+def write_durably(file: Path, content: str) -> None:
+    """Replace a file as a whole; once this returns, it is on disk. Raises OSError."""
     fresh = file.with_name(file.name + ".new")
     with fresh.open("w") as stream:
         stream.write(content)

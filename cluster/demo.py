@@ -67,7 +67,7 @@ def demo(config: HearthConfig, plan: DemoPlan) -> int:
             address = hearth.address
             say(f"Hearth answers at {address} after {time.monotonic() - started_s:.0f} s")
             say(f"a town of {plan.households:,} households moves in for {plan.days:g} simulated days")
-            town = _drive(address, plan)
+            town = _drive(address, plan, config.playbook)
             seen = seen_from(town, seconds=float(town["demo_seconds"]))
             model = _learn(hearth, folder)
             story = _story(address)
@@ -148,10 +148,12 @@ class _LastWords:
             say(f"  {line}")
 
 
-def _drive(address: str, plan: DemoPlan) -> dict[str, Any]:
+def _drive(address: str, plan: DemoPlan, playbook: Path | None) -> dict[str, Any]:
     """Let the town live; return the load test's report, with `demo_seconds`."""
     arguments = ["--target", address, "--households", str(plan.households), "--days", f"{plan.days:g}", "--json-lines"]
     arguments += ["--ask-share", f"{ASK_SHARE:g}", "--batch-rows", str(BATCH_ROWS), "--contacts", str(CONTACTS)]
+    if playbook is not None:
+        arguments += ["--playbook", str(playbook)]
     report: dict[str, Any] = {}
     started_s = time.monotonic()
     with child(DRIVE_MODULE, arguments) as drive, board() as show:

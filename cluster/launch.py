@@ -24,10 +24,10 @@ from cluster.data_dir import write_status
 from cluster.errors import CommandFailed
 from cluster.logs import start_logging
 from cluster.output import say
+from cluster.playbook_in_force import playbook_in_force
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
 from cluster.telemetry import edge_observer, telemetry_settings
-from playbooks.compiler import compile_playbook
 from serving.bundle import BundleRefused, read_aliases, read_manifest
 from serving.edge import EdgeSettings
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
@@ -224,7 +224,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
         partition_count=config.partition_count,
     )
     lease = lease_settings(config.lease_term_s)
-    plan = compile_playbook(config.playbook_path)
+    plan = playbook_in_force(config).plan
     shard_class = ray.remote(ShardActor)
     places = _places(config)
 
@@ -506,7 +506,7 @@ def _champion(config: HearthConfig) -> str:
 def _check_schema(config: HearthConfig, folder: Path) -> None:
     from household.scoring import schema_hash
 
-    wanted = schema_hash(compile_playbook(config.playbook_path))
+    wanted = schema_hash(playbook_in_force(config).plan)
     manifest = read_manifest(folder)
     if manifest.feature_schema_hash != wanted:
         raise BundleRefused(

@@ -20,6 +20,7 @@ from cluster.config import HearthConfig
 from cluster.data_dir import find_running
 from cluster.errors import UsageWrong
 from cluster.output import meter, print_json, say
+from cluster.remembered_playbook import told_facts, told_line
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 
 SNAPSHOT_DEADLINE_S = 600.0
@@ -32,10 +33,12 @@ def backup(config: HearthConfig, *, target: Path, as_json: bool) -> int:
     with meter("backing up", unit="bytes") as show:
         made = back_up(config.data_dir.absolute(), target.absolute(), show)
     facts = {"backup": str(made.path), "created": made.created, "files": len(made.files), "bytes": made.size_bytes}
+    playbook = told_facts(made.path)
     if as_json:
-        print_json(facts)
+        print_json(facts | {"playbook": playbook})
     else:
         print(f"{made.size_bytes / 1e6:,.1f} MB in {len(made.files):,} files backed up to {made.path}")
+        print(f"  {told_line(playbook)}")
     return 0
 
 
@@ -44,13 +47,16 @@ def restore(config: HearthConfig, *, source: Path, as_json: bool) -> int:
     found = read_backup(source.absolute())
     with meter("restoring", unit="bytes") as show:
         restore_backup(found, config.data_dir.absolute(), show)
+    playbook = told_facts(config.data_dir)
     if as_json:
-        print_json({"data_dir": str(config.data_dir), "backed_up": found.created, "bytes": found.size_bytes})
+        facts = {"data_dir": str(config.data_dir), "backed_up": found.created, "bytes": found.size_bytes}
+        print_json(facts | {"playbook": playbook})
     else:
         print(
             f"{config.data_dir} is as it was when it was backed up at {found.created}; "
             f"start it with `hearth up --data-dir {config.data_dir}`"
         )
+        print(f"  {told_line(playbook)}")
     return 0
 
 
@@ -64,12 +70,15 @@ def verify(config: HearthConfig, *, from_start: bool, as_json: bool) -> int:
         for number in range(count):
             results.append(verify_partition(PartitionId(number), snapshots, read, from_start=from_start))
             show(number + 1, count)
-    is_good = all(result.is_good for result in results)
+    playbook = told_facts(config.data_dir)
+    is_good = all(result.is_good for result in results) and "problem" not in (playbook or {})
     if as_json:
-        print_json({"ok": is_good, "partitions": [asdict(result) | {"ok": result.is_good} for result in results]})
+        partitions = [asdict(result) | {"ok": result.is_good} for result in results]
+        print_json({"ok": is_good, "playbook": playbook, "partitions": partitions})
     else:
         for line in _lines(results):
             print(line)
+        print(told_line(playbook))
     return 0 if is_good else 1
 
 

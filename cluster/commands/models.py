@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.reading import ReadLogs
-from cluster.commands.up import check_playbook
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.exporting import fitted, log_reader
 from cluster.output import meter, print_json, say
+from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan
-from playbooks.compiler import compile_playbook
 
 MODEL_NAME = "acceptance"
 """The one model there is so far: P(accept)."""
@@ -45,8 +44,7 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     from serving.training import train as train_model
 
     read = log_reader(config)
-    check_playbook(config)
-    plan = compile_playbook(config.playbook_path)
+    plan = playbook_in_force(config).plan
     _check_aliases(config)
     learned_from = read_log(config, read)
     decisions, outcomes, plans = learned_from

@@ -8,14 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cluster.commands.models import MODEL_NAME, LearnedFrom, aliases_refused, plain, read_log
-from cluster.commands.up import check_playbook
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
 from cluster.output import print_json, say
+from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan
 from household.scoring import feature_schema
-from playbooks.compiler import compile_playbook
 from serving.bundle import (
     CHAMPION,
     Bundle,
@@ -221,8 +220,7 @@ def _load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
 
 
 def _plan(config: HearthConfig) -> Plan:
-    check_playbook(config)
-    return compile_playbook(config.playbook_path)
+    return playbook_in_force(config).plan
 
 
 def _folder(config: HearthConfig, version: str) -> Path:

@@ -9,6 +9,7 @@ from cluster.client import NotRunning, connect, health_of
 from cluster.config import HearthConfig
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
+from cluster.remembered_playbook import told_facts, told_line
 
 
 def status(config: HearthConfig, *, target: str | None, as_json: bool) -> int:
@@ -23,6 +24,7 @@ def status(config: HearthConfig, *, target: str | None, as_json: bool) -> int:
         "address": address,
         "data_dir": str(config.data_dir.absolute()),
         "running": asdict(running) if running is not None else None,
+        "playbook": told_facts(config.data_dir),
         "disk_free_bytes": free_bytes(config.data_dir),
         "state": read_status(config.data_dir),
     }
@@ -48,6 +50,9 @@ def _print(report: dict[str, object], *, health: str, address: str | None) -> No
         print(f"  address {address}")
     if isinstance(running, dict):
         print(f"  process {running['pid']}, since {running['started']}")
+    playbook = report["playbook"]
+    if isinstance(playbook, dict):
+        print(f"  {told_line(playbook)}")
     _print_state(report["state"])
     free = report["disk_free_bytes"]
     assert isinstance(free, int)

@@ -8,10 +8,10 @@ from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed
 from cluster.output import print_json, say
+from cluster.playbook_in_force import compiled, settle
 from cluster.ports import check_port
+from cluster.remembered_playbook import told_facts
 from cluster.supervisor import supervise
-from playbooks.compiler import compile_playbook
-from playbooks.diagnostics import PlaybookInvalid
 
 ORPHANS_PATIENCE_S = 10.0
 """A worker notices within a second or two that its raylet is gone."""
@@ -23,7 +23,7 @@ def up(config: HearthConfig) -> int:
     Raises:
         CommandFailed: the data directory, the port, the playbook or the file of connectors cannot be used.
     """
-    check_playbook(config)
+    asked = compiled(config.playbook) if config.playbook is not None else None
     check_log(config)
     if config.capture is not None:
         check_connectors(config.capture)
@@ -36,26 +36,12 @@ def up(config: HearthConfig) -> int:
         # In a Ray cluster the edge of a fallen run may go on with the port until this run has taken it down.
         is_taken_over = config.ray_address is not None and config.port != 0
         port = config.port if is_taken_over else check_port(config.host, config.port, patience_s=patience_s)
-        settled = config.model_copy(update={"data_dir": path, "port": port})
+        _, sentences = settle(config.model_copy(update={"data_dir": path}), asked)
+        for sentence in sentences:
+            say(sentence)
+        # From here on the data directory tells, so that every run has the same, whatever becomes of the files.
+        settled = config.model_copy(update={"data_dir": path, "port": port, "playbook": None})
         return supervise(settled, partial(hear, settled))
-
-
-def check_playbook(config: HearthConfig) -> None:
-    """Compile the playbook in force.
-
-    Raises:
-        CommandFailed: with its first mistake, and how to see all.
-    """
-    if not config.playbook_path.exists():
-        raise CommandFailed(f"there is no playbook {config.playbook_path}; name its folder with --playbook")
-    try:
-        compile_playbook(config.playbook_path)
-    except PlaybookInvalid as invalid:
-        count = len(invalid.problems)
-        raise CommandFailed(
-            f"the playbook has {count} mistake{'s' if count != 1 else ''}: {invalid.problems[0]}; "
-            f"`hearth playbook check {config.playbook_path}` shows all"
-        ) from invalid
 
 
 def check_log(config: HearthConfig) -> None:
@@ -91,6 +77,7 @@ def announce_ready(config: HearthConfig, *, address: str) -> None:
     """
     running = announce(config.data_dir, address=address)
     if config.json_lines:
-        print_json({"ready": True, "address": running.address, "pid": running.pid, "data_dir": str(config.data_dir)})
+        facts = {"ready": True, "address": running.address, "pid": running.pid, "data_dir": str(config.data_dir)}
+        print_json(facts | {"playbook": told_facts(config.data_dir)})
     else:
         say(f"Hearth is ready at {address}, data in {config.data_dir}. Ctrl-C stops it; nothing is lost.")

@@ -1,0 +1,222 @@
+"""Which playbook is in force on a data directory: the one it remembers, until another is asked for.
+
+A data directory keeps the plan itself, compiled: the files it came from may be edited, moved or deleted meanwhile. One
+that remembers none, as those of older versions, has it in its log. The playbook that comes with Hearth is for a log
+that has none: never for households that were decided on by another.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from actors import codec
+from actors.log import LOG_START, LogError, Offset, PartitionId, RecordKind, StoredRecord
+from actors.reading import read_partition
+from actors.segments import partition_of_directory
+from actors.snapshot import SnapshotStore, snapshot_store
+from actors.verification import Read
+from cluster.config import HearthConfig, utc_now
+from cluster.errors import CommandFailed
+from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
+from household.plan import Plan, PlanUnreadable, plan_from_bytes
+from playbooks.compiler import compile_playbook
+from playbooks.diagnostics import PlaybookInvalid
+
+FROM_LOG = "the log"
+"""Source of a playbook of which nothing but its plan in the log is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybookInForce:
+    """A playbook, and what is known of where it came from."""
+
+    plan: Plan
+    facts: PlaybookFacts
+
+    def __str__(self) -> str:
+        return str(self.facts)
+
+
+def _in_force(plan: Plan, *, source: str, since: str = "") -> PlaybookInForce:
+    facts = PlaybookFacts(name=plan.name, version=plan.version, source=source, since=since)
+    return PlaybookInForce(plan=plan, facts=facts)
+
+
+def compiled(path: Path) -> PlaybookInForce:
+    """Return the playbook in a file or folder.
+
+    Raises:
+        CommandFailed: there is none, or it does not compile; with its first mistake, and how to see all.
+    """
+    if not path.exists():
+        raise CommandFailed(f"there is no playbook {path}; name its folder with --playbook")
+    try:
+        return _in_force(compile_playbook(path), source=str(path.absolute()))
+    except PlaybookInvalid as invalid:
+        count = len(invalid.problems)
+        raise CommandFailed(
+            f"the playbook has {count} mistake{'s' if count != 1 else ''}: {invalid.problems[0]}; "
+            f"`hearth playbook check {path}` shows all"
+        ) from invalid
+
+
+def remembered(data_dir: Path) -> PlaybookInForce | None:
+    """Return the playbook that a data directory remembers; None if it remembers none.
+
+    Raises:
+        PlaybookForgotten: the file is damaged, or a version of Hearth wrote it that knew more than this one.
+    """
+    found = recall(data_dir)
+    if found is None:
+        return None
+    facts, canonical = found
+    try:
+        return _in_force(plan_from_bytes(canonical), source=facts.source, since=facts.since)
+    except PlanUnreadable as unreadable:
+        raise PlaybookForgotten(
+            f"this Hearth cannot read the playbook that {data_dir} remembers ({unreadable}); run the version of Hearth "
+            "that wrote it, or name the playbook with --playbook"
+        ) from unreadable
+
+
+def playbook_in_force(config: HearthConfig) -> PlaybookInForce:
+    """Return the playbook that is asked for, or else the one in force, or else the one that comes with Hearth.
+
+    Raises:
+        CommandFailed: the one that is asked for does not compile; or nobody can tell which one is in force.
+    """
+    if config.playbook is not None:
+        return compiled(config.playbook)
+    known = remembered(config.data_dir)
+    if known is not None:
+        return known
+    in_log = newest_in_log(config)
+    return in_log if in_log is not None else compiled(config.playbook_path)
+
+
+def settle(config: HearthConfig, asked: PlaybookInForce | None) -> tuple[PlaybookInForce, list[str]]:
+    """Return the playbook that is in force from now on, and what is to be said of it; the data directory remembers it.
+
+    Args:
+        config: with the data directory, which this process holds.
+        asked: the one that was named for this start; None goes on with the one in force.
+
+    Raises:
+        CommandFailed: nobody can tell which one is in force, or it cannot be written down.
+    """
+    known: PlaybookInForce | None = None
+    try:
+        known = remembered(config.data_dir)
+    except PlaybookForgotten:
+        if asked is None:
+            raise
+    before = known or (newest_in_log(config) if asked is None else None)
+    chosen = asked or before or compiled(config.playbook_path)
+    is_same = before is not None and before.plan.version == chosen.plan.version
+    since = before.facts.since if before is not None and is_same else ""
+    settled = _in_force(chosen.plan, source=chosen.facts.source, since=since or utc_now().isoformat(timespec="seconds"))
+    if settled != known:
+        remember(config.data_dir, settled.facts, settled.plan.canonical_bytes)
+    return settled, [*_sentences(settled, asked=asked, before=before, is_same=is_same)]
+
+
+def _sentences(
+    settled: PlaybookInForce, *, asked: PlaybookInForce | None, before: PlaybookInForce | None, is_same: bool
+) -> Iterator[str]:
+    if asked is not None and before is not None and not is_same:
+        yield f"{settled} is put into force; until now it was {before}"
+    elif asked is None and before is not None and before.facts.source == FROM_LOG:
+        yield f"{settled} is in force as before; --playbook PATH puts another one into force"
+    elif asked is None and before is not None:
+        yield f"{settled} is in force as before"
+        yield from _changed_since(settled)
+    else:
+        yield f"{settled} is in force"
+
+
+def _changed_since(settled: PlaybookInForce) -> Iterator[str]:
+    """Tell whoever edited a playbook's files that this alone changes nothing."""
+    source = Path(settled.facts.source)
+    if not source.exists():
+        yield f"{source} is no longer there; the data directory holds all that is needed"
+        return
+    with contextlib.suppress(OSError, PlaybookInvalid):
+        found = compile_playbook(source).version
+        if found != settled.plan.version:
+            yield f"what lies there is version {found} by now; `--playbook {source}` puts it into force"
+
+
+def newest_in_log(config: HearthConfig) -> PlaybookInForce | None:
+    """Return the playbook that a log was last written under; None if it was never written under any.
+
+    Partitions are given the same playbook at every start, so the one that was written to last has the newest. Those
+    that cannot be read are passed over.
+
+    Raises:
+        CommandFailed: there is a log, and no partition of it could be read.
+    """
+    snapshots = snapshot_store(config.snapshot_location)
+    found: list[tuple[int, Plan]] = []
+    wrong: LogError | PlanUnreadable | codec.PayloadUnreadable | OSError | None = None
+    try:
+        partitions, read = _log(config)
+    except (LogError, OSError, ImportError, ValueError) as failed:
+        raise _unknown(config, failed) from failed
+    for partition in partitions:
+        try:
+            newest = _newest(partition, snapshots, read)
+        except (LogError, PlanUnreadable, codec.PayloadUnreadable, OSError) as failed:
+            wrong = failed
+            continue
+        if newest is not None:
+            found.append(newest)
+    if not found and wrong is not None:
+        raise _unknown(config, wrong) from wrong
+    return _in_force(max(found, key=lambda one: one[0])[1], source=FROM_LOG) if found else None
+
+
+def _unknown(config: HearthConfig, why: Exception) -> CommandFailed:
+    return CommandFailed(
+        f"{config.data_dir} does not say which playbook is in force, and the log cannot be read ({why}); "
+        "name the playbook with --playbook"
+    )
+
+
+def _newest(partition: PartitionId, snapshots: SnapshotStore, read: Read) -> tuple[int, Plan] | None:
+    """Return the plan in force at the end of a partition's log, and the stamp of its last record."""
+    start, plan, payload = LOG_START, None, None
+    kept = [facts for facts in snapshots.list(partition) if not facts.problem]
+    of_snapshots = snapshots.plans(partition) if kept else ()
+    if of_snapshots and of_snapshots[-1].version == kept[0].plan_version:
+        # From the last record that is in the snapshot: it tells when that was.
+        start, plan = Offset(max(kept[0].position - 1, LOG_START)), of_snapshots[-1]
+    epoch, stamp_us = 0, 0
+    for stored in read(partition, start):
+        record = stored.record
+        stamp_us = record.stamp_us
+        epoch = max(epoch, record.epoch if record.kind is RecordKind.EPOCH else 0)
+        if record.kind is RecordKind.PLAN and record.epoch >= epoch:
+            payload = record.payload
+    if payload is not None:
+        plan = codec.decode_plan(payload)
+    return None if plan is None else (stamp_us, plan)
+
+
+def _log(config: HearthConfig) -> tuple[tuple[PartitionId, ...], Read]:
+    """Return the partitions that were ever written to, and what reads them; nothing is created."""
+    if not config.log_location.startswith("kafka:"):
+        directory = Path(config.log_location)
+        numbers = (partition_of_directory(folder.name) for folder in sorted(directory.glob("p-*")))
+        return tuple(number for number in numbers if number is not None), partial(read_partition, directory)
+    from actors.kafka import kafka_store
+
+    store = kafka_store(config.log_location)
+
+    def read(partition: PartitionId, start: Offset) -> Iterator[StoredRecord]:
+        with closing(store.open(partition)) as log:
+            yield from log.read(max(start, log.first_offset))
+
+    return store.partitions(), read
