@@ -143,7 +143,7 @@ def _frames(path: Path, reader: FrameReader, offset: Offset, checksum: Checksum)
         if fault is None:
             break
         yield Inspected(path=path, position=fault.position, problem=fault.what, is_misplaced=fault.is_whole)
-        found = reader.find(fault.position)
+        found = reader.find(fault)
         if found is None:
             return
         position, offset, checksum, group_index = found.position, found.offset, found.previous, found.group_index

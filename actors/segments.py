@@ -410,7 +410,7 @@ class SegmentLog:
         """
         if fault.is_whole:
             raise DamagedLog(self._partition, str(path), fault.position, fault.what)
-        later = reader.find(extent.position, group_after=extent.offset)
+        later = reader.find(fault, group_after=extent.offset)
         if later is not None:
             what = f"{fault.what}; good record {later.offset} of a later group follows at byte {later.position}"
             raise DamagedLog(self._partition, str(path), fault.position, what)
