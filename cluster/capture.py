@@ -52,6 +52,7 @@ OURS = {
     "enable.auto.commit": "",
     "enable.auto.offset.store": "",
     "auto.offset.reset": "",
+    "enable.partition.eof": "",
     "partition.assignment.strategy": "",  # rebalances are answered as the eager ones are
     "group.protocol": "",
 }
@@ -366,6 +367,9 @@ class KafkaSource:
         self._assigned: set[SourcePartition] = set()
         self._expected: dict[SourcePartition, int] = {}
         """Next offset to be read, where known: what it was committed to be, or behind what was read."""
+        self._ended: dict[SourcePartition, int] = {}
+        """Where its end was when it was reached. Behind its last message may stand what never comes to be read: the ends
+        of transactions, and what was written in those that were given up."""
         self._is_paused = False
         self._revoked: Callable[[frozenset[SourcePartition], bool], None] = lambda partitions, is_lost: None
         self.gone_count = 0
@@ -386,6 +390,9 @@ class KafkaSource:
         found: Any
         for found in self._consumer.consume(most, timeout_s):
             error = found.error()
+            if error is not None and error.code() == self._kafka.KafkaError._PARTITION_EOF:
+                self._ended[found.topic(), found.partition()] = found.offset()
+                continue
             if error is not None:
                 self._note(error)
                 continue
@@ -403,9 +410,9 @@ class KafkaSource:
     def commit(self, next_offsets: dict[SourcePartition, int]) -> None:
         """Commit and wait for the broker to say so; of partitions that are not ours any more, nothing."""
         offsets = [
-            self._kafka.TopicPartition(topic, partition, offset)
-            for (topic, partition), offset in next_offsets.items()
-            if (topic, partition) in self._assigned
+            self._kafka.TopicPartition(*place, self._past_what_never_comes(place, offset))
+            for place, offset in next_offsets.items()
+            if place in self._assigned
         ]
         if not offsets:
             return
@@ -431,12 +438,16 @@ class KafkaSource:
         behind = 0
         for one in self._partitions():
             place = one.topic, one.partition
-            offset = next_offsets.get(place, self._expected.get(place, 0))
+            offset = self._past_what_never_comes(place, next_offsets.get(place, self._expected.get(place, 0)))
             _, high = self._consumer.get_watermark_offsets(one, cached=True)
             if high < 0:
                 return None
             behind += max(high - offset, 0)
         return behind if self._assigned else None
+
+    def _past_what_never_comes(self, place: SourcePartition, offset: int) -> int:
+        """Return the end of a partition if nothing that was read stands between an offset and it; else the offset."""
+        return max(offset, self._ended.get(place, 0)) if offset >= self._expected.get(place, 0) else offset
 
     def close(self) -> None:
         """Leave the group; what was not committed is read again by whoever comes next."""
@@ -462,6 +473,7 @@ class KafkaSource:
         self._assigned -= partitions
         for one in partitions:
             self._expected.pop(one, None)
+            self._ended.pop(one, None)
 
     def _look_for_a_gap(self, message: Message) -> None:
         """Count what a topic's retention took away before it was read. Other gaps are compaction's or transactions'."""
@@ -490,5 +502,6 @@ def _client_settings(settings: CaptureSettings) -> dict[str, object]:
         "group.id": settings.group,
         **({"group.instance.id": settings.member} if settings.member else {}),
         "enable.auto.commit": False,
+        "enable.partition.eof": True,
         "auto.offset.reset": "earliest",
     }

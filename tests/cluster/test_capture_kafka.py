@@ -57,6 +57,24 @@ def publish(broker: Broker, topic: str, numbers: range) -> None:
     assert producer.flush(WITHIN_S) == 0
 
 
+def publish_in_transactions(broker: Broker, topic: str, numbers: range, *, is_given_up: bool = False) -> None:
+    """One transaction for each three: a message and an end in every partition."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"of-{topic}"})
+    producer.init_transactions(WITHIN_S)
+    for start in range(numbers.start, numbers.stop, 3):
+        producer.begin_transaction()
+        for number in range(start, start + 3):
+            plain = event(id=f"e{number}", who={"household": f"home-{number % 7}"}, amount=number)
+            producer.produce(topic, json.dumps(plain).encode(), partition=number % 3)
+        if is_given_up:
+            assert producer.flush(WITHIN_S) == 0
+            producer.abort_transaction(WITHIN_S)
+        else:
+            producer.commit_transaction(WITHIN_S)
+
+
 Connect = Callable[..., Connector]
 
 
@@ -98,6 +116,19 @@ def drain(*connectors: Connector, hearth: CaptureHearth, count: int) -> None:
             check()
             for one in connectors:
                 one.turn()
+
+
+def committed(broker: Broker, topic: str) -> tuple[int, int]:
+    """Return what the group has committed and the ends of the topic, over its partitions."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": topic})
+    try:
+        places = [TopicPartition(topic, partition) for partition in range(3)]
+        offsets = sum(one.offset for one in reader.committed(places, timeout=WITHIN_S))
+        return offsets, sum(reader.get_watermark_offsets(one, timeout=WITHIN_S)[1] for one in places)
+    finally:
+        reader.close()
 
 
 def check_each_once(hearth: CaptureHearth, count: int) -> None:
@@ -200,3 +231,25 @@ def test_what_retention_took_before_it_was_read_is_counted(connect, hearth, brok
 
     assert second.gone_count == 30
     second.stop()
+
+
+def test_the_ends_of_transactions_and_what_was_given_up_in_one_are_no_lag(
+    broker: Broker, hearth: CaptureHearth, topic: str, connect: Connect
+):
+    publish_in_transactions(broker, topic, range(300, 330))
+    publish_in_transactions(broker, topic, range(330, 342), is_given_up=True)
+    first = connect()
+
+    drain(first, hearth=hearth, count=330)
+    first.stop()
+
+    check_each_once(hearth, 330)
+    # Whoever takes over begins behind them, and is not behind by what never comes.
+    second = connect()
+    drain(second, hearth=hearth, count=330)
+    publish_in_transactions(broker, topic, range(330, 333))
+    drain(second, hearth=hearth, count=333)
+    second.stop()
+    assert second.tally.read == 3
+    offset_sum, end_sum = committed(broker, topic)
+    assert end_sum - offset_sum <= 3
