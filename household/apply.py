@@ -33,6 +33,7 @@ _APPLIED, _DUPLICATE, _LATE = int(Status.APPLIED), int(Status.DUPLICATE), int(St
 _UNKNOWN_TYPE, _MISSING_FIELD = int(Status.UNKNOWN_TYPE), int(Status.MISSING_FIELD)
 _OUT_OF_RANGE, _BAD_VALUE, _FUTURE = int(Status.OUT_OF_RANGE), int(Status.BAD_VALUE), int(Status.FUTURE)
 _BAD_ID, _BAD_KEY, _PAST_CALENDAR = int(Status.BAD_ID), int(Status.BAD_KEY), int(Status.PAST_CALENDAR)
+_MISSING_TIME = int(Status.MISSING_TIME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class _Admission(NamedTuple):
     stamp_us: int
     lateness_us: int
     future_us: int
+    missing_time: int
+    """Status of a signal without time, by the version of the term's fold."""
 
 
 @inlined
@@ -60,6 +63,7 @@ def _rejection(
     kind: int,
     t: int,
     latest_us: int,
+    missing_time: int,
     is_bad: int,
     id_length: int,
     household_length: int,
@@ -74,6 +78,8 @@ def _rejection(
         return _BAD_KEY
     if kind < 0:
         return _UNKNOWN_TYPE
+    if t == NO_TIME_US:
+        return missing_time
     if t < 0 or t >= LATEST_US:
         return _PAST_CALENDAR
     if t > latest_us:
@@ -118,6 +124,7 @@ def _admit(
             types[i],
             t,
             rule.stamp_us + rule.future_us,
+            rule.missing_time,
             is_bad[i],
             id_offsets[i + 1] - id_offsets[i],
             household_offsets[i + 1] - household_offsets[i],
@@ -246,7 +253,8 @@ def _outcomes(
 
 def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArray[np.uint8]:
     clock = state.plan.clock
-    rule = _Admission(state.stream_clock, stamp_us, clock.lateness_us, clock.future_us)
+    missing_time = _MISSING_TIME if state.fold_version >= 2 else _PAST_CALENDAR
+    rule = _Admission(state.stream_clock, stamp_us, clock.lateness_us, clock.future_us, missing_time)
     statuses = np.empty(batch.count, np.uint8)
     done = 0
     while True:

@@ -36,7 +36,8 @@ class Status(IntEnum):
     BAD_ID = 8
     BAD_KEY = 9
     PAST_CALENDAR = 10
-    """Before 1970, after 2200, or no time at all."""
+    """Before 1970 or after 2200; in terms of fold version 1 also no time at all."""
+    MISSING_TIME = 11
 
 
 FIRST_REJECTION = Status.UNKNOWN_TYPE

@@ -515,7 +515,7 @@ async def test_nulls_where_none_belong_reject_their_rows_only(tmp_path: Path):
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
     async with running(tmp_path) as hearth:
-        wanted = {"event_id": "BAD_ID", "household": "BAD_KEY", "type": "UNKNOWN_TYPE", "time": "PAST_CALENDAR"}
+        wanted = {"event_id": "BAD_ID", "household": "BAD_KEY", "type": "UNKNOWN_TYPE", "time": "MISSING_TIME"}
         found = {}
         for name in wanted:
             answer = await hearth.shard._owned[0].owner.signals(wire.ipc_bytes(with_null(name)))

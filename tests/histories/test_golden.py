@@ -108,7 +108,7 @@ def test_the_histories_hold_every_kind_of_record_and_every_outcome(golden: Path)
             for action in state.actions.values():
                 counters[action.status] = counters.get(action.status, 0) + 1
     absent = {name for name, count in counters.items() if count == 0}
-    assert absent == {"OUT_OF_RANGE", "BAD_VALUE", "BAD_ID", "BAD_KEY", "PAST_CALENDAR"}
+    assert absent == {"OUT_OF_RANGE", "BAD_VALUE", "BAD_ID", "BAD_KEY", "PAST_CALENDAR", "MISSING_TIME"}
     assert {"accepted", "declined", "expired", "withdrawn", "live"} <= counters.keys()
 
 

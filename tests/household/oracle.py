@@ -170,6 +170,8 @@ class Oracle:
             return Status.BAD_KEY
         if event.kind == UNKNOWN_TYPE:
             return Status.UNKNOWN_TYPE
+        if time_us == NO_TIME_US:
+            return Status.MISSING_TIME
         if not 0 <= time_us < YEAR_2200_US:
             return Status.PAST_CALENDAR
         if time_us > stamp_us + self.plan.clock.future_us:

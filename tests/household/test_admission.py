@@ -70,7 +70,7 @@ def told(state: PartitionState, *events: Event, stamp_us: int = START_US) -> lis
         (replace(VISIT, member=b"m" * 129), Status.BAD_KEY),
         (replace(VISIT, kind=UNKNOWN_TYPE), Status.UNKNOWN_TYPE),
         (replace(VISIT, is_bad=True), Status.BAD_VALUE),
-        (replace(VISIT, time_us=NO_TIME_US), Status.PAST_CALENDAR),
+        (replace(VISIT, time_us=NO_TIME_US), Status.MISSING_TIME),
         (replace(VISIT, time_us=-1), Status.PAST_CALENDAR),
         (replace(VISIT, time_us=0), Status.LATE),
         (replace(VISIT, time_us=YEAR_2200_US), Status.PAST_CALENDAR),
@@ -99,6 +99,15 @@ def test_each_bound_is_where_it_is_said_to_be(event, status, stream_clock):
     assert state.readings(0, -1, START_US)[1] == 1.0 + (status is Status.APPLIED and event.household == b"home")
     assert state.counters.by_status[status.name] == 1 + (status is Status.APPLIED)
     assert state.counters.received == 2
+
+
+@pytest.mark.parametrize(("version", "status"), [(1, Status.PAST_CALENDAR), (2, Status.MISSING_TIME)])
+def test_no_time_is_a_reason_of_its_own_from_the_second_fold_on(version, status):
+    state = at_the_door(stream_clock=False)
+    state.fold_version = version
+
+    assert told(state, replace(VISIT, time_us=NO_TIME_US)) == [status]
+    assert state.counters.by_status[status.name] == 1
 
 
 WORSE_AND_WORSE = (

@@ -146,7 +146,7 @@ def test_a_report_without_time_happened_now_and_anything_else_without_time_is_re
 
     applied = fold(state, events, [], stamp_us=START_US)
 
-    assert applied.statuses.tolist() == [Status.PAST_CALENDAR, Status.APPLIED]
+    assert applied.statuses.tolist() == [Status.MISSING_TIME, Status.APPLIED]
     assert state.readings(0, -1, START_US + 5).tolist() == [5.0]
 
 
