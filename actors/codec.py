@@ -37,6 +37,9 @@ EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
 
+GROUP_COLUMN = "s:hearth.group"
+"""Group of the gateway that acknowledges. No field of a playbook can have this name."""
+
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
 
@@ -243,8 +246,12 @@ def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.
         return chosen.column(name).to_pylist() if name in chosen.schema.names else [None] * len(rows)
 
     return tuple(
-        OutcomeRow(row=row, outcome=outcomes[int(codes[row])], action_id=action or "", channel=channel or "")
-        for row, action, channel in zip(rows, texts("s:action_id"), texts("s:channel"), strict=True)
+        OutcomeRow(
+            row=row, outcome=outcomes[int(codes[row])], action_id=action or "", channel=channel or "", group=group or ""
+        )
+        for row, action, channel, group in zip(
+            rows, texts("s:action_id"), texts("s:channel"), texts(GROUP_COLUMN), strict=True
+        )
     )
 
 

@@ -27,6 +27,8 @@ CALLS_IN_FLIGHT_MAX: Final = 4_096
 FRAME_BYTES_MAX: Final = 1024 * 1024
 """A frame is closed once it holds so many payload bytes."""
 OVERLOADED_RETRY_MS: Final = 100
+STATUS_DETAILS: Final = "grpc-status-details-bin"
+"""Trailing metadata that carries a google.rpc.Status."""
 
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", -1),
@@ -100,10 +102,15 @@ class CallHandler(Protocol):
         """
         ...
 
-    def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
-        """Yield the outbound actions of all partitions of this shard for these channels.
+    def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield the outbound actions of all partitions of this shard for these channels, shared within the group.
 
         Closed when the subscriber is gone; what was yielded and not acknowledged is delivered again to another.
+
+        Raises:
+            CallFailed: there is no such channel or group.
         """
         ...
 
@@ -145,9 +152,14 @@ class ExchangeServicer(shard_pb2_grpc.ShardServiceServicer):
     ) -> AsyncIterator[shard_pb2.DeliverResponse]:
         """Stream the outbound actions of this shard."""
         await context.send_initial_metadata(())
-        async with aclosing(self._handler.deliveries(tuple(request.channels))) as deliveries:
-            async for delivery in deliveries:
-                yield shard_pb2.DeliverResponse(delivery=delivery)
+        try:
+            async with aclosing(self._handler.deliveries(tuple(request.channels), request.group)) as deliveries:
+                async for delivery in deliveries:
+                    yield shard_pb2.DeliverResponse(delivery=delivery)
+        except CallFailed as failure:
+            code = next(code for code in grpc.StatusCode if code.value[0] == failure.status.code)
+            context.set_trailing_metadata(((STATUS_DETAILS, failure.status.SerializeToString()),))
+            await context.abort(code, failure.status.message)
 
 
 class _Stream:

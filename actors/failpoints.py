@@ -20,6 +20,8 @@ class Failpoint(StrEnum):
     EPOCH_OPENED = "epoch-opened"
     """The term's epoch record is durable, nothing else is."""
     TICK_SYNCED = "tick-synced"
+    HAND_OVER_NOTED = "hand-over-noted"
+    """It is durable that an outbound action is handed over; nobody has it yet."""
     HANDED_OVER = "handed-over"
     """An outbound action was given to its gateway."""
     SNAPSHOT_FROZEN = "snapshot-frozen"

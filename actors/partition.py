@@ -1,7 +1,8 @@
 """The owner of one partition: the only writer of its log.
 
 Whatever wants to change a household waits here. One group is in flight at a time: decisions first, one per
-household, then signals; append, sync, fold, and only then answer. All state is touched in the shard's state thread.
+household, then signals, then what is handed over; append, sync, fold, and only then answer. All state is touched in the
+shard's state thread.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from actors.clock import Clock
 from actors.conditions import NotCurrent, PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.frame import PAYLOAD_BYTES_MAX
-from actors.group import Folded, Group, Proposal, Signals, Waiting, settle
+from actors.group import Folded, Group, NextStep, Proposal, Signals, Waiting, settle
 from actors.lease import Lease
 from actors.log import (
     Epoch,
@@ -45,6 +46,7 @@ from household import ledger
 from household.apply import Applied
 from household.decide import Draft, is_live, still_allowed
 from household.decision import Decision
+from household.delivery import DeliveryNote, DeliveryStep
 from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
 from household.state import FOLD_VERSION, PartitionState
@@ -109,7 +111,7 @@ class PartitionOwner:
         self.moments_arose = asyncio.Event()
         """Set when the fold of a group left moments pending."""
         self.on_outbox_change: Callable[[], None] = _nothing
-        """Called when a decision was accepted for sending, and when the partition is lost."""
+        """Called when an action is to be sent, or sent elsewhere, and when the partition is lost."""
         self.households_with_moments: dict[int, None] = {}
         """Rows of households with pending moments, oldest first; those that folded since it was last emptied."""
 
@@ -256,6 +258,21 @@ class PartitionOwner:
         """
         self._check_open()
         done = self._waiting.add_proposal(draft, decision, may_miss_moments=may_miss_moments)
+        self._wake.set()
+        return await done
+
+    async def note_deliveries(self, action_ids: tuple[str, ...], next_step: NextStep) -> dict[str, DeliveryNote]:
+        """Append, sync and fold what is now to be noted of these outbound actions; return, by id, what is in force.
+
+        One that is missing is not to be handed over now. Of a household that something is decided for or reported of in
+        the same group nothing is noted: look again.
+
+        Raises:
+            NotCurrent: nothing was appended.
+            PartitionLost: the outcome is unknown.
+        """
+        self._check_open()
+        done = self._waiting.add_hand_overs(action_ids, next_step)
         self._wake.set()
         return await done
 
@@ -450,6 +467,7 @@ class PartitionOwner:
             if group.ticks:
                 self._waiting.put_back(group)
             if not group.records:
+                _settle_hand_overs(group, self.state)
                 return bool(self._waiting)
             reached(Failpoint.GROUP_FORMED)
             offset = await self._append(group.records)
@@ -487,6 +505,30 @@ class PartitionOwner:
         group.proposals = kept
         for one in group.signals:
             group.records.append(self._record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
+        self._form_hand_overs(group, as_of_now)
+
+    def _form_hand_overs(self, group: Group, as_of_now: PartitionState) -> None:
+        """Look at each once more. It stands behind the signals: what they take back is not handed over by the fold."""
+        if not group.hand_overs:
+            return
+        # What is told of a household in this group may take the place that is counted on here.
+        keys = [one.decision.household for one in group.proposals]
+        keys += [one.batch.households[report.row] for one in group.signals for report in one.batch.outcomes]
+        busy = {as_of_now.find(key)[0] for key in keys}
+        notes: list[DeliveryNote] = []
+        for one in group.hand_overs:
+            one.notes = []
+            for action_id in one.action_ids:
+                outbound = as_of_now.outbox.get(action_id)
+                note = one.next_step(as_of_now, action_id) if outbound and outbound.household not in busy else None
+                if outbound is not None and note is not None:
+                    # Two contacts of a household may not go together.
+                    busy.add(outbound.household)
+                    one.notes.append(note)
+            notes += one.notes
+        if notes:
+            payload = codec.encode_delivery(notes)
+            group.records.append(self._record(RecordKind.DELIVERY, codec.DELIVERY_LAYOUT, payload, group.stamp_us))
 
     async def _fold(self, group: Group, offset: int) -> None:
         in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset)
@@ -507,6 +549,10 @@ class PartitionOwner:
                 )
             settle(one.done, folded)
             self.households_with_moments.update({row: None for row, _ in folded.applied.moments})
+            if any(report.outcome == "undelivered" for report in one.batch.outcomes):
+                self.on_outbox_change()
+        if group.hand_overs:
+            await self._state_thread.run(Urgency.DECISION, self._fold_hand_overs, group)
         if self.households_with_moments:
             self.moments_arose.set()
 
@@ -522,6 +568,13 @@ class PartitionOwner:
             in_force.append(is_in_force)
             self._replay.fold_count += 1
         return in_force
+
+    def _fold_hand_overs(self, group: Group) -> None:
+        notes = [note for one in group.hand_overs for note in one.notes]
+        if notes:
+            self._replay.fold_delivery(notes, self.epoch, group.stamp_us)
+            self._replay.fold_count += 1
+        _settle_hand_overs(group, self.state)
 
     async def _fold_signals(self, one: Signals, stamp_us: int) -> Folded:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
@@ -577,6 +630,24 @@ def _is_still_right(state: PartitionState, proposal: Proposal) -> bool:
     decision = proposal.decision
     is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
     return not is_dead and still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments)
+
+
+def _settle_hand_overs(group: Group, state: PartitionState) -> None:
+    """Tell each what of it is in force. From any thread."""
+    for one in group.hand_overs:
+        in_force = {note.action_id: note for note in one.notes if _is_in_force(state, note)}
+        one.done.get_loop().call_soon_threadsafe(settle, one.done, in_force)
+
+
+def _is_in_force(state: PartitionState, note: DeliveryNote) -> bool:
+    if note.step is not DeliveryStep.HANDED:
+        return True
+    outbound = state.outbox.get(note.action_id)
+    return (
+        outbound is not None
+        and bool(outbound.handed_us)
+        and state.plan.channel_by_name.get(note.channel) == outbound.channel
+    )
 
 
 def _nothing() -> None: ...

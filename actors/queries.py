@@ -9,7 +9,9 @@ from actors.partition import PartitionOwner
 from actors.rejects import RejectCounters
 from actors.snapshotting import SnapshotStanding
 from actors.state_thread import StateThread, Urgency
+from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, household_pb2
+from household.contacts import is_before_decision
 from household.decision import Decision
 from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD
@@ -96,6 +98,23 @@ async def _read(owner: PartitionOwner, offset: int | None) -> codec.DecisionReco
 async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id: str) -> decision_pb2.ActionStatus:
     """Return what has become of an action."""
     return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state_as_of_now(), action_id))
+
+
+async def why_not_effective(
+    owner: PartitionOwner, state_thread: StateThread, call: shard_pb2.ReportCall, time_us: int
+) -> str:
+    """Return why a report that was folded changed nothing."""
+
+    def why() -> str:
+        state = owner.state
+        action = state.actions.get(call.action_id)
+        if action is None:
+            return "ACTION_UNKNOWN"
+        if state.households.key(action.household) != call.household.encode():
+            return "ACTION_OF_ANOTHER_HOUSEHOLD"
+        return "ACTION_NOT_YET_DECIDED" if is_before_decision(state, action, time_us) else "ACTION_NOT_LIVE"
+
+    return await state_thread.run(Urgency.DECISION, why)
 
 
 def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[str, int | str | bool]:

@@ -1,11 +1,13 @@
 """From records to state: what a live shard, a restart and every tool that reads a log have in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors import codec
 from actors.log import RecordKind, StoredRecord
 from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
 from household.decision import Decision
+from household.delivery import DeliveryNote
 from household.events import EventBatch
 from household.migration import migrated
 from household.plan import Plan
@@ -52,8 +54,7 @@ class Replay:
             case RecordKind.TICK:
                 apply_tick(self.now, epoch=record.epoch, stamp_us=record.stamp_us)
             case RecordKind.DELIVERY:
-                notes = codec.decode_delivery(record.payload)
-                apply_delivery(self.now, notes, epoch=record.epoch, stamp_us=record.stamp_us)
+                self.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
         self.fold_count += 1
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:
@@ -83,3 +84,7 @@ class Replay:
     def fold_decision(self, decision: Decision, epoch: int, offset: int, stamp_us: int) -> bool:
         """Fold a decision; False if it is void."""
         return apply_decision(self.now, decision, epoch=epoch, offset=offset, stamp_us=stamp_us)
+
+    def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> bool:
+        """Fold what became of outbound actions on their way; False if it is void."""
+        return apply_delivery(self.now, notes, epoch=epoch, stamp_us=stamp_us)

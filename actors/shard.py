@@ -25,7 +25,7 @@ from actors import answers, codec, queries
 from actors.clock import Clock, WallClock
 from actors.conditions import NotCurrent, Overloaded, PartitionLost
 from actors.decider import DecideCall, NotSettled, PartitionDecider, RequestIdReused
-from actors.delivery import Subscription
+from actors.delivery import Deliveries
 from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
 from actors.lease import HeldForGood, Lease
 from actors.log import Epoch, LogError, LogStore, PartitionId
@@ -41,7 +41,7 @@ from actors.warm import warm_kernels
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import Status
-from household.plan import plan_from_bytes
+from household.plan import Plan, plan_from_bytes
 from household.scoring import Scorer
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,13 @@ class Shard:
         self._owned: dict[int, _Owned] = {}
         self._hand_offs: dict[int, asyncio.Lock] = {}
         """By partition: held while it is being assigned or released."""
-        self._subscriptions: set[Subscription] = set()
         self._state_thread = StateThread(f"{config.name}-state")
+        self._deliveries = Deliveries(
+            lambda: [owned.owner for owned in self._owned.values()],
+            self._state_thread,
+            redeliver_after_s=config.redeliver_after_s,
+            look_every_s=config.tick_interval_s,
+        )
         self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix=f"{config.name}-snapshot")
         self._ports = OwnerPorts(
@@ -221,8 +226,7 @@ class Shard:
         """Refuse new calls, finish those under way, release every partition."""
         for task in self._tasks:
             task.cancel()
-        for subscription in tuple(self._subscriptions):
-            subscription.end()
+        self._deliveries.end()
         if self._server is not None:
             await self._server.stop(grace=5.0)
         await self._exchange.settled()
@@ -410,46 +414,69 @@ class Shard:
 
     async def _report(self, owned: _Owned, payload: bytes) -> decision_pb2.ReportResponse:
         call = shard_pb2.ReportCall.FromString(payload)
-        status, effective = await self._outcome(owned, call)
+        status, why_not = await self._outcome(owned, call)
         action = await queries.status_of(owned.owner, self._state_thread, call.action_id)
         return decision_pb2.ReportResponse(
-            status=action,
-            repeated_request=status == Status.DUPLICATE,
-            effective=effective,
-            reason="" if effective else _why_not(status),
+            status=action, repeated_request=status == Status.DUPLICATE, effective=not why_not, reason=why_not
         )
 
     async def _ack(self, owned: _Owned, payload: bytes) -> delivery_pb2.AckResponse:
-        status, effective = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload))
-        return delivery_pb2.AckResponse(effective=effective, reason="" if effective else _why_not(status))
+        _, why_not = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload))
+        return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
 
-    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall) -> tuple[Status, bool]:
+    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall) -> tuple[Status, str]:
+        """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""
         folded = await owned.owner.signals(call.signal_batch)
         if folded.batch.count != 1:
             raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
-        return status, status == Status.APPLIED and bool(np.any(folded.applied.effects))
+        if status == Status.DUPLICATE:
+            return status, "ALREADY_REPORTED"
+        if status != Status.APPLIED:
+            return status, status.name
+        if np.any(folded.applied.effects):
+            return status, ""
+        time_us = int(folded.batch.times_us[0])
+        return status, await queries.why_not_effective(owned.owner, self._state_thread, call, time_us)
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
-        """Yield the outbound actions of all partitions of this shard, each as it becomes due."""
-        subscription = Subscription(
-            channels,
-            lambda: [owned.owner for owned in self._owned.values()],
-            self._state_thread,
-            redeliver_after_s=self._config.redeliver_after_s,
-            look_every_s=self._config.tick_interval_s,
-        )
-        self._subscriptions.add(subscription)
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield outbound actions of all partitions of this shard, each as it becomes due.
+
+        Args:
+            channels: names of those that the gateway serves.
+            group: whose share it takes part in.
+
+        Raises:
+            CallFailed: INVALID_ARGUMENT; the playbook has no such channel, or lists groups for it and not this one.
+        """
+        for owned in self._owned.values():
+            _check_subscription(owned.owner.state.plan, channels, group)
+        subscription = self._deliveries.subscribe(channels, group)
         try:
             async with aclosing(subscription.stream()) as deliveries:
                 async for delivery in deliveries:
                     yield delivery
         finally:
-            self._subscriptions.discard(subscription)
+            subscription.close()
 
     def _look_at_outboxes(self) -> None:
-        for subscription in self._subscriptions:
-            subscription.look()
+        self._deliveries.look()
+
+
+def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:
+    for channel in channels:
+        if channel not in plan.channel_by_name:
+            raise _unknown_channel(channel, sorted(plan.channel_by_name))
+        groups = plan.channels[plan.channel_by_name[channel]].groups
+        if groups and group not in groups:
+            raise call_failed(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "UNKNOWN_GROUP",
+                f"group {group!r} is not one of channel {channel!r}'s, which are {', '.join(groups)}",
+                violations={"group": f"one of {', '.join(groups)}"},
+            )
 
 
 def _unknown_channel(channel: str, known: list[str]) -> CallFailed:
@@ -459,9 +486,3 @@ def _unknown_channel(channel: str, known: list[str]) -> CallFailed:
         f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
         violations={"channel": f"one of {', '.join(known)}"},
     )
-
-
-def _why_not(status: Status) -> str:
-    if status == Status.DUPLICATE:
-        return "ALREADY_REPORTED"
-    return "ACTION_NOT_LIVE" if status == Status.APPLIED else status.name

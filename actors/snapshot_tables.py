@@ -320,7 +320,7 @@ def _read_moment(plain: list[Any]) -> Moment:
 
 def _read_outbound(plain: list[Any]) -> Outbound:
     outbound = Outbound(*plain)
-    outbound.fallbacks = tuple(outbound.fallbacks)
+    outbound.fallbacks, outbound.copies = tuple(outbound.fallbacks), tuple(outbound.copies)
     return outbound
 
 
@@ -336,5 +336,5 @@ def _read_action(plain: list[Any]) -> LiveAction:
         valid_until_us=valid_until_us,
         status=sys.intern(status),
         settled_us=settled_us,
-        **dict(zip(("why", "channel", "handed_us"), came_later, strict=False)),
+        **dict(zip(("why", "channel", "handed_us", "decided_us"), came_later, strict=False)),
     )

@@ -248,6 +248,8 @@ def _outcomes(
             report.outcome,
             time_us=int(batch.times_us[row]),
             now_us=int(now_us[row]),
+            channel=report.channel,
+            group=report.group,
         )
 
 

@@ -9,6 +9,8 @@ class DeliveryStep(StrEnum):
 
     HANDED = "handed"
     """About to be handed to a gateway: recorded before, so that a crash cannot forget a contact that was made."""
+    KEPT_BACK = "kept_back"
+    """Was noted as handed and was not, since its turn came too late: its contact is none yet."""
     WITHDRAWN = "withdrawn"
     """Something it depended on no longer held when its turn came."""
 

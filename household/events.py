@@ -111,6 +111,8 @@ class OutcomeRow:
     """One of ACTION_OUTCOMES."""
     action_id: str
     channel: str
+    group: str = ""
+    """Of the gateway that acknowledges; empty for none."""
 
 
 def keys_of(items: list[bytes]) -> Keys:

@@ -6,6 +6,16 @@ Called by apply only, in log order. All of it is side tables: nothing here touch
 from dataclasses import replace
 from typing import assert_never
 
+from household.contacts import (
+    SendingReport,
+    acknowledged,
+    bounced_late,
+    give_place_back,
+    hand_over,
+    is_before_decision,
+    keep_back,
+    prove_contact,
+)
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE, Plan, Scope
@@ -86,6 +96,7 @@ def _put_slate(state: PartitionState, ledger: HouseholdLedger, decision: Decisio
             family=_family(state.plan, action.offer),
             valid_until_us=action.valid_until_us,
             status="live",
+            decided_us=decision.decided_us if state.fold_version >= 2 else 0,
         )
     if decision.send_channel:
         _put_outbound(state, ledger, decision, household, member)
@@ -128,19 +139,12 @@ def _set_status(state: PartitionState, action: LiveAction, status: str, settled_
 
 
 def _withdraw_outbound(state: PartitionState, ledger: HouseholdLedger, action_id: str) -> None:
-    if state.outbox.pop(action_id, None) is not None:
-        state.counters.withdrawn += 1
-        _give_place_back(ledger, action_id)
-
-
-def _give_place_back(ledger: HouseholdLedger, action_id: str) -> None:
-    """Forget the contact of an action that was never handed over. One that was counts, whatever became of it."""
-    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id or one.is_handed]
-
-
-def _forget_contact(ledger: HouseholdLedger, action_id: str) -> None:
-    """Forget the contact of an action: its gateway says that it never reached anybody."""
-    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id]
+    outbound = state.outbox.get(action_id)
+    if outbound is None or outbound.is_delivered:
+        return
+    del state.outbox[action_id]
+    state.counters.withdrawn += 1
+    give_place_back(ledger, action_id)
 
 
 def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
@@ -151,7 +155,12 @@ def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
     ledger = state.ledger(outbound.household)
     match note.step:
         case DeliveryStep.HANDED:
-            _hand_over(state, ledger, outbound)
+            channel = state.plan.channel_by_name.get(note.channel, NONE)
+            if channel != NONE:
+                hand_over(state, ledger, outbound, channel)
+        case DeliveryStep.KEPT_BACK:
+            if outbound.handed_us:
+                keep_back(state, ledger, outbound)
         case DeliveryStep.WITHDRAWN:
             action = state.actions.get(note.action_id)
             if action is not None and action.status == "live":
@@ -161,23 +170,16 @@ def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
             assert_never(note.step)
 
 
-def _hand_over(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound) -> None:
-    """From the first hand-over on a channel on, its contact counts, as of then."""
-    if outbound.handed_us:
-        return
-    action_id, now_us = outbound.action_id, state.now_us
-    state.outbox[action_id] = replace(outbound, handed_us=now_us)
-    action = state.actions.get(action_id)
-    if action is not None:
-        state.actions[action_id] = replace(action, channel=outbound.channel, handed_us=now_us)
-    _forget_contact(ledger, action_id)
-    ledger.contacts.append(
-        Contact(time_us=now_us, member=outbound.member, channel=outbound.channel, action_id=action_id, is_handed=True)
-    )
-
-
 def outcome_reported(
-    state: PartitionState, household: int, action_id: str, outcome: str, *, time_us: int, now_us: int
+    state: PartitionState,
+    household: int,
+    action_id: str,
+    outcome: str,
+    *,
+    time_us: int,
+    now_us: int,
+    channel: str = "",
+    group: str = "",
 ) -> bool:
     """Fold what a gateway reported; return whether it changed anything.
 
@@ -188,11 +190,21 @@ def outcome_reported(
         outcome: one of ACTION_OUTCOMES.
         time_us: when it happened.
         now_us: `now` once this event was folded; that of the state may be later, by events of the same batch.
+        channel: on which it happened, as the report names it; empty for none.
+        group: of the gateway that acknowledges; empty for none.
     """
     action = state.actions.get(action_id)
     if action is None or action.household != household:
+        is_forgotten = action is None and state.fold_version >= 2
+        return is_forgotten and outcome == "undelivered" and bounced_late(state, household, action_id, channel)
+    if is_before_decision(state, action, time_us):
         return False
     ledger = state.ledger(household)
+    if state.fold_version >= 2:
+        report = SendingReport(action=action, channel=channel, group=group, time_us=min(time_us, now_us), now_us=now_us)
+        if outcome in ("delivered", "undelivered"):
+            return acknowledged(state, ledger, report, is_delivered=outcome == "delivered")
+        prove_contact(state, ledger, report)
     match outcome:
         case "delivered":
             delivered = state.outbox.pop(action_id, None) is not None
@@ -201,7 +213,7 @@ def outcome_reported(
         case "undelivered":
             if state.outbox.pop(action_id, None) is None:
                 return False
-            _forget_contact(ledger, action_id)
+            ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id]
             return True
         case "accept":
             if not _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
@@ -265,8 +277,8 @@ def time_passed(state: PartitionState) -> None:
     now_us = state.tidied_us = state.now_us
     for action_id in [item.action_id for item in state.outbox.values() if item.send_before_us <= now_us]:
         outbound = state.outbox.pop(action_id)
-        state.counters.expired += 1
-        _give_place_back(state.ledger(outbound.household), action_id)
+        state.counters.expired += int(not outbound.is_delivered)
+        give_place_back(state.ledger(outbound.household), action_id)
     forget_before_us = now_us - state.plan.clock.request_window_us
     for request_id in [key for key, (_, _, seen_us) in state.requests.items() if seen_us < forget_before_us]:
         del state.requests[request_id]

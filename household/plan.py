@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NewType, get_args, get_origin
 
-from household.later import is_silent
+from household.later import is_silent, later
 
 EventTimeUs = NewType("EventTimeUs", int)
 """Microseconds since 1970 UTC, on the event-time axis. Exact in a float64 until the year 2255."""
@@ -180,6 +180,11 @@ class Channel:
     """Program that must be true for any contact on it; NONE needs none. An error or unknown counts as no."""
     cost_minor: int = 0
     quiet_hours: bool = False
+    groups: tuple[str, ...] = later(())
+    """Groups of subscribers that each get every action, the one whose acknowledgement settles first.
+
+    Empty: all subscribers share, whatever group they name.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

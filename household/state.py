@@ -63,6 +63,8 @@ class LiveAction:
     """Outbound channel on which it was last handed over."""
     handed_us: int = later(0)
     """`now` of that; 0 for never."""
+    decided_us: int = later(0)
+    """0 where it was not kept yet."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,12 @@ class Outbound:
     """Channels to try next, in this order, when this one cannot deliver."""
     handed_us: int = later(0)
     """`now` when it was first handed over on this channel; 0 for not yet."""
+    is_fallback: bool = later(False)
+    """Another channel could not deliver it."""
+    copies: tuple[str, ...] = later(())
+    """Groups of subscribers that are still to acknowledge a copy of their own."""
+    is_delivered: bool = later(False)
+    """It stays only for its copies."""
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from serving.status import (
     failed,
     invalid,
     status_of,
+    told_status,
 )
 
 logger = logging.getLogger(__name__)
@@ -288,7 +289,7 @@ class PublicServices:
     async def subscribe(
         self, request: delivery_pb2.SubscribeRequest
     ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
-        """Stream the outbound actions of these channels from all shards for as long as the gateway listens."""
+        """Stream outbound actions of these channels, shared within the group, for as long as the gateway listens."""
         if not 1 <= len(request.channels) <= CHANNEL_COUNT_MAX:
             raise invalid("channels", f"{len(request.channels)} channels; wanted 1..{CHANNEL_COUNT_MAX}")
         _check(
@@ -296,7 +297,8 @@ class PublicServices:
             for index, channel in enumerate(request.channels)
             if not 1 <= len(channel.encode()) <= LONGEST_KEY
         )
-        subscription = _Subscription(self._router, tuple(request.channels), self._settings)
+        _check(_text_violations(group=request.group))
+        subscription = _Subscription(self._router, tuple(request.channels), self._settings, group=request.group)
         try:
             while True:
                 yield await subscription.next()
@@ -305,15 +307,23 @@ class PublicServices:
 
     async def ack(self, request: delivery_pb2.AckRequest, limits: Limits) -> bytes:
         """Make an acknowledgement durable and fold it."""
-        _check(_key_violations(request_id=request.request_id, household=request.household, action_id=request.action_id))
+        _check(
+            (
+                *_key_violations(
+                    request_id=request.request_id, household=request.household, action_id=request.action_id
+                ),
+                *_text_violations(channel=request.channel, group=request.group),
+            )
+        )
         batch = wire.report_batch(
             request_id=request.request_id,
             household=request.household,
             member="",
             event_type=wire.DELIVERED if request.delivered else wire.UNDELIVERED,
             action_id=request.action_id,
-            channel="",
+            channel=request.channel,
             time_us=self._arrival_us(),
+            group=request.group,
         )
         call = shard_pb2.ReportCall(signal_batch=batch, household=request.household, action_id=request.action_id)
         return await self._call_owner(shard_pb2.METHOD_ACK, request.household, call, limits)
@@ -494,9 +504,12 @@ class PublicServices:
 class _Subscription:
     """Outbound actions of some channels from all shards, wherever the partitions are."""
 
-    def __init__(self, router: Router, channels: tuple[str, ...], settings: EdgeSettings) -> None:
+    def __init__(self, router: Router, channels: tuple[str, ...], settings: EdgeSettings, *, group: str = "") -> None:
         self._router = router
         self._channels = channels
+        self._group = group
+        self._refusal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+        """Failed once a shard says that there is no such channel or group."""
         self._routes_age_s_max = settings.routes_age_s_max
         self._age_s_max = settings.delivery_age_s_max
         self._queue: asyncio.Queue[tuple[float, delivery_pb2.SubscribeResponse]] = asyncio.Queue(
@@ -511,13 +524,26 @@ class _Subscription:
 
         Consent, quiet hours and the lease were checked when it left there. What has waited here for a slow gateway is
         dropped: nobody has it, so the shard hands it over again, after checking again.
+
+        Raises:
+            RequestFailed: a shard refuses the subscription.
         """
         while True:
-            came_s, delivery = await self._queue.get()
+            came_s, delivery = await self._next_of_any()
             if asyncio.get_running_loop().time() - came_s <= self._age_s_max:
                 return delivery
 
+    async def _next_of_any(self) -> tuple[float, delivery_pb2.SubscribeResponse]:
+        getting = asyncio.ensure_future(self._queue.get())
+        try:
+            await asyncio.wait((getting, self._refusal), return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else self._refusal.result()
+        finally:
+            getting.cancel()
+
     async def close(self) -> None:
+        if not self._refusal.cancel() and not self._refusal.cancelled():
+            self._refusal.exception()  # seen, whether or not anybody waited for it
         tasks = (self._following, *self._pumps.values())
         for task in tasks:
             task.cancel()
@@ -539,10 +565,14 @@ class _Subscription:
         while True:
             channel = self._router.channel(address)
             try:
-                async with aclosing(channel.deliveries(self._channels)) as deliveries:
+                async with aclosing(channel.deliveries(self._channels, self._group)) as deliveries:
                     async for delivery in deliveries:
                         await self._queue.put((asyncio.get_running_loop().time(), delivery))
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    if not self._refusal.done():
+                        self._refusal.set_exception(RequestFailed(told_status(error)))
+                    return
                 logger.info("deliveries of shard at %s ended: %s", address, error.code().name)
             await asyncio.sleep(RESUBSCRIBE_S)
 

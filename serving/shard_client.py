@@ -165,8 +165,10 @@ class ShardChannel:
             raise RequestFailed(status_pb2.Status.FromString(reply.payload))
         return reply.payload
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
-        """Yield the shard's outbound actions of these channels until the stream to the shard breaks.
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield the shard's outbound actions of these channels, shared within a group, until its stream breaks.
 
         Raises:
             grpc.aio.AioRpcError: the stream broke.
@@ -174,7 +176,7 @@ class ShardChannel:
         await self.connected()
         assert self._grpc_channel is not None, "connected without a channel"
         stub = shard_pb2_grpc.ShardServiceStub(self._grpc_channel)
-        responses = stub.Deliver(shard_pb2.DeliverRequest(channels=channels))
+        responses = stub.Deliver(shard_pb2.DeliverRequest(channels=channels, group=group))
         try:
             async for response in responses:
                 yield response.delivery

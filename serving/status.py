@@ -157,6 +157,14 @@ def reason_of(status: status_pb2.Status) -> str:
     return ""
 
 
+def told_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    """Return the status that a server attached to its refusal; without details if it attached none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
     """End a call with a status, its details included (trailer `grpc-status-details-bin`)."""
     code = CODES.get(status.code, grpc.StatusCode.UNKNOWN)

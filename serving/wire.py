@@ -90,10 +90,12 @@ def report_batch(
     action_id: str,
     channel: str,
     time_us: int,
+    group: str = "",
 ) -> bytes:
     """Return the signal batch (IPC) of one report or acknowledgement; its request id serves as the event id."""
     assert event_type in RESERVED_TYPES
 
+    of_group = {"s:hearth.group": pa.array([group], pa.string()).dictionary_encode()} if group else {}
     batch = pa.RecordBatch.from_pydict(
         {
             "event_id": _keys([request_id]),
@@ -103,6 +105,7 @@ def report_batch(
             "time": pa.array([time_us], pa.int64()),
             "s:action_id": pa.array([action_id], pa.string()).dictionary_encode(),
             "s:channel": pa.array([channel or None], pa.string()).dictionary_encode(),
+            **of_group,
         }
     )
     return ipc_bytes(batch)

@@ -366,16 +366,33 @@ class Hearth:
         return await self.report(household, action_id, decision_pb2.OUTCOME_DECLINE, **named)
 
     async def ack(
-        self, household: str, action_id: str, *, delivered: bool = True, request_id: str = ""
+        self,
+        household: str,
+        action_id: str,
+        *,
+        delivered: bool = True,
+        request_id: str = "",
+        channel: str = "",
+        group: str = "",
     ) -> delivery_pb2.AckResponse:
         kind = wire.DELIVERED if delivered else wire.UNDELIVERED
         answer = await self._outcome(
-            shard_pb2.METHOD_ACK, household, "", kind, action_id, "", request_id or self.request_id()
+            shard_pb2.METHOD_ACK, household, "", kind, action_id, channel, request_id or self.request_id(), group=group
         )
         return delivery_pb2.AckResponse.FromString(answer)
 
     async def _outcome(
-        self, method: int, household: str, member: str, kind: str, action_id: str, channel: str, request_id: str
+        self,
+        method: int,
+        household: str,
+        member: str,
+        kind: str,
+        action_id: str,
+        channel: str,
+        request_id: str,
+        *,
+        group: str = "",
+        time_us: int = wire.MISSING_TIME_US,
     ) -> bytes:
         batch = wire.report_batch(
             request_id=request_id,
@@ -384,7 +401,8 @@ class Hearth:
             event_type=kind,
             action_id=action_id,
             channel=channel,
-            time_us=wire.MISSING_TIME_US,
+            time_us=time_us,
+            group=group,
         )
         call = shard_pb2.ReportCall(signal_batch=batch, household=household, action_id=action_id)
         return await self.call(method, self.partition_of(household), call.SerializeToString())
@@ -405,9 +423,11 @@ class Hearth:
         return list(household_pb2.DecisionsResponse.FromString(answer).decisions)
 
     @asynccontextmanager
-    async def subscribed(self, *channels: str) -> AsyncIterator[AsyncGenerator[delivery_pb2.SubscribeResponse, None]]:
+    async def subscribed(
+        self, *channels: str, group: str = ""
+    ) -> AsyncIterator[AsyncGenerator[delivery_pb2.SubscribeResponse, None]]:
         """Subscribe; iterate over the deliveries or take the next with `anext`."""
-        async with aclosing(self.shard.deliveries(channels)) as deliveries:
+        async with aclosing(self.shard.deliveries(channels, group)) as deliveries:
             yield deliveries
 
     def counter(self, name: str, partition: int = 0) -> int:

@@ -2,20 +2,18 @@
 
 Laws: an action is handed over at least once, under its action id, and again until it is acknowledged; never at or after
 its send_before, never after it was accepted, declined or withdrawn, never without consent or in quiet hours as of the
-hand-over itself; every gateway that listens is told, whoever listens beside it, also of partitions that come later;
-what was taken over is not handed out again, by this owner or the next.
+hand-over itself; a gateway that listens hears of partitions that come later, too; what was taken over is not handed out
+again, by this owner or the next. Who shares what with whom: tests/actors/test_delivery_groups.py.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from actors.delivery import Subscription
+from actors.delivery import Deliveries
 from actors.partition import PartitionOwner
-from hearth.v1 import delivery_pb2
 from household.digest import state_digest
 from tests.actors.harness import (
     DAY,
@@ -31,8 +29,6 @@ from tests.actors.harness import (
     running,
     signal,
 )
-
-Deliveries = AsyncGenerator[delivery_pb2.SubscribeResponse, None]
 
 SOON_S = 0.001
 
@@ -102,13 +98,13 @@ async def test_an_action_is_handed_over_again_under_its_id_until_it_is_acknowled
 @in_loop
 async def test_what_is_due_and_may_not_be_sent_is_not_looked_at_again_and_again(tmp_path: Path, monkeypatch):
     looks = []
-    due = Subscription._due
+    due = Deliveries.due
 
-    def counted(subscription: Subscription, owner: PartitionOwner, now: float) -> list[str]:
-        looks.append(now)
-        return due(subscription, owner, now)
+    def counted(deliveries: Deliveries, owner: PartitionOwner, *rest) -> list:
+        looks.append(owner)
+        return due(deliveries, owner, *rest)
 
-    monkeypatch.setattr(Subscription, "_due", counted)
+    monkeypatch.setattr(Deliveries, "due", counted)
     lease = SettableLease()
     async with running(tmp_path, redeliver_after_s=0.1, lease=lease) as hearth, hearth.subscribed("push") as deliveries:
         action_id = await to_send(hearth)
@@ -158,27 +154,6 @@ async def test_what_was_not_acknowledged_is_handed_over_by_the_next_owner_under_
 
 
 # --- who listens ------------------------------------------------------------------------------------------------------
-
-
-@in_loop
-async def test_every_gateway_of_a_channel_is_told_and_none_waits_for_another(tmp_path: Path):
-    async with (
-        running(tmp_path) as hearth,
-        hearth.subscribed("push") as first,
-        hearth.subscribed("push") as second,
-        hearth.subscribed("push", "sms") as third,
-    ):
-        waiting = [asyncio.ensure_future(anext(one)) for one in (first, second, third)]
-        await hearth.turn()
-        for number in range(5):
-            # None of the three looks by itself within this test: each is woken by the change.
-            action_id = await to_send(hearth, f"h{number}")
-            assert [one.action.action_id for one in await asyncio.gather(*waiting)] == [action_id] * 3
-            waiting = [asyncio.ensure_future(anext(one)) for one in (first, second, third)]
-            await hearth.turn()
-        for one in waiting:
-            one.cancel()
-        await asyncio.wait(waiting)
 
 
 @in_loop

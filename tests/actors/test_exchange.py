@@ -52,7 +52,9 @@ class Handler:
         self.finished.append(payload)
         return payload + b"!"
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         self.subscribed.append(channels)
         try:
             while True:

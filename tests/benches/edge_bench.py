@@ -35,7 +35,9 @@ class EmptyShard:
     async def call(self, method: int, partition: int, payload: bytes, timeout_s: float | None, trace: str) -> bytes:
         return ANSWER
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         await asyncio.Event().wait()
         yield delivery_pb2.SubscribeResponse()
 

@@ -6,13 +6,14 @@ here from what docs and docstrings say of them; and which cells all that would g
 segment files (actors/inspection.py), the msgpack of decisions (codec.decode_decision), `decay`, `evaluate`, the
 fingerprint of free texts, and how a digest packs its parts (household/digest.py), so that hashes can be compared.
 
-Not covered: a change of plan on the way (tests/household/test_migration.py is about that).
+Not covered: a change of plan on the way (tests/household/test_migration.py is about that); channels with groups; terms
+that fold by version 1 (tests/histories).
 """
 
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ from actors.replay import Replay
 from household import digest
 from household.decide import is_quiet
 from household.decision import Decision, Moment
+from household.delivery import DeliveryNote, DeliveryStep
 from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOWN_TYPE, Status
+from household.later import later, spoken
 from household.plan import NONE, FeatureKind, FieldKind, Plan, Scope
 from household.state import PartitionState
 from tests.household.oracle import Event, Kept, Oracle, Owner
@@ -102,6 +105,10 @@ class PlainAction:
     valid_until_us: int
     status: str = "live"
     settled_us: int = 0
+    why: str = later("")
+    channel: str = later("")
+    handed_us: int = later(0)
+    decided_us: int = later(0)
 
 
 @dataclass(slots=True)
@@ -122,6 +129,10 @@ class PlainSending:
     member: bytes | None
     channel: str
     send_before_us: int
+    not_before_us: int = later(0)
+    fallbacks: tuple[str, ...] = later(())
+    handed_us: int = later(0)
+    is_fallback: bool = later(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ class PlainContact:
     member: bytes | None
     channel: str
     action_id: str
+    is_handed: bool = later(False)
 
 
 @dataclass(slots=True)
@@ -162,6 +174,7 @@ class PlainPartition(Oracle):
         self.households = _Ordered()  # type: ignore[assignment]
         self.members = _Ordered()  # type: ignore[assignment]
         self.epoch = epoch
+        self.fold_version = 2
         self.ledgers: dict[bytes, PlainHousehold] = defaultdict(PlainHousehold)
         self.actions: dict[str, PlainAction] = {}
         self.outbox: dict[str, PlainSending] = {}
@@ -199,15 +212,17 @@ class PlainPartition(Oracle):
     def _outcome(self, event: Event, outcome: str, time_us: int) -> None:
         """A report changes something only about an action of the very household it names."""
         action = self.actions.get(event.action_id)
+        if action is None and outcome == "undelivered":
+            self._forget_contact(event.household, event.action_id, event.channel)
         if action is None or action.household != event.household:
             return
-        if outcome == "delivered" and action.action_id in self.outbox:
-            self._leave_outbox(action.action_id, "delivered")
-            self.told["delivered"] += 1
-        elif outcome == "undelivered" and action.action_id in self.outbox:
-            self._leave_outbox(action.action_id, "undelivered")
-            self._give_back(action.household, action.action_id)
-        elif outcome == "accept" and self._settles(action, "accepted", time_us):
+        if action.decided_us and time_us < action.decided_us - self.plan.clock.future_us:
+            return
+        if outcome in ("delivered", "undelivered"):
+            self._acknowledged(action, event.channel, outcome == "delivered", time_us)
+            return
+        self._prove(action, event.channel, time_us)
+        if outcome == "accept" and self._settles(action, "accepted", time_us):
             plan = self.plan
             excluded = (
                 plan.offers[plan.offer_by_name[action.offer]].excludes if action.offer in plan.offer_by_name else ()
@@ -263,8 +278,113 @@ class PlainPartition(Oracle):
         self.gone[action_id] = why
 
     def _give_back(self, household: bytes, action_id: str) -> None:
+        """A place that was held is free again; a contact that was made is not undone."""
         home = self.ledgers[household]
-        home.contacts = [one for one in home.contacts if one.action_id != action_id]
+        home.contacts = [one for one in home.contacts if one.action_id != action_id or one.is_handed]
+
+    def _forget_contact(self, household: bytes, action_id: str, channel: str) -> None:
+        """It reached nobody on this channel; with no channel, on none."""
+        home = self.ledgers[household]
+        home.contacts = [
+            one for one in home.contacts if one.action_id != action_id or (channel and one.channel != channel)
+        ]
+
+    def _contact(self, action: PlainAction, channel: str, time_us: int) -> None:
+        """It reached somebody on this channel, at its hand-over where that is known."""
+        home = self.ledgers[action.household]
+        known = [one for one in home.contacts if (one.action_id, one.channel) == (action.action_id, channel)]
+        if any(one.is_handed for one in known):
+            return
+        at_us = action.handed_us if action.channel == channel and action.handed_us else min(time_us, self.now_us)
+        home.contacts = [one for one in home.contacts if one not in known]
+        home.contacts.append(PlainContact(at_us, action.member, channel, action.action_id, True))
+
+    def _acknowledged(self, action: PlainAction, named: str, is_delivered: bool, time_us: int) -> None:
+        """A gateway took an action over, or could not: then its journey's next channel has its turn."""
+        key, sending = action.action_id, self.outbox.get(action.action_id)
+        is_at_its_first = sending is not None and (sending.handed_us or not sending.is_fallback)
+        channel = named or (sending.channel if is_at_its_first else action.channel)
+        if is_delivered:
+            if channel:
+                self._contact(action, channel, time_us)
+            if sending is not None:
+                self._leave_outbox(key, "delivered")
+                self.told["delivered"] += 1
+                self._give_back(action.household, key)
+            return
+        if channel:
+            self._forget_contact(action.household, key, channel)
+        if sending is None or sending.channel != channel:
+            return
+        if not sending.fallbacks:
+            self._leave_outbox(key, "undelivered")
+            return
+        sending.channel, *rest = sending.fallbacks
+        sending.fallbacks, sending.is_fallback = tuple(rest), True
+        sending.handed_us = sending.not_before_us = 0
+        self.ledgers[action.household].contacts.append(PlainContact(self.now_us, action.member, sending.channel, key))
+
+    def _prove(self, action: PlainAction, named: str, time_us: int) -> None:
+        """Whoever answers where it was sent was reached; where nobody asks it can only have been sent."""
+        only_sent = [one.name for one in self.plan.channels if one.outbound and not one.inbound]
+        channel = named or action.channel
+        if channel and (channel == action.channel or channel in only_sent):
+            self._contact(action, channel, time_us)
+
+    def _take_back(self, household: bytes, action_id: str, why: str) -> None:
+        """What it depended on no longer holds."""
+        action = self.actions.get(action_id)
+        if action is not None and action.status == "live":
+            action.status, action.settled_us, action.why = "withdrawn", self.now_us, why
+        self._unsend(household, action_id)
+
+    # --- hand-overs ---
+
+    def delivery(self, notes: Iterable[DeliveryNote], *, epoch: int, stamp_us: int) -> None:
+        """Fold what became of actions on their way to gateways."""
+        if epoch < self.epoch:
+            self.told["voided"] += 1
+            return
+        self._pass(stamp_us)
+        for note in notes:
+            sending = self.outbox.get(note.action_id)
+            if sending is None:
+                continue
+            match note.step:
+                case DeliveryStep.WITHDRAWN:
+                    self._take_back(sending.household, note.action_id, note.reason)
+                case DeliveryStep.HANDED:
+                    self._hand_over(sending, note.channel)
+                case DeliveryStep.KEPT_BACK:
+                    self._keep_back(sending)
+
+    def _hand_over(self, sending: PlainSending, channel: str) -> None:
+        ways = [sending.channel, *sending.fallbacks]
+        if channel not in ways or (channel == sending.channel and sending.handed_us):
+            return
+        ways.remove(channel)
+        sending.channel, sending.fallbacks, sending.handed_us = channel, tuple(ways), self.now_us
+        action = self.actions.get(sending.action_id)
+        if action is not None:
+            action.channel, action.handed_us = channel, self.now_us
+        self._give_back(sending.household, sending.action_id)
+        home = self.ledgers[sending.household]
+        if not any((one.action_id, one.channel) == (sending.action_id, channel) for one in home.contacts):
+            home.contacts.append(PlainContact(self.now_us, sending.member, channel, sending.action_id, True))
+
+    def _keep_back(self, sending: PlainSending) -> None:
+        if not sending.handed_us:
+            return
+        sending.handed_us = 0
+        action, home = self.actions.get(sending.action_id), self.ledgers[sending.household]
+        if action is not None:
+            action.channel, action.handed_us = "", 0
+        home.contacts = [
+            replace(one, is_handed=False)
+            if (one.action_id, one.channel) == (sending.action_id, sending.channel)
+            else one
+            for one in home.contacts
+        ]
 
     # --- decisions ---
 
@@ -294,6 +414,8 @@ class PlainPartition(Oracle):
         self._remember(decision, offset)
         home.decisions.append((decision.decision_id, offset))
         self.told["decisions"] += 1
+        for one in decision.withdrawals:
+            self._take_back(household, one.action_id, one.reason)
         if decision.stands:
             self.told["served"] += 1
         elif not decision.slate:
@@ -323,6 +445,7 @@ class PlainPartition(Oracle):
                 offer=one.offer,
                 family=plan.offers[plan.offer_by_name[one.offer]].family if known else "",
                 valid_until_us=one.valid_until_us,
+                decided_us=decision.decided_us,
             )
         if decision.send_channel in plan.channel_by_name:
             first = decision.slate[0].action_id
@@ -333,8 +456,11 @@ class PlainPartition(Oracle):
                 member=member,
                 channel=decision.send_channel,
                 send_before_us=decision.send_before_us,
+                not_before_us=decision.send_not_before_us,
+                fallbacks=tuple(name for name in decision.fallback_channels if name in plan.channel_by_name),
             )
-            home.contacts.append(PlainContact(self.now_us, member, decision.send_channel, first))
+            if not decision.send_not_before_us:
+                home.contacts.append(PlainContact(self.now_us, member, decision.send_channel, first))
 
     def _examine(self, decision: Decision, member: bytes | None) -> None:
         """Note which rule a decision breaks that is about to come into force."""
@@ -351,7 +477,7 @@ class PlainPartition(Oracle):
                 breach("decline", f"offers {offer.name} of {offer.family}, a family this household declined")
         if decision.answered and decision.channel:
             self._examine_consent(decision, decision.channel, member, breach)
-        if not decision.send_channel or decision.withheld:
+        if not decision.send_channel or decision.withheld or decision.send_not_before_us:
             return
         self._examine_consent(decision, decision.send_channel, member, breach)
         channel = plan.channel_by_name[decision.send_channel]
@@ -507,7 +633,7 @@ class PlainPartition(Oracle):
                 {"member": _text(member), "until": one.until_us, "decision": digest._decision(one.decision)}
                 for member, one in home.slates.items()
             ),
-            "contacts": digest._sorted(asdict(one) | {"member": _text(one.member)} for one in home.contacts),
+            "contacts": digest._sorted(spoken(one) | {"member": _text(one.member)} for one in home.contacts),
             "declined_offers": home.declined_offers,
             "declined_families": home.declined_families,
             "decisions": [list(one) for one in home.decisions],
@@ -516,7 +642,7 @@ class PlainPartition(Oracle):
             side.update(content)
         for name, items in (("actions", actions), ("outbox", sendings)):
             if items:
-                plain = (asdict(one) | {"household": None, "member": _text(one.member)} for one in items)
+                plain = (spoken(one) | {"household": None, "member": _text(one.member)} for one in items)
                 side[name] = digest._sorted(plain)
         return side
 
@@ -569,6 +695,7 @@ class PlainReplay:
     state: PlainPartition | None = None
     epoch: int = 0
     stream_clock: bool = False
+    fold_version: int = 2
     occurrences: list[Occurrence] = field(default_factory=list)
     decisions: list[FoldedDecision] = field(default_factory=list)
     batches: list[tuple[int, tuple[bytes, ...], Counter[str]]] = field(default_factory=list)
@@ -611,6 +738,9 @@ class PlainReplay:
                         is_in_force=is_in_force,
                     )
                 )
+            case RecordKind.DELIVERY:
+                notes = codec.decode_delivery(record.payload)
+                self.now.delivery(notes, epoch=record.epoch, stamp_us=record.stamp_us)
             case RecordKind.TICK:
                 self.now.tick(epoch=record.epoch, stamp_us=record.stamp_us)
             case other:
@@ -622,10 +752,11 @@ class PlainReplay:
             self.void_epochs += 1
             return
         opening = codec.decode_epoch(stored.record.payload)
-        self.epoch, self.stream_clock = epoch, opening.stream_clock
+        self.epoch, self.stream_clock, self.fold_version = epoch, opening.stream_clock, opening.fold_version
         self.epochs.append((stored.offset, epoch, opening.owner))
         if self.state is not None:
             self.state.epoch, self.state.stream_clock = epoch, opening.stream_clock
+            self.state.fold_version = opening.fold_version
 
     def _plan(self, stored: StoredRecord) -> None:
         if stored.record.epoch < self.epoch:
@@ -635,6 +766,7 @@ class PlainReplay:
         assert self.state is None or self.state.plan.version == plan.version, "a change of plan is not covered here"
         if self.state is None:
             self.state = PlainPartition(plan, stream_clock=self.stream_clock, epoch=self.epoch)
+            self.state.fold_version = self.fold_version
 
     def _signals(self, stored: StoredRecord) -> None:
         events = list(plain_events(stored.record.payload, self.now.plan))
@@ -672,7 +804,7 @@ def plain_events(payload: bytes, plan: Plan) -> Iterator[Event]:
             is_bad |= value is None
             values[index] = math.nan if value is None else value
         time_us = columns["time"][row]
-        action_ids = columns.get("s:action_id")
+        action_ids, channels = columns.get("s:action_id"), columns.get("s:channel")
         yield Event(
             id=bytes(columns["event_id"][row]),
             household=bytes(columns["household"][row]),
@@ -682,6 +814,7 @@ def plain_events(payload: bytes, plan: Plan) -> Iterator[Event]:
             values=tuple(values.items()),
             is_bad=is_bad,
             action_id=(action_ids[row] or "") if action_ids else "",
+            channel=(channels[row] or "") if channels else "",
         )
 
 

@@ -48,7 +48,9 @@ class PublicChannel:
         """Return once a connection stands."""
         await self._channel.channel_ready()
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
         """Yield outbound actions until the stream breaks."""
         async for one in self.delivery.Subscribe(delivery_pb2.SubscribeRequest(channels=channels, gateway="chaos")):
             yield one

@@ -52,6 +52,8 @@ class Event:
     is_bad: bool = False
     action_id: str = ""
     """Of a report."""
+    channel: str = ""
+    """Of a report; a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ def batch_of(plan: Plan, events: list[Event]) -> EventBatch:
         name = plan.event_types[event.kind].name if event.kind != UNKNOWN_TYPE else ""
         if name in RESERVED_TYPES:
             outcome = ACTION_OUTCOMES[RESERVED_TYPES.index(name)]
-            outcomes.append(OutcomeRow(row=row, outcome=outcome, action_id=event.action_id, channel=""))
+            outcomes.append(OutcomeRow(row=row, outcome=outcome, action_id=event.action_id, channel=event.channel))
     return EventBatch(
         ids=keys_of([event.id for event in events]),
         households=keys_of([event.household for event in events]),

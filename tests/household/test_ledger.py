@@ -338,12 +338,13 @@ def test_of_two_declines_the_later_one_says_how_long_whatever_their_order():
     first = shop.decide(NONE)
     assert shop.report("decline", first.slate[0].action_id)
     until = dict(shop.state.ledgers[0].declined_families)
+    shop.now_us -= 2 * MINUTE
     shop.third_check(member="bert")
     shop.state.ledgers[0].declined_families.clear()
     second = shop.decide(NONE, member="bert", scores={1: 0.3})
     shop.state.ledgers[0].declined_families.update(until)
 
-    older = shop.event("hearth.decline", ago_us=HOUR, action_id=second.slate[0].action_id, member="bert")
+    older = shop.event("hearth.decline", ago_us=MINUTE, action_id=second.slate[0].action_id, member="bert")
     assert shop.fold(older).effects == (True,)
 
     assert shop.state.ledgers[0].declined_families == until

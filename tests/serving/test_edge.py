@@ -75,7 +75,9 @@ class FakeShard:
             counts=signal_pb2.SignalCounts(received=count, applied=count)
         ).SerializeToString()
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         self.subscribed.put_nowait(channels)
         try:
             while True:

@@ -47,7 +47,9 @@ class FakeShard:
             raise call_failed(code, "UNKNOWN_CHANNEL", "no such channel", violations={"channel": "wanted app"})
         return decision_pb2.DecideResponse(decision_id=request.household, reasons=["NO_CANDIDATES"]).SerializeToString()
 
-    async def deliveries(self, channels: Sequence[str]) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         await asyncio.Event().wait()
         yield delivery_pb2.SubscribeResponse()
 

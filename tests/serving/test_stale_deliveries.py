@@ -24,7 +24,7 @@ class OneShard:
     def channel(self, address: str) -> "OneShard":
         return self
 
-    async def deliveries(self, channels):
+    async def deliveries(self, channels, group=""):
         while True:
             yield delivery_pb2.SubscribeResponse(household=await self.given.get())
 

@@ -52,8 +52,9 @@ class DeliveryServiceServicer:
     """
 
     def Subscribe(self, request, context):
-        """Subscribe streams the outbound actions of the given channels, each at least once under its action id,
-        again after `redeliver_after` until it is acknowledged, and never after its send_before.
+        """Subscribe streams the outbound actions of the given channels, each at least once under its action id and channel,
+        again after `redeliver_after` until it is acknowledged, and never after its send_before. Subscribers of one group
+        share them: each action goes to one of them, and to another one when that one leaves or does not acknowledge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

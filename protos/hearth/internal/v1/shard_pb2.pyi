@@ -91,10 +91,12 @@ class ReportCall(_message.Message):
     def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
-    __slots__ = ("channels",)
+    __slots__ = ("channels", "group")
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     channels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, channels: _Optional[_Iterable[str]] = ...) -> None: ...
+    group: str
+    def __init__(self, channels: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ...) -> None: ...
 
 class DeliverResponse(_message.Message):
     __slots__ = ("delivery",)

@@ -1,0 +1,194 @@
+"""Outbound actions and their contacts in the fold: what a hand-over, an acknowledgement or an outcome makes of them.
+
+A contact holds a place from its decision on and counts from its hand-over on, whatever becomes of the action, until a
+gateway says that it was not delivered. A late acknowledgement or any outcome on its channel proves it.
+"""
+
+from dataclasses import dataclass, replace
+
+from household.plan import NONE
+from household.state import Contact, HouseholdLedger, LiveAction, Outbound, PartitionState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendingReport:
+    """What a gateway says of an action that may have been sent."""
+
+    action: LiveAction
+    channel: str
+    """Name of the channel it speaks of; empty for none."""
+    group: str
+    """Of the gateway, where it acknowledges; empty for none."""
+    time_us: int
+    """When it happened, not later than now."""
+    now_us: int
+
+
+def give_place_back(ledger: HouseholdLedger, action_id: str) -> None:
+    """Forget the contact of an action that was never handed over. One that was counts, whatever became of it."""
+    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id or one.is_handed]
+
+
+def hand_over(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound, channel: int) -> None:
+    """Fold a hand-over on a channel: from the first on, the contact counts, as of then."""
+    if channel == outbound.channel:
+        if outbound.handed_us:
+            return
+        fallbacks = outbound.fallbacks
+    elif channel in outbound.fallbacks:
+        # The one whose turn it was is passed over, and may have another.
+        fallbacks = tuple(one for one in (outbound.channel, *outbound.fallbacks) if one != channel)
+    else:
+        return
+    action_id, now_us = outbound.action_id, state.now_us
+    copies = state.plan.channels[channel].groups[1:]
+    state.outbox[action_id] = replace(outbound, channel=channel, fallbacks=fallbacks, handed_us=now_us, copies=copies)
+    action = state.actions.get(action_id)
+    if action is not None:
+        state.actions[action_id] = replace(action, channel=channel, handed_us=now_us)
+    give_place_back(ledger, action_id)
+    _count_contact(ledger, outbound.member, channel, action_id, now_us)
+
+
+def keep_back(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound) -> None:
+    """Fold that what was noted as handed over was not: its contact holds a place again."""
+    action_id, channel = outbound.action_id, outbound.channel
+    state.outbox[action_id] = replace(outbound, handed_us=0, copies=())
+    action = state.actions.get(action_id)
+    if action is not None:
+        state.actions[action_id] = replace(action, channel=NONE, handed_us=0)
+    ledger.contacts = [
+        replace(one, is_handed=False) if one.action_id == action_id and one.channel == channel else one
+        for one in ledger.contacts
+    ]
+
+
+def acknowledged(state: PartitionState, ledger: HouseholdLedger, report: SendingReport, *, is_delivered: bool) -> bool:
+    """Fold an acknowledgement; return whether it changed anything."""
+    action_id = report.action.action_id
+    outbound = state.outbox.get(action_id)
+    if outbound is not None and report.group and report.group in state.plan.channels[outbound.channel].groups[1:]:
+        return _copy_taken(state, outbound, report.group)
+    channel = _acknowledged_channel(state, outbound, report)
+    is_open = outbound is not None and not outbound.is_delivered
+    if is_delivered:
+        is_new = channel != NONE and _count_contact(
+            ledger, report.action.member, channel, action_id, _contact_time_us(report, channel)
+        )
+        if outbound is not None and is_open:
+            # Reached on whatever channel: nothing is to be sent on another any more.
+            _leave_outbox(state, replace(outbound, is_delivered=True))
+            state.counters.delivered += 1
+            give_place_back(ledger, action_id)
+        return is_new or is_open
+    is_given_back = _forget_contact(ledger, action_id, channel)
+    if outbound is None or not is_open or channel != outbound.channel:
+        return is_given_back
+    if outbound.fallbacks:
+        _try_next(state, ledger, outbound, report.now_us)
+    else:
+        del state.outbox[action_id]
+    return True
+
+
+def prove_contact(state: PartitionState, ledger: HouseholdLedger, report: SendingReport) -> None:
+    """An outcome on the channel that an action was sent on: whoever answers was reached."""
+    action = report.action
+    if report.channel:
+        channel = state.plan.channel_by_name.get(report.channel, NONE)
+        if channel != NONE and channel != action.channel:
+            known = state.plan.channels[channel]
+            # Where members ask as well, she may have seen it without our sending it.
+            channel = channel if known.outbound and not known.inbound else NONE
+    else:
+        channel = action.channel
+    if channel != NONE:
+        _count_contact(ledger, action.member, channel, action.action_id, _contact_time_us(report, channel))
+
+
+def bounced_late(state: PartitionState, household: int, action_id: str, channel: str) -> bool:
+    """Give the contact of an action back that is itself forgotten by now; return whether there was one."""
+    known = state.ledgers.get(household)
+    if known is None or not any(one.action_id == action_id for one in known.contacts):
+        return False
+    index = state.plan.channel_by_name.get(channel, NONE) if channel else None
+    return _forget_contact(state.ledger(household), action_id, index)
+
+
+def is_before_decision(state: PartitionState, action: LiveAction, time_us: int) -> bool:
+    """Return whether a report tells of a time before its action was decided, by more than clocks may differ."""
+    return bool(time_us < action.decided_us - state.plan.clock.future_us)
+
+
+def _try_next(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound, now_us: int) -> None:
+    """Let an action that could not be delivered go its journey's next way; what speaks against it there shows then."""
+    action_id, channel = outbound.action_id, outbound.fallbacks[0]
+    state.outbox[action_id] = replace(
+        outbound,
+        channel=channel,
+        fallbacks=outbound.fallbacks[1:],
+        not_before_us=0,
+        handed_us=0,
+        copies=(),
+        is_fallback=True,
+    )
+    ledger.contacts = [
+        *ledger.contacts,
+        Contact(time_us=now_us, member=outbound.member, channel=channel, action_id=action_id),
+    ]
+
+
+def _leave_outbox(state: PartitionState, outbound: Outbound) -> None:
+    """Take a delivered action out, unless groups are still to have their copies."""
+    if outbound.copies:
+        state.outbox[outbound.action_id] = outbound
+    else:
+        del state.outbox[outbound.action_id]
+
+
+def _copy_taken(state: PartitionState, outbound: Outbound, group: str) -> bool:
+    if group not in outbound.copies:
+        return False
+    rest = replace(outbound, copies=tuple(one for one in outbound.copies if one != group))
+    if rest.is_delivered:
+        _leave_outbox(state, rest)
+    else:
+        state.outbox[outbound.action_id] = rest
+    return True
+
+
+def _acknowledged_channel(state: PartitionState, outbound: Outbound | None, report: SendingReport) -> int:
+    """Return the channel that an acknowledgement is about; NONE for one on which nothing was ever handed over."""
+    if report.channel:
+        return state.plan.channel_by_name.get(report.channel, NONE)
+    if outbound is not None and (outbound.handed_us or not outbound.is_fallback):
+        return outbound.channel
+    # It speaks of the channel before: on this one nobody has it yet.
+    return report.action.channel
+
+
+def _contact_time_us(report: SendingReport, channel: int) -> int:
+    """When a contact came about: at its hand-over, where that is known."""
+    action = report.action
+    return action.handed_us if action.handed_us and action.channel == channel else report.time_us
+
+
+def _count_contact(ledger: HouseholdLedger, member: int, channel: int, action_id: str, time_us: int) -> bool:
+    """Let a contact count; return whether it did not before."""
+    known = [one for one in ledger.contacts if one.action_id == action_id and one.channel == channel]
+    if any(one.is_handed for one in known):
+        return False
+    made = Contact(time_us=time_us, member=member, channel=channel, action_id=action_id, is_handed=True)
+    ledger.contacts = [*(one for one in ledger.contacts if one not in known), made]
+    return True
+
+
+def _forget_contact(ledger: HouseholdLedger, action_id: str, channel: int | None) -> bool:
+    """Give back the contact of an action on a channel, or with None on any; return whether there was one."""
+    kept = [
+        one for one in ledger.contacts if one.action_id != action_id or (channel is not None and one.channel != channel)
+    ]
+    if len(kept) == len(ledger.contacts):
+        return False
+    ledger.contacts = kept
+    return True
