@@ -12,7 +12,7 @@ from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
 from household.money import major_text
 from household.plan import NONE, Feature, FeatureKind, Offer, Plan
-from household.scoring import NEVER
+from household.scoring import NEVER, Way
 from household.state import NO_MEMBER, PartitionState
 
 REJECTIONS_SHOWN = 100
@@ -26,6 +26,12 @@ _STATUS = {
     "declined": decision_pb2.ACTION_STATUS_DECLINED,
     "expired": decision_pb2.ACTION_STATUS_EXPIRED,
     "withdrawn": decision_pb2.ACTION_STATUS_WITHDRAWN,
+}
+
+_SCORED_BY = {
+    Way.SERVE.value: decision_pb2.SCORED_BY_SERVE,
+    Way.SHARD.value: decision_pb2.SCORED_BY_SHARD,
+    Way.PRIOR.value: decision_pb2.SCORED_BY_PRIOR,
 }
 
 
@@ -126,6 +132,7 @@ def decide_response(
         decision_id=decision.decision_id,
         reasons=decision.reasons,
         degraded=decision.degraded,
+        scored_by=_SCORED_BY.get(decision.scored_by),
         playbook_version=decision.plan_version,
         model_version=decision.model_version,
         decided_at=timestamp(decision.decided_us),
@@ -229,6 +236,7 @@ def decision_record(
         model_version=decision.model_version,
         feature_schema_hash=decision.schema_hash,
         degraded=decision.degraded,
+        scored_by=_SCORED_BY.get(decision.scored_by),
         withheld=decision.withheld,
         propensity=decision.propensity,
         reasons=decision.reasons,

@@ -5,7 +5,7 @@ A household has one decision under way at a time; the next waits for it and then
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -24,12 +24,15 @@ from hearth.v1 import decision_pb2
 from household.decide import Ask, Draft, Scores, decide, prepare
 from household.decision import Decision
 from household.plan import NONE, Plan
-from household.scoring import Scored, Scorer, schema_hash, score_rows
+from household.scoring import ModelMissing, Scored, Scorer, Way, schema_hash, score_rows
 
 logger = logging.getLogger(__name__)
 
 PROPOSALS_MAX = 8
 """Times a decision is made again because the state moved on while it was scored."""
+
+DEGRADED = "degraded"
+"""Beside the ways of scoring in a shard's report."""
 
 MOMENT_BATCH = 64
 """Households whose moments are decided together."""
@@ -55,6 +58,8 @@ class DecideCall:
     """Empty when no signals came with it."""
     laps: Laps | None = None
     """Where its stages are timed; None where nobody wants to know."""
+    deadline_s: float | None = None
+    """When whoever asked will have gone, by the loop's clock; None where that is not known."""
 
 
 class HouseholdLocks:
@@ -94,6 +99,9 @@ class PartitionDecider:
         self._state_thread = state_thread
         self._scorer = scorer
         self._locks = HouseholdLocks()
+        self._scored = Counter[str]()
+        """Decisions by the way of their scores since this owner's term began, and those that were degraded."""
+        self._failure_told = ""
         self._left_to_requests: dict[bytes, int] = {}
         """Households (and their rows) whose moments were left to a request under way."""
         moments = asyncio.create_task(self._decide_moments(), name=f"moments-{owner.partition}")
@@ -102,6 +110,15 @@ class PartitionDecider:
     def stop(self) -> None:
         """Decide no more moments; those that are pending stay pending in the state."""
         self._moments_task.cancel()
+
+    def scored(self) -> dict[str, int | str | bool]:
+        """Return how many decisions of this term were scored which way, and how many of them were degraded."""
+        return {DEGRADED: self._scored[DEGRADED], **{f"scored_{way}": self._scored[way] for way in Way}}
+
+    def _count(self, scores: Scores) -> None:
+        if scores.way:
+            self._scored[scores.way] += 1
+            self._scored[DEGRADED] += scores.degraded
 
     async def decide(self, call: DecideCall) -> decision_pb2.DecideResponse:
         """Answer a Decide.
@@ -129,7 +146,7 @@ class PartitionDecider:
             if call.laps is not None and folded is not None:
                 call.laps.end(Stage.SIGNALS)
             ask = self._ask(call, folded)
-            response = await self._settle(ask, call.laps)
+            response = await self._settle(ask, call.laps, call.deadline_s)
         if folded is not None:
             response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
             response.rejections.extend(answers.rejections(folded.batch, folded.applied.statuses))
@@ -203,13 +220,13 @@ class PartitionDecider:
             contact_types=types,
         )
 
-    async def _settle(self, ask: Ask, laps: Laps | None) -> decision_pb2.DecideResponse:
+    async def _settle(self, ask: Ask, laps: Laps | None, deadline_s: float | None) -> decision_pb2.DecideResponse:
         """Decide until a decision folds that was right when it was written."""
         for tried in range(PROPOSALS_MAX):
             draft = await self._state_thread.run(Urgency.DECISION, self._prepare, ask)
             if laps is not None:
                 laps.end(Stage.PREPARE)
-            scores = (await self._score([draft]))[0]
+            scores = (await self._score([draft], deadline_s))[0]
             if laps is not None:
                 laps.end(Stage.SCORE)
             decision = await self._state_thread.run(Urgency.DECISION, self._decide, draft, scores)
@@ -221,6 +238,7 @@ class PartitionDecider:
             if laps is not None:
                 laps.end(Stage.COMMIT)
             if offset is not None:
+                self._count(scores)
                 return await self._respond(decision, repeated=False)
         raise NotSettled
 
@@ -231,19 +249,33 @@ class PartitionDecider:
         state = self._owner.state_as_of_now()
         return decide(state, draft, scores, epoch=self._owner.epoch, schema_hash=schema_hash(state.plan))
 
-    async def _score(self, drafts: list[Draft]) -> list[Scores]:
-        """Score the candidates of several drafts in one batch; by the playbook's priors where no model is in force."""
+    async def _score(self, drafts: list[Draft], deadline_s: float | None) -> list[Scores]:
+        """Score the candidates of several drafts in one batch; by the playbook's priors where no model is in force.
+
+        Where one is and cannot score, the priors do, and what they score is degraded.
+        """
         plan, scorer = self._owner.state.plan, self._scorer()
         wanted = [draft for draft in drafts if draft.to_score]
         if scorer is None or not wanted:
             return [_priors(plan, draft) for draft in drafts]
         rows = np.concatenate([_rows(plan, draft) for draft in wanted])
         try:
-            scored = await scorer.score(rows)
-        except Exception:  # whatever a model does, a decision is made
-            logger.exception("the scorer failed on %d rows; the playbook's priors score", len(rows))
-            return [replace(_priors(plan, draft), degraded=bool(draft.to_score)) for draft in drafts]
+            scored = await scorer.score(rows, deadline_s=deadline_s)
+        except ModelMissing as missing:
+            if self._is_news(missing):
+                logger.error("partition %d: the playbook's priors score: %s", self._owner.partition, missing)
+            return _worse(plan, drafts)
+        except Exception as wrong:  # whatever a model does, a decision is made
+            if self._is_news(wrong):
+                logger.exception("the scorer failed on %d rows; the playbook's priors score", len(rows))
+            return _worse(plan, drafts)
+        self._failure_told = ""
         return list(_shared_out(drafts, scored))
+
+    def _is_news(self, wrong: Exception) -> bool:
+        """Return whether this has not just been logged: it may happen to every decision."""
+        before, self._failure_told = self._failure_told, f"{type(wrong).__name__}: {wrong}"
+        return before != self._failure_told
 
     async def _decide_moments(self) -> None:
         """Decide the moments that no request is deciding, as they arise."""
@@ -290,13 +322,16 @@ class PartitionDecider:
         if not drafts:
             return
         async with _all(self._locks.hold(draft.ask.household) for draft in drafts):
-            scores = await self._score(drafts)
+            scores = await self._score(drafts, None)
 
             def decide_all() -> list[Decision]:
                 return [self._decide(draft, one) for draft, one in zip(drafts, scores, strict=True)]
 
             decisions = await self._state_thread.run(Urgency.DECISION, decide_all)
             offsets = await asyncio.gather(*map(self._owner.propose, drafts, decisions))
+            for offset, one in zip(offsets, scores, strict=True):
+                if offset is not None:
+                    self._count(one)
         # Made again where the state had moved on; and where another member has moments of his own.
         again = await self._state_thread.run(Urgency.DECISION, self._still_pending, [one.household for one in drafts])
         assert all(offset is None or draft.moments for draft, offset in zip(drafts, offsets, strict=True))
@@ -349,7 +384,12 @@ def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:
 
 def _priors(plan: Plan, draft: Draft) -> Scores:
     by_offer = {offer: plan.offers[offer].prior_acceptance for offer in draft.to_score}
-    return Scores(by_offer=by_offer, model_version="prior", degraded=False)
+    return Scores(by_offer=by_offer, model_version="prior", degraded=False, way=Way.PRIOR.value if by_offer else "")
+
+
+def _worse(plan: Plan, drafts: list[Draft]) -> list[Scores]:
+    """Return the priors in place of a model's scores."""
+    return [replace(_priors(plan, draft), degraded=bool(draft.to_score)) for draft in drafts]
 
 
 def _shared_out(drafts: list[Draft], scored: Scored) -> Iterator[Scores]:
@@ -360,4 +400,5 @@ def _shared_out(drafts: list[Draft], scored: Scored) -> Iterator[Scores]:
             offer: float(score) for offer, score in zip(offers, scored.scores[at : at + len(offers)], strict=True)
         }
         at += len(offers)
-        yield Scores(by_offer=by_offer, model_version=scored.model_version, degraded=scored.degraded)
+        is_degraded, way = scored.degraded and bool(offers), scored.way.value if offers else ""
+        yield Scores(by_offer=by_offer, model_version=scored.model_version, degraded=is_degraded, way=way)

@@ -241,7 +241,7 @@ class Shard:
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
         return {
-            partition: queries.partition_report(owned.owner, self._standing(owned.owner))
+            partition: queries.partition_report(owned.owner, self._standing(owned.owner)) | owned.decider.scored()
             for partition, owned in self._owned.items()
         }
 
@@ -287,12 +287,15 @@ class Shard:
         if method == shard_pb2.METHOD_CONFIRM_CLOCK:
             self._clock.confirm()
             return b""
+        deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         if self._telemetry is None:
-            return await self._call(method, partition, payload, None)
+            return await self._call(method, partition, payload, deadline_s, None)
         with self._telemetry.observed(method, partition, traceparent) as laps:
-            return await self._call(method, partition, payload, laps)
+            return await self._call(method, partition, payload, deadline_s, laps)
 
-    async def _call(self, method: int, partition: int, payload: bytes, laps: Laps | None) -> bytes:
+    async def _call(
+        self, method: int, partition: int, payload: bytes, deadline_s: float | None, laps: Laps | None
+    ) -> bytes:
         owned = self._owned.get(partition)
         if owned is None:
             raise call_failed(
@@ -305,7 +308,7 @@ class Shard:
             if owned.owner.is_lost:
                 raise PartitionLost
             owned.owner.check_current()
-            answer = await self._answer(owned, method, payload, laps)
+            answer = await self._answer(owned, method, payload, deadline_s, laps)
             # Append, sync, fold, check the lease, then answer: another may have taken over meanwhile.
             owned.owner.check_current()
             return answer
@@ -344,12 +347,14 @@ class Shard:
         except DecodeError as wrong:
             raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_CALL", "not the message of its method") from wrong
 
-    async def _answer(self, owned: _Owned, method: int, payload: bytes, laps: Laps | None) -> bytes:
+    async def _answer(
+        self, owned: _Owned, method: int, payload: bytes, deadline_s: float | None, laps: Laps | None
+    ) -> bytes:
         match method:
             case shard_pb2.METHOD_INGEST:
                 return (await self._ingest(owned, payload)).SerializeToString()
             case shard_pb2.METHOD_DECIDE:
-                return (await self._decide(owned, payload, laps)).SerializeToString()
+                return (await self._decide(owned, payload, deadline_s, laps)).SerializeToString()
             case shard_pb2.METHOD_REPORT:
                 return (await self._report(owned, payload)).SerializeToString()
             case shard_pb2.METHOD_ACK:
@@ -396,7 +401,9 @@ class Shard:
             rejections=answers.rejections(folded.batch, folded.applied.statuses),
         )
 
-    async def _decide(self, owned: _Owned, payload: bytes, laps: Laps | None) -> decision_pb2.DecideResponse:
+    async def _decide(
+        self, owned: _Owned, payload: bytes, deadline_s: float | None, laps: Laps | None
+    ) -> decision_pb2.DecideResponse:
         call = shard_pb2.DecideCall.FromString(payload)
         channels = owned.owner.state.plan.channel_by_name
         if call.request.channel not in channels:
@@ -409,6 +416,7 @@ class Shard:
                 request_id=call.request.request_id,
                 signal_batch=call.signal_batch,
                 laps=laps,
+                deadline_s=deadline_s,
             )
         )
 

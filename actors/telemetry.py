@@ -191,6 +191,8 @@ class ShardTelemetry:
     decisions_by_channel: dict[tuple[str, bool], list[int]] = field(default_factory=dict)
     """(channel, whether a request asked) → decisions by outcome, in the order of Outcome."""
     degraded_decisions: int = 0
+    decisions_by_way: dict[str, int] = field(default_factory=dict)
+    """Way of their scores → decisions; those that had nothing to score are left out."""
     void_decisions: int = 0
     vetoes_by_reason: dict[str, int] = field(default_factory=dict)
     remade_decisions: int = 0
@@ -238,6 +240,8 @@ class ShardTelemetry:
             by_outcome = self.decisions_by_channel[key] = [0] * len(_OUTCOMES)
         by_outcome[_OUTCOMES.index(outcome_of(decision))] += 1
         self.degraded_decisions += decision.degraded
+        if decision.scored_by:
+            self.decisions_by_way[decision.scored_by] = self.decisions_by_way.get(decision.scored_by, 0) + 1
         vetoes = self.vetoes_by_reason
         for candidate in decision.candidates:
             for veto in candidate.vetoes:

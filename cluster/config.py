@@ -126,8 +126,8 @@ class HearthConfig(BaseSettings):
     disk_free_bytes_min: int = Field(default=GIBIBYTE, ge=0)
     """With less free space than this, `up` and `doctor` warn."""
 
-    scoring_slice_ms: float = Field(default=4.0, gt=0)
-    """How long a decision waits for a model before the shard scores itself and says degraded."""
+    scoring_slice_ms: float = Field(default=100.0, gt=0)
+    """Most that a decision waits for a model on Serve; how long it does follows what Serve is measured to take."""
 
     decide_deadline_ms: float = Field(default=1_000.0, gt=0)
     """Deadline of a Decide that brings none."""

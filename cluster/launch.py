@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actors.scoring import ScoringConfig
 from cluster.capture import CaptureActor, CaptureSettings
 from cluster.capturing import Captures, RemoteConnector, connectors_of_run
 from cluster.commands.models import MODEL_NAME
@@ -207,7 +208,6 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
     """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
-    from actors.scoring import ScoringConfig
     from actors.shard import ShardConfig
     from actors.snapshotting import SnapshotPolicy
     from cluster.coordinator import Coordinator
@@ -248,7 +248,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
             settings,
             stores=stores,
             lease=lease,
-            scoring=ScoringConfig(slice_ms=config.scoring_slice_ms),
+            scoring=_scoring(config),
             telemetry=telemetry_settings(config),
         )
 
@@ -280,6 +280,17 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
         shards=make_all(0, config.shard_count),
         spares={},
         make_spares=partial(make_all, config.shard_count, config.spare_shard_count),
+    )
+
+
+def _scoring(config: HearthConfig) -> ScoringConfig:
+    """Return how long shards wait for the model plane; what is more than the most moves up with it."""
+    most_ms, usual = config.scoring_slice_ms, ScoringConfig()
+    return ScoringConfig(
+        slice_ms_max=most_ms,
+        slice_ms_min=min(usual.slice_ms_min, most_ms),
+        patience_ms=max(usual.patience_ms, most_ms),
+        warm_up_ms=max(usual.warm_up_ms, most_ms),
     )
 
 

@@ -401,6 +401,7 @@ def _score_labels(call: TracedCall) -> Attributes:
     return {
         "hearth.model.version": decision.model_version,
         "hearth.degraded": decision.degraded,
+        "hearth.way": decision.scored_by or "none",
         "hearth.candidates": len(decision.candidates),
     }
 

@@ -78,6 +78,8 @@ class Scores:
     by_offer: dict[int, float]
     model_version: str
     degraded: bool
+    way: str = ""
+    """A value of household.scoring.Way; empty when there was nothing to score."""
 
 
 def prepare(state: PartitionState, ask: Ask) -> Draft:
@@ -394,6 +396,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         model_version=scores.model_version,
         schema_hash=schema_hash,
         degraded=scores.degraded,
+        scored_by=scores.way,
         withheld=withheld,
         propensity=propensity,
         reasons=_reasons(draft, slate, answered, withheld=withheld),

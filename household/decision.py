@@ -99,3 +99,5 @@ class Decision:
     """Held until then, since something speaks against sending earlier; 0 for at once, as far as time is concerned."""
     fallback_channels: tuple[str, ...] = later(())
     """Where it is sent next, in this order, when a gateway could not deliver it on `send_channel`."""
+    scored_by: str = later("")
+    """Which way the scores came, a value of household.scoring.Way; empty when nothing was scored."""

@@ -7,6 +7,7 @@ they were (`state_vector`) and the few numbers beside them, so training rebuilds
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
@@ -59,6 +60,15 @@ class FeatureSchema:
         return tuple(column.name for column in self.columns)
 
 
+class Way(StrEnum):
+    """Which way the scores of a decision came."""
+
+    SERVE = "serve"
+    SHARD = "shard"
+    """By the champion kept in the shard: the same model, and so the same scores."""
+    PRIOR = "prior"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scored:
     """What a scorer answers for one matrix of rows."""
@@ -68,14 +78,26 @@ class Scored:
     model_version: str
     """Of the model that made these scores, which is another than asked for when `degraded`."""
     degraded: bool
-    """The model plane missed its slice of the deadline; the champion kept in the process scored."""
+    """The scores are worse than those of the model that is in force. Another way to the same scores is not worse."""
+    way: Way = Way.SERVE
+
+
+class ModelMissing(Exception):
+    """A model is in force and cannot be used here; says why."""
 
 
 class Scorer(Protocol):
     """Scores in time: an answer always comes, if need be from a model at hand."""
 
-    async def score(self, rows: NDArray[np.float32]) -> Scored:
-        """Return one score per row of `rows`, (n, columns) float32, contiguous."""
+    async def score(self, rows: NDArray[np.float32], *, deadline_s: float | None = None) -> Scored:
+        """Return one score per row of `rows`, (n, columns) float32, contiguous.
+
+        Args:
+            deadline_s: when whoever asked will have gone, by the clock of the running loop; None if nobody waits.
+
+        Raises:
+            ModelMissing: there should be a model, and there is none.
+        """
         ...
 
 

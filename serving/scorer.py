@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from household.scoring import Scored
-from serving.bundle import Bundle, load_bundle, open_booster, predict, read_manifest
+from household.scoring import Scored, Way
+from serving.bundle import Bundle, load_bundle, not_probabilities, open_booster, predict, read_manifest
 
 DEPLOYMENT: Final = "Scorer"
 
@@ -23,6 +23,10 @@ INLINE_ROWS_MAX: Final = 256
 
 class RowsRefused(Exception):
     """Rows that this model was not made for; says what came and what was expected."""
+
+
+class ScoresRefused(Exception):
+    """Scores that no decision may be made by; says what is wrong with them."""
 
 
 class Booster:
@@ -41,12 +45,19 @@ class Booster:
 
         Raises:
             RowsRefused: another number of columns.
+            ScoresRefused: a score is no probability.
         """
         if rows.ndim != 2 or rows.shape[1] != self.column_count:
             raise RowsRefused(f"model {self.version}: rows {rows.shape}, it has {self.column_count} columns")
         assert rows.dtype == np.float32
 
-        return predict(self._booster, rows) if len(rows) else np.empty(0, np.float32)
+        if not len(rows):
+            return np.empty(0, np.float32)
+        scores = predict(self._booster, rows)
+        if scores.shape != (len(rows),) or (wrong := not_probabilities(scores)):
+            wrong = wrong if scores.ndim == 1 else f"gives scores {scores.shape} for {len(rows)} rows"
+            raise ScoresRefused(f"model {self.version} {wrong}")
+        return scores
 
 
 class LocalScorer:
@@ -56,9 +67,9 @@ class LocalScorer:
         self._booster = booster
         self.model_version = booster.version
 
-    async def score(self, rows: NDArray[np.float32]) -> Scored:
+    async def score(self, rows: NDArray[np.float32], *, deadline_s: float | None = None) -> Scored:
         """Score in this thread, at once; about 0.15 ms for 8 rows."""
-        return Scored(scores=self.score_now(rows), model_version=self.model_version, degraded=False)
+        return Scored(scores=self.score_now(rows), model_version=self.model_version, degraded=False, way=Way.SHARD)
 
     def score_now(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n,) float32 scores of `rows`, (n, columns) float32."""

@@ -4,7 +4,7 @@ import grpc
 from google.protobuf import json_format
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, when
+from cluster.commands.wording import action_lines, way_text, when
 from cluster.identity import fresh_id
 from cluster.output import print_json
 from hearth.v1 import decision_pb2, decision_pb2_grpc
@@ -30,9 +30,9 @@ def decide(household: str, *, channel: str, member: str, request_id: str | None,
         print("nothing for now")
     again = " (as this request was answered before)" if answer.repeated_request else ""
     print(f"why: {', '.join(answer.reasons)}{again}")
-    degraded = ", degraded: a fallback scored" if answer.degraded else ""
+    degraded = ", degraded: a model is in force and could not be used" if answer.degraded else ""
     print(
         f"decision {answer.decision_id or '-'} as of {when(answer.decided_at)}, playbook {answer.playbook_version}, "
-        f"scored by {answer.model_version or '-'}{degraded}"
+        f"scored by {answer.model_version or '-'}{way_text(answer.scored_by)}{degraded}"
     )
     return 0

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, feature_text, value_text, when, zone_of
+from cluster.commands.wording import action_lines, feature_text, value_text, way_text, when, zone_of
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
 from hearth.v1 import household_pb2, household_pb2_grpc
@@ -71,9 +71,12 @@ def tell(record: household_pb2.DecisionRecord) -> None:
     _tell_candidates(record)
     _tell_slate(record, zone)
     console.print(f"[bold]why[/bold]: {escape(', '.join(record.reasons))}")
-    notes = [f"playbook {record.playbook_version}", f"scored by {record.model_version or '-'}"]
+    notes = [
+        f"playbook {record.playbook_version}",
+        f"scored by {record.model_version or '-'}{way_text(record.scored_by)}",
+    ]
     notes += [f"chosen with probability {record.propensity:.4g}"] if record.propensity else []
-    notes += ["degraded: a fallback scored"] if record.degraded else []
+    notes += ["degraded: a model was in force and could not be used"] if record.degraded else []
     notes += ["withheld: a control household, recorded and never shown"] if record.withheld else []
     console.print(escape("  " + ", ".join(notes)))
 

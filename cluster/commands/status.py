@@ -88,6 +88,7 @@ def _print_state(state: object) -> None:
     )
     print(f"  {total['decisions']:,} decisions, {total['pending']:,} moments pending, {total['outbox']:,} to be sent")
     print(f"  scored by {state['model'] or 'the priors of the playbook'}")
+    _print_ways(partitions)
     _print_snapshots(partitions)
     for partition, one in state["partitions"].items():
         if one.get("bad_snapshots"):
@@ -96,6 +97,16 @@ def _print_state(state: object) -> None:
         print(f"  partition {partition} is down: {why}")
     for name, one in state.get("capture", {}).items():
         print(f"  {name} {_connector(one)}")
+
+
+def _print_ways(partitions: list[dict[str, Any]]) -> None:
+    """Tell which way the scores came since the shards took their partitions over, and how many were worse for it."""
+    ways = {"serve": "on Serve", "shard": "by the same model in the shard", "prior": "by the priors"}
+    counts = {way: sum(int(one.get(f"scored_{way}", 0)) for one in partitions) for way in ways}
+    degraded = sum(int(one.get("degraded", 0)) for one in partitions)
+    if any(counts.values()):
+        told = ", ".join(f"{count:,} {ways[way]}" for way, count in counts.items())
+        print(f"  scores made: {told}; {degraded:,} degraded")
 
 
 def _print_snapshots(partitions: list[dict[str, Any]]) -> None:

@@ -67,3 +67,11 @@ def feature_text(feature: household_pb2.FeatureValue) -> str:
     if feature.value >= NEVER_LEAST:
         return "never"
     return f"{feature.value:,.6g}{' ' + feature.unit if feature.unit else ''}"
+
+
+_WAYS = {decision_pb2.SCORED_BY_SERVE: " on Serve", decision_pb2.SCORED_BY_SHARD: " in the shard"}
+
+
+def way_text(scored_by: "decision_pb2.ScoredBy") -> str:
+    """Return which way a model's scores came, to follow its version; empty for the priors and for no scores."""
+    return _WAYS.get(scored_by, "")

@@ -35,7 +35,7 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.digest import household_digests, state_digest
 from household.plan import Plan
-from household.scoring import Scored
+from household.scoring import Scored, Scorer, Way
 from household.state import PartitionState
 from playbooks.compiler import compile_playbook
 from serving import wire
@@ -203,9 +203,11 @@ class DiskFiles(Files):
 class ScriptedScorer:
     """Scores every row alike, when it is let; remembers what it was asked."""
 
-    def __init__(self, score: float = 0.5) -> None:
+    def __init__(self, score: float = 0.5, *, way: Way = Way.SERVE) -> None:
         self.score_of_all = score
+        self.way = way
         self.batches: list[int] = []
+        self.deadlines: list[float | None] = []
         self.failure: Exception | None = None
         self.asked = asyncio.Event()
         self.free = asyncio.Event()
@@ -215,14 +217,15 @@ class ScriptedScorer:
         self.asked.clear()
         self.free.clear()
 
-    async def score(self, rows: NDArray[np.float32]) -> Scored:
+    async def score(self, rows: NDArray[np.float32], *, deadline_s: float | None = None) -> Scored:
+        self.deadlines.append(deadline_s)
         self.batches.append(len(rows))
         self.asked.set()
         await self.free.wait()
         if self.failure is not None:
             raise self.failure
         scores = np.full(len(rows), self.score_of_all, np.float32)
-        return Scored(scores=scores, model_version="scripted", degraded=False)
+        return Scored(scores=scores, model_version="scripted", degraded=False, way=self.way)
 
 
 def signal(
@@ -301,8 +304,8 @@ class Hearth:
         plan = plan or self.plan
         return await self.shard.assign(partition, plan_bytes=plan.canonical_bytes, epoch=epoch)
 
-    async def use(self, scorer: ScriptedScorer | None) -> None:
-        async def make() -> ScriptedScorer | None:
+    async def use(self, scorer: Scorer | None) -> None:
+        async def make() -> Scorer | None:
             return scorer
 
         await self.shard.use_scorer(make)
@@ -313,8 +316,8 @@ class Hearth:
     def request_id(self) -> str:
         return f"request-{next(_numbers)}"
 
-    async def call(self, method: int, partition: int, payload: bytes) -> bytes:
-        return await self.shard.call(method, partition, payload, None, "")
+    async def call(self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None) -> bytes:
+        return await self.shard.call(method, partition, payload, timeout_s, "")
 
     async def ingest(self, *signals: signal_pb2.Signal) -> signal_pb2.IngestResponse:
         pieces = wire.split_by_partition(wire.batch_from_signals(signals), len(self.partitions))
@@ -333,6 +336,7 @@ class Hearth:
         member: str = "",
         channel: str = "app",
         request_id: str = "",
+        timeout_s: float | None = None,
     ) -> decision_pb2.DecideResponse:
         request = decision_pb2.DecideRequest(
             request_id=request_id or self.request_id(), household=household, member=member, channel=channel
@@ -340,7 +344,8 @@ class Hearth:
         call = shard_pb2.DecideCall(request=request)
         if signals:
             call.signal_batch = wire.ipc_bytes(wire.batch_from_signals(signals))
-        answer = await self.call(shard_pb2.METHOD_DECIDE, self.partition_of(household), call.SerializeToString())
+        payload, partition = call.SerializeToString(), self.partition_of(household)
+        answer = await self.call(shard_pb2.METHOD_DECIDE, partition, payload, timeout_s=timeout_s)
         return decision_pb2.DecideResponse.FromString(answer)
 
     async def report(

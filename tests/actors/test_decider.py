@@ -15,8 +15,10 @@ import pytest
 from actors import codec
 from actors.log import Epoch, Offset, Record, RecordKind, StoredRecord
 from actors.replay import Replay
+from actors.scoring import MissingModel
 from hearth.v1 import decision_pb2
 from household.digest import state_digest
+from household.scoring import Way
 from tests.actors.harness import (
     DAY,
     HOUR,
@@ -546,8 +548,59 @@ async def test_a_scorer_that_fails_costs_no_decision_and_the_answer_says_so(tmp_
         assert (answer.degraded, answer.model_version) == (True, "prior")
         await a_moment(hearth, "g")
         await hearth.until(lambda: hearth.counter("decisions") == 2)
-        assert (await hearth.explain("g")).degraded
+        told = await hearth.explain("g")
+        assert (told.degraded, told.scored_by) == (True, decision_pb2.SCORED_BY_PRIOR)
         assert "no such column" in caplog.text
+        for number in range(3):
+            await hearth.decide(f"more-{number}", visit(household=f"more-{number}"), member="m")
+        assert caplog.text.count("the scorer failed") == 1, "every decision would log it"
+        assert hearth.shard.report()[0]["degraded"] == 5
+
+
+@in_loop
+async def test_a_model_that_should_be_there_and_is_not_is_degraded_and_says_why_once(tmp_path: Path, caplog):
+    async with running(tmp_path) as hearth:
+        for number in range(3):
+            assert not (await hearth.decide(f"h{number}", visit(household=f"h{number}"), member="m")).degraded
+        await hearth.use(MissingModel("model v1 is damaged"))
+        for number in range(3):
+            answer = await hearth.decide(f"g{number}", visit(household=f"g{number}"), member="m")
+            assert (answer.degraded, answer.model_version) == (True, "prior")
+        assert caplog.text.count("model v1 is damaged") == 1
+        report = hearth.shard.report()[0]
+        assert (report["scored_prior"], report["degraded"]) == (6, 3)
+
+
+@in_loop
+async def test_a_decision_says_which_way_its_scores_came(tmp_path: Path):
+    async with running(tmp_path) as hearth:
+        assert (await hearth.decide("h", visit(), member="m")).scored_by == decision_pb2.SCORED_BY_PRIOR
+        for way, said in ((Way.SERVE, decision_pb2.SCORED_BY_SERVE), (Way.SHARD, decision_pb2.SCORED_BY_SHARD)):
+            await hearth.use(ScriptedScorer(way=way))
+            name = f"h-{way}"
+            answer = await hearth.decide(name, visit(household=name), member="m")
+            assert (answer.scored_by, answer.degraded) == (said, False)
+            assert (await hearth.explain(name)).scored_by == said
+        nobody = await hearth.decide("unknown", member="m")
+        assert nobody.scored_by == decision_pb2.SCORED_BY_UNSPECIFIED
+        report = hearth.shard.report()[0]
+        ways = [report[name] for name in ("scored_serve", "scored_shard", "scored_prior", "degraded")]
+        assert ways == [1, 1, 1, 0]
+
+
+@in_loop
+async def test_the_scorer_knows_when_whoever_asks_will_have_gone(tmp_path: Path):
+    async with running(tmp_path) as hearth:
+        scorer = ScriptedScorer()
+        await hearth.use(scorer)
+        before_s = asyncio.get_running_loop().time()
+        await hearth.decide("h", visit(), member="m", timeout_s=30.0)
+        await a_moment(hearth, "g")
+        await hearth.until(lambda: len(scorer.deadlines) == 2)
+        asked, moment = scorer.deadlines
+        assert asked is not None
+        assert before_s + 30 <= asked <= asyncio.get_running_loop().time() + 30
+        assert moment is None
 
 
 @in_loop

@@ -107,7 +107,7 @@ async def bench_serve(name: str, folder: Path, alone: dict[int, float], seconds:
         feature_schema_hash=SCHEMA,
         column_count=COLUMNS,
         local=local_scorer(folder, feature_schema_hash=SCHEMA),
-        config=ScoringConfig(slice_ms=50, rest_ms=100),
+        config=ScoringConfig(slice_ms_max=50, rest_ms=100),
     )
     rows = rows_of(24)
     for clients in (1, 4, 16, 64):

@@ -100,7 +100,7 @@ class ArchivingFiles(Files):
 class SlowPriors:
     """Scores by chance of the row's content, after a while."""
 
-    async def score(self, rows) -> Scored:
+    async def score(self, rows, *, deadline_s=None) -> Scored:
         await asyncio.sleep(SCORER_S)
         scores = 0.2 + 0.1 * (abs(rows).sum(axis=1) % 3)
         return Scored(scores=scores.astype("float32"), model_version="slow", degraded=False)

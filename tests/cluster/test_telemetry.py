@@ -230,6 +230,7 @@ async def test_a_decide_with_signals_is_one_connected_trace_from_its_client_to_t
         assert dict(spans["score"].attributes) == {
             "hearth.model.version": "scripted",
             "hearth.degraded": False,
+            "hearth.way": "serve",
             "hearth.candidates": 3,
         }
         assert dict(edge.attributes) == {

@@ -75,7 +75,7 @@ def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
                 feature_schema_hash=SCHEMA,
                 column_count=4,
                 local=locals_[0],
-                config=ScoringConfig(slice_ms=2_000, rest_ms=2_000),
+                config=ScoringConfig(slice_ms_max=2_000, patience_ms=2_000),
             )
             assert scorer.counters.last_failure == ""
             answers = await asyncio.gather(*(scorer.score(rows[i : i + 6]) for i in range(0, 24, 6)))
@@ -98,7 +98,7 @@ def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
             feature_schema_hash=SCHEMA,
             column_count=4,
             local=locals_[0],
-            config=ScoringConfig(warm_up_ms=300, slice_ms=50),
+            config=ScoringConfig(warm_up_ms=300, slice_ms_max=50),
         )
         answer = await scorer.score(rows)
         assert (answer.model_version, answer.degraded) == ("v1", True)

@@ -11,6 +11,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ScoredBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCORED_BY_UNSPECIFIED: _ClassVar[ScoredBy]
+    SCORED_BY_SERVE: _ClassVar[ScoredBy]
+    SCORED_BY_SHARD: _ClassVar[ScoredBy]
+    SCORED_BY_PRIOR: _ClassVar[ScoredBy]
+
 class ActionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ACTION_STATUS_UNSPECIFIED: _ClassVar[ActionStatus]
@@ -29,6 +36,10 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_ACCEPT: _ClassVar[Outcome]
     OUTCOME_DECLINE: _ClassVar[Outcome]
     OUTCOME_CONVERT: _ClassVar[Outcome]
+SCORED_BY_UNSPECIFIED: ScoredBy
+SCORED_BY_SERVE: ScoredBy
+SCORED_BY_SHARD: ScoredBy
+SCORED_BY_PRIOR: ScoredBy
 ACTION_STATUS_UNSPECIFIED: ActionStatus
 ACTION_STATUS_LIVE: ActionStatus
 ACTION_STATUS_ACCEPTED: ActionStatus
@@ -58,7 +69,7 @@ class DecideRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_signal_pb2.Signal, _Mapping]]] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
-    __slots__ = ("decision_id", "action", "reasons", "degraded", "playbook_version", "model_version", "decided_at", "repeated_request", "signal_counts", "rejections")
+    __slots__ = ("decision_id", "action", "reasons", "degraded", "playbook_version", "model_version", "decided_at", "repeated_request", "signal_counts", "rejections", "scored_by")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +80,7 @@ class DecideResponse(_message.Message):
     REPEATED_REQUEST_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_COUNTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    SCORED_BY_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     action: Action
     reasons: _containers.RepeatedScalarFieldContainer[str]
@@ -79,7 +91,8 @@ class DecideResponse(_message.Message):
     repeated_request: bool
     signal_counts: _signal_pb2.SignalCounts
     rejections: _containers.RepeatedCompositeFieldContainer[_signal_pb2.Rejection]
-    def __init__(self, decision_id: _Optional[str] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_request: _Optional[bool] = ..., signal_counts: _Optional[_Union[_signal_pb2.SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[_signal_pb2.Rejection, _Mapping]]] = ...) -> None: ...
+    scored_by: ScoredBy
+    def __init__(self, decision_id: _Optional[str] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_request: _Optional[bool] = ..., signal_counts: _Optional[_Union[_signal_pb2.SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[_signal_pb2.Rejection, _Mapping]]] = ..., scored_by: _Optional[_Union[ScoredBy, str]] = ...) -> None: ...
 
 class Action(_message.Message):
     __slots__ = ("action_id", "offer", "kind", "family", "treatment", "price_minor", "currency", "valid_until", "status", "journey")
