@@ -306,12 +306,17 @@ def verify(
 
 @playbook_app.command("check")
 def playbook_check(
-    path: Annotated[Path, typer.Argument(help="Playbook folder or file.", show_default=False)], as_json: Json = False
+    path: Annotated[Path, typer.Argument(help="Playbook folder or file.", show_default=False)],
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings, too.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell every mistake in a playbook with file, line, and what would be right; exit code 1 if there is one."""
+    """Tell every mistake in a playbook, and what is hardly meant, with file, line, and what would be right.
+
+    Exit code 1 if there is a mistake.
+    """
     from cluster.commands.playbook import check as run
 
-    _exit(run(path, as_json=as_json))
+    _exit(run(path, is_strict=strict, as_json=as_json))
 
 
 @models_app.command("train")

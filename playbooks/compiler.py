@@ -2,6 +2,7 @@
 
 compile_playbook(path) -> Plan            raises PlaybookInvalid with all problems
 check(path) -> (Problem, …)               the same, as a value
+examine(path) -> Examined                 the same, with what is hardly meant though it compiles
 summary(plan) -> Summary                  what a plan holds, for people
 """
 
@@ -14,12 +15,14 @@ from playbooks.conditions import Conditions
 from playbooks.diagnostics import PlaybookInvalid, Problem, Problems
 from playbooks.features import read_features
 from playbooks.journeys import Journeys
-from playbooks.offers import Setting, read_offers
+from playbooks.offers import Offers, Setting, read_offers
 from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
 from playbooks.reading import Reader
 from playbooks.segments import read_segments
+from playbooks.sense import remarks_on
 from playbooks.source import load
 from playbooks.vocabulary import read_vocabulary
+from playbooks.yaml_tree import Mapping
 
 TELCO = Path(__file__).parent / "telco"
 """The playbook we ship."""
@@ -34,10 +37,10 @@ def compile_playbook(path: Path | str) -> Plan:
         PlaybookInvalid: with everything that is wrong, each with file, line, column and what would be right.
     """
     problems = Problems()
-    plan = _compile(Path(path), problems)
-    if problems or plan is None:
+    compiled = _compile(Path(path), problems)
+    if problems or compiled is None:
         raise PlaybookInvalid(problems.in_reading_order())
-    return plan
+    return compiled.plan
 
 
 def check(path: Path | str) -> tuple[Problem, ...]:
@@ -47,7 +50,43 @@ def check(path: Path | str) -> tuple[Problem, ...]:
     return problems.in_reading_order()
 
 
-def _compile(path: Path, problems: Problems) -> Plan | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """All there is to say of a playbook."""
+
+    plan: Plan | None
+    """None if there are problems."""
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    """What compiles and is still hardly meant."""
+    information: tuple[Problem, ...] = ()
+    """What may well be meant, and is worth knowing."""
+
+
+def examine(path: Path | str) -> Examined:
+    """Return everything that is wrong with a playbook, or else its plan and what makes one wonder, in reading order."""
+    problems = Problems()
+    compiled = _compile(Path(path), problems)
+    if problems or compiled is None:
+        return Examined(plan=None, problems=problems.in_reading_order())
+    remarks = remarks_on(compiled.plan, compiled.tree, compiled.offers)
+    return Examined(
+        plan=compiled.plan,
+        warnings=remarks.warnings.in_reading_order(),
+        information=remarks.information.in_reading_order(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compiled:
+    """A plan, and what it was compiled from."""
+
+    plan: Plan
+    tree: Mapping
+    offers: Offers
+
+
+def _compile(path: Path, problems: Problems) -> _Compiled | None:
     tree = load(path, problems)
     if problems:
         # A file that cannot be read would make every name in it look undefined.
@@ -80,7 +119,7 @@ def _compile(path: Path, problems: Problems) -> Plan | None:
     policy = read_contact_policy(top, channels, heading.time_zone, problems)
     arbitration = read_arbitration(top, heading.name)
     top.finish()
-    return Plan(
+    plan = Plan(
         name=heading.name,
         currency=heading.currency,
         fields=tuple(vocabulary.fields),
@@ -97,6 +136,7 @@ def _compile(path: Path, problems: Problems) -> Plan | None:
         arbitration=arbitration,
         clock=heading.clock,
     )
+    return _Compiled(plan=plan, tree=tree, offers=offers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

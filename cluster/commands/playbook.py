@@ -1,42 +1,59 @@
-"""`hearth playbook check`: does a playbook compile, and if not, where is what wrong."""
+"""`hearth playbook check`: does a playbook compile, if not, where is what wrong, and what is hardly meant."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from cluster.errors import UsageWrong
 from cluster.output import print_json
 from household.plan import Plan
-from playbooks.compiler import compile_playbook
-from playbooks.diagnostics import PlaybookInvalid, Problem
+from playbooks.compiler import Examined, examine
+from playbooks.diagnostics import Problem
 
 
-def check(path: Path, *, as_json: bool) -> int:
-    """Print every problem, or what the playbook holds; exit code 1 when there is a problem."""
+def check(path: Path, *, is_strict: bool, as_json: bool) -> int:
+    """Print every problem, or what the playbook holds and what makes one wonder; exit code 1 when there is a problem.
+
+    With `is_strict` a warning counts as one.
+    """
     if not path.exists():
         raise UsageWrong(f"there is no playbook {path}; name its folder or its YAML file")
-    try:
-        plan = compile_playbook(path)
-    except PlaybookInvalid as invalid:
-        _report(invalid.problems, as_json=as_json)
-        return 1
-    counts = _counts(plan)
+    examined = examine(path)
+    is_ok = examined.plan is not None and not (is_strict and examined.warnings)
     if as_json:
-        print_json({"ok": True, "name": plan.name, "version": plan.version, **counts, "problems": []})
+        facts: dict[str, object] = {"ok": is_ok}
+        if examined.plan is not None:
+            facts |= {"name": examined.plan.name, "version": examined.plan.version, **_counts(examined.plan)}
+        kinds = {"problems": examined.problems, "warnings": examined.warnings, "information": examined.information}
+        print_json(facts | {kind: [_plain(one) for one in found] for kind, found in kinds.items()})
+    elif examined.plan is None:
+        _print(examined.problems)
+        print(_counted(len(examined.problems), "mistake"))
     else:
-        print(f"{path}: playbook {plan.name}, version {plan.version}, has no mistakes")
-        print("  " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
-    return 0
+        _print_sound(path, examined, examined.plan)
+    return 0 if is_ok else 1
 
 
-def _report(problems: tuple[Problem, ...], *, as_json: bool) -> None:
-    if as_json:
-        entries = [{**asdict(problem.place), "message": problem.wrong, "fix": problem.right} for problem in problems]
-        print_json({"ok": False, "problems": entries})
-        return
-    for problem in problems:
-        fix = f" - {problem.right}" if problem.right else ""
-        print(f"{problem.place}: {problem.wrong}{fix}")
-    print(f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}")
+def _print_sound(path: Path, examined: Examined, plan: Plan) -> None:
+    _print(examined.warnings, kind="warning: ")
+    _print(examined.information, kind="information: ")
+    warned = f" and {_counted(len(examined.warnings), 'warning')}" if examined.warnings else ""
+    print(f"{path}: playbook {plan.name}, version {plan.version}, has no mistakes{warned}")
+    print("  " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in _counts(plan).items()))
+
+
+def _print(found: Iterable[Problem], *, kind: str = "") -> None:
+    for one in found:
+        fix = f" - {one.right}" if one.right else ""
+        print(f"{one.place}: {kind}{one.wrong}{fix}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def _plain(one: Problem) -> dict[str, object]:
+    return {**asdict(one.place), "message": one.wrong, "fix": one.right}
 
 
 def _counts(plan: Plan) -> dict[str, int]:

@@ -212,6 +212,28 @@ def test_playbook_check_tells_each_mistake_with_place_and_what_would_be_right(
     )
 
 
+def test_playbook_check_warns_of_what_is_hardly_meant_and_fails_for_it_only_when_strict(run: Run, tmp_path: Path):
+    (tmp_path / "odd.yaml").write_text(
+        "playbook: {name: odd}\n"
+        "events:\n  check: {source: app}\n"
+        "features:\n  member.checks: {kind: newest_times, events: check, keep: 3, span: 7d}\n"
+        "segments:\n  keen: member.checks >= 4\n"
+    )
+    warned, strict = run("playbook", "check", "odd.yaml"), run("playbook", "check", "odd.yaml", "--strict")
+    as_json, strictly = (
+        run("playbook", "check", "odd.yaml", "--json"),
+        run("playbook", "check", "odd.yaml", "--strict", "--json"),
+    )
+
+    assert (warned.code, strict.code, as_json.code, strictly.code) == (0, 1, 0, 1)
+    assert warned.out.startswith("odd.yaml:7:3: warning: segment 'keen' can never be true: member.checks >= 4, but ")
+    assert "has no mistakes and 1 warning\n" in warned.out
+    assert (as_json.json["ok"], strictly.json["ok"], as_json.json["problems"]) == (True, False, [])
+    (told,) = as_json.json["warnings"]
+    assert (told["file"], told["line"], bool(told["fix"])) == ("odd.yaml", 7, True)
+    assert run("playbook", "check", Path(__file__).parents[2] / "playbooks" / "telco", "--strict").code == 0
+
+
 def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
