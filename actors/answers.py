@@ -6,16 +6,22 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors import codec
+from actors.group import Folded
+from actors.rejections import why_rejected
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
 from household.decide import carries
 from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
 from household.money import major_text
-from household.plan import NONE, Feature, FeatureKind, Offer, Plan
+from household.plan import NONE, EventField, Feature, FeatureKind, Field, FieldKind, Offer, Plan
 from household.scoring import NEVER, Way
 from household.state import NO_MEMBER, PartitionState
 
 REJECTIONS_SHOWN = 100
+UNKNOWN_FIELDS_SHOWN = 100
+
+_UNBOUNDED = EventField(field=0)
+"""A use of a field without bounds."""
 
 NEVER_RECORDED = float(np.float32(NEVER))
 """What a record holds for a time since what never happened."""
@@ -55,17 +61,61 @@ def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signa
     )
 
 
-def rejections(batch: EventBatch, statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> list[signal_pb2.Rejection]:
-    """Return the first rejected events of a batch, with their reasons."""
-    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTIONS_SHOWN]
-    return [
-        signal_pb2.Rejection(
-            index=int(row),
-            event_id=batch.ids[int(row)].decode(errors="backslashreplace"),
-            reason=Status(int(statuses[row])).name,
+def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
+    """Return the first rejected events of a batch, with their reasons; `payload` is the batch's."""
+    statuses = folded.applied.statuses
+    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTIONS_SHOWN].tolist()
+    if not rows:
+        return []
+    batch = codec.read_again(payload)
+    found = []
+    for row in rows:
+        status = Status(int(statuses[row]))
+        why = why_rejected(status, batch, row, folded.plan, stamp_us=folded.stamp_us)
+        event_id = folded.batch.ids[row].decode(errors="backslashreplace")
+        found.append(
+            signal_pb2.Rejection(
+                index=row, event_id=event_id, reason=status.name, field=why.field, detail=_plain(why.detail)
+            )
         )
-        for row in rows
-    ]
+    return found
+
+
+def _plain(text: str) -> str:
+    """Return a text that a message can carry, whatever it quotes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def unknown_fields(batch: EventBatch) -> list[signal_pb2.UnknownField]:
+    """Return the fields of a batch that the playbook does not know."""
+    found = sorted(batch.unknown_fields)[:UNKNOWN_FIELDS_SHOWN]
+    return [signal_pb2.UnknownField(name=name, signals=count) for name, count in found]
+
+
+def description(plan: Plan) -> signal_pb2.DescribeResponse:
+    """Return what a playbook takes."""
+    return signal_pb2.DescribeResponse(
+        playbook_version=plan.version,
+        types=[
+            signal_pb2.EventTypeDescription(
+                name=event_type.name,
+                source=event_type.source,
+                fields=[_field_description(plan.fields[use.field], use) for use in event_type.fields],
+            )
+            for event_type in plan.event_types
+        ],
+    )
+
+
+def _field_description(field: Field, use: EventField) -> signal_pb2.FieldDescription:
+    found = signal_pb2.FieldDescription(
+        name=field.name, kind=field.kind.value, required=use.required, values=field.values
+    )
+    if field.kind is FieldKind.NUMBER and use.least > _UNBOUNDED.least:
+        found.least = use.least
+    if field.kind is FieldKind.NUMBER and use.most < _UNBOUNDED.most:
+        found.most = use.most
+    return found
 
 
 def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionStatus:

@@ -40,6 +40,9 @@ DELIVERY_LAYOUT = 1
 GROUP_COLUMN = "s:hearth.group"
 """Group of the gateway that acknowledges. No field of a playbook can have this name."""
 
+_REPORTED = ("action_id", "channel", GROUP_COLUMN.removeprefix("s:"))
+"""Fields of reports, which every playbook knows."""
+
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
 
@@ -105,6 +108,12 @@ def _opened(payload: bytes) -> pa.RecordBatch:
     return batches[0]
 
 
+def read_again(payload: bytes) -> pa.RecordBatch:
+    """Return the record batch of a payload that has been decoded before, without checking it once more."""
+    with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
+        return stream.read_next_batch()
+
+
 def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
     """Return the events of a decoded and validated signal batch; raises as decode_signals does."""
     try:
@@ -112,7 +121,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
         types, codes = _dictionary(batch.column("type"))
         # The last entry is for code -1: no type at all.
         by_name = np.array([*(plan.event_type_by_name.get(name or "", UNKNOWN_TYPE) for name in types), UNKNOWN_TYPE])
-        values, is_bad = _values(batch, names, plan)
+        values, is_bad, unknown = _values(batch, names, plan)
         return EventBatch(
             ids=_keys(batch.column("event_id")),
             households=_keys(batch.column("household")),
@@ -123,6 +132,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             is_bad=is_bad,
             plan_version=plan.version,
             outcomes=_outcomes(batch, types, codes),
+            unknown_fields=_counts(batch, unknown) if unknown else (),
         )
     except (pa.ArrowException, ValueError) as wrong:
         raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
@@ -185,14 +195,24 @@ def _dictionary(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
     return column.dictionary.to_pylist(), _without_nulls(indices, -1).astype(np.int64)
 
 
-def _values(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Return (fields, n) values and the mask of rows with a value of the wrong kind."""
+def _values(
+    batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[tuple[str, int]]]:
+    """Return (fields, n) values, the mask of rows with a value of the wrong kind, and unknown fields with their places.
+
+    What only reports carry is known to every plan.
+    """
+    unknown: list[tuple[str, int]] = []
     values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
     is_bad = np.zeros(batch.num_rows, np.bool_)
     for place, name in enumerate(names):
         space, _, field_name = name.partition(":")
         index = plan.field_by_name.get(field_name, -1)
-        if index < 0 or space not in ("n", "s"):
+        if space not in ("n", "s"):
+            continue
+        if index < 0:
+            if field_name not in _REPORTED:
+                unknown.append((field_name, place))
             continue
         column = batch.column(place)
         kind = plan.fields[index].kind
@@ -211,7 +231,16 @@ def _values(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[
             is_bad |= (codes >= 0) & np.isnan(values[index])
         else:
             is_bad |= _is_given(column)
-    return values, is_bad.view(np.uint8)
+    return values, is_bad.view(np.uint8), unknown
+
+
+def _counts(batch: pa.RecordBatch, unknown: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Return how many events have each of these fields, given by name and place of their columns."""
+    counts: dict[str, int] = {}
+    for name, place in unknown:
+        # A name may come as a number and as a text.
+        counts[name] = counts.get(name, 0) + batch.num_rows - batch.column(place).null_count
+    return tuple((name, count) for name, count in counts.items() if count)
 
 
 def _is_given(column: pa.Array) -> NDArray[np.bool_]:

@@ -149,7 +149,7 @@ class PartitionDecider:
             response = await self._settle(ask, call.laps, call.deadline_s)
         if folded is not None:
             response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
-            response.rejections.extend(answers.rejections(folded.batch, folded.applied.statuses))
+            response.rejections.extend(answers.rejections(folded, call.signal_batch))
         return response
 
     def _known_request(self, request_id: str) -> int | None:

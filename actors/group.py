@@ -13,6 +13,7 @@ from household.decide import Draft
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch
+from household.plan import Plan
 from household.state import PartitionState
 
 Result = TypeVar("Result")
@@ -30,6 +31,10 @@ class Folded:
 
     batch: EventBatch
     applied: Applied
+    plan: Plan
+    """By which it was folded."""
+    stamp_us: int
+    """Of its record."""
 
 
 @dataclass(slots=True, eq=False)

@@ -42,6 +42,7 @@ from actors.snapshot import ReplayFacts, SnapshotStore
 from actors.snapshotting import Frozen
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import ShardTelemetry, timed_append
+from actors.unknown_fields import UnknownFields
 from household import ledger
 from household.apply import Applied
 from household.decide import Draft, is_live, still_allowed
@@ -104,6 +105,8 @@ class PartitionOwner:
         self._should_refresh = False
         self.rejects: RejectStore | None = None
         """Keeps what was rejected; closed by the owner. To be set before it is opened."""
+        self.unknown_fields = UnknownFields()
+        """What came since it was assigned."""
         self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
@@ -188,7 +191,14 @@ class PartitionOwner:
     def _note_rejects(self, stored: StoredRecord, statuses: NDArray[np.uint8], first_row: int) -> None:
         if self.rejects is not None:
             record = stored.record
-            self.rejects.note(stored.offset, record.payload, statuses, stamp_us=record.stamp_us, first_row=first_row)
+            self.rejects.note(
+                stored.offset,
+                record.payload,
+                statuses,
+                stamp_us=record.stamp_us,
+                plan=self._replay.now.plan,
+                first_row=first_row,
+            )
 
     async def _fold_foreign(self, end: Offset) -> None:
         """Fold what an outdated owner has written in between; give up if it is we who are outdated.
@@ -540,13 +550,20 @@ class PartitionOwner:
         for place, one in enumerate(group.signals, start=len(group.proposals)):
             folded = await self._fold_signals(one, group.stamp_us)
             if self.rejects is not None:
-                self.rejects.note(offset + place, one.payload, folded.applied.statuses, stamp_us=group.stamp_us)
+                self.rejects.note(
+                    offset + place,
+                    one.payload,
+                    folded.applied.statuses,
+                    stamp_us=group.stamp_us,
+                    plan=folded.plan,
+                )
             if self._telemetry is not None:
                 now_us = None if self._replay.stream_clock else group.stamp_us
                 applied = folded.applied
                 self._telemetry.signals_folded(
                     applied.statuses, folded.batch.times_us, moments=len(applied.moments), now_us=now_us
                 )
+            self.unknown_fields.note(folded.batch.unknown_fields)
             settle(one.done, folded)
             self.households_with_moments.update({row: None for row, _ in folded.applied.moments})
             if any(report.outcome == "undelivered" for report in one.batch.outcomes):
@@ -578,19 +595,20 @@ class PartitionOwner:
 
     async def _fold_signals(self, one: Signals, stamp_us: int) -> Folded:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
-        if one.batch.plan_version != self._replay.now.plan.version:
-            one.batch = codec.decode_signals(one.payload, self._replay.now.plan)
+        plan = self._replay.now.plan
+        if one.batch.plan_version != plan.version:
+            one.batch = codec.decode_signals(one.payload, plan)
         parts = []
         for start in range(0, max(one.batch.count, 1), SLICE_ROWS):
             part = one.batch.part(start, min(start + SLICE_ROWS, one.batch.count))
             parts.append(await self._state_thread.run(Urgency.INGEST, self._replay.fold_signals, part, stamp_us))
         self._replay.fold_count += 1
         if len(parts) == 1:
-            return Folded(one.batch, parts[0])
+            return Folded(one.batch, parts[0], plan, stamp_us)
         statuses = np.concatenate([part.statuses for part in parts])
         moments = tuple(moment for part in parts for moment in part.moments)
         effects = tuple(effect for part in parts for effect in part.effects)
-        return Folded(one.batch, Applied(statuses=statuses, moments=moments, effects=effects))
+        return Folded(one.batch, Applied(statuses=statuses, moments=moments, effects=effects), plan, stamp_us)
 
     def read_decision(self, offset: int) -> codec.DecisionRecord:
         """Return the decision recorded at an offset. Blocks: not for the event loop.

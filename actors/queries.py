@@ -9,6 +9,7 @@ from actors.partition import PartitionOwner
 from actors.rejects import RejectCounters
 from actors.snapshotting import SnapshotStanding
 from actors.state_thread import StateThread, Urgency
+from actors.unknown_fields import UNKNOWN_FIELD
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, household_pb2
 from household.contacts import is_before_decision
@@ -122,6 +123,7 @@ def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[
     state = owner.state
     counters = state.counters
     now_us = state.now_us
+    unknown = owner.unknown_fields.counts()
     rejects = owner.rejects.counters if owner.rejects is not None else RejectCounters()
     return {
         "epoch": owner.epoch,
@@ -154,6 +156,8 @@ def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[
         "delivered": counters.delivered,
         "expired": counters.expired,
         "withdrawn": counters.withdrawn,
+        "unknown_field_values": owner.unknown_fields.others + sum(unknown.values()),
+        **{UNKNOWN_FIELD + name: count for name, count in unknown.items()},
         "rejects_kept": rejects.kept,
         "rejects_waiting": rejects.waiting,
         "rejects_missed": rejects.missed,

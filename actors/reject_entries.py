@@ -15,8 +15,10 @@ import pyarrow as pa
 from actors.codec import PayloadUnreadable
 from actors.log import LogStore, RecordKind, StoredRecord
 from actors.reading import read_only_logs
+from actors.rejections import why_rejected
 from hearth.v1 import admin_pb2
 from household.events import LONGEST_KEY, NO_TIME_US, Status
+from household.plan import Plan
 
 REJECT_LAYOUT = 1
 
@@ -163,7 +165,9 @@ def _alone(column: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array([0], column.type.index_type), entry)
 
 
-def reject_of_row(position: str, batch: pa.RecordBatch | None, row: int, status: Status, stamp_us: int) -> Reject:
+def reject_of_row(
+    position: str, batch: pa.RecordBatch | None, row: int, status: Status, stamp_us: int, plan: Plan | None
+) -> Reject:
     """Return the entry of one row of a signals record; without its bytes where the record is no longer to be had."""
     if batch is None:
         detail = "the log no longer has the record it stood in"
@@ -172,30 +176,12 @@ def reject_of_row(position: str, batch: pa.RecordBatch | None, row: int, status:
     return Reject(
         position=position,
         reason=status.name,
-        detail=_detail(status, batch, row, kind, stamp_us),
+        detail=why_rejected(status, batch, row, plan, stamp_us=stamp_us).detail,
         type=kind,
         source=INGEST,
         at_us=stamp_us,
         original=one_row(batch, row),
     )
-
-
-def _detail(status: Status, batch: pa.RecordBatch, row: int, kind: str, stamp_us: int) -> str:
-    match status:
-        case Status.UNKNOWN_TYPE:
-            return f"the playbook declares no event type {kind[:80]!r}"
-        case Status.FUTURE:
-            ahead_s = (batch.column("time")[row].as_py() - stamp_us) / 1e6
-            return f"{ahead_s:,.0f} s ahead of the owner's clock"
-        case Status.PAST_CALENDAR:
-            time_us = batch.column("time")[row].as_py()
-            return "it has no time" if time_us in (None, NO_TIME_US) else "its time is before 1970 or after 2200"
-        case Status.BAD_ID:
-            return f"its event id has {len(batch.column('event_id')[row].as_py() or b'')} bytes"
-        case Status.BAD_KEY:
-            lengths = {name: len(batch.column(name)[row].as_py() or b"") for name in ("household", "member")}
-            return ", ".join(f"its {name} key has {length} bytes" for name, length in lengths.items())
-    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from actors.reject_entries import (
     reject_of_row,
 )
 from household.events import FIRST_REJECTION, Status
+from household.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class _Note:
     reasons: NDArray[np.uint8]
     payload: bytes | None
     stamp_us: int
+    plan: Plan | None
 
     @property
     def last(self) -> Place:
@@ -200,7 +202,14 @@ class RejectStore:
         self._closed = threading.Event()
 
     def note(
-        self, offset: int, payload: bytes, statuses: NDArray[np.uint8], *, stamp_us: int, first_row: int = 0
+        self,
+        offset: int,
+        payload: bytes,
+        statuses: NDArray[np.uint8],
+        *,
+        stamp_us: int,
+        plan: Plan | None = None,
+        first_row: int = 0,
     ) -> None:
         """Remember the rejected rows of a signals record that was folded. From any thread; never blocks, never raises.
 
@@ -209,6 +218,7 @@ class RejectStore:
             payload: the record's.
             statuses: what became of its rows, or of a part of them in turn.
             stamp_us: the record's.
+            plan: by which they were folded; without it no field is named.
             first_row: the row to which the first status belongs.
         """
         rows = np.flatnonzero(statuses >= FIRST_REJECTION)
@@ -229,7 +239,7 @@ class RejectStore:
             is_room = self._waiting_bytes + len(payload) <= self._settings.waiting_bytes_max
             kept = payload if is_room else None
             self._waiting_bytes += len(payload) if is_room else 0
-            self._notes.append(_Note(offset, rows + first_row, statuses[rows], kept, stamp_us))
+            self._notes.append(_Note(offset, rows + first_row, statuses[rows], kept, stamp_us, plan))
             counters.waiting += rows.size
             if len(self._notes) == 1 and held is not None:
                 self._due_s = max(self._due_s, time.monotonic() + self._settings.gather_s)
@@ -332,7 +342,7 @@ class RejectStore:
         for row, reason in zip(note.rows.tolist(), note.reasons.tolist(), strict=True):
             if (note.offset, row) > newest:
                 position = log_position(self.partition, note.offset, row)
-                yield reject_of_row(position, batch, row, Status(reason), note.stamp_us)
+                yield reject_of_row(position, batch, row, Status(reason), note.stamp_us, note.plan)
 
     def _batch(self, note: _Note) -> pa.RecordBatch | None:
         """Return the record's batch; None where the log no longer has it, or it cannot be read."""

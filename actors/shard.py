@@ -370,6 +370,9 @@ class Shard:
                 return (await queries.decisions(owned.owner, self._state_thread, newest)).SerializeToString()
             case shard_pb2.METHOD_SNAPSHOT:
                 return (await self._snapshot(owned)).SerializeToString()
+            case shard_pb2.METHOD_DESCRIBE:
+                signal_pb2.DescribeRequest.FromString(payload)
+                return answers.description(owned.owner.state.plan).SerializeToString()
             case shard_pb2.METHOD_REJECT:
                 return (await self._reject(owned, payload)).SerializeToString()
         raise call_failed(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", f"method {method} is not known here")
@@ -398,7 +401,8 @@ class Shard:
         folded = await owned.owner.signals(payload)
         return signal_pb2.IngestResponse(
             counts=answers.signal_counts(folded.applied.statuses),
-            rejections=answers.rejections(folded.batch, folded.applied.statuses),
+            rejections=answers.rejections(folded, payload),
+            unknown_fields=answers.unknown_fields(folded.batch),
         )
 
     async def _decide(

@@ -368,8 +368,8 @@ class KafkaSource:
         self._expected: dict[SourcePartition, int] = {}
         """Next offset to be read, where known: what it was committed to be, or behind what was read."""
         self._ended: dict[SourcePartition, int] = {}
-        """Where its end was when it was reached. Behind its last message may stand what never comes to be read: the ends
-        of transactions, and what was written in those that were given up."""
+        """Where its end was when it was reached. Behind its last message may stand what never comes to be read: the
+        ends of transactions, and what was written in those that were given up."""
         self._is_paused = False
         self._revoked: Callable[[frozenset[SourcePartition], bool], None] = lambda partitions, is_lost: None
         self.gone_count = 0

@@ -1,6 +1,6 @@
 """A channel to a running Hearth, and what to say when a call fails."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from grpc_status import rpc_status
 
 from cluster.data_dir import find_running
 from cluster.errors import CommandFailed, UsageWrong
+from hearth.v1 import signal_pb2, signal_pb2_grpc
 
 CONNECT_DEADLINE_S = 5.0
 CALL_DEADLINE_S = 30.0
+DESCRIBE_DEADLINE_S = 5.0
 MESSAGE_BYTES_MAX = 64 << 20
 
 
@@ -133,3 +135,13 @@ def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
     except ValueError:
         return []
     return list(status.details) if status is not None else []
+
+
+def known_fields(channel: grpc.Channel) -> Set[str] | None:
+    """Return the fields that the playbook in force knows; None where the Hearth at the other end cannot tell."""
+    stub = signal_pb2_grpc.SignalServiceStub(channel)
+    try:
+        described = stub.Describe(signal_pb2.DescribeRequest(), timeout=DESCRIBE_DEADLINE_S)
+    except grpc.RpcError:
+        return None
+    return frozenset(field.name for event_type in described.types for field in event_type.fields)

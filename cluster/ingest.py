@@ -15,12 +15,12 @@ import pyarrow as pa
 from cluster.client import code_of, explain_failure, is_too_large
 from cluster.errors import CommandFailed
 from cluster.output import Meter
-from cluster.reading.examine import Source, mapper_for, merged_fields
+from cluster.reading.examine import Source, mapper_for
 from cluster.reading.merge import merge, rebatch, signals_of
 from cluster.reading.rejects import Rejects
 from cluster.reading.request import request_of
 from cluster.reading.rows import Unreadable, original_of
-from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN
+from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
 
 BATCH_ROWS = 8_192
@@ -63,6 +63,8 @@ class Tally:
     rejected: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     """Of those rejections that Hearth described: the first 100 of each batch."""
+    unknown_fields: dict[str, int] = field(default_factory=dict)
+    """Fields that the playbook does not know, and how many signals had each: most often a typo."""
 
     @property
     def balances(self) -> bool:
@@ -106,6 +108,7 @@ class Sender:
         *,
         target: str,
         sources: list[Source],
+        fields: FieldTypes,
         rejects: Rejects,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -114,6 +117,7 @@ class Sender:
         self._unreadable: list[admin_pb2.Reject] = []
         self._target = target
         self._sources = sources
+        self._fields = fields
         self._rejects = rejects
         self._is_stopping = is_stopping
         self.tally = Tally()
@@ -125,9 +129,8 @@ class Sender:
             CommandFailed: Hearth refused a batch or could not be reached; what `tally` counts is safe in its log.
             Stopped: `is_stopping` said so.
         """
-        fields = merged_fields(self._sources)
         streams = [
-            signals_of(source, mapper_for(source, file_index=index, fields=fields), self._note_unreadable)
+            signals_of(source, mapper_for(source, file_index=index, fields=self._fields), self._note_unreadable)
             for index, source in enumerate(self._sources)
         ]
         total = sum(source.row_count for source in self._sources)
@@ -226,10 +229,19 @@ class Sender:
         tally.duplicate += counts.duplicate
         tally.late += counts.late
         tally.rejected += counts.rejected
+        for unknown in response.unknown_fields:
+            tally.unknown_fields[unknown.name] = tally.unknown_fields.get(unknown.name, 0) + unknown.signals
         for rejection in response.rejections:
             tally.rejected_by_reason[rejection.reason] = tally.rejected_by_reason.get(rejection.reason, 0) + 1
             file, row = self._position(part.table, rejection.index)
-            self._rejects.note_rejected(file=file, row=row, event_id=rejection.event_id, reason=rejection.reason)
+            self._rejects.note_rejected(
+                file=file,
+                row=row,
+                event_id=rejection.event_id,
+                reason=rejection.reason,
+                field=rejection.field,
+                detail=rejection.detail,
+            )
 
     def _position(self, table: pa.Table, index: int) -> tuple[str, int]:
         file_index: int = table.column(FILE_COLUMN)[index].as_py()

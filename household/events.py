@@ -79,6 +79,8 @@ class EventBatch:
     """Of the plan that the types and values are indices of."""
     outcomes: tuple["OutcomeRow", ...] = ()
     """The rows of reserved types, in order."""
+    unknown_fields: tuple[tuple[str, int], ...] = ()
+    """Fields that came with them and that the plan does not know; of how many events of the whole batch, each."""
 
     @property
     def count(self) -> int:

@@ -26,7 +26,8 @@ FOLD_VERSION = 2
 A term folds by the version its epoch record names (docs/decisions/0012):
 1: a contact is given back whenever its action leaves the outbox undelivered; event ids are known by themselves.
 2: a contact that was handed over counts until the gateway says that it was not delivered; DELIVERY records; an event is
-   known by its household, source and id; one slate for the household, and one for what is a member's own; no time is a reason of its own to reject.
+   known by its household, source and id; one slate for the household, and one for what is a member's own; no time is
+   a reason of its own to reject.
 """
 
 NO_MEMBER = -1

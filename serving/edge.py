@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar, cast
@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar, cast
 import grpc
 import grpc.aio
 import numpy as np
+import pyarrow as pa
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
@@ -194,8 +195,8 @@ class PublicServices:
 
     async def ingest(self, request: signal_pb2.IngestRequest, limits: Limits) -> signal_pb2.IngestResponse:
         """Make a batch durable and fold it, then answer with what became of each signal."""
-        pieces = await self._pieces(request)
-        return await self._ingest_pieces(pieces, limits)
+        pieces, passed_over = await self._pieces(request, limits)
+        return await self._ingest_pieces(pieces, passed_over, limits)
 
     async def ingest_stream(
         self, requests: AsyncIterator[signal_pb2.IngestStreamRequest], limits: Limits
@@ -204,22 +205,47 @@ class PublicServices:
 
         Each owner gets its batches in their order, unless one had to be tried again.
         """
-        totals = signal_pb2.IngestStreamResponse()
+        totals = _StreamTotals()
         under_way: list[asyncio.Task[signal_pb2.IngestResponse]] = []
         try:
             async for request in requests:
                 if len(under_way) >= self._settings.stream_depth:
-                    _add_to_totals(totals, await under_way.pop(0))
-                pieces = await self._pieces(request.batch)
-                under_way.append(asyncio.create_task(self._ingest_pieces(pieces, limits)))
+                    totals.add(await under_way.pop(0))
+                pieces, passed_over = await self._pieces(request.batch, limits)
+                under_way.append(asyncio.create_task(self._ingest_pieces(pieces, passed_over, limits)))
             while under_way:
-                _add_to_totals(totals, await under_way.pop(0))
+                totals.add(await under_way.pop(0))
         finally:
             for task in under_way:
                 task.cancel()
-        return totals
+        return totals.response()
 
-    async def _pieces(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
+    async def describe(self, request: signal_pb2.DescribeRequest, limits: Limits) -> bytes:
+        """What the playbook in force takes, as the owner of one partition knows it: all have the same."""
+        return await self._call(shard_pb2.METHOD_DESCRIBE, 0, request.SerializeToString(), limits)
+
+    async def _known_fields(self, limits: Limits) -> frozenset[str]:
+        """Return the names of the fields that the playbook in force knows."""
+        described = signal_pb2.DescribeResponse.FromString(await self.describe(signal_pb2.DescribeRequest(), limits))
+        return frozenset(field.name for event_type in described.types for field in event_type.fields)
+
+    async def _pieces(
+        self, request: signal_pb2.IngestRequest, limits: Limits
+    ) -> tuple[wire.Pieces, list[signal_pb2.UnknownField]]:
+        """Return the pieces of a request, and the fields that were passed over because it has too many of them."""
+        try:
+            return await self._split_aside(request), []
+        except wire.TooManyFields:
+            known = await self._known_fields(limits)
+        if request.arrow_stream:
+            stream, passed_over = await asyncio.to_thread(wire.without_unknown, request.arrow_stream, known)
+            request = signal_pb2.IngestRequest(arrow_stream=stream)
+        else:
+            passed_over = wire.pass_over(request.signals, known)
+        logger.warning("%d fields that no playbook field needs were passed over in a request", len(passed_over))
+        return await self._split_aside(request), passed_over
+
+    async def _split_aside(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
         _check_size(request)
         if bool(request.signals) == bool(request.arrow_stream):
             raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
@@ -234,7 +260,9 @@ class PublicServices:
             batch = wire.batch_from_signals(request.signals)
         return wire.split_by_partition(batch, self._partition_count)
 
-    async def _ingest_pieces(self, pieces: wire.Pieces, limits: Limits) -> signal_pb2.IngestResponse:
+    async def _ingest_pieces(
+        self, pieces: wire.Pieces, passed_over: list[signal_pb2.UnknownField], limits: Limits
+    ) -> signal_pb2.IngestResponse:
         """Send the pieces to their owners. If one fails the request fails, but not before all have been answered."""
         answers = await asyncio.gather(
             *(
@@ -248,7 +276,7 @@ class PublicServices:
             if isinstance(answer, BaseException):
                 raise answer
             parts.append((rows, signal_pb2.IngestResponse.FromString(answer)))
-        return wire.merged_response(parts)
+        return wire.merged_response(parts, passed_over)
 
     # --- DecisionService ---------------------------------------------------------------------------------------------
 
@@ -258,8 +286,15 @@ class PublicServices:
         call = shard_pb2.DecideCall(request=request)
         if request.signals:
             call.request.ClearField("signals")
-            call.signal_batch = wire.ipc_bytes(wire.batch_from_signals(request.signals))
+            call.signal_batch = wire.ipc_bytes(await self._batch(request.signals, limits))
         return await self._call_owner(shard_pb2.METHOD_DECIDE, request.household, call, limits)
+
+    async def _batch(self, signals: Sequence[signal_pb2.Signal], limits: Limits) -> pa.RecordBatch:
+        try:
+            return wire.batch_from_signals(signals)
+        except wire.TooManyFields:
+            wire.pass_over(signals, await self._known_fields(limits))
+        return wire.batch_from_signals(signals)
 
     async def report(self, request: decision_pb2.ReportRequest, limits: Limits) -> bytes:
         """Make an outcome durable and fold it, then say what the action's status is."""
@@ -402,6 +437,7 @@ class PublicServices:
         handlers = (
             unary(f"/{SIGNAL_SERVICE}/Ingest", self.ingest, signal_pb2.IngestRequest, long_s),
             self._client_stream(f"/{SIGNAL_SERVICE}/IngestStream", long_s),
+            unary(f"/{SIGNAL_SERVICE}/Describe", self.describe, signal_pb2.DescribeRequest, short_s),
             unary(f"/{DECISION_SERVICE}/Decide", self.decide, decision_pb2.DecideRequest, short_s),
             unary(f"/{DECISION_SERVICE}/Report", self.report, decision_pb2.ReportRequest, short_s),
             stream(f"/{DELIVERY_SERVICE}/Subscribe", self.subscribe, delivery_pb2.SubscribeRequest),
@@ -656,9 +692,22 @@ async def _refused(in_flight_max: int) -> NoReturn:
     raise failed(Condition.OVERLOADED, f"{in_flight_max:,} calls are being answered here, which is the most")
 
 
-def _add_to_totals(totals: signal_pb2.IngestStreamResponse, response: signal_pb2.IngestResponse) -> None:
-    """Add the next batch; its rejection indices go on where the batches before it ended."""
-    for rejection in response.rejections[: wire.REJECTION_COUNT_MAX - len(totals.rejections)]:
-        index = totals.counts.received + rejection.index
-        totals.rejections.add(index=index, event_id=rejection.event_id, reason=rejection.reason)
-    wire.add_counts(totals.counts, response.counts)
+class _StreamTotals:
+    """The answer to a stream of batches, as far as it came."""
+
+    def __init__(self) -> None:
+        self._totals = signal_pb2.IngestStreamResponse()
+        self._unknown = wire.UnknownTotals()
+
+    def add(self, response: signal_pb2.IngestResponse) -> None:
+        """Add the next batch; its rejection indices go on where the batches before it ended."""
+        totals = self._totals
+        for rejection in response.rejections[: wire.REJECTION_COUNT_MAX - len(totals.rejections)]:
+            totals.rejections.append(wire.at_index(rejection, totals.counts.received + rejection.index))
+        wire.add_counts(totals.counts, response.counts)
+        self._unknown.add(response.unknown_fields)
+
+    def response(self) -> signal_pb2.IngestStreamResponse:
+        """Return it."""
+        self._totals.unknown_fields.extend(self._unknown.shown())
+        return self._totals

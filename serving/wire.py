@@ -8,7 +8,7 @@ missing is empty, or MISSING_TIME_US. Wrong rows go through: the fold rejects an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hearth.v1 import decision_pb2, signal_pb2
 from household.events import LONGEST_KEY, RESERVED_TYPES
-from serving.status import RequestTooLarge, invalid
+from serving.status import FieldViolation, InvalidRequest, RequestTooLarge, invalid
 
 SIGNAL_COUNT_MAX: Final = 10_000
 ROW_COUNT_MAX: Final = 65_536
@@ -32,6 +32,7 @@ FIELD_COUNT_MAX: Final = 512
 TYPE_COUNT_MAX: Final = 32_767
 """Distinct event types in one batch; what an int16 can index."""
 REJECTION_COUNT_MAX: Final = 100
+UNKNOWN_FIELD_COUNT_MAX: Final = 100
 
 MISSING_TIME_US: Final = -(2**63)
 """Stands for "no time" or a time that no calendar has."""
@@ -53,6 +54,15 @@ DELIVERED: Final = "hearth.delivered"
 UNDELIVERED: Final = "hearth.undelivered"
 assert {*TYPE_BY_OUTCOME.values(), DELIVERED, UNDELIVERED} == set(RESERVED_TYPES), "the fold knows other reserved types"
 
+
+class TooManyFields(InvalidRequest):
+    """More different fields than one batch may have; without those that no playbook needs they may be few enough."""
+
+    def __init__(self, where: str, count: int) -> None:
+        text = f"{count:,} different fields; at most {FIELD_COUNT_MAX} in one request"
+        super().__init__(FieldViolation(field=where, description=text))
+
+
 Pieces = dict[int, tuple[NDArray[np.int64], bytes]]
 """Partition → (rows of the request, in order; the signal batch of these rows)."""
 
@@ -66,7 +76,7 @@ def batch_from_signals(signals: Sequence[signal_pb2.Signal]) -> pa.RecordBatch:
     An integer becomes the nearest float64, a flag 0 or 1; a FieldValue without a kind is no value.
 
     Raises:
-        InvalidRequest: over 10,000 signals, or over 512 field names or 32,767 types among them.
+        InvalidRequest: over 10,000 signals, or over 512 field names (TooManyFields) or 32,767 types among them.
     """
     if len(signals) > SIGNAL_COUNT_MAX:
         raise invalid("signals", f"{len(signals):,} signals; at most {SIGNAL_COUNT_MAX:,} travel in one request")
@@ -172,7 +182,7 @@ def _check_field_names(names: Iterable[str], where: str) -> None:
         if not 1 <= len(name.encode()) <= LONGEST_KEY:
             raise invalid(where, f"field name {name[:40]!r} has {len(name.encode())} bytes; wanted 1..{LONGEST_KEY}")
     if count > FIELD_COUNT_MAX:
-        raise invalid(where, f"{count:,} different fields; at most {FIELD_COUNT_MAX} in one request")
+        raise TooManyFields(where, count)
 
 
 # --- from users' Arrow streams ---------------------------------------------------------------------------------------
@@ -358,6 +368,45 @@ def _types(names: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.int16()), encoded.dictionary)
 
 
+# --- more fields than a batch may have -------------------------------------------------------------------------------
+
+
+def pass_over(signals: Iterable[signal_pb2.Signal], known: Set[str]) -> list[signal_pb2.UnknownField]:
+    """Take the fields that are not known out of signals, in place; return them."""
+    counts: dict[str, int] = {}
+    for signal in signals:
+        for name in [name for name in signal.fields if name not in known]:
+            del signal.fields[name]
+            counts[name] = counts.get(name, 0) + 1
+    return _passed_over(counts)
+
+
+def without_unknown(stream: bytes, known: Set[str]) -> tuple[bytes, list[signal_pb2.UnknownField]]:
+    """Return a user's Arrow stream without the columns of fields that are not known, and these.
+
+    Raises:
+        InvalidRequest: not such a stream.
+    """
+    table = _read_table(stream)
+    kept = [place for place, name in enumerate(table.column_names) if name in known or name in FIXED_COLUMNS]
+    left_out = {
+        name: table.num_rows - table.column(place).null_count
+        for place, name in enumerate(table.column_names)
+        if place not in set(kept)
+    }
+    sink = pa.BufferOutputStream()
+    table = table.select(kept)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue()), _passed_over(left_out)
+
+
+def _passed_over(counts: Mapping[str, int]) -> list[signal_pb2.UnknownField]:
+    return [
+        signal_pb2.UnknownField(name=name, signals=count, passed_over=True) for name, count in counts.items() if count
+    ]
+
+
 # --- partitions ------------------------------------------------------------------------------------------------------
 
 
@@ -422,20 +471,53 @@ def ipc_bytes(batch: pa.RecordBatch) -> bytes:
 
 def merged_response(
     parts: Iterable[tuple[NDArray[np.int64], signal_pb2.IngestResponse]],
+    passed_over: Iterable[signal_pb2.UnknownField] = (),
 ) -> signal_pb2.IngestResponse:
-    """Return one response for a request whose pieces were answered one by one.
+    """Return one response for a request whose pieces were answered one by one, `passed_over` having been left out.
 
     Counts are added; rejection indices, which count within a piece, become rows of the request; sorted, the first 100.
     """
     merged = signal_pb2.IngestResponse()
     rejections: list[tuple[int, signal_pb2.Rejection]] = []
+    unknown = UnknownTotals()
     for rows, response in parts:
         add_counts(merged.counts, response.counts)
+        unknown.add(response.unknown_fields)
         rejections += [(int(rows[rejection.index]), rejection) for rejection in response.rejections]
     rejections.sort(key=lambda pair: pair[0])
     for index, rejection in rejections[:REJECTION_COUNT_MAX]:
-        merged.rejections.add(index=index, event_id=rejection.event_id, reason=rejection.reason)
+        merged.rejections.append(at_index(rejection, index))
+    unknown.add(passed_over)
+    merged.unknown_fields.extend(unknown.shown())
     return merged
+
+
+def at_index(rejection: signal_pb2.Rejection, index: int) -> signal_pb2.Rejection:
+    """Return the rejection as of another place in a request."""
+    moved = signal_pb2.Rejection()
+    moved.CopyFrom(rejection)
+    moved.index = index
+    return moved
+
+
+class UnknownTotals:
+    """Unknown fields of several answers, added up by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, signal_pb2.UnknownField] = {}
+
+    def add(self, found: Iterable[signal_pb2.UnknownField]) -> None:
+        """Count what another answer tells."""
+        for one in found:
+            known = self._by_name.get(one.name)
+            if known is None:
+                known = self._by_name[one.name] = signal_pb2.UnknownField(name=one.name)
+            known.signals += one.signals
+            known.passed_over |= one.passed_over
+
+    def shown(self) -> list[signal_pb2.UnknownField]:
+        """Return the first of them in order of their names."""
+        return [self._by_name[name] for name in sorted(self._by_name)[:UNKNOWN_FIELD_COUNT_MAX]]
 
 
 def add_counts(totals: signal_pb2.SignalCounts, counts: signal_pb2.SignalCounts) -> None:

@@ -1,14 +1,15 @@
 """`hearth ingest`: files into a running Hearth."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.client import connect
+from cluster.client import connect, known_fields
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.ingest import Sender, Stopped, Tally
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
-from cluster.reading.examine import Source, examine, merged_fields
+from cluster.reading.examine import FIELDS_MAX, Source, examine, fields_to_send
 from cluster.reading.mapping import load_mapping
 from cluster.reading.rejects import Rejects
 
@@ -27,18 +28,21 @@ def ingest(
         try:
             with meter("looking through", unit="bytes") as show:
                 sources = [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
-            merged_fields(sources)
-            _tell_passed_over(sources)
+            fields, passed_over = fields_to_send(sources, lambda: known_fields(channel))
+            _tell_passed_over(sources, passed_over)
         except KeyboardInterrupt:
             say("interrupted before anything was sent")
             return INTERRUPTED
         with interruptions() as is_stopping:
-            sender = Sender(channel, target=target, sources=sources, rejects=rejects, is_stopping=is_stopping)
+            sender = Sender(
+                channel, target=target, sources=sources, fields=fields, rejects=rejects, is_stopping=is_stopping
+            )
             code = _send(sender)
     # A run that ended early leaves the rest unread; the balance is then that of what was acknowledged.
     summary = {
         **sender.tally.as_dict(),
         "complete": code != INTERRUPTED,
+        "passed_over_fields": len(passed_over),
         "files": [_describe(source, rejects) for source in sources],
         "rejects_files": rejects.files,
         "target": target,
@@ -61,12 +65,17 @@ def _check_names(files: list[Path]) -> None:
             )
 
 
-def _tell_passed_over(sources: list[Source]) -> None:
+def _tell_passed_over(sources: list[Source], fields: list[str]) -> None:
     for source in sources:
         if source.passed_over:
-            shown = ", ".join(source.passed_over[:PASSED_OVER_SHOWN_MAX])
-            more = len(source.passed_over) - PASSED_OVER_SHOWN_MAX
-            say(f"{source.reader.name}: passed over: {shown}{f' and {more:,} more' if more > 0 else ''}")
+            say(f"{source.reader.name}: passed over: {_listed(source.passed_over)}")
+    if fields:
+        say(f"passed over: a request has at most {FIELDS_MAX} fields, and no playbook field needs {_listed(fields)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - PASSED_OVER_SHOWN_MAX
+    return ", ".join(names[:PASSED_OVER_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _send(sender: Sender) -> int:
@@ -116,5 +125,8 @@ def _print(tally: Tally, sources: list[Source], rejects: Rejects) -> None:
     if tally.rejected_by_reason:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.rejected_by_reason.items()))
         print(f"why (of those Hearth described): {reasons}")
+    if tally.unknown_fields:
+        names = ", ".join(f"{name} {count:,}" for name, count in sorted(tally.unknown_fields.items()))
+        print(f"fields that the playbook does not know, so nothing reads them: {names}")
     for path in rejects.files:
         print(f"rows that did not get in: {path}")

@@ -1,10 +1,12 @@
 """`hearth status`: does a Hearth run on this data directory, and how is it."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import grpc
 
+from actors.unknown_fields import UNKNOWN_FIELD
 from cluster.client import NotRunning, connect, health_of
 from cluster.config import HearthConfig
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
@@ -61,6 +63,8 @@ def _print(report: dict[str, object], *, health: str, address: str | None) -> No
         print("  start it with `hearth up`")
 
 
+UNKNOWN_FIELDS_SHOWN_MAX = 10
+
 SUMMED = (
     "households",
     "members",
@@ -90,6 +94,7 @@ def _print_state(state: object) -> None:
     print(f"  scored by {state['model'] or 'the priors of the playbook'}")
     _print_ways(partitions)
     _print_snapshots(partitions)
+    _print_unknown_fields(partitions)
     for partition, one in state["partitions"].items():
         if one.get("bad_snapshots"):
             print(f"  partition {partition} passed over bad snapshots: {one['bad_snapshots_because']}")
@@ -115,6 +120,19 @@ def _print_snapshots(partitions: list[dict[str, Any]]) -> None:
     age_s = max((int(one.get("snapshot_age_s", 0)) for one in partitions), default=0)
     since = f", which have waited for {age_s / 60:.0f} minutes" if tail else ""
     print(f"  a restart folds {tail:,} events of a partition at most{since}")
+
+
+def _print_unknown_fields(partitions: list[dict[str, Any]]) -> None:
+    """Tell of fields that came since the start and that nothing reads, the most frequent first: most often a typo."""
+    counts: Counter[str] = Counter()
+    for one in partitions:
+        for name, count in one.items():
+            if name.startswith(UNKNOWN_FIELD):
+                counts[name.removeprefix(UNKNOWN_FIELD)] += count
+    if counts:
+        shown = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(UNKNOWN_FIELDS_SHOWN_MAX))
+        more = f" and {len(counts) - UNKNOWN_FIELDS_SHOWN_MAX:,} more" if len(counts) > UNKNOWN_FIELDS_SHOWN_MAX else ""
+        print(f"  fields that the playbook does not know, in signals since the start: {shown}{more}")
 
 
 def _connector(one: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 Everything that is wrong with a mapping shows here, before anything is sent.
 """
 
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,9 @@ FORMAT_BY_SUFFIX = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+
+FIELDS_MAX = 512
+"""Different fields of a request."""
 
 NAME_BYTES_MAX = 128
 """Of a field."""
@@ -122,6 +126,29 @@ def merged_fields(sources: list[Source]) -> FieldTypes:
                     "give it one type in the mapping"
                 )
     return merged
+
+
+def fields_to_send(sources: list[Source], known: Callable[[], Set[str] | None]) -> tuple[FieldTypes, list[str]]:
+    """Return the fields of all files, and those that are passed over because a request cannot have as many.
+
+    Args:
+        sources: the files.
+        known: asked where there are too many: the fields that the playbook in force knows, None if that cannot be told.
+
+    Raises:
+        MappingInvalid: two files give one field different types, or more fields are needed than a request can have.
+    """
+    merged = merged_fields(sources)
+    if len(merged) <= FIELDS_MAX:
+        return merged, []
+    names = known()
+    kept = {name: kind for name, kind in merged.items() if name in names} if names is not None else merged
+    if names is not None and len(kept) > FIELDS_MAX:
+        raise MappingInvalid(
+            f"the files have {len(kept):,} fields that the playbook knows; at most {FIELDS_MAX} travel"
+        )
+    kept = dict(list(kept.items())[:FIELDS_MAX])
+    return kept, [name for name in merged if name not in kept]
 
 
 @dataclass(slots=True)

@@ -44,10 +44,14 @@ class Rejects:
         text = original_of(row).decode(errors="backslashreplace")
         self._write(row.file, {"file": row.file, "row": row.row, "line": row.line, "why": row.why, "text": text})
 
-    def note_rejected(self, *, file: str, row: int, event_id: str, reason: str) -> None:
-        """Keep a row that Hearth rejected."""
-        self._show(f"{file} row {row}: rejected by Hearth: {reason} (event {event_id})")
-        self._write(file, {"file": file, "row": row, "event_id": event_id, "why": f"rejected by Hearth: {reason}"})
+    def note_rejected(
+        self, *, file: str, row: int, event_id: str, reason: str, field: str = "", detail: str = ""
+    ) -> None:
+        """Keep a row that Hearth rejected; `field` and `detail` as Hearth tells them, if it does."""
+        why = f"rejected by Hearth: {reason}" + (f": {detail}" if detail else "")
+        self._show(f"{file} row {row}: {why} (event {event_id})")
+        named = {"field": field} if field else {}
+        self._write(file, {"file": file, "row": row, "event_id": event_id, **named, "why": why})
 
     def _show(self, line: str) -> None:
         self._shown += 1

@@ -3,11 +3,13 @@ counts each event once, however often it is repeated or interrupted; what came o
 back late, rejected or unreadable is told so.
 """
 
+import json
 import signal as signals
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import pyarrow as pa
 import pytest
 
 import cluster.replaying
@@ -63,6 +65,57 @@ def levels(count: int) -> list[signal_pb2.Signal]:
     ]
 
 
+def test_a_file_with_more_fields_than_a_request_may_have_and_one_with_a_typo(
+    run: Run, hearth: RealHearth, data_dir: Path
+):
+    rows = [
+        {"type": "visit", "time": "2025-01-06T10:00:00Z", "event_id": f"e{n}", "household": "h1", f"cell_{n}": n}
+        for n in range(600)
+    ]
+    rows.append(rows[0] | {"type": "pay", "event_id": "p", "amount": 5})
+    rows.append(rows[0] | {"type": "pay", "event_id": "q", "amount": 1e9})
+    Path("many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("typo.csv").write_text("type,household,time,amout\nvisit,h1,2025-01-06T10:00:00Z,3\n")
+
+    many = run("ingest", "--target", hearth.address, "--json", "many.jsonl")
+    typo = run("ingest", "--target", hearth.address, "typo.csv")
+
+    assert (many.json["applied"], many.json["rejected"], many.json["passed_over_fields"]) == (601, 1, 600)
+    assert payments(hearth, "h1") == 1
+    assert "no playbook field needs cell_0, cell_1" in many.err
+    assert "rejected by Hearth: OUT_OF_RANGE: amount: 1000000000 is above 1000000" in many.err
+    assert "fields that the playbook does not know, so nothing reads them: amout 1" in typo.out
+
+
+def test_of_a_request_with_too_many_fields_those_that_nothing_needs_are_passed_over_and_told(hearth: RealHearth):
+    sent = [signal(f"e{n}", "h1", "pay", MONDAY, fields={f"x{n}": 1.0, "amount": 2.0}) for n in range(600)]
+    table = pa.table(
+        {
+            "event_id": [f"a{n}" for n in range(600)],
+            "household": ["h1"] * 600,
+            "type": ["pay"] * 600,
+            "time": pa.array([MONDAY] * 600, pa.int64()),
+            "amount": [2.0] * 600,
+            **{f"x{n}": [1.0] + [None] * 599 for n in range(600)},
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    requests = [
+        signal_pb2.IngestRequest(signals=sent), signal_pb2.IngestRequest(arrow_stream=sink.getvalue().to_pybytes())
+    ]  # fmt: skip
+    with grpc.insecure_channel(hearth.address) as channel:
+        stub = signal_pb2_grpc.SignalServiceStub(channel)
+        for request in requests:
+            answer = stub.Ingest(request, timeout=20)
+            assert answer.counts.applied == 600
+            assert len(answer.unknown_fields) == 100
+            assert all(one.passed_over and one.signals == 1 for one in answer.unknown_fields)
+        described = stub.Describe(signal_pb2.DescribeRequest(), timeout=20)
+    assert "pay" in {one.name for one in described.types}
+
+
 def test_the_list_shows_reason_position_and_what_can_be_told(run: Run, hearth: RealHearth, data_dir: Path):
     assert run("rejects", "list").out == "no rejects\n"
     ingest(hearth, *levels(2), signal("ahead", "h1", "visit", MONDAY + HOUR), signal("ok", "h1", "visit", MONDAY))
@@ -75,7 +128,8 @@ def test_the_list_shows_reason_position_and_what_can_be_told(run: Run, hearth: R
     assert told["rejects"][-1]["reason"] == "OUT_OF_RANGE"
     assert told["rejects"][-1]["at"] == "2025-01-07T10:00:00+00:00"
     (future,) = run("rejects", "list", "--reason", "FUTURE", "--json").json["rejects"]
-    assert future["detail"] == "3,600 s ahead of the owner's clock"
+    detail = "time: 2025-01-06T11:00:00+00:00 is 3,600 s ahead of the owner's clock, at most "
+    assert future["detail"].startswith(detail)
 
     lines = run("rejects", "list").out.splitlines()
     assert lines[-1] == "4 rejects: BAD_ID 1, FUTURE 1, OUT_OF_RANGE 1, UNKNOWN_TYPE 1; 0 replayed"

@@ -53,12 +53,14 @@ class IngestRequest(_message.Message):
     def __init__(self, signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ..., arrow_stream: _Optional[bytes] = ...) -> None: ...
 
 class IngestResponse(_message.Message):
-    __slots__ = ("counts", "rejections")
+    __slots__ = ("counts", "rejections", "unknown_fields")
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     counts: SignalCounts
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
-    def __init__(self, counts: _Optional[_Union[SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, counts: _Optional[_Union[SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class IngestStreamRequest(_message.Message):
     __slots__ = ("batch",)
@@ -67,12 +69,14 @@ class IngestStreamRequest(_message.Message):
     def __init__(self, batch: _Optional[_Union[IngestRequest, _Mapping]] = ...) -> None: ...
 
 class IngestStreamResponse(_message.Message):
-    __slots__ = ("counts", "rejections")
+    __slots__ = ("counts", "rejections", "unknown_fields")
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     counts: SignalCounts
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
-    def __init__(self, counts: _Optional[_Union[SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, counts: _Optional[_Union[SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SignalCounts(_message.Message):
     __slots__ = ("received", "applied", "duplicate", "late", "rejected")
@@ -89,11 +93,63 @@ class SignalCounts(_message.Message):
     def __init__(self, received: _Optional[int] = ..., applied: _Optional[int] = ..., duplicate: _Optional[int] = ..., late: _Optional[int] = ..., rejected: _Optional[int] = ...) -> None: ...
 
 class Rejection(_message.Message):
-    __slots__ = ("index", "event_id", "reason")
+    __slots__ = ("index", "event_id", "reason", "field", "detail")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     index: int
     event_id: str
     reason: str
-    def __init__(self, index: _Optional[int] = ..., event_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    field: str
+    detail: str
+    def __init__(self, index: _Optional[int] = ..., event_id: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class UnknownField(_message.Message):
+    __slots__ = ("name", "signals", "passed_over")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    PASSED_OVER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    signals: int
+    passed_over: bool
+    def __init__(self, name: _Optional[str] = ..., signals: _Optional[int] = ..., passed_over: _Optional[bool] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeResponse(_message.Message):
+    __slots__ = ("playbook_version", "types")
+    PLAYBOOK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    playbook_version: str
+    types: _containers.RepeatedCompositeFieldContainer[EventTypeDescription]
+    def __init__(self, playbook_version: _Optional[str] = ..., types: _Optional[_Iterable[_Union[EventTypeDescription, _Mapping]]] = ...) -> None: ...
+
+class EventTypeDescription(_message.Message):
+    __slots__ = ("name", "source", "fields")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    source: str
+    fields: _containers.RepeatedCompositeFieldContainer[FieldDescription]
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[FieldDescription, _Mapping]]] = ...) -> None: ...
+
+class FieldDescription(_message.Message):
+    __slots__ = ("name", "kind", "required", "least", "most", "values")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    required: bool
+    least: float
+    most: float
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., required: _Optional[bool] = ..., least: _Optional[float] = ..., most: _Optional[float] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...

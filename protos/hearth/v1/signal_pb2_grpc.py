@@ -45,6 +45,11 @@ class SignalServiceStub:
                 request_serializer=hearth_dot_v1_dot_signal__pb2.IngestStreamRequest.SerializeToString,
                 response_deserializer=hearth_dot_v1_dot_signal__pb2.IngestStreamResponse.FromString,
                 _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/hearth.v1.SignalService/Describe',
+                request_serializer=hearth_dot_v1_dot_signal__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_signal__pb2.DescribeResponse.FromString,
+                _registered_method=True)
 
 
 class SignalServiceServicer:
@@ -68,6 +73,13 @@ class SignalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Describe(self, request, context):
+        """Describe tells what the playbook in force takes: its event types and their fields. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_SignalServiceServicer_to_server(servicer, server):
                     servicer.IngestStream,
                     request_deserializer=hearth_dot_v1_dot_signal__pb2.IngestStreamRequest.FromString,
                     response_serializer=hearth_dot_v1_dot_signal__pb2.IngestStreamResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=hearth_dot_v1_dot_signal__pb2.DescribeRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_signal__pb2.DescribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +154,33 @@ class SignalService:
             '/hearth.v1.SignalService/IngestStream',
             hearth_dot_v1_dot_signal__pb2.IngestStreamRequest.SerializeToString,
             hearth_dot_v1_dot_signal__pb2.IngestStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.SignalService/Describe',
+            hearth_dot_v1_dot_signal__pb2.DescribeRequest.SerializeToString,
+            hearth_dot_v1_dot_signal__pb2.DescribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,7 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_SNAPSHOT: _ClassVar[Method]
     METHOD_REJECT: _ClassVar[Method]
     METHOD_CONFIRM_CLOCK: _ClassVar[Method]
+    METHOD_DESCRIBE: _ClassVar[Method]
 METHOD_UNSPECIFIED: Method
 METHOD_INGEST: Method
 METHOD_DECIDE: Method
@@ -33,6 +34,7 @@ METHOD_DECISIONS: Method
 METHOD_SNAPSHOT: Method
 METHOD_REJECT: Method
 METHOD_CONFIRM_CLOCK: Method
+METHOD_DESCRIBE: Method
 
 class Call(_message.Message):
     __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")
