@@ -24,7 +24,7 @@ _UNBOUNDED = EventField(field=0)
 """A use of a field without bounds."""
 
 NEVER_RECORDED = float(np.float32(NEVER))
-"""What a record holds for a time since what never happened."""
+"""What a record holds, at least, for a time since what never happened; a reading holds infinity."""
 
 _STATUS = {
     "live": decision_pb2.ACTION_STATUS_LIVE,
@@ -203,18 +203,13 @@ def _feature_value(feature: Feature, reading: float) -> household_pb2.FeatureVal
     value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
     if np.isnan(reading):
         return value
-    if is_never(feature, reading):
+    if feature.kind is FeatureKind.LAST_SEEN and reading >= NEVER_RECORDED:
         value.value, value.label = np.inf, "never"
         return value
     value.value = float(reading)
     if feature.values and 0 <= reading < len(feature.values):
         value.label = feature.values[int(reading)]
     return value
-
-
-def is_never(feature: Feature, reading: float) -> bool:
-    """Return whether a reading says that something never happened: infinite, or as models and records hold that."""
-    return feature.kind is FeatureKind.LAST_SEEN and reading >= NEVER_RECORDED
 
 
 def household_message(state: PartitionState, household: int, partition: int) -> household_pb2.GetResponse:

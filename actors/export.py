@@ -1,51 +1,29 @@
 """What the log holds, as tables: decisions, signals and moments, in log order, for training and for analysts.
 
-Reaches back as far as the log is kept. Nothing is folded: each record says all that its row does.
+Reaches back as far as the log is kept. Nothing is folded: each record says all that its row does. docs/exports.md
+describes the columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from actors import codec
-from actors.log import LOG_START, PartitionId, RecordKind, StoredRecord
+from actors.export_columns import TIME, key_text
+from actors.export_decisions import DecisionColumns, decision_table
+from actors.export_signals import SignalColumns, schema_message
+from actors.log import LOG_START, Offset, PartitionId, RecordKind, StoredRecord
 from actors.reading import ReadLogs
 from actors.snapshot import SnapshotStore
-from household.decision import Decision, SlateAction
 from household.plan import Plan
 
-ROWS_PER_TABLE = 16_384
+DECISIONS_PER_TABLE = 8_192
+SIGNALS_PER_TABLE = 65_536
+RECORDS_PER_TABLE = 16_384
 
-DECISION_SCHEMA = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("decision_id", pa.string()),
-        ("request_id", pa.string()),
-        ("household", pa.string()),
-        ("member", pa.string()),
-        ("decided_at_us", pa.int64()),
-        ("asked", pa.bool_()),
-        ("channel", pa.string()),
-        ("playbook_version", pa.string()),
-        ("model_version", pa.string()),
-        ("feature_schema_hash", pa.string()),
-        ("degraded", pa.bool_()),
-        ("withheld", pa.bool_()),
-        ("propensity", pa.float64()),
-        ("reasons", pa.list_(pa.string())),
-        ("moments", pa.list_(pa.string())),
-        ("local_minute_of_week", pa.int32()),
-        ("action_id", pa.string()),
-        ("chosen_offer", pa.string()),
-        ("chosen_price_minor", pa.int64()),
-        ("chosen_has_moment", pa.bool_()),
-        ("chosen_score", pa.float64()),
-        ("valid_until_us", pa.int64()),
-        ("state_vector", pa.list_(pa.float32())),
-    ]
-)
+KINDS = ("decisions", "signals", "moments")
+
 
 MOMENT_SCHEMA = pa.schema(
     [
@@ -54,70 +32,101 @@ MOMENT_SCHEMA = pa.schema(
         ("household", pa.string()),
         ("member", pa.string()),
         ("journey", pa.string()),
-        ("event_id", pa.binary()),
+        ("event_id", pa.string()),
         ("event_type", pa.string()),
-        ("time_us", pa.int64()),
+        ("time", TIME),
         ("decision_id", pa.string()),
+        ("decided_at", TIME),
     ]
 )
 
-KINDS = ("decisions", "signals", "moments")
-
-KEYS = ("household", "member")
-"""Columns that are bytes in the log and text here."""
+OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN})
+"""Kinds that are void behind the epoch record of a newer owner, as in the fold."""
 
 
-def export_table(read: ReadLogs, kind: str) -> Iterator[pa.Table]:
-    """Yield what the logs hold of one kind, in tables of some thousand rows.
+def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None = None) -> Iterator[pa.Table]:
+    """Yield what the logs hold of one kind, in tables of some thousand rows: at least one, all of one schema.
 
-    Reads beside a running owner: what is durable when a partition's turn comes is included. A decision of an owner
-    that was outdated when it wrote counts for nothing, and is left out.
+    Reads beside a running owner: what is durable when the export begins is included. A decision of an owner that was
+    outdated when it wrote counts for nothing, and is left out.
 
     Raises:
         LogError: a log is damaged or cannot be read.
-        PayloadUnreadable: a record is not what its kind says.
+        PayloadUnreadable, PlanUnreadable: a record is not what its kind says.
+        OSError: the snapshots could not be listed.
     """
     assert kind in KINDS, f"{kind} is none of {KINDS}"
-    if kind == "signals":
-        yield from _signals(read)
-        return
-    rows_of, schema = (_decision_rows, DECISION_SCHEMA) if kind == "decisions" else (_moment_rows, MOMENT_SCHEMA)
-    yield from _tables(read, rows_of, schema)
+    match kind:
+        case "signals":
+            yield from _signals(read, snapshots)
+        case "decisions":
+            yield from _decisions(read, snapshots)
+        case _:
+            yield from _moments(read)
 
 
 def export_plans(read: ReadLogs, snapshots: SnapshotStore | None = None) -> dict[str, Plan]:
-    """Return every plan that was in force where the logs reach, by version.
+    """Return every plan that was in force where the logs reach, by version, the newest last.
 
     The record of the one that was in force where a log begins may have been dropped: the snapshots that covered what
     was dropped have it, unless yet another came into force before the oldest of them.
 
     Raises:
-        LogError, PayloadUnreadable: as `export_table`.
+        LogError, PayloadUnreadable, PlanUnreadable: as `export_table`.
         OSError: the snapshots could not be listed.
     """
-    plans: dict[str, Plan] = {}
-    for partition in _partitions_without_start(read):
-        for plan in snapshots.plans(partition) if snapshots is not None else ():
-            plans[plan.version] = plan
-    for _, stored in _records(read, RecordKind.PLAN):
-        plan = codec.decode_plan(stored.record.payload)
-        plans[plan.version] = plan
-    return plans
+    return _survey(read).plans_with(snapshots)
 
 
-def _partitions_without_start(read: ReadLogs) -> Iterator[PartitionId]:
-    seen = -1
-    for partition, stored in read():
-        if partition != seen and stored.offset > LOG_START:
-            yield PartitionId(partition)
-        seen = partition
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Survey:
+    """What a first reading of the logs finds; the second keeps to it, though a running owner writes on."""
+
+    ends: dict[int, Offset] = field(default_factory=dict)
+    """By partition: its last record then."""
+    without_start: set[int] = field(default_factory=set)
+    """Partitions whose oldest records were dropped."""
+    plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
+    """By version: the newest stamp of its records, and the plan."""
+    signal_schemas: dict[bytes, None] = field(default_factory=dict)
+    """Schema messages of the signal batches, in order of appearance."""
+
+    def plans_with(self, snapshots: SnapshotStore | None) -> dict[str, Plan]:
+        """Return the plans by version, the newest last; those of snapshots count as oldest."""
+        found: dict[str, Plan] = {}
+        for partition in sorted(self.without_start):
+            for plan in snapshots.plans(PartitionId(partition)) if snapshots is not None else ():
+                found.setdefault(plan.version, plan)
+        for version, (_, plan) in sorted(self.plans.items(), key=lambda item: item[1][0]):
+            found.pop(version, None)
+            found[version] = plan
+        return found
+
+    def again(self, read: ReadLogs) -> Iterator[tuple[int, StoredRecord]]:
+        """Yield what there was at the first reading, and is not void."""
+        for partition, stored in _in_force(read):
+            if stored.offset <= self.ends.get(partition, Offset(-1)):
+                yield partition, stored
 
 
-OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN, RecordKind.DELIVERY})
-"""Kinds that are void behind the epoch record of a newer owner, as in the fold."""
+def _survey(read: ReadLogs) -> _Survey:
+    found = _Survey()
+    for partition, stored in _in_force(read):
+        if partition not in found.ends and stored.offset > LOG_START:
+            found.without_start.add(partition)
+        found.ends[partition] = stored.offset
+        record = stored.record
+        if record.kind is RecordKind.SIGNALS:
+            found.signal_schemas.setdefault(schema_message(record.payload))
+        elif record.kind is RecordKind.PLAN:
+            plan = codec.decode_plan(record.payload)
+            newest, _ = found.plans.get(plan.version, (record.stamp_us, plan))
+            found.plans[plan.version] = (max(newest, record.stamp_us), plan)
+    return found
 
 
-def _records(read: ReadLogs, kind: RecordKind) -> Iterator[tuple[int, StoredRecord]]:
+def _in_force(read: ReadLogs) -> Iterator[tuple[int, StoredRecord]]:
+    """Yield (partition, record) of all that is not void."""
     epoch, epoch_partition = 0, -1
     for partition, stored in read():
         if partition != epoch_partition:
@@ -125,117 +134,64 @@ def _records(read: ReadLogs, kind: RecordKind) -> Iterator[tuple[int, StoredReco
         record = stored.record
         if record.kind is RecordKind.EPOCH:
             epoch = max(epoch, record.epoch)
-        if record.kind is kind and not (kind in OWNERS_WORD and record.epoch < epoch):
+        if not (record.kind in OWNERS_WORD and record.epoch < epoch):
             yield partition, stored
 
 
-Rows = Callable[[int, StoredRecord, codec.DecisionRecord], list[dict[str, object]]]
+def _decisions(read: ReadLogs, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
+    survey = _survey(read)
+    columns = DecisionColumns.of(survey.plans_with(snapshots))
+    waiting: list[tuple[int, StoredRecord, codec.DecisionRecord]] = []
+    for partition, stored in survey.again(read):
+        if stored.record.kind is RecordKind.DECISION:
+            waiting.append((partition, stored, codec.decode_decision(stored.record.payload)))
+            if len(waiting) == DECISIONS_PER_TABLE:
+                yield decision_table(waiting, columns)
+                waiting = []
+    yield decision_table(waiting, columns)
 
 
-def _tables(read: ReadLogs, rows_of: Rows, schema: pa.Schema) -> Iterator[pa.Table]:
+def _moments(read: ReadLogs) -> Iterator[pa.Table]:
     rows: list[dict[str, object]] = []
-    for partition, stored in _records(read, RecordKind.DECISION):
-        rows += rows_of(partition, stored, codec.decode_decision(stored.record.payload))
-        if len(rows) >= ROWS_PER_TABLE:
-            yield pa.Table.from_pylist(rows, schema=schema)
-            rows = []
-    yield pa.Table.from_pylist(rows, schema=schema)
+    for partition, stored in _in_force(read):
+        if stored.record.kind is RecordKind.DECISION:
+            rows += _moment_rows(partition, codec.decode_decision(stored.record.payload))
+            if len(rows) >= RECORDS_PER_TABLE:
+                yield pa.Table.from_pylist(rows, schema=MOMENT_SCHEMA)
+                rows = []
+    yield pa.Table.from_pylist(rows, schema=MOMENT_SCHEMA)
 
 
-def _text(key: bytes) -> str:
-    return key.decode(errors="backslashreplace")
-
-
-def chosen(decision: Decision) -> SlateAction | None:
-    """Return the action that was given to the asking channel or sent; None for none, or one of an earlier slate."""
-    wanted = decision.answered or (decision.slate[0].action_id if decision.slate and decision.send_channel else "")
-    return next((action for action in decision.slate if action.action_id == wanted), None)
-
-
-def _decision_rows(partition: int, stored: StoredRecord, record: codec.DecisionRecord) -> list[dict[str, object]]:
-    decision = record.decision
-    action = chosen(decision)
-    score = next((one.score for one in decision.candidates if action and one.offer == action.offer), None)
-    return [
-        {
-            "partition": partition,
-            "offset": stored.offset,
-            "decision_id": decision.decision_id,
-            "request_id": decision.request_id,
-            "household": _text(decision.household),
-            "member": _text(decision.member),
-            "decided_at_us": decision.decided_us,
-            "asked": bool(decision.channel),
-            "channel": decision.channel or decision.send_channel,
-            "playbook_version": decision.plan_version,
-            "model_version": decision.model_version,
-            "feature_schema_hash": decision.schema_hash,
-            "degraded": decision.degraded,
-            "withheld": decision.withheld,
-            "propensity": decision.propensity,
-            "reasons": list(decision.reasons),
-            "moments": [moment.moment_id for moment in decision.moments],
-            "local_minute_of_week": decision.local_minute_of_week,
-            "action_id": action.action_id if action else None,
-            "chosen_offer": action.offer if action else None,
-            "chosen_price_minor": action.price_minor if action else None,
-            "chosen_has_moment": bool(action.journey) if action else None,
-            "chosen_score": score,
-            "valid_until_us": action.valid_until_us if action else None,
-            "state_vector": decision.state_vector,
-        }
-    ]
-
-
-def _moment_rows(partition: int, stored: StoredRecord, record: codec.DecisionRecord) -> list[dict[str, object]]:
+def _moment_rows(partition: int, record: codec.DecisionRecord) -> list[dict[str, object]]:
     return [
         {
             "partition": partition,
             "moment_id": moment.moment_id,
-            "household": _text(record.decision.household),
-            "member": _text(member),
+            "household": key_text(record.decision.household),
+            "member": key_text(member),
             "journey": moment.journey,
-            "event_id": moment.event_id,
+            "event_id": key_text(moment.event_id),
             "event_type": moment.event_type,
-            "time_us": moment.time_us,
+            "time": moment.time_us,
             "decision_id": record.decision.decision_id,
+            "decided_at": record.decision.decided_us,
         }
         for moment, member in zip(record.decision.moments, record.moment_members, strict=True)
     ]
 
 
-def _signals(read: ReadLogs) -> Iterator[pa.Table]:
-    """Yield the signals as they were sent: event_id, household, member, type, time_us, and a column per field.
-
-    Batches differ in their fields, so the log is read twice: once for the columns there are, once for the rows.
-    """
-    columns: dict[str, pa.DataType] = {}
-    for _, stored in _records(read, RecordKind.SIGNALS):
-        with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
-            columns.update({field.name: _plain_type(field.type) for field in stream.schema})
-    schema = pa.schema(
-        [("partition", pa.int32())]
-        + [(_column_name(name, columns), pa.string() if name in KEYS else kind) for name, kind in columns.items()]
-    )
-    for partition, stored in _records(read, RecordKind.SIGNALS):
-        with pa.ipc.open_stream(pa.py_buffer(stored.record.payload)) as stream:
-            batch = stream.read_next_batch()
-        arrays = [pa.array([partition] * batch.num_rows, pa.int32())]
-        for name, field in zip(columns, list(schema)[1:], strict=True):
-            if name in batch.schema.names:
-                arrays.append(pc.cast(batch.column(name), field.type))
-            else:
-                arrays.append(pa.nulls(batch.num_rows, field.type))
-        yield pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _column_name(name: str, columns: dict[str, pa.DataType]) -> str:
-    """A field is called as its sender called it; where it came as number and as text, the text is `<name>_text`."""
-    space, _, field = name.partition(":")
-    if not field:
-        return "time_us" if name == "time" else name
-    return f"{field}_text" if space == "s" and f"n:{field}" in columns else field
+def _signals(read: ReadLogs, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
+    """Yield the signals as they were sent. Batches differ in their fields, so the log is read for the columns first."""
+    survey = _survey(read)
+    columns = SignalColumns.of(survey.signal_schemas, survey.plans_with(snapshots).values())
+    waiting: list[tuple[int, StoredRecord]] = []
+    rows = 0
+    for partition, stored in survey.again(read):
+        if stored.record.kind is RecordKind.SIGNALS:
+            waiting.append((partition, stored))
+            # What is not opened yet counts by its size: a row takes some dozen bytes at least.
+            rows += len(stored.record.payload) // 64
+            if rows >= SIGNALS_PER_TABLE or len(waiting) == RECORDS_PER_TABLE:
+                yield columns.table(waiting)
+                waiting, rows = [], 0
+    yield columns.table(waiting)

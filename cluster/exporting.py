@@ -1,11 +1,12 @@
-"""Tables of the log in one file or one table: batches of signals carry only the columns that occur in them."""
+"""Where the log of a Hearth is read beside it, how far back it reaches, and its tables in one file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 
 from actors.log import LOG_START, StoredRecord
@@ -17,8 +18,7 @@ from cluster.output import Meter
 
 ROW_GROUP_ROWS = 131_072
 
-Tables = Callable[[], Iterator[pa.Table]]
-"""The export, from its beginning at every call."""
+UNIQUE = frozenset({"event_id", "decision_id", "moment_id", "request_id"})
 
 
 def log_reader(config: HearthConfig) -> ReadLogs:
@@ -62,58 +62,42 @@ class Reach:
         return max((stored.record.stamp_us for stored in self.begins.values()), default=None)
 
 
-class _NewColumn(Exception):
-    """The log grew meanwhile, by a column that was not there before."""
+def write_parquet(tables: Iterator[pa.Table], file: Path, show: Meter) -> int:
+    """Write all tables, which have one schema, in row groups of some hundred thousand rows; return how many rows.
 
-
-def write_parquet(tables: Tables, file: Path, show: Meter) -> int:
-    """Write all rows under all columns, absent ones null; return how many rows.
-
-    A column that is a number in one batch and a text in another becomes text.
+    One group is written while the next is read: both take about as long, and neither holds Python's lock for it.
     """
-    schema = joint_schema(tables())
-    while True:
-        try:
-            return _write(tables(), schema, file, show)
-        except _NewColumn:
-            schema = joint_schema(tables())
-
-
-def joint_schema(tables: Iterator[pa.Table]) -> pa.Schema:
-    """Return all columns of all tables, in order of appearance."""
-    fields: dict[str, pa.DataType] = {}
-    for table in tables:
-        for field in table.schema:
-            before = fields.setdefault(field.name, field.type)
-            if before != field.type:
-                fields[field.name] = pa.string()
-    return pa.schema(list(fields.items()))
-
-
-def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table under these columns; those it has not are null."""
-    columns = []
-    for field in schema:
-        if field.name in table.column_names:
-            columns.append(pc.cast(table.column(field.name), field.type))
-        else:
-            columns.append(pa.nulls(table.num_rows, field.type))
-    return pa.table(columns, schema=schema)
-
-
-def _write(tables: Iterator[pa.Table], schema: pa.Schema, file: Path, show: Meter) -> int:
-    rows, waiting, waiting_rows = 0, [], 0
-    with pa.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for table in tables:
-            if not set(table.column_names) <= set(schema.names):
-                raise _NewColumn
-            waiting.append(fitted(table, schema))
-            waiting_rows += table.num_rows
-            rows += table.num_rows
-            if waiting_rows >= ROW_GROUP_ROWS:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting, waiting_rows = [], 0
-                show(rows, None, f"{rows:,} rows")
-        if waiting_rows:
-            writer.write_table(pa.concat_tables(waiting))
+    first = next(tables)
+    rows = 0
+    with (
+        pa.parquet.ParquetWriter(
+            file, first.schema, compression="zstd", use_dictionary=_repeating(first.schema)
+        ) as writer,
+        ThreadPoolExecutor(1, thread_name_prefix="export") as writing,
+    ):
+        written: Future[None] | None = None
+        for group in _row_groups(chain([first], tables)):
+            if written is not None:
+                written.result()
+            written = writing.submit(writer.write_table, group)
+            rows += group.num_rows
+            show(rows, None, f"{rows:,} rows")
+        if written is not None:
+            written.result()
     return rows
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if any(one.num_rows for one in waiting):
+        yield pa.concat_tables(waiting)
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Return the columns whose values repeat; a dictionary of ids would be given up after a megabyte of them."""
+    return [name for name in schema.names if name not in UNIQUE]

@@ -227,7 +227,7 @@ def _make_schema(plan: Plan) -> FeatureSchema:
     meaning = {
         "layout": SCORING_LAYOUT,
         "never": NEVER,
-        "features": [_definition(plan, each) for each in features],
+        "features": [feature_definition(plan, each) for each in features],
         "columns": [[column.name, column.unit, column.values] for column in columns],
     }
     family_index = {name: index for index, name in enumerate(plan.families)}
@@ -251,7 +251,7 @@ def _make_schema(plan: Plan) -> FeatureSchema:
     )
 
 
-def _definition(plan: Plan, feature: Feature) -> dict[str, object]:
+def feature_definition(plan: Plan, feature: Feature) -> dict[str, object]:
     """Return all that decides what a reading means, by name, so that moving unrelated things changes nothing."""
     window = None if feature.window == NONE else plan.windows[feature.window]
     return {

@@ -13,6 +13,7 @@ taking only their ones would bias the rate).
 **Holdout.** The newest 20 %. Early stopping looks at the newest 15 % of the rest, so nothing is tuned on the holdout.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 import xgboost
 from numpy.typing import NDArray
 
-from household.plan import Plan
+from household.plan import Feature, Plan
 from household.scoring import MINUTES_PER_WEEK, NEVER, feature_schema, rows_from_record, schema_hash
 from serving.bundle import PRIOR_COLUMN, Draft, TrainingFacts, log_odds, open_booster, predict
 
@@ -159,7 +160,7 @@ def gather(
     """
     plans: dict[str, Plan] = {each.version: each for each in (*earlier_plans, plan)}
     left_out = Counter[str]()
-    newest_us = max(_newest(decisions, "decided_at_us"), _newest(outcomes, "time_us"))
+    newest_us = max(_newest(decisions, "decided_at"), _newest(outcomes, "time"))
     table = _sorted(decisions)
 
     def keep(mask: NDArray[np.bool_], reason: str) -> None:
@@ -174,10 +175,10 @@ def gather(
     keep(_first_of_each(_text(table, "action_id")), "repeated_action")
     keep(_was_shown(table, outcomes, plans), "not_shown")
     window_us = np.minimum(_validity_us(table, plans), config.window_us)
-    ended = _numbers(table, "decided_at_us") + window_us <= newest_us
+    ended = _times(table, "decided_at") + window_us <= newest_us
     keep(ended, "window_open")
 
-    decided_us = _numbers(table, "decided_at_us")
+    decided_us = _times(table, "decided_at")
     accepted = _was_accepted(table, outcomes, decided_us + window_us[ended])
     rows_short, positives_short = len(decided_us) < config.rows_min, int(accepted.sum()) < config.positives_min
     if rows_short or positives_short:
@@ -186,7 +187,7 @@ def gather(
             f"{config.positives_min} needed; left out: " + (_counted(left_out) or "none")
         )
     return Examples(
-        rows=_rows(table, plans, feature_count=len(plan.scored_features)),
+        rows=_rows(table, plans, plan),
         accepted=accepted,
         propensity=_floats(table, "propensity"),
         decided_us=decided_us,
@@ -325,10 +326,10 @@ def _was_accepted(table: pa.Table, outcomes: pa.Table, until_us: NDArray[np.int6
     accepted = np.zeros(len(table), np.bool_)
     if len(actions) == 0:
         return accepted
-    of, time_us = _text(accepts, "action_id"), _numbers(accepts, "time_us")
+    of, time_us = _text(accepts, "action_id"), _times(accepts, "time")
     place = np.minimum(np.searchsorted(actions, of), len(actions) - 1)
     row = row_of_action[place]
-    counts = (actions[place] == of) & (_numbers(table, "decided_at_us")[row] <= time_us) & (time_us < until_us[row])
+    counts = (actions[place] == of) & (_times(table, "decided_at")[row] <= time_us) & (time_us < until_us[row])
     accepted[row[counts]] = True
     return accepted
 
@@ -341,8 +342,8 @@ def _validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:
     return validity
 
 
-def _rows(table: pa.Table, plans: dict[str, Plan], *, feature_count: int) -> NDArray[np.float32]:
-    states = _states(table, feature_count)
+def _rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArray[np.float32]:
+    states = _states(table, plan)
     minutes = _numbers(table, "local_minute_of_week")
     if len(minutes) and not 0 <= minutes.min() <= minutes.max() < MINUTES_PER_WEEK:
         raise BadExport(f"local_minute_of_week: {minutes.min()} to {minutes.max()}, a week has {MINUTES_PER_WEEK}")
@@ -364,7 +365,39 @@ def _rows(table: pa.Table, plans: dict[str, Plan], *, feature_count: int) -> NDA
     return rows
 
 
-def _states(table: pa.Table, feature_count: int) -> NDArray[np.float32]:
+def _states(table: pa.Table, plan: Plan) -> NDArray[np.float32]:
+    """Return (n, scored features) the recorded readings of decisions with the feature schema of `plan`."""
+    if "state_vector" in table.column_names:
+        return _vectors(table, len(plan.scored_features))
+    # An older playbook may mean something else by a name: the table says which column is whose.
+    named = json.loads((table.schema.metadata or {}).get(b"hearth.feature_columns", b"{}"))
+    features = [plan.features[index] for index in plan.scored_features]
+    names = named.get(schema_hash(plan), [feature.name for feature in features])
+    states = np.empty((len(table), len(features)), np.float32)
+    for place, (feature, name) in enumerate(zip(features, names, strict=True)):
+        states[:, place] = _readings(table, name, feature)
+    return states
+
+
+def _readings(table: pa.Table, name: str, feature: Feature) -> NDArray[np.float32]:
+    """Return a column of a feature as its records hold it: NaN for not known, NEVER for never, an index for a label."""
+    column = _column(table, name)
+    if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
+        codes = pc.index_in(column.cast(pa.string()), value_set=pa.array(feature.values, pa.string()))
+        unknown = pc.and_(pc.is_null(codes), pc.is_valid(column))
+        if pc.any(unknown).as_py():
+            label = column.filter(unknown)[0].as_py()
+            raise BadExport(f"{name}: '{label}' is none of {', '.join(feature.values)}")
+        column = codes
+    try:
+        readings = column.cast(pa.float32()).fill_null(float("nan")).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as wrong:
+        raise BadExport(f"{name}: no readings: {wrong}") from wrong
+    return np.asarray(np.clip(readings, -NEVER, NEVER), np.float32)
+
+
+def _vectors(table: pa.Table, feature_count: int) -> NDArray[np.float32]:
+    """Return the readings of an export that holds them as one list."""
     column = _column(table, "state_vector")
     lengths = np.asarray(pc.list_value_length(column).fill_null(-1).to_numpy(), np.int64)
     wrong = lengths != feature_count
@@ -399,7 +432,7 @@ def _indices(table: pa.Table, name: str, part: NDArray[np.intp], index: dict[str
 
 def _sorted(decisions: pa.Table) -> pa.Table:
     """Return the decisions oldest first; ids break ties, so that the order of the files does not matter."""
-    return decisions.take(np.lexsort((_text(decisions, "decision_id"), _numbers(decisions, "decided_at_us"))))
+    return decisions.take(np.lexsort((_text(decisions, "decision_id"), _times(decisions, "decided_at"))))
 
 
 def _first_of_each(values: NDArray[np.str_]) -> NDArray[np.bool_]:
@@ -409,7 +442,7 @@ def _first_of_each(values: NDArray[np.str_]) -> NDArray[np.bool_]:
 
 
 def _newest(table: pa.Table, name: str) -> int:
-    times = _numbers(table, name)
+    times = _times(table, name)
     return int(times.max()) if len(times) else -(2**62)
 
 
@@ -434,6 +467,19 @@ def _text(table: pa.Table, name: str) -> NDArray[np.str_]:
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     return np.asarray(_cast(table, name, pa.int64()), np.int64)
+
+
+def _times(table: pa.Table, name: str) -> NDArray[np.int64]:
+    """Return a column of times in microseconds since 1970; exports of earlier versions have whole numbers there."""
+    if name not in table.column_names and f"{name}_us" in table.column_names:
+        name = f"{name}_us"
+    column = _column(table, name)
+    if column.null_count and "recorded_at" in table.column_names:
+        # A report that names no time is of when it was recorded, as in the fold.
+        column = pc.coalesce(column, _column(table, "recorded_at"))
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz))
+    return _numbers(table.set_column(table.column_names.index(name), name, column), name)
 
 
 def _floats(table: pa.Table, name: str) -> NDArray[np.float64]:

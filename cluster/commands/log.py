@@ -20,7 +20,7 @@ def export(config: HearthConfig, *, kind: str, out: Path, as_json: bool) -> int:
         raise UsageWrong(f"the folder of {out} does not exist; make it first")
     unfinished = out.with_name(out.name + ".part")
     try:
-        rows = _write(reach, kind=kind, file=unfinished)
+        rows = _write(config, reach, kind=kind, file=unfinished)
         unfinished.replace(out)
     except OSError as failed:
         raise CommandFailed(f"{out} cannot be written: {failed.strerror or failed}") from failed
@@ -42,13 +42,15 @@ def _since(reach: Reach) -> str | None:
     return None if since_us is None else datetime.fromtimestamp(since_us / 1e6, tz=UTC).isoformat(timespec="seconds")
 
 
-def _write(reach: Reach, *, kind: str, file: Path) -> int:
+def _write(config: HearthConfig, reach: Reach, *, kind: str, file: Path) -> int:
     from actors.codec import PayloadUnreadable
     from actors.export import export_table
     from actors.log import LogError
+    from actors.snapshot import snapshot_store
+    from household.plan import PlanUnreadable
 
     try:
         with meter(f"exporting {kind}", unit="rows") as show:
-            return write_parquet(lambda: export_table(reach, kind), file, show)
-    except (LogError, PayloadUnreadable) as failed:
+            return write_parquet(export_table(reach, kind, snapshot_store(config.snapshot_location)), file, show)
+    except (LogError, PayloadUnreadable, PlanUnreadable) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed

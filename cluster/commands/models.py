@@ -12,16 +12,20 @@ import pyarrow.compute as pc
 from actors.reading import ReadLogs
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
-from cluster.exporting import fitted, log_reader
+from cluster.exporting import log_reader
 from cluster.output import meter, print_json, say
 from cluster.playbook_in_force import playbook_in_force
-from household.plan import Plan
+from household.plan import Plan, PlanUnreadable
 
 MODEL_NAME = "acceptance"
 """The one model there is so far: P(accept)."""
 
-OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time_us", pa.int64()), ("action_id", pa.string())])
+_TIME = pa.timestamp("us", tz="UTC")
+OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time", _TIME), ("recorded_at", _TIME), ("action_id", pa.string())])
 """What training reads of a report."""
+
+NOT_LEARNED_FROM = ("candidates", "slate", "withdrawals", "reasons", "moments")
+"""Columns of decisions that training does not read, and that would be most of what it holds."""
 
 
 LearnedFrom: TypeAlias = tuple[pa.Table, pa.Table, list[Plan]]
@@ -149,27 +153,35 @@ def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
         CommandFailed: the log cannot be read.
     """
     from actors.codec import PayloadUnreadable
-    from actors.export import DECISION_SCHEMA, export_plans, export_table
+    from actors.export import export_plans, export_table
     from actors.log import LogError
     from actors.snapshot import snapshot_store
 
     try:
         with meter("reading the log", unit="rows") as show:
-            decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *export_table(read, "decisions")])
+            snapshots = snapshot_store(config.snapshot_location)
+            tables = export_table(read, "decisions", snapshots)
+            decisions = pa.concat_tables([table.drop_columns(list(NOT_LEARNED_FROM)) for table in tables])
             outcomes, rows = [OUTCOME_SCHEMA.empty_table()], 0
-            for table in export_table(read, "signals"):
+            for table in export_table(read, "signals", snapshots):
                 rows += table.num_rows
                 show(rows, None, f"{rows:,} signals")
                 outcomes.append(_outcomes(table))
-            plans = export_plans(read, snapshot_store(config.snapshot_location))
+            plans = export_plans(read, snapshots)
             return decisions, pa.concat_tables(outcomes), list(plans.values())
-    except (LogError, PayloadUnreadable, OSError) as failed:
+    except (LogError, PayloadUnreadable, PlanUnreadable, OSError) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
 
 
 def _outcomes(table: pa.Table) -> pa.Table:
     """Return the reports among signals; nothing else is learned from, so nothing else is held."""
-    return fitted(table.filter(pc.starts_with(table.column("type"), "hearth.")), OUTCOME_SCHEMA)
+    reports = table.filter(pc.starts_with(table.column("type"), "hearth."))
+    # A log without a single report has no column of action ids.
+    columns = [
+        reports.column(field.name) if field.name in table.column_names else pa.nulls(reports.num_rows, field.type)
+        for field in OUTCOME_SCHEMA
+    ]
+    return pa.table(columns, schema=OUTCOME_SCHEMA)
 
 
 def _print_trained(folder: Path, facts: dict[str, object], *, is_champion: bool, is_promoted: bool) -> None:

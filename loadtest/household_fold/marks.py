@@ -1,6 +1,7 @@
 """The checksum of the household fold: a sum of one mark per moment, so that order and sharding do not matter."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ HOUSEHOLD_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 TIME_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 TRIGGER_FACTOR = np.uint64(0x94D049BB133111EB)
 MEMBER_FACTOR = np.uint64(0xD6E8FEB86659FD93)
+
+
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 class UnknownJourney(Exception):
@@ -42,8 +46,10 @@ def _numbers(column: pa.ChunkedArray) -> NDArray[np.uint64]:
 
 
 def _low_bytes(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """Return the first 8 bytes of each id as a little-endian number."""
+    """Return the first 8 bytes of each id as a little-endian number; what is no UTF-8 stands as \\xNN in a text."""
     ids: list[bytes] = column.cast(pa.binary()).to_pylist()
+    if pa.types.is_string(column.type):
+        ids = [_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), one) for one in ids]
     return np.frombuffer(b"".join(one[:8].ljust(8, b"\0") for one in ids), dtype="<u8").astype(np.uint64)
 
 
@@ -51,7 +57,7 @@ def checksum(moments: pa.Table, journeys: Sequence[str]) -> tuple[int, str]:
     """Return how many moments fired and the checksum over them as 16 hex digits.
 
     Args:
-        moments: exported moments: household and member (decimal strings), journey, event_id (binary), time_us.
+        moments: exported moments: household and member (decimal strings), journey, event_id (text or binary), time.
         journeys: names of the job's triggers, in their order.
 
     Raises:
@@ -67,7 +73,7 @@ def checksum(moments: pa.Table, journeys: Sequence[str]) -> tuple[int, str]:
         _numbers(moments["household"]),
         _numbers(moments["member"]),
         index.to_numpy().astype(np.uint64),
-        moments["time_us"].to_numpy().astype(np.uint64) // np.uint64(1_000),
+        moments["time"].cast(pa.int64()).to_numpy().astype(np.uint64) // np.uint64(1_000),
         _low_bytes(moments["event_id"]),
     )
     return moments.num_rows, f"{int(all_marks.sum(dtype=np.uint64)):016x}"

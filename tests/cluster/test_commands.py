@@ -13,7 +13,9 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from actors.log import DamagedLog, PartitionId
 from actors.reading import ReadLogs
+from actors.snapshot import SnapshotStore
 from cluster.commands import up
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, find_running, hold
@@ -237,23 +239,36 @@ def test_playbook_check_warns_of_what_is_hardly_meant_and_fails_for_it_only_when
 def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def export_table(read: ReadLogs, kind: str) -> Iterator[pa.Table]:
+    def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
         assert list(read()) == []
         asked.append(kind)
-        yield pa.table({"event_id": ["a", "b"]})
-        yield pa.table({"event_id": ["c"], "amount": [1.5]})
-        yield pa.table({"event_id": ["d"], "amount": ["much"]})
+        schema = pa.schema([("event_id", pa.string())], {"hearth.kind": kind})
+        yield pa.table({"event_id": ["a", "b"]}, schema=schema)
+        yield pa.table({"event_id": ["c"]}, schema=schema)
+        if is_failing:
+            raise DamagedLog(PartitionId(0), "p-0000/1.seg", 7, "a bit has flipped")
 
     monkeypatch.setattr("actors.export.export_table", export_table)
     with hold(HearthConfig(data_dir=tmp_path / "d")):
         pass
 
+    is_failing = False
     ended = run("log", "export", "--kind", "signals", "--out", "s.parquet", "--data-dir", "d", "--json")
 
-    assert (ended.code, ended.json["rows"]) == (0, 4)
-    written = pa.parquet.read_table("s.parquet").to_pydict()
-    assert written == {"event_id": ["a", "b", "c", "d"], "amount": [None, None, "1.5", "much"]}
-    assert set(asked) == {"signals"}
+    assert (ended.code, ended.json["rows"]) == (0, 3)
+    written = pa.parquet.read_table("s.parquet")
+    assert written.to_pydict() == {"event_id": ["a", "b", "c"]}
+    assert written.schema.metadata[b"hearth.kind"] == b"signals"
+    assert asked == ["signals"]
+
+    # What was there stays until the new one is whole.
+    is_failing = True
+    failed = run("log", "export", "--kind", "signals", "--out", "s.parquet", "--data-dir", "d")
+    assert failed.code == 1
+    assert "a bit has flipped" in failed.err
+    assert pa.parquet.read_table("s.parquet").num_rows == 3
+    assert run("log", "export", "--kind", "signals", "--out", "t.parquet", "--data-dir", "d").code == 1
+    assert sorted(path.name for path in Path().glob("*.parquet*")) == ["s.parquet"]
     for arguments, told in (
         (("--kind", "wishes", "--out", "x", "--data-dir", "d"), "the kinds are decisions, signals, moments"),
         (("--kind", "signals", "--out", "x", "--data-dir", "."), "no data directory of Hearth"),

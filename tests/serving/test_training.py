@@ -6,13 +6,14 @@ the same model to the last bit, whatever the order of the rows.
 """
 
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from household.plan import Channel, Feature, FeatureKind, Offer, Plan, Scope
-from household.scoring import schema_hash, score_rows, state_vector
+from household.scoring import NEVER, schema_hash, score_rows, state_vector
 from serving.bundle import open_booster, predict
 from serving.training import BadExport, NotEnoughData, TrainingConfig, auc, gather, logloss, train
 
@@ -305,6 +306,50 @@ def test_no_decisions_at_all_are_too_few():
         train(decisions.slice(0, 0), outcomes, PLAN, seed=1)
 
 
+NAMED_NOW = {"state_vector": "streams", "decided_at_us": "decided_at"}
+"""What an export of today has instead of a column of earlier ones."""
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def as_exported_now(decisions: pa.Table, outcomes: pa.Table, **metadata: str) -> tuple[pa.Table, pa.Table]:
+    """Return an earlier export as one of today: features in columns of their own, times as timestamps."""
+    vectors = np.array(decisions["state_vector"].to_pylist(), np.float32)
+    vectors[vectors >= NEVER] = np.inf
+    features = {"streams": vectors[:, 0], "topped_up": vectors[:, 1]}
+    decided_at = decisions["decided_at_us"].cast(TIME)
+    decisions = decisions.drop_columns(["state_vector", "decided_at_us"]).append_column("decided_at", decided_at)
+    for name, values in features.items():
+        decisions = decisions.append_column(metadata.get(name, name), pa.array(values, mask=np.isnan(values)))
+    outcomes = outcomes.append_column("time", outcomes["time_us"].cast(TIME)).drop_columns(["time_us"])
+    return decisions, outcomes
+
+
+def test_an_export_of_today_is_learned_from_as_an_earlier_one_to_the_bit():
+    decisions, outcomes = town(600, seed=1)
+    before = gather(decisions, outcomes, PLAN, earlier_plans=(), config=TrainingConfig())
+    now = gather(*as_exported_now(decisions, outcomes), PLAN, earlier_plans=(), config=TrainingConfig())
+    assert now.rows.tobytes() == before.rows.tobytes()
+    assert now.accepted.tolist() == before.accepted.tolist()
+    assert now.left_out == before.left_out
+
+    renamed, outcomes_now = as_exported_now(decisions, outcomes, streams="streams@old")
+    named = {schema_hash(PLAN): ["streams@old", "topped_up"]}
+    told = renamed.replace_schema_metadata({"hearth.feature_columns": json.dumps(named)})
+    again = gather(told, outcomes_now, PLAN, earlier_plans=(), config=TrainingConfig())
+    assert again.rows.tobytes() == before.rows.tobytes()
+
+
+def test_a_report_without_a_time_is_of_when_it_was_recorded():
+    decisions, outcomes = as_exported_now(*town(600, seed=1))
+    timeless = outcomes.append_column("recorded_at", outcomes["time"])
+    timeless = timeless.set_column(timeless.column_names.index("time"), "time", pa.nulls(timeless.num_rows, TIME))
+    with_times = gather(decisions, outcomes, PLAN, earlier_plans=(), config=TrainingConfig())
+    without = gather(decisions, timeless, PLAN, earlier_plans=(), config=TrainingConfig())
+    assert without.accepted.tolist() == with_times.accepted.tolist()
+    assert without.accepted.any()
+
+
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
@@ -321,7 +366,7 @@ def test_a_table_that_is_no_export_is_refused_by_column(column, value, reason):
     wrong = decisions.set_column(decisions.column_names.index(column), column, value)
     with pytest.raises(BadExport, match=reason):
         train(wrong, outcomes, PLAN, seed=1)
-    with pytest.raises(BadExport, match=f"column {column} is missing"):
+    with pytest.raises(BadExport, match=f"column {NAMED_NOW.get(column, column)} is missing"):
         train(decisions.drop_columns([column]), outcomes, PLAN, seed=1)
 
 
