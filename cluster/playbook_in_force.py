@@ -8,7 +8,7 @@ that has none: never for households that were decided on by another.
 import contextlib
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
-from playbooks.compiler import compile_playbook
+from playbooks.compiler import compile_playbook, examine
 from playbooks.diagnostics import PlaybookInvalid
 
 FROM_LOG = "the log"
@@ -35,14 +35,16 @@ class PlaybookInForce:
 
     plan: Plan
     facts: PlaybookFacts
+    warning_count: int = field(default=0, compare=False)
+    """What its check warns of, where it was compiled just now."""
 
     def __str__(self) -> str:
         return str(self.facts)
 
 
-def _in_force(plan: Plan, *, source: str, since: str = "") -> PlaybookInForce:
+def _in_force(plan: Plan, *, source: str, since: str = "", warning_count: int = 0) -> PlaybookInForce:
     facts = PlaybookFacts(name=plan.name, version=plan.version, source=source, since=since)
-    return PlaybookInForce(plan=plan, facts=facts)
+    return PlaybookInForce(plan=plan, facts=facts, warning_count=warning_count)
 
 
 def compiled(path: Path) -> PlaybookInForce:
@@ -53,14 +55,14 @@ def compiled(path: Path) -> PlaybookInForce:
     """
     if not path.exists():
         raise CommandFailed(f"there is no playbook {path}; name its folder with --playbook")
-    try:
-        return _in_force(compile_playbook(path), source=str(path.absolute()))
-    except PlaybookInvalid as invalid:
-        count = len(invalid.problems)
+    examined = examine(path)
+    if examined.plan is None:
+        count = len(examined.problems)
         raise CommandFailed(
-            f"the playbook has {count} mistake{'s' if count != 1 else ''}: {invalid.problems[0]}; "
+            f"the playbook has {count} mistake{'s' if count != 1 else ''}: {examined.problems[0]}; "
             f"`hearth playbook check {path}` shows all"
-        ) from invalid
+        )
+    return _in_force(examined.plan, source=str(path.absolute()), warning_count=len(examined.warnings))
 
 
 def remembered(data_dir: Path) -> PlaybookInForce | None:
@@ -135,6 +137,12 @@ def _sentences(
         yield from _changed_since(settled)
     else:
         yield f"{settled} is in force"
+    if asked is not None and asked.warning_count:
+        count = asked.warning_count
+        yield (
+            f"warning: its check has {count} warning{'s' if count != 1 else ''}; "
+            f"`hearth playbook check {settled.facts.source}` shows what is hardly meant"
+        )
 
 
 def _changed_since(settled: PlaybookInForce) -> Iterator[str]:

@@ -23,6 +23,9 @@ RATHER_FAR_APART = 20
 
 DAY_US = UNIT_US["d"]
 
+NOON, NIGHT = 12 * 60, 3 * 60
+"""Minutes of the day at which nobody minds, and everybody does."""
+
 MUCH_EXPLORED = 0.5
 MUCH_WITHHELD = 0.5
 
@@ -45,6 +48,7 @@ class _Money(Check):
             self._scale(key, offer)
             self._segment_prices(key, offer)
             self._worth(key, offer)
+        self._costly_channels()
 
     def _scale(self, key: str, offer: Offer) -> None:
         price, margin = offer.price_minor, offer.margin_minor
@@ -81,11 +85,35 @@ class _Money(Check):
         meant = self.amount(minor // 10**digits)
         return f"amounts are in {currency}, not in its smallest units: write {meant} if that is meant"
 
+    def _costly_channels(self) -> None:
+        """A contact that costs more than it can be expected to bring: nothing is ever sent."""
+        for number, channel in enumerate(self.plan.channels):
+            sent = {offer for one in self.plan.journeys if number in one.outbound for offer in one.offers}
+            offers = [self.plan.offers[index] for index in sent]
+            said = [one for one in offers if any(treatment.channel == number for treatment in one.treatments)]
+            best = max(
+                (one.prior_acceptance * one.margin_minor * one.lever - one.cost_minor for one in said), default=None
+            )
+            cost = channel.cost_minor
+            if cost and best is not None and best <= cost:
+                self.warn(
+                    f"a contact on '{channel.name}' costs {self.amount(cost)}, and no offer is expected to earn more "
+                    f"there (at best {self.amount(int(best))}): nothing is sent",
+                    self._in_one_unit(channel.cost_minor), "channels", channel.name, "cost",
+                )  # fmt: skip
+
     def _segment_prices(self, key: str, offer: Offer) -> None:
         price = offer.price_minor
         for number, special in enumerate(offer.segment_prices):
             name = self.plan.segments[special.segment].name
             keys = ("offers", key, "segment_prices", name)
+            margin = offer.margin_minor
+            if not price and margin and special.price_minor >= FAR_APART * margin:
+                wrong = (
+                    f"the price of offer '{key}' for '{name}', {self.amount(special.price_minor)}, is "
+                    f"{special.price_minor / margin:,.0f} times its margin, {self.amount(margin)}"
+                )
+                self.warn(wrong, self._in_one_unit(special.price_minor), *keys)
             if special.price_minor and price:
                 larger, smaller = max(special.price_minor, price), min(special.price_minor, price)
                 if larger >= RATHER_FAR_APART * smaller:
@@ -240,6 +268,9 @@ class _Policy(Check):
             self._cap(cap)
         has_quiet_hours = plan.policy.quiet_from_minute != plan.policy.quiet_to_minute
         quiet = [one for one in plan.channels if one.quiet_hours]
+        if has_quiet_hours and self._is_quiet(NOON) and not self._is_quiet(NIGHT):
+            wrong = "the quiet hours are those of the day: we would speak at night"
+            self.warn(wrong, "swap 'from' and 'to'", "contact_policy", "quiet_hours")
         if has_quiet_hours and not any(one.outbound for one in quiet):
             wrong = "no outbound channel keeps the quiet hours"
             self.warn(wrong, "write 'quiet_hours: true' for those that shall", "contact_policy", "quiet_hours")
@@ -257,6 +288,10 @@ class _Policy(Check):
         if plan.arbitration.exploration > MUCH_EXPLORED:
             wrong = f"{plan.arbitration.exploration:.0%} of the decisions are taken at random"
             self.warn(wrong, "5% is usual", "arbitration", "exploration")
+
+    def _is_quiet(self, minute: int) -> bool:
+        start, end = self.plan.policy.quiet_from_minute, self.plan.policy.quiet_to_minute
+        return start <= minute < end if start <= end else minute >= start or minute < end
 
     def _cap(self, cap: ContactCap) -> None:
         keys = ("contact_policy", "caps", cap.name)

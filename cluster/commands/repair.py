@@ -19,6 +19,7 @@ from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION, LOCK_NAME
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import print_json
+from cluster.remembered_playbook import PLAYBOOK_NAME, told_facts
 
 LOG_NAME = "log"
 SNAPSHOTS_NAME = "snapshots"
@@ -105,6 +106,7 @@ def _work(data_dir: Path, only: int | None, is_applied: bool) -> list[Finding]:
         if only is None:
             findings.append(_metadata(data_dir, partitions, last_epochs, aside, is_applied))
             findings.append(_layout(data_dir, partitions, aside, is_applied))
+            findings += _playbook(data_dir, aside, is_applied)
     return findings
 
 
@@ -379,6 +381,18 @@ def _layout(data_dir: Path, partitions: Sequence[int], aside: Path, is_applied: 
         if finding.ok:
             _write(path, json.dumps(content) + "\n", finding)
     return finding
+
+
+def _playbook(data_dir: Path, aside: Path, is_applied: bool) -> list[Finding]:
+    """Return what is wrong with the playbook that is remembered; nothing if nothing is."""
+    facts = told_facts(data_dir)
+    if facts is None or "problem" not in facts:
+        return []
+    finding = Finding(what=PLAYBOOK_NAME, state="damaged", ok=False, lines=[facts["problem"]])
+    finding.lines.append("--apply sets it aside; `hearth up` then goes on with the newest playbook that is in the log")
+    if is_applied:
+        _set_files_aside(finding, [data_dir / PLAYBOOK_NAME], aside)
+    return [finding]
 
 
 def _stated_count(path: Path) -> tuple[int, str | None]:

@@ -120,6 +120,12 @@ def test_another_one_is_put_into_force_when_asked_for_and_both_are_named(start, 
     assert run("status", "--json").json["playbook"]["name"] == "corner"
 
 
+def test_what_its_check_warns_of_is_mentioned_when_it_is_put_into_force(start, tmp_path: Path):
+    path = shop(tmp_path / "shop")
+    assert f"warning: its check has 2 warnings; `hearth playbook check {path}` shows" in start("--playbook", path).err
+    assert "warnings" not in start().err
+
+
 async def lived(data: Path, *plans: Plan, snapshot: bool = False) -> None:
     """Make a data directory as older versions left it: it remembers nothing."""
     born(data, partition_count=2)

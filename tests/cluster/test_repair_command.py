@@ -21,6 +21,8 @@ from cluster.commands.repair import repair
 from cluster.config import load_config
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.metadata import MetadataStore, sqlite_url
+from cluster.playbook_in_force import playbook_in_force
+from cluster.remembered_playbook import remember
 from tests.actors.harness import MINUTE, running, signal
 
 HOUSES = ("a", "d")
@@ -122,6 +124,23 @@ def test_metadata_and_layout_that_are_damaged_are_made_anew(data_dir: Path, caps
         pass
     kept = {path.name: path.read_bytes() for path in (data_dir / "repaired").rglob("*") if path.is_file()}
     assert kept == {name: before[str(data_dir / name)] for name in ("metadata.sqlite", "layout.json")}
+
+
+def test_a_damaged_playbook_is_set_aside_and_the_log_tells_which_is_in_force(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = load_config(data_dir=data_dir)
+    in_log = playbook_in_force(config)
+    remember(data_dir, in_log.facts, in_log.plan.canonical_bytes)
+    assert "playbook.json" not in said(data_dir, capsys)
+    flip(data_dir / "playbook.json", 400)
+    damaged = (data_dir / "playbook.json").read_bytes()
+
+    assert not said(data_dir, capsys)["playbook.json"]["ok"]
+    assert said(data_dir, capsys, is_applied=True)["ok"]
+
+    assert playbook_in_force(config).plan.version == in_log.plan.version
+    assert [path.read_bytes() for path in (data_dir / "repaired").rglob("playbook.json")] == [damaged]
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])

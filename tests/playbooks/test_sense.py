@@ -107,6 +107,11 @@ def test_the_shipped_playbooks_and_a_sound_one_give_no_warning(tmp_path: Path):
 
 
 MONEY = [
+    (
+        "    price: 12.99\n    segment_prices: {young: 12.99, payer: 9.99}",
+        "    segment_prices: {young: 1299}",
+        "the price of offer 'topup' for 'young', 1299.00, is 406 times its margin, 3.20",
+    ),
     ("price: 12.99\n", "price: 1299\n", "the price of offer 'topup', 1299.00, is 406 times its margin, 3.20"),
     ("margin: 3.20", "margin: 320", "the margin of offer 'topup', 320.00, is 25 times its price, 12.99"),
     ("margin: 3.20", "margin: 3200", "the margin of offer 'topup', 3200.00, is 246 times its price, 12.99"),
@@ -227,6 +232,12 @@ REACH = [
 ]
 
 POLICY = [
+    ('from: "21:00", to: "09:00"', 'from: "09:00", to: "21:00"', "the quiet hours are those of the day"),
+    (
+        "cost: 0.04",
+        "cost: 4",
+        "a contact on 'sms' costs 4.00, and no offer is expected to earn more there (at best 0.64)",
+    ),
     ("most: 1}", "most: 0}", "contact cap 'day' is 0: nothing is ever sent on its channels"),
     (
         "channels: sms, window",
