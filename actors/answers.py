@@ -9,12 +9,13 @@ from actors import codec
 from actors.group import Folded
 from actors.rejections import why_rejected
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
-from household.decide import carries
 from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
 from household.money import major_text
 from household.plan import NONE, EventField, Feature, FeatureKind, Field, FieldKind, Offer, Plan
 from household.scoring import NEVER, Way
+from household.sending import carries
+from household.standing import why_not
 from household.state import NO_MEMBER, PartitionState
 
 REJECTIONS_SHOWN = 100
@@ -123,16 +124,24 @@ def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionS
     action = state.actions.get(action_id)
     if action is None or (action.status == "live" and state.now_us >= action.valid_until_us):
         return decision_pb2.ACTION_STATUS_EXPIRED
+    if why_not(state, action_id):
+        return decision_pb2.ACTION_STATUS_WITHDRAWN
     return _STATUS[action.status]
 
 
-def action_message(state: PartitionState, action: SlateAction, channel: int) -> decision_pb2.Action:
-    """Return an action as a channel renders it; without treatment where the channel cannot carry it."""
-    return _action(action, state.plan, channel, action_status(state, action.action_id))
+def action_message(state: PartitionState, action: SlateAction, channel: int, member: bytes) -> decision_pb2.Action:
+    """Return an action as a channel renders it; without treatment where the channel cannot carry it.
+
+    `member`: for whom it was decided.
+    """
+    message = _action(action, state.plan, channel, action_status(state, action.action_id), member)
+    known = state.actions.get(action.action_id)
+    message.withdrawn_because = why_not(state, action.action_id) or (known.why if known is not None else "")
+    return message
 
 
 def _action(
-    action: SlateAction, plan: Plan | None, channel: int, status: decision_pb2.ActionStatus
+    action: SlateAction, plan: Plan | None, channel: int, status: decision_pb2.ActionStatus, member: bytes
 ) -> decision_pb2.Action:
     """Return an action under a plan; with no more than its record says where there is none."""
     message = decision_pb2.Action(
@@ -142,6 +151,7 @@ def _action(
         valid_until=timestamp(action.valid_until_us),
         status=status,
         journey=action.journey,
+        member=member.decode(errors="backslashreplace") if action.is_personal else "",
     )
     if plan is None:
         return message
@@ -165,17 +175,17 @@ def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, message
             return
 
 
-def find_action(decision: Decision, standing: Decision | None) -> SlateAction | None:
-    """Return the action that a decision answered with, from its own slate or the one that stood."""
-    for slate in (decision.slate, standing.slate if standing is not None else ()):
-        for action in slate:
-            if action.action_id == decision.answered:
-                return action
+def find_action(decision: Decision, standing: Decision | None) -> tuple[SlateAction, bytes] | None:
+    """Return the action that a decision answered with, from its own slate or the one that stood, and for whom it is."""
+    for one in (decision, standing):
+        for action in one.slate if one is not None else ():
+            if one is not None and action.action_id == decision.answered:
+                return action, one.member
     return None
 
 
 def decide_response(
-    state: PartitionState, decision: Decision, answered: SlateAction | None, *, repeated: bool
+    state: PartitionState, decision: Decision, answered: tuple[SlateAction, bytes] | None, *, repeated: bool
 ) -> decision_pb2.DecideResponse:
     """Return the answer to a Decide."""
     response = decision_pb2.DecideResponse(
@@ -190,7 +200,7 @@ def decide_response(
     )
     if answered is not None:
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
-        response.action.CopyFrom(action_message(state, answered, channel))
+        response.action.CopyFrom(action_message(state, answered[0], channel, answered[1]))
     return response
 
 
@@ -242,7 +252,8 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
     for slate in ledger.slates.values() if ledger else ():
         for action in slate.decision.slate:
             if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
-                response.live_actions.append(action_message(state, action, _any_channel(plan, action)))
+                channel = _any_channel(plan, action)
+                response.live_actions.append(action_message(state, action, channel, slate.decision.member))
     return response
 
 
@@ -285,16 +296,21 @@ def decision_record(
         withheld=decision.withheld,
         propensity=decision.propensity,
         reasons=decision.reasons,
-        slate=[_recorded_action(state, decision, action, plan) for action in decision.slate],
+        slate=[_recorded_action(state, decision, action, decision.member, plan) for action in decision.slate],
+        fallback_channels=decision.fallback_channels,
         stands=decision.stands,
         playbook_missing=plan is None,
     )
     answered = find_action(decision, standing)
     if answered is not None:
-        record.answered.CopyFrom(_recorded_action(state, decision, answered, plan))
+        record.answered.CopyFrom(_recorded_action(state, decision, *answered, plan))
     if decision.send_channel:
         record.send_channel = decision.send_channel
         record.send_before.CopyFrom(timestamp(decision.send_before_us))
+        if decision.send_not_before_us:
+            record.send_not_before.CopyFrom(timestamp(decision.send_not_before_us))
+    for withdrawal in decision.withdrawals:
+        record.withdrawals.add(action_id=withdrawal.action_id, reason=withdrawal.reason)
     for moment, member in zip(decision.moments, read.moment_members, strict=True):
         record.moments.add(
             moment_id=moment.moment_id,
@@ -316,14 +332,14 @@ def decision_record(
 
 
 def _recorded_action(
-    state: PartitionState, decision: Decision, action: SlateAction, plan: Plan | None
+    state: PartitionState, decision: Decision, action: SlateAction, member: bytes, plan: Plan | None
 ) -> decision_pb2.Action:
     """Return an action of a record as it was shown: on the channel that asked, or else the one it was sent on."""
     channel = NONE
     if plan is not None:
         own = plan.channel_by_name.get(decision.channel or decision.send_channel, NONE)
         channel = own if own != NONE and carries(plan, action, own) else _any_channel(plan, action)
-    return _action(action, plan, channel, _recorded_status(state, decision, action))
+    return _action(action, plan, channel, _recorded_status(state, decision, action), member)
 
 
 def _recorded_status(state: PartitionState, decision: Decision, action: SlateAction) -> decision_pb2.ActionStatus:

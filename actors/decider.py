@@ -21,7 +21,7 @@ from actors.partition import PartitionOwner
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import Laps, Stage
 from hearth.v1 import decision_pb2
-from household.decide import Ask, Draft, Scores, decide, prepare
+from household.decide import Ask, Draft, Scores, context_channel, decide, prepare
 from household.decision import Decision
 from household.plan import NONE, Plan
 from household.scoring import ModelMissing, Scored, Scorer, Way, schema_hash, score_rows
@@ -370,14 +370,14 @@ async def _all(contexts: Iterable[AbstractAsyncContextManager[None]]) -> AsyncIt
 
 def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:
     offers = draft.to_score
-    channel = draft.ask.channel if draft.ask.channel != NONE else max(draft.send_channel, 0)
+    channels = [max(context_channel(plan, draft, offer), 0) for offer in offers]
     return score_rows(
         plan,
         readings=draft.readings,
         offers=np.array(offers, np.int64),
         prices_minor=np.array([draft.prices_minor[offer] for offer in offers], np.int64),
         has_moment=np.array([bool(draft.journey_by_offer[offer]) for offer in offers]),
-        channel=channel,
+        channel=np.array(channels, np.int64),
         local_minute_of_week=draft.local_minute_of_week,
     )
 

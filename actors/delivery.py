@@ -378,7 +378,7 @@ def _message(
                 return delivery_pb2.SubscribeResponse(
                     household=state.households.key(outbound.household).decode(errors="backslashreplace"),
                     member=answers.member_name(state, outbound.member),
-                    action=answers.action_message(state, action, outbound.channel),
+                    action=answers.action_message(state, action, outbound.channel, slate.decision.member),
                     decision_id=outbound.decision_id,
                     send_before=answers.timestamp(outbound.send_before_us),
                     attempt=attempt,

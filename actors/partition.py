@@ -45,11 +45,12 @@ from actors.telemetry import ShardTelemetry, timed_append
 from actors.unknown_fields import UnknownFields
 from household import ledger
 from household.apply import Applied
-from household.decide import Draft, is_live, still_allowed
+from household.decide import Draft, still_allowed
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
+from household.standing import is_live
 from household.state import FOLD_VERSION, PartitionState
 
 logger = logging.getLogger(__name__)

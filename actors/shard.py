@@ -412,6 +412,8 @@ class Shard:
         channels = owned.owner.state.plan.channel_by_name
         if call.request.channel not in channels:
             raise _unknown_channel(call.request.channel, sorted(channels))
+        if not owned.owner.state.plan.channels[channels[call.request.channel]].inbound:
+            raise _not_inbound(call.request.channel, owned.owner.state.plan)
         return await owned.decider.decide(
             DecideCall(
                 household=call.request.household.encode(),
@@ -497,4 +499,14 @@ def _unknown_channel(channel: str, known: list[str]) -> CallFailed:
         "UNKNOWN_CHANNEL",
         f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
         violations={"channel": f"one of {', '.join(known)}"},
+    )
+
+
+def _not_inbound(channel: str, plan: Plan) -> CallFailed:
+    inbound = ", ".join(one.name for one in plan.channels if one.inbound)
+    return call_failed(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "CHANNEL_NOT_INBOUND",
+        f"nobody asks on channel {channel!r}: what goes out there is decided by moments and streamed by Subscribe",
+        violations={"channel": f"one that the playbook declares inbound: {inbound}"},
     )

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.events import RESERVED_TYPES
-from household.plan import NONE, Feature, FeatureKind, Plan, Scope
+from household.plan import NONE, Feature, FeatureKind, Offer, Plan, Scope
+from household.program import Op
 
 NAN = float("nan")
 
@@ -97,6 +98,8 @@ class Layout:
     trigger_cells: tuple[int, ...]
     """Per journey; NONE for those without trigger. Two cells: time last fired, instances so far."""
     rules: Rules
+    personal_offers: frozenset[int]
+    """Offers that hang on what is known of a member: by their condition, or by the segments of their prices."""
 
 
 def _feature_columns(feature: Feature) -> list[Column]:
@@ -303,4 +306,15 @@ def lay_out(plan: Plan) -> Layout:
         window_cells=tuple(window_cells),
         trigger_cells=tuple(trigger_cells),
         rules=_rules(plan, feature_cells, window_cells, trigger_cells),
+        personal_offers=frozenset(index for index, offer in enumerate(plan.offers) if _is_personal(plan, offer)),
+    )
+
+
+def _is_personal(plan: Plan, offer: Offer) -> bool:
+    programs = [offer.eligible, *(plan.segments[special.segment].program for special in offer.segment_prices)]
+    return any(
+        op == Op.FEATURE and plan.features[int(arg)].scope is Scope.MEMBER
+        for program in programs
+        if program != NONE
+        for op, arg in zip(plan.programs[program].ops, plan.programs[program].args, strict=True)
     )

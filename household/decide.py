@@ -8,18 +8,18 @@ more when the decision is about to be written, since an opt-out may have arrived
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from household.decision import Candidate, Decision, Moment, SlateAction
-from household.ledger import contacts_within
-from household.plan import NONE, Journey, Offer, Plan, Scope
+from household import standing
+from household.channels import has_consent, local_minute_of_week
+from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
+from household.plan import NONE, Journey, Plan, Scope
 from household.scoring import state_vector
-from household.state import NO_HOUSEHOLD, PartitionState, Slate
+from household.sending import NOT_SENT, Outlet, Sending, carries, openings, outlet_of, outlets_of, sending
+from household.standing import is_live, sees, truths
+from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState, Slate
 
 ALWAYS_NOTHING_MINOR = 0.0
 """Value of doing nothing: an action must be worth more."""
@@ -51,6 +51,8 @@ class Draft:
     moments: tuple[Moment, ...]
     standing: Slate | None
     """A slate that stands and answers this ask; then nothing is weighed."""
+    withdrawals: tuple[Withdrawal, ...]
+    """What of the slate that stood no longer holds."""
     journey_by_offer: dict[int, str]
     """Candidate offer → journey whose moment brought it up, or empty."""
     contact_journeys: tuple[str, ...]
@@ -59,8 +61,10 @@ class Draft:
     """Whether the asking channel may be answered on."""
     vetoes: dict[int, tuple[str, ...]]
     prices_minor: dict[int, int]
-    send_channel: int
-    """Where it may be sent unasked; NONE for nowhere."""
+    personal: frozenset[int]
+    """Candidate offers that are the member's own: of their own moment, or hanging on what is known of them."""
+    outlets: tuple[Outlet, ...]
+    """How it may be sent unasked, best first."""
     reasons: tuple[str, ...]
     readings: NDArray[np.float64]
     local_minute_of_week: int
@@ -79,57 +83,84 @@ class Scores:
     model_version: str
     degraded: bool
     way: str = ""
-    """A value of household.scoring.Way; empty when there was nothing to score."""
+    """A value of household.scoring.Outlet; empty when there was nothing to score."""
+
+
+def context_channel(plan: Plan, draft: Draft, offer: int) -> int:
+    """Return the channel whose cost and habits a candidate is weighed by: the one that asks, or its own outlet."""
+    if draft.ask.channel != NONE:
+        return draft.ask.channel
+    outlet = outlet_of(draft.outlets, plan.offers[offer])
+    return NONE if outlet is None else outlet.channel
 
 
 def prepare(state: PartitionState, ask: Ask) -> Draft:
     """Return the candidates for an ask, with their vetoes, as of now."""
     household, member = state.find(ask.household, ask.member)
-    minute = local_minute_of_week(state.plan, state.now_us)
     if household == NO_HOUSEHOLD:
-        return _empty_draft(state, ask, minute)
+        return _draft(state, ask, NO_HOUSEHOLD, NO_MEMBER, reasons=("UNKNOWN_HOUSEHOLD",))
     pending = moments_for(state, household, member)
-    standing = _standing_slate(state, household, member)
-    readings = state.readings(household, member, state.now_us)
+    stands, withdrawals = _standing_slate(state, ask, household, member)
     journeys, reasons = _journeys(state.plan, ask, pending, state.now_us)
-    consent = _may_answer(state, ask, household, member)
-    if standing is not None and not pending:
-        return Draft(
-            ask=ask,
-            household=household,
-            member=member,
-            now_us=state.now_us,
-            moments=(),
-            standing=standing,
-            journey_by_offer={},
-            contact_journeys=(),
-            has_consent=consent,
-            vetoes={},
-            prices_minor={},
-            send_channel=NONE,
-            reasons=("SLATE_STANDS",),
-            readings=readings,
-            local_minute_of_week=minute,
+    if stands is not None and not pending:
+        return _draft(
+            state, ask, household, member, standing=stands, withdrawals=withdrawals, reasons=("SLATE_STANDS",)
         )
     journey_by_offer = _candidates(state.plan, journeys)
-    send_channel, unsent = _send_channel(state, ask, journeys, household, member)
-    prices = _prices(state, journey_by_offer, household, member)
+    outlets = outlets_of(state, _speaking(ask, journeys), household, member)
+    return _draft(
+        state,
+        ask,
+        household,
+        member,
+        moments=pending,
+        standing=stands,
+        withdrawals=withdrawals,
+        journey_by_offer=journey_by_offer,
+        contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
+        outlets=outlets,
+        reasons=reasons,
+    )
+
+
+def _draft(
+    state: PartitionState,
+    ask: Ask,
+    household: int,
+    member: int,
+    *,
+    moments: tuple[Moment, ...] = (),
+    standing: Slate | None = None,
+    withdrawals: tuple[Withdrawal, ...] = (),
+    journey_by_offer: dict[int, str] | None = None,
+    contact_journeys: tuple[str, ...] = (),
+    outlets: tuple[Outlet, ...] = (),
+    reasons: tuple[str, ...] = (),
+) -> Draft:
+    is_known = household != NO_HOUSEHOLD
+    candidates = journey_by_offer or {}
+    personal = _personal(state, moments, candidates)
+    vetoes, prices = _vetoes_and_prices(state, ask, candidates, household, member)
     return Draft(
         ask=ask,
         household=household,
         member=member,
         now_us=state.now_us,
-        moments=pending,
+        moments=moments,
         standing=standing,
-        journey_by_offer=journey_by_offer,
-        contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
-        has_consent=consent,
-        vetoes=_vetoes(state, ask, journey_by_offer, household, member),
+        withdrawals=withdrawals,
+        journey_by_offer=candidates,
+        contact_journeys=contact_journeys,
+        has_consent=is_known and _may_answer(state, ask, household, member),
+        vetoes=vetoes,
         prices_minor=prices,
-        send_channel=send_channel,
-        reasons=(*reasons, *unsent),
-        readings=readings,
-        local_minute_of_week=minute,
+        personal=personal,
+        outlets=outlets,
+        reasons=reasons,
+        readings=(
+            state.readings(household, member, state.now_us) if is_known else np.full(len(state.plan.features), np.nan)
+        ),
+        local_minute_of_week=local_minute_of_week(state.plan, state.now_us),
     )
 
 
@@ -150,42 +181,28 @@ def _is_personal(plan: Plan, moment: Moment) -> bool:
     return trigger is not None and trigger.scope is Scope.MEMBER
 
 
-def _empty_draft(state: PartitionState, ask: Ask, minute: int) -> Draft:
-    return Draft(
-        ask=ask,
-        household=NO_HOUSEHOLD,
-        member=NO_HOUSEHOLD,
-        now_us=state.now_us,
-        moments=(),
-        standing=None,
-        journey_by_offer={},
-        contact_journeys=(),
-        has_consent=False,
-        vetoes={},
-        prices_minor={},
-        send_channel=NONE,
-        reasons=("UNKNOWN_HOUSEHOLD",),
-        readings=np.full(len(state.plan.features), np.nan),
-        local_minute_of_week=minute,
-    )
+def _standing_slate(
+    state: PartitionState, ask: Ask, household: int, member: int
+) -> tuple[Slate | None, tuple[Withdrawal, ...]]:
+    """Return the slate that answers this ask, the member's own before the household's, and what no longer holds.
 
-
-def _standing_slate(state: PartitionState, household: int, member: int) -> Slate | None:
-    """Return the slate of this member, or of the household as a whole, if any action of it is still live."""
+    None if nothing on them may be shown to who asks. What was decided for a household is the same for whoever asks.
+    """
     ledger = state.ledgers.get(household)
-    if ledger is None:
-        return None
-    for owner in (member, NO_HOUSEHOLD):
-        slate = ledger.slates.get(owner)
-        if slate is not None and any(is_live(state, action.action_id) for action in slate.decision.slate):
-            return slate
-    return None
-
-
-def is_live(state: PartitionState, action_id: str) -> bool:
-    """Return whether an action may be shown now."""
-    action = state.actions.get(action_id)
-    return action is not None and action.status == "live" and state.now_us < action.valid_until_us
+    withdrawals: list[Withdrawal] = []
+    for owner in dict.fromkeys((member, NO_MEMBER)):
+        slate = ledger.slates.get(owner) if ledger is not None else None
+        if slate is None:
+            continue
+        live = [entry for entry in slate.decision.slate if is_live(state, entry.action_id)]
+        if not live:
+            continue
+        _, decided_for = state.find(ask.household, slate.decision.member)
+        gone = standing.no_longer_holding(state, live, household, decided_for, owner)
+        withdrawals += [Withdrawal(action_id=action_id, reason=reason) for action_id, reason in gone.items()]
+        if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
+            return slate, tuple(withdrawals)
+    return None, tuple(withdrawals)
 
 
 def _journeys(
@@ -214,6 +231,11 @@ def _journeys(
     return found, tuple(dict.fromkeys(reasons))
 
 
+def _speaking(ask: Ask, journeys: list[tuple[Journey, bool]]) -> list[Journey]:
+    """Return the journeys that may speak unasked: those of moments, where nobody is there to be answered."""
+    return [journey for journey, of_moment in journeys if of_moment and ask.channel == NONE]
+
+
 def _candidates(plan: Plan, journeys: list[tuple[Journey, bool]]) -> dict[int, str]:
     """Return the offers to weigh. A moment's offers come alone; a contact's only where no moment has any."""
     by_moment = {offer: journey.name for journey, of_moment in journeys if of_moment for offer in journey.offers}
@@ -228,124 +250,51 @@ def _candidates(plan: Plan, journeys: list[tuple[Journey, bool]]) -> dict[int, s
     }
 
 
-def _prices(state: PartitionState, journey_by_offer: dict[int, str], household: int, member: int) -> dict[int, int]:
-    segments = state.plan.segments
-    programs = np.array([segment.program for segment in segments], np.int64)
-    holds = state.conditions(programs, household, member, state.now_us) == 1.0
-
-    def price(offer: Offer) -> int:
-        for special in offer.segment_prices:
-            if holds[special.segment]:
-                return special.price_minor
-        return offer.price_minor
-
-    return {index: price(state.plan.offers[index]) for index in journey_by_offer}
+def _personal(state: PartitionState, moments: tuple[Moment, ...], journey_by_offer: dict[int, str]) -> frozenset[int]:
+    own, hanging = {one.journey for one in moments if _is_personal(state.plan, one)}, state.layout.personal_offers
+    return frozenset(offer for offer, journey in journey_by_offer.items() if journey in own or offer in hanging)
 
 
-def _vetoes(
-    state: PartitionState, ask: Ask, journey_by_offer: dict[int, str], household: int, member: int
-) -> dict[int, tuple[str, ...]]:
+def _vetoes_and_prices(
+    state: PartitionState,
+    ask: Ask,
+    journey_by_offer: dict[int, str],
+    household: int,
+    member: int,
+) -> tuple[dict[int, tuple[str, ...]], dict[int, int]]:
+    """Return, of each candidate, what speaks against it, and its price for whom it would be made."""
+    if not journey_by_offer:
+        return {}, {}
     plan, ledger = state.plan, state.ledgers.get(household)
-    offers = list(journey_by_offer)
-    programs = np.array([plan.offers[offer].eligible for offer in offers], np.int64)
-    eligible = state.conditions(programs, household, member, state.now_us)
-    live = _live_elsewhere(state, household, member)
+    offers = [plan.offers[index] for index in journey_by_offer]
+    programs = {offer.eligible for offer in offers if offer.eligible != NONE}
+    programs.update(segment.program for segment in plan.segments)
+    holds = truths(state, sorted(programs), household, member)
     asked_consent = _may_answer(state, ask, household, member)
-    found: dict[int, tuple[str, ...]] = {}
-    for position, index in enumerate(offers):
-        offer, against = plan.offers[index], []
+    vetoes: dict[int, tuple[str, ...]] = {}
+    for index, offer in zip(journey_by_offer, offers, strict=True):
+        against = []
         if not asked_consent:
             against.append("NO_CONSENT")
-        if offer.eligible != NONE and eligible[position] != 1.0:
+        if offer.eligible != NONE and not holds[offer.eligible]:
             against.append("NOT_ELIGIBLE")
         if ledger is not None:
             if ledger.declined_offers.get(offer.name, 0) > state.now_us:
                 against.append("DECLINED_OFFER")
             elif ledger.declined_families.get(offer.family, 0) > state.now_us:
                 against.append("DECLINED_FAMILY")
-        if any(plan.offers[other].name in live for other in offer.excludes):
+        # What a new slate replaces, or takes back, is in nobody's way.
+        if standing.excluded(state, offer, household, beside=(member, NO_MEMBER)):
             against.append("EXCLUDED_BY")
-        found[index] = tuple(against)
-    return found
-
-
-def _live_elsewhere(state: PartitionState, household: int, member: int) -> set[str]:
-    """Names of offers live for other members of the household."""
-    ledger = state.ledgers.get(household)
-    if ledger is None:
-        return set()
-    return {
-        action.offer
-        for owner, slate in ledger.slates.items()
-        if owner != member
-        for action in slate.decision.slate
-        if is_live(state, action.action_id)
+        vetoes[index] = tuple(against)
+    prices = {
+        index: standing.price_minor(plan, offer, holds) for index, offer in zip(journey_by_offer, offers, strict=True)
     }
-
-
-def has_consent(state: PartitionState, channel: int, household: int, member: int) -> bool:
-    """Return whether a channel's consent condition is true; an error or unknown is no."""
-    program = state.plan.channels[channel].consent
-    if program == NONE:
-        return True
-    return bool(state.conditions(np.array([program]), household, member, state.now_us)[0] == 1.0)
+    return vetoes, prices
 
 
 def _may_answer(state: PartitionState, ask: Ask, household: int, member: int) -> bool:
     return ask.channel == NONE or has_consent(state, ask.channel, household, member)
-
-
-def _send_channel(
-    state: PartitionState, ask: Ask, journeys: list[tuple[Journey, bool]], household: int, member: int
-) -> tuple[int, tuple[str, ...]]:
-    """Return the first outbound channel of the moments' journeys that consent, caps and quiet hours leave open.
-
-    With NONE comes what closed each of them.
-    """
-    if ask.channel != NONE:
-        return NONE, ()
-    closed: dict[str, None] = {}
-    for journey, of_moment in journeys:
-        for channel in journey.outbound if of_moment else ():
-            against = channel_vetoes(state, channel, household, member)
-            if not against:
-                return channel, ()
-            closed.update(dict.fromkeys(against))
-    return NONE, tuple(closed)
-
-
-def channel_vetoes(state: PartitionState, channel: int, household: int, member: int) -> tuple[str, ...]:
-    """Return what speaks against sending to this member on this channel now."""
-    against = []
-    if not has_consent(state, channel, household, member):
-        against.append("NO_CONSENT")
-    for index, cap in enumerate(state.plan.policy.caps):
-        if channel in cap.channels and contacts_within(state, household, member, index) >= cap.most:
-            against.append("CONTACT_CAP")
-            break
-    if state.plan.channels[channel].quiet_hours and is_quiet(state.plan, state.now_us):
-        against.append("QUIET_HOURS")
-    return tuple(against)
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
-
-
-def local_minute_of_week(plan: Plan, now_us: int) -> int:
-    """Return the minute since Monday 00:00 in the operator's time zone, 0 … 10,079."""
-    if now_us < 0:
-        return 0
-    local = datetime.fromtimestamp(now_us // 1_000_000, tz=UTC).astimezone(_zone(plan.policy.time_zone))
-    return local.weekday() * 1_440 + local.hour * 60 + local.minute
-
-
-def is_quiet(plan: Plan, now_us: int) -> bool:
-    """Return whether now lies in the quiet hours, half-open, which may span midnight."""
-    start, end = plan.policy.quiet_from_minute, plan.policy.quiet_to_minute
-    minute = local_minute_of_week(plan, now_us) % 1_440
-    return start <= minute < end if start <= end else minute >= start or minute < end
 
 
 def chance(salt: str, *parts: bytes) -> float:
@@ -377,11 +326,14 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
             journey=draft.journey_by_offer[index],
             price_minor=draft.prices_minor[index],
             valid_until_us=draft.now_us + plan.offers[index].valid_us,
+            is_personal=index in draft.personal,
         )
         for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
     )
     withheld = bool(slate) and is_control(plan, ask.household, _brought_up_by(plan, draft, slate))
-    send = _sendable(plan, draft, slate) and not withheld
+    out = (
+        sending(plan, draft.outlets, draft.moments, slate, now_us=draft.now_us) if slate and not withheld else NOT_SENT
+    )
     stands = draft.standing is not None and not slate
     answered = _answer(state, draft, slate, withheld=withheld)
     return Decision(
@@ -399,13 +351,16 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         scored_by=scores.way,
         withheld=withheld,
         propensity=propensity,
-        reasons=_reasons(draft, slate, answered, withheld=withheld),
+        reasons=_reasons(draft, slate, answered, out, withheld=withheld),
         candidates=candidates,
         slate=slate,
         stands=draft.standing.decision.decision_id if stands and draft.standing else "",
         answered=answered,
-        send_channel=plan.channels[draft.send_channel].name if send else "",
-        send_before_us=_send_before(plan, draft, slate) if send else 0,
+        send_channel=next(iter(out.names(plan)), ""),
+        send_before_us=out.before_us,
+        send_not_before_us=out.not_before_us,
+        fallback_channels=out.names(plan)[1:],
+        withdrawals=(*draft.withdrawals, *(() if withheld else _crowded_out(state, draft, slate))),
         local_minute_of_week=draft.local_minute_of_week,
         state_vector=state_vector(plan, draft.readings),
     )
@@ -419,14 +374,13 @@ def _decision_id(draft: Draft, epoch: int) -> str:
 
 
 def _rank(plan: Plan, draft: Draft, scores: Scores) -> tuple[tuple[Candidate, ...], list[tuple[int, float]]]:
-    channel_cost = 0 if draft.send_channel == NONE else plan.channels[draft.send_channel].cost_minor
-    if draft.ask.channel != NONE:
-        channel_cost = plan.channels[draft.ask.channel].cost_minor
     candidates, worth_it = [], []
     for index in draft.journey_by_offer:
         offer, score = plan.offers[index], scores.by_offer.get(index)
         value = None
         if score is not None:
+            channel = context_channel(plan, draft, index)
+            channel_cost = 0 if channel == NONE else plan.channels[channel].cost_minor
             value = score * offer.margin_minor * offer.lever - offer.cost_minor - channel_cost
             if value > ALWAYS_NOTHING_MINOR:
                 worth_it.append((index, value))
@@ -450,6 +404,23 @@ def _explore(plan: Plan, ranked: list[tuple[int, float]], decision_id: str) -> t
     return moved, 1.0 - share + each if pick == 0 else each
 
 
+def _crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Withdrawal, ...]:
+    """Return what of the household's slate does not go with a new one that stands beside it as a member's own."""
+    ledger = state.ledgers.get(draft.household)
+    stands = ledger.slates.get(NO_MEMBER) if ledger is not None else None
+    if stands is None or not slate or standing.slate_owner(state, slate, draft.member) == NO_MEMBER:
+        return ()
+    plan, gone = state.plan, {one.action_id for one in draft.withdrawals}
+    excluded = {
+        plan.offers[other].name for one in slate for other in plan.offers[plan.offer_by_name[one.offer]].excludes
+    }
+    return tuple(
+        Withdrawal(action_id=one.action_id, reason=standing.EXCLUDED_BY)
+        for one in stands.decision.slate
+        if one.offer in excluded and one.action_id not in gone and is_live(state, one.action_id)
+    )
+
+
 def _brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> set[str]:
     """Return the journeys behind a slate: those of its moments, or those that the contact started."""
     of_moments = {action.journey for action in slate if action.journey}
@@ -459,65 +430,52 @@ def _brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> 
     }
 
 
-def _sendable(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> bool:
-    if not slate or draft.send_channel == NONE:
-        return False
-    offer = plan.offers[plan.offer_by_name[slate[0].offer]]
-    return any(treatment.channel == draft.send_channel for treatment in offer.treatments)
-
-
-def _send_before(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> int:
-    """The action's validity, or the end of its moment's action window, whichever is first."""
-    windows = [
-        moment.time_us + plan.event_types[plan.event_type_by_name[moment.event_type]].action_window_us
-        for moment in draft.moments
-        if moment.journey == slate[0].journey
-    ]
-    return min([slate[0].valid_until_us, *windows])
-
-
 def _answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], *, withheld: bool) -> str:
     """Return the id of the first action that the asking channel can carry, of the new slate or of the standing one."""
     if draft.ask.channel == NONE or withheld:
         return ""
     if slate:
         return next((action.action_id for action in slate if carries(state.plan, action, draft.ask.channel)), "")
-    if draft.standing is None or not has_consent(state, draft.ask.channel, draft.household, draft.member):
+    if draft.standing is None or not draft.has_consent:
         return ""
+    gone = {one.action_id for one in draft.withdrawals}
     return next(
         (
             action.action_id
             for action in draft.standing.decision.slate
-            if is_live(state, action.action_id) and carries(state.plan, action, draft.ask.channel)
+            if is_live(state, action.action_id)
+            and action.action_id not in gone
+            and sees(action, draft.standing, draft.ask.member)
+            and carries(state.plan, action, draft.ask.channel)
         ),
         "",
     )
 
 
-def carries(plan: Plan, action: SlateAction, channel: int) -> bool:
-    """Return whether the action's offer has a treatment for a channel."""
-    index = plan.offer_by_name.get(action.offer, NONE)
-    return index != NONE and any(item.channel == channel for item in plan.offers[index].treatments)
-
-
-def _reasons(draft: Draft, slate: tuple[SlateAction, ...], answered: str, *, withheld: bool) -> tuple[str, ...]:
-    if withheld:
-        return ("CONTROL_GROUP", *draft.reasons)
+def _reasons(
+    draft: Draft, slate: tuple[SlateAction, ...], answered: str, out: Sending, *, withheld: bool
+) -> tuple[str, ...]:
     if draft.household == NO_HOUSEHOLD:
         return draft.reasons
-    # Consent comes before everything: without it the channel is given nothing, whatever it can carry.
-    unanswered = "CHANNEL_CANNOT_CARRY" if draft.has_consent else "NO_CONSENT"
-    cannot_carry = (unanswered,) if draft.ask.channel != NONE and not answered else ()
+    withdrawn = tuple(f"WITHDRAWN:{one.reason}" for one in draft.withdrawals)
+    if withheld:
+        return tuple(dict.fromkeys(("CONTROL_GROUP", *draft.reasons, *withdrawn)))
+    no_answer = _why_no_answer(draft, slate) if draft.ask.channel != NONE and not answered else ()
     if slate:
-        return (*cannot_carry, "BEST_VALUE", *draft.reasons)
+        return tuple(dict.fromkeys((*no_answer, "BEST_VALUE", *out.reasons, *draft.reasons, *withdrawn)))
+    found_none: tuple[str, ...]
     if not draft.journey_by_offer:
-        is_silent = draft.ask.channel != NONE and not draft.has_consent
-        none = () if draft.standing is not None and not draft.moments else ("NO_CANDIDATES",)
-        found_none: tuple[str, ...] = (*none, "NO_CONSENT") if is_silent else none
+        found_none = () if draft.standing is not None and not draft.moments else ("NO_CANDIDATES",)
     else:
         found_none = ("NOTHING_BETTER",) if draft.to_score else ("ALL_VETOED", *_vetoes_told(draft))
-    stands = ("SLATE_STANDS", *cannot_carry) if draft.standing is not None else ()
-    return tuple(dict.fromkeys((*stands, *found_none, *draft.reasons)))
+    stands = ("SLATE_STANDS", *no_answer) if draft.standing is not None else ()
+    return tuple(dict.fromkeys((*stands, *found_none, *no_answer, *draft.reasons, *withdrawn)))
+
+
+def _why_no_answer(draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[str, ...]:
+    if not draft.has_consent:
+        return ("NO_CONSENT",)
+    return ("CHANNEL_CANNOT_CARRY",) if slate or draft.standing is not None else ()
 
 
 def _vetoes_told(draft: Draft) -> tuple[str, ...]:
@@ -532,19 +490,25 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
     Called when the decision is about to be written. If False, the draft is made again. With `may_miss_moments`, one
     that arose since is no reason: it is decided next, by itself. A household with signal upon signal needs that.
     """
-    household, member = state.find(draft.ask.household, draft.ask.member)
+    ask = draft.ask
+    household, member = state.find(ask.household, ask.member)
     if (household, member) != (draft.household, draft.member):
         return False
     if household == NO_HOUSEHOLD:
         return True
-    pending = [moment.moment_id for moment in moments_for(state, household, member)]
+    pending = moments_for(state, household, member)
     settled = [moment.moment_id for moment in draft.moments]
-    if pending != settled and not (may_miss_moments and set(settled) <= set(pending)):
+    named = [moment.moment_id for moment in pending]
+    if named != settled and not (may_miss_moments and set(settled) <= set(named)):
         return False
-    if _standing_slate(state, household, member) is not draft.standing:
+    stands, withdrawals = _standing_slate(state, ask, household, member)
+    if stands is not draft.standing or withdrawals != draft.withdrawals:
         return False
-    if _may_answer(state, draft.ask, household, member) != draft.has_consent:
+    if _may_answer(state, ask, household, member) != draft.has_consent:
         return False
-    if draft.send_channel != NONE and channel_vetoes(state, draft.send_channel, household, member):
-        return False
-    return _vetoes(state, draft.ask, draft.journey_by_offer, household, member) == draft.vetoes
+    if draft.outlets:
+        journeys, _ = _journeys(state.plan, ask, draft.moments, state.now_us)
+        if openings(outlets_of(state, _speaking(ask, journeys), household, member)) != openings(draft.outlets):
+            return False
+    vetoes, prices = _vetoes_and_prices(state, ask, draft.journey_by_offer, household, member)
+    return vetoes == draft.vetoes and prices == draft.prices_minor

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-from household.decide import has_consent, is_live, is_quiet
+from household.channels import counted_contacts, has_consent, is_quiet
 from household.delivery import DeliveryNote, DeliveryStep
-from household.plan import NONE, Scope
+from household.plan import NONE
+from household.standing import is_live, why_not
 from household.state import Outbound, PartitionState
 
 
@@ -21,6 +22,9 @@ def next_step(state: PartitionState, action_id: str, listened: Collection[str]) 
         return None
     if not outbound.not_before_us <= state.now_us < outbound.send_before_us or not is_live(state, action_id):
         return None
+    if reason := why_not(state, action_id):
+        channel_name = state.plan.channels[outbound.channel].name
+        return DeliveryNote(action_id=action_id, step=DeliveryStep.WITHDRAWN, channel=channel_name, reason=reason)
     for channel in _channels(outbound):
         name = state.plan.channels[channel].name
         if name in listened and _is_open(state, outbound, channel):
@@ -53,13 +57,6 @@ def _has_room(state: PartitionState, outbound: Outbound, channel: int) -> bool:
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:
             continue
-        after_us = state.now_us - cap.window_us
-        counted = sum(
-            one.time_us > after_us
-            and one.channel in cap.channels
-            and (cap.scope is Scope.HOUSEHOLD or one.member == outbound.member)
-            for one in made
-        )
-        if counted >= cap.most:
+        if len(counted_contacts(made, cap, outbound.member, state.now_us)) >= cap.most:
             return False
     return True

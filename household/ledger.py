@@ -18,7 +18,8 @@ from household.contacts import (
 )
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
-from household.plan import NONE, Plan, Scope
+from household.plan import NONE, Plan
+from household.standing import slate_owner
 from household.state import NEVER_US, Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
 
 SETTLED_MOMENTS_KEPT = 64
@@ -52,6 +53,8 @@ def decision_made(state: PartitionState, decision: Decision, offset: int) -> boo
     _remember_request(state, decision, offset)
     ledger.decisions.append((decision.decision_id, offset))
     counters.decisions += 1
+    for withdrawal in decision.withdrawals:
+        _withdraw_action(state, ledger, withdrawal.action_id, withdrawal.reason)
     if decision.stands:
         counters.served += 1
     elif not decision.slate:
@@ -80,10 +83,13 @@ def _remember_request(state: PartitionState, decision: Decision, offset: int) ->
 
 
 def _put_slate(state: PartitionState, ledger: HouseholdLedger, decision: Decision, household: int, member: int) -> None:
-    replaced = ledger.slates.get(member)
-    if replaced is not None:
-        _end_slate(state, ledger, replaced, now_us=state.now_us)
-    ledger.slates[member] = Slate(
+    owner = slate_owner(state, decision.slate, member)
+    for replaced_owner in dict.fromkeys((owner, member)):
+        # A new slate of the household's takes the place of what was the asking member's own, too.
+        replaced = ledger.slates.pop(replaced_owner, None)
+        if replaced is not None:
+            _end_slate(state, ledger, replaced, now_us=state.now_us)
+    ledger.slates[owner] = Slate(
         decision=decision, valid_until_us=max(action.valid_until_us for action in decision.slate)
     )
     for action in decision.slate:
@@ -116,8 +122,16 @@ def _put_outbound(
         member=member,
         channel=channel,
         send_before_us=decision.send_before_us,
+        not_before_us=decision.send_not_before_us,
+        fallbacks=tuple(
+            state.plan.channel_by_name[name]
+            for name in decision.fallback_channels
+            if name in state.plan.channel_by_name
+        ),
     )
-    ledger.contacts.append(Contact(time_us=state.now_us, member=member, channel=channel, action_id=action_id))
+    if not decision.send_not_before_us:
+        # What is held has no place yet: it looks for one when its time comes.
+        ledger.contacts.append(Contact(time_us=state.now_us, member=member, channel=channel, action_id=action_id))
 
 
 def _family(plan: Plan, offer: str) -> str:
@@ -162,12 +176,17 @@ def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
             if outbound.handed_us:
                 keep_back(state, ledger, outbound)
         case DeliveryStep.WITHDRAWN:
-            action = state.actions.get(note.action_id)
-            if action is not None and action.status == "live":
-                _set_status(state, action, "withdrawn", state.now_us, why=note.reason)
-            _withdraw_outbound(state, ledger, note.action_id)
+            _withdraw_action(state, ledger, note.action_id, note.reason)
         case _:
             assert_never(note.step)
+
+
+def _withdraw_action(state: PartitionState, ledger: HouseholdLedger, action_id: str, reason: str) -> None:
+    """Take back an action that no longer holds, wherever it stands."""
+    action = state.actions.get(action_id)
+    if action is not None and action.status == "live":
+        _set_status(state, action, "withdrawn", state.now_us, why=reason)
+    _withdraw_outbound(state, ledger, action_id)
 
 
 def outcome_reported(
@@ -214,6 +233,12 @@ def outcome_reported(
             if state.outbox.pop(action_id, None) is None:
                 return False
             ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id]
+            return True
+        case "convert" if state.fold_version >= 2 and action.status == "live":
+            # She has it, with or without a word on accepting it before: it is as settled as it can be.
+            if _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
+                offers = {action.offer, *_excluded(state.plan, action.offer)}
+                _withdraw_offers(state, ledger, offers=offers, family="", now_us=now_us)
             return True
         case "accept":
             if not _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
@@ -312,18 +337,3 @@ def next_due_us(state: PartitionState) -> int | None:
     if state.requests or state.actions:
         due.append(state.tidied_us + TIDY_EVERY_US)
     return min(due, default=None)
-
-
-def contacts_within(state: PartitionState, household: int, member: int, cap_index: int) -> int:
-    """Return how many contacts count against a cap now."""
-    cap = state.plan.policy.caps[cap_index]
-    ledger = state.ledgers.get(household)
-    if ledger is None:
-        return 0
-    after_us = state.now_us - cap.window_us
-    return sum(
-        contact.time_us > after_us
-        and contact.channel in cap.channels
-        and (cap.scope is Scope.HOUSEHOLD or contact.member == member)
-        for contact in ledger.contacts
-    )

@@ -147,7 +147,7 @@ def score_rows(
     offers: NDArray[np.integer],
     prices_minor: NDArray[np.integer],
     has_moment: NDArray[np.bool_] | bool,
-    channel: int,
+    channel: NDArray[np.integer] | int,
     local_minute_of_week: int,
 ) -> NDArray[np.float32]:
     """Return the rows of one decision: what the model is asked, one row per offer.
@@ -157,7 +157,7 @@ def score_rows(
         offers: (k,) offer indices, in any order, repeats allowed.
         prices_minor: (k,) what this household would pay for each; exact below 2^24.
         has_moment: (k,) or one for all: whether a moment, not a mere contact, brings the offer up.
-        channel: index of the channel that asks, or that would carry the action.
+        channel: (k,) or one for all: index of the channel that asks, or that would carry the action.
         local_minute_of_week: 0 ≤ m < 10,080, Monday 00:00 is 0, in the plan's time zone.
 
     Returns:

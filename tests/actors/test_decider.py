@@ -130,7 +130,7 @@ async def test_a_retry_shows_what_has_become_of_the_action_also_after_a_restart(
         elif became == EXPIRED:
             clock.pass_us(2 * HOUR)
         elif became == WITHDRAWN:
-            await hearth.decide("h", check("h", 1), check("h", 2), member="m")
+            await hearth.accept("h", f"{shown.decision_id}-1", member="m")  # the one behind it on the slate
         again = await hearth.decide("h", member="m", request_id="once")
         left = hearth.disk_copy(tmp_path / "left")
     async with running(left, clock) as next_owner:
@@ -441,7 +441,15 @@ async def test_an_opt_out_that_arrives_while_an_unasked_decision_is_scored_wins(
         await hearth.ingest(signal("out", "h", "opt_out", MONDAY, member="m"))
         scorer.free.set()
         await hearth.until(lambda: hearth.counter("decisions") == 1)
-        assert hearth.counter("outbox") == 0
+        (decision,) = await hearth.decisions("h")
+        assert decision.reasons[1:3] == ["HELD", "NO_CONSENT"]
+        async with hearth.subscribed("push", "sms") as deliveries:
+            handed = asyncio.ensure_future(anext(deliveries))
+            for _ in range(20):
+                await hearth.turn()
+            assert not handed.done(), "it waits for her to opt in again, while it is worth saying"
+            handed.cancel()
+            await asyncio.wait([handed])
 
 
 @in_loop

@@ -134,9 +134,13 @@ async def test_a_second_acknowledgement_changes_nothing_and_says_so(tmp_path: Pa
 async def test_a_refusal_for_good_gives_the_contact_back(tmp_path: Path):
     async with running(tmp_path) as hearth:
         action_id = await to_send(hearth)
-        assert (await hearth.ack("h", action_id, delivered=False)).effective
-        contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in state.ledgers.values()])
-        assert (contacts, hearth.counter("outbox"), hearth.counter("delivered")) == ([0], 0, 0)
+        async with hearth.subscribed("push", "sms") as deliveries:
+            for channel, left in (("push", 1), ("sms", 0)):
+                delivery = await anext(deliveries)
+                assert (delivery.action.action_id, delivery.action.treatment.channel) == (action_id, channel)
+                assert (await hearth.ack("h", action_id, delivered=False)).effective
+                contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in state.ledgers.values()])
+                assert (contacts, hearth.counter("outbox"), hearth.counter("delivered")) == ([left], left, 0)
 
 
 @in_loop

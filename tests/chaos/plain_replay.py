@@ -24,7 +24,7 @@ from actors.log import RecordKind, StoredRecord
 from actors.reading import read_only_logs
 from actors.replay import Replay
 from household import digest
-from household.decide import is_quiet
+from household.channels import is_quiet
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOWN_TYPE, Status
@@ -222,7 +222,8 @@ class PlainPartition(Oracle):
             self._acknowledged(action, event.channel, outcome == "delivered", time_us)
             return
         self._prove(action, event.channel, time_us)
-        if outcome == "accept" and self._settles(action, "accepted", time_us):
+        settling = ("accept", "convert") if self.fold_version >= 2 else ("accept",)
+        if outcome in settling and self._settles(action, "accepted", time_us):
             plan = self.plan
             excluded = (
                 plan.offers[plan.offer_by_name[action.offer]].excludes if action.offer in plan.offer_by_name else ()
@@ -432,9 +433,11 @@ class PlainPartition(Oracle):
 
     def _stand(self, decision: Decision, household: bytes, member: bytes | None) -> None:
         home, plan = self.ledgers[household], self.plan
-        if member in home.slates:
-            self._end(household, home.slates[member])
-        home.slates[member] = PlainSlate(decision, max(one.valid_until_us for one in decision.slate))
+        is_own = self.fold_version < 2 or all(one.is_personal for one in decision.slate)
+        owner = member if is_own else None
+        for replaced in {owner, member} & home.slates.keys():
+            self._end(household, home.slates.pop(replaced))
+        home.slates[owner] = PlainSlate(decision, max(one.valid_until_us for one in decision.slate))
         for one in decision.slate:
             known = one.offer in plan.offer_by_name
             self.actions[one.action_id] = PlainAction(

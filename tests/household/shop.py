@@ -268,6 +268,10 @@ class Shop:
         )
         return prepare(self.state, ask)
 
+    def open_channel(self, *, member: str = "anna") -> int:
+        """Return on which channel a moment's action may go out now, of the one who would get it; NONE for none."""
+        return next((one.channel for one in self.draft(NONE, member=member).outlets if not one.against), NONE)
+
     def weigh(self, draft: Draft, scores: dict[int, float] | None = None) -> Decision:
         """Decide over a draft, by the priors unless scores are given."""
         offers = self.state.plan.offers

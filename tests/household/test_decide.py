@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.decide import chance, is_control, is_quiet, local_minute_of_week, still_allowed
+from household.channels import is_quiet, local_minute_of_week
+from household.decide import chance, is_control, still_allowed
+from household.decision import Withdrawal
 from household.plan import NONE, Arbitration, ContactPolicy, Plan, Scope
 from tests.household.shop import (
     APP,
@@ -190,9 +192,13 @@ def test_when_something_speaks_against_each_the_reason_says_so():
 
 
 def test_an_offer_that_excludes_one_live_elsewhere_in_the_household_is_vetoed():
-    shop = visited()
+    shop = visited(with_offer(with_offer(PLAN, 0, excludes=(3,)), 3, excludes=(0, 2)))
+    shop.third_check()
     first = shop.decide(APP)
-    assert [action.offer for action in first.slate] == ["wallet", "broadband"]
+    assert [(action.offer, action.is_personal) for action in first.slate] == [
+        ("film_topup", True),
+        ("music_topup", True),
+    ]
 
     assert shop.vetoes(APP, member="bert") == {"wallet": (), "broadband": ("EXCLUDED_BY",)}
     shop.pass_time(DAY)
@@ -205,8 +211,18 @@ def test_what_stands_in_her_own_slate_excludes_nothing_for_it_is_about_to_be_rep
     shop.third_check()
 
     assert shop.vetoes(APP)["film_topup"] == ()
-    shop.third_check(member="bert")
-    assert shop.vetoes(APP, member="bert")["film_topup"] == ("EXCLUDED_BY",)
+
+
+def test_a_moment_takes_back_what_stands_for_the_household_and_does_not_go_with_it():
+    shop = visited(with_offer(with_offer(PLAN, 0, excludes=(2,)), 2, excludes=(0, 3)))
+    stood = shop.decide(APP)
+    assert [action.offer for action in stood.slate] == ["wallet", "broadband"]
+    shop.third_check()
+    own = shop.decide(APP)
+
+    assert own.withdrawals == (Withdrawal(action_id=stood.slate[0].action_id, reason="EXCLUDED_BY"),)
+    assert shop.action(stood, 0).why == "EXCLUDED_BY"
+    assert (shop.offered(own), shop.offered(shop.decide(APP, member=""))) == ("film_topup", "broadband")
 
 
 def test_all_that_speaks_against_an_offer_is_told():
@@ -218,7 +234,7 @@ def test_all_that_speaks_against_an_offer_is_told():
 
 
 def sends(shop: Shop) -> str:
-    channel = shop.draft(NONE).send_channel
+    channel = shop.open_channel()
     return "" if channel == NONE else shop.state.plan.channels[channel].name
 
 
@@ -318,7 +334,11 @@ def test_why_nothing_was_sent_is_told(reason):
     shop.third_check()
     decision = shop.decide(NONE)
 
-    assert decision.send_channel == ""
+    if reason == "NO_CONSENT":
+        assert (decision.send_channel, decision.reasons[:3]) == ("push", ("BEST_VALUE", "HELD", "NO_CONSENT"))
+        assert shop.state.ledgers[0].contacts == [], "it waits for the consent, without a place"
+    else:
+        assert decision.send_channel == "", "its action window ends before the night does"
     assert decision.slate != (), "it stands for when she comes by herself"
     assert reason in decision.reasons
 
@@ -464,8 +484,8 @@ def test_an_opt_out_overtakes_an_answer():
 def test_an_opt_out_overtakes_a_message():
     shop = opted_in()
     shop.third_check()
+    assert shop.open_channel() == PUSH
     draft = shop.draft(NONE)
-    assert draft.send_channel == PUSH
     shop.signal("app.consent", is_on=0)
 
     assert not still_allowed(shop.state, draft)
@@ -534,10 +554,10 @@ def test_night_overtakes_a_message():
     shop = Shop(replace(PLAN, policy=NIGHT), now_us=at(21, 59))
     shop.third_check()
     draft = shop.draft(NONE)
+    assert shop.open_channel() == SMS
     shop.now_us += MINUTE
     shop.signal("app.visit", household="elsewhere")
 
-    assert draft.send_channel == SMS
     assert not still_allowed(shop.state, draft)
 
 
@@ -550,7 +570,7 @@ def test_a_cap_that_filled_up_overtakes_a_message():
     shop.now_us += 7 * DAY
     shop.third_check(member="bert")
     draft = shop.draft(NONE, member="bert")
-    assert draft.send_channel == SMS
+    assert shop.open_channel(member="bert") == SMS
     contact = shop.state.ledgers[0].contacts[0]
     shop.state.ledgers[0].contacts.append(replace(contact, time_us=shop.now_us - HOUR))
 

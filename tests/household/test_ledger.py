@@ -210,7 +210,7 @@ def test_a_settled_action_is_remembered_as_long_as_a_request():
 def cap_of(shop: Shop, member: str = "anna") -> bool:
     """Return whether another message to a member would be one too many."""
     shop.third_check(member=member)
-    return shop.draft(NONE, member=member).send_channel == NONE
+    return shop.open_channel(member=member) == NONE
 
 
 def test_a_contact_counts_from_its_decision_on_within_a_half_open_window():
@@ -249,7 +249,7 @@ def test_a_cap_of_a_member_leaves_others_alone_and_a_cap_of_the_household_does_n
     ],
 )
 def test_a_contact_that_did_not_come_about_is_given_back(what, given_back):
-    shop = Shop(EAGER)
+    shop = Shop(with_journey(EAGER, "low_balance", outbound=(SMS,)))
     shop.third_check()
     action_id = shop.decide(NONE).slate[0].action_id
     match what:
@@ -304,7 +304,17 @@ def test_contacts_and_declines_that_can_no_longer_matter_are_forgotten():
 # --- outcomes --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outcome", ["impression", "click", "convert"])
+def test_who_has_it_has_accepted_it_whether_or_not_a_word_was_said_on_that():
+    shop, action_id = sent_shop()
+
+    assert shop.report("convert", action_id)
+    assert shop.action_status(action_id) == "accepted"
+    assert shop.state.outbox == {}
+    assert shop.report("convert", action_id), "a fact about a known action, once more"
+    assert shop.offered(shop.decide(APP, with_types=())) == ""
+
+
+@pytest.mark.parametrize("outcome", ["impression", "click"])
 def test_seeing_an_action_is_a_fact_that_settles_nothing(outcome):
     shop, action_id = sent_shop()
 

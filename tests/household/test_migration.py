@@ -538,7 +538,7 @@ def test_caps_go_on_counting_when_channels_are_renumbered():
     shop.state.ledgers[0].contacts[0].time_us += 7 * DAY - MINUTE
     shop.third_check()
 
-    assert shop.draft(NONE).send_channel == NONE, "one a day"
+    assert shop.open_channel() == NONE, "one a day"
 
 
 def test_a_channel_that_is_gone_sends_nothing_for_ever():

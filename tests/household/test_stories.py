@@ -5,11 +5,29 @@ nothing. J2: one slate, the same action ids on every channel; declined on one, g
 accepted, withdrawn everywhere; a signal past its action window makes no offer.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from household.plan import NONE
+from household.plan import NONE, Plan, Scope
 from household.state import NO_MEMBER
-from tests.household.shop import APP, CHECK, DAY, EAGER, HOUR, IVR, MINUTE, PLAN, PUSH, SMS, S, Shop, with_offer
+from tests.household.shop import (
+    APP,
+    CHECK,
+    DAY,
+    EAGER,
+    HOUR,
+    IVR,
+    LOW_BALANCE,
+    MINUTE,
+    PLAN,
+    PUSH,
+    SMS,
+    S,
+    Shop,
+    with_journey,
+    with_offer,
+)
 
 SEVEN_DAYS = 7 * DAY
 
@@ -113,8 +131,8 @@ def test_at_the_very_end_of_its_action_window_a_moment_still_counts():
 # --- J2 --------------------------------------------------------------------------------------------------------------
 
 
-def consenting() -> Shop:
-    shop = Shop()
+def consenting(plan: Plan = PLAN) -> Shop:
+    shop = Shop(plan)
     shop.signal("app.consent", is_on=1)
     return shop
 
@@ -222,7 +240,7 @@ def test_a_declined_offer_is_not_shown_from_another_slate_of_the_household():
 def test_an_offer_declined_by_one_is_gone_for_the_whole_household(declined_on):
     shop = consenting()
     of_member = {who: shop.decide(APP, member=who, request_id=f"r{who}") for who in ("anna", "")}
-    assert of_member["anna"].decision_id != of_member[""].decision_id, "each has a slate of its own"
+    assert of_member["anna"].answered == of_member[""].answered, "the household has one answer"
     shop.report("decline", of_member[declined_on].answered, member=declined_on)
 
     for who in ("anna", "", "bert"):
@@ -230,15 +248,28 @@ def test_an_offer_declined_by_one_is_gone_for_the_whole_household(declined_on):
         assert shop.offered(later) != "wallet", f"declined by {declined_on!r}, shown to {who!r}"
 
 
-def test_a_new_moment_ends_the_slate_that_stood():
+def test_a_new_moment_of_a_member_comes_before_the_slate_that_stands_for_the_household():
     shop = consenting()
     first = shop.decide(APP, request_id="1")
     shop.third_check()
     second = shop.decide(APP, request_id="2")
 
+    assert (shop.offered(second), second.stands) == ("film_topup", "")
+    assert shop.decide(APP, request_id="3", member="bert").answered == first.answered
+    assert shop.decide(APP, request_id="4").answered == second.answered
+
+
+def test_a_new_moment_of_the_household_ends_the_slate_that_stood():
+    shop = consenting(with_journey(PLAN, "low_balance", trigger=replace(LOW_BALANCE, scope=Scope.HOUSEHOLD)))
+    first = shop.decide(APP, request_id="1")
+    shop.third_check()
+    second = shop.decide(APP, request_id="2")
+
     assert shop.action(first).status == "withdrawn"
-    assert shop.offered(second) == "film_topup"
-    assert second.stands == ""
+    assert (shop.offered(second), second.stands) == ("film_topup", "")
+    other = shop.decide(APP, request_id="3", member="bert")
+    assert other.stands == second.decision_id
+    assert shop.offered(other) == "music_topup", "the film's price hangs on her age, so it is hers alone"
 
 
 def test_past_its_validity_a_slate_stands_no_more():

@@ -95,7 +95,7 @@ class DecideResponse(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_request: _Optional[bool] = ..., signal_counts: _Optional[_Union[_signal_pb2.SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[_signal_pb2.Rejection, _Mapping]]] = ..., scored_by: _Optional[_Union[ScoredBy, str]] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("action_id", "offer", "kind", "family", "treatment", "price_minor", "currency", "valid_until", "status", "journey")
+    __slots__ = ("action_id", "offer", "kind", "family", "treatment", "price_minor", "currency", "valid_until", "status", "journey", "member", "withdrawn_because")
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,8 @@ class Action(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     action_id: str
     offer: str
     kind: str
@@ -116,7 +118,9 @@ class Action(_message.Message):
     valid_until: _timestamp_pb2.Timestamp
     status: ActionStatus
     journey: str
-    def __init__(self, action_id: _Optional[str] = ..., offer: _Optional[str] = ..., kind: _Optional[str] = ..., family: _Optional[str] = ..., treatment: _Optional[_Union[Treatment, _Mapping]] = ..., price_minor: _Optional[int] = ..., currency: _Optional[str] = ..., valid_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[ActionStatus, str]] = ..., journey: _Optional[str] = ...) -> None: ...
+    member: str
+    withdrawn_because: str
+    def __init__(self, action_id: _Optional[str] = ..., offer: _Optional[str] = ..., kind: _Optional[str] = ..., family: _Optional[str] = ..., treatment: _Optional[_Union[Treatment, _Mapping]] = ..., price_minor: _Optional[int] = ..., currency: _Optional[str] = ..., valid_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[ActionStatus, str]] = ..., journey: _Optional[str] = ..., member: _Optional[str] = ..., withdrawn_because: _Optional[str] = ...) -> None: ...
 
 class Treatment(_message.Message):
     __slots__ = ("name", "channel", "text", "parameters")

@@ -99,7 +99,7 @@ class DecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[DecisionRecord, _Mapping]]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by")
+    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,9 @@ class DecisionRecord(_message.Message):
     PLAYBOOK_MISSING_FIELD_NUMBER: _ClassVar[int]
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
     SCORED_BY_FIELD_NUMBER: _ClassVar[int]
+    SEND_NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     household: str
@@ -150,7 +153,18 @@ class DecisionRecord(_message.Message):
     playbook_missing: bool
     currency: str
     scored_by: _decision_pb2.ScoredBy
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ...) -> None: ...
+    send_not_before: _timestamp_pb2.Timestamp
+    fallback_channels: _containers.RepeatedScalarFieldContainer[str]
+    withdrawals: _containers.RepeatedCompositeFieldContainer[Withdrawal]
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ...) -> None: ...
+
+class Withdrawal(_message.Message):
+    __slots__ = ("action_id", "reason")
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    action_id: str
+    reason: str
+    def __init__(self, action_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("offer", "score", "value", "vetoes")

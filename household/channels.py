@@ -1,0 +1,123 @@
+"""What speaks against reaching a member on a channel, and until when: consent, caps, quiet hours."""
+
+from datetime import UTC, datetime
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from household.plan import NONE, ContactCap, Plan, Scope
+from household.state import Contact, PartitionState
+
+MINUTE_US = 60_000_000
+MINUTES_PER_DAY = 1_440
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def local_minute_of_week(plan: Plan, now_us: int) -> int:
+    """Return the minute since Monday 00:00 in the operator's time zone, 0 … 10,079."""
+    if now_us < 0:
+        return 0
+    local = datetime.fromtimestamp(now_us // 1_000_000, tz=UTC).astimezone(_zone(plan.policy.time_zone))
+    return local.weekday() * MINUTES_PER_DAY + local.hour * 60 + local.minute
+
+
+def is_quiet(plan: Plan, now_us: int) -> bool:
+    """Return whether now lies in the quiet hours, half-open, which may span midnight."""
+    start, end = plan.policy.quiet_from_minute, plan.policy.quiet_to_minute
+    minute = local_minute_of_week(plan, now_us) % MINUTES_PER_DAY
+    return start <= minute < end if start <= end else minute >= start or minute < end
+
+
+def quiet_until_us(plan: Plan, now_us: int) -> int:
+    """Return the first instant from now on that lies outside the quiet hours; now, if that does."""
+    if not is_quiet(plan, now_us):
+        return now_us
+    minute = local_minute_of_week(plan, now_us) % MINUTES_PER_DAY
+    ahead = (plan.policy.quiet_to_minute - minute) % MINUTES_PER_DAY
+    until_us = now_us - now_us % MINUTE_US + ahead * MINUTE_US
+    # On the two days of a clock change that is up to some hours off.
+    drift = (plan.policy.quiet_to_minute - local_minute_of_week(plan, until_us)) % MINUTES_PER_DAY
+    until_us += (drift if drift < MINUTES_PER_DAY // 2 else drift - MINUTES_PER_DAY) * MINUTE_US
+    while is_quiet(plan, until_us):
+        until_us += MINUTE_US
+    while until_us - MINUTE_US > now_us and not is_quiet(plan, until_us - MINUTE_US):
+        until_us -= MINUTE_US
+    return until_us
+
+
+def has_consent(state: PartitionState, channel: int, household: int, member: int) -> bool:
+    """Return whether a channel's consent condition is true; an error or unknown is no."""
+    program = state.plan.channels[channel].consent
+    if program == NONE:
+        return True
+    return bool(state.conditions(np.array([program]), household, member, state.now_us)[0] == 1.0)
+
+
+def channel_vetoes(
+    state: PartitionState, channel: int, household: int, member: int, *, besides: str = ""
+) -> tuple[str, ...]:
+    """Return what speaks against sending to this member on this channel now; `besides`: an action not to be counted."""
+    against = []
+    if not has_consent(state, channel, household, member):
+        against.append("NO_CONSENT")
+    if _caps_open_us(state, channel, household, member, besides, state.now_us) != state.now_us:
+        against.append("CONTACT_CAP")
+    if state.plan.channels[channel].quiet_hours and is_quiet(state.plan, state.now_us):
+        against.append("QUIET_HOURS")
+    return tuple(against)
+
+
+def opens_us(state: PartitionState, channel: int, household: int, member: int, *, besides: str = "") -> int | None:
+    """Return the first instant from now on at which no cap and no quiet hour speaks against sending, as things stand.
+
+    None if there is none. Consent is another matter: only an event gives it.
+    """
+    plan, now_us = state.plan, int(state.now_us)
+    # Quiet hours may begin again just when a cap opens, but hardly more often than there are caps.
+    for _ in range(2 + 2 * len(plan.policy.caps)):
+        open_us = _caps_open_us(state, channel, household, member, besides, now_us)
+        if open_us is None:
+            return None
+        quiet_us = quiet_until_us(plan, open_us) if plan.channels[channel].quiet_hours else open_us
+        if quiet_us == now_us:
+            return now_us
+        now_us = quiet_us
+    return now_us
+
+
+def _caps_open_us(
+    state: PartitionState, channel: int, household: int, member: int, besides: str, now_us: int
+) -> int | None:
+    """Return from when on every cap has room for one more contact, `now_us` if they have; None for never."""
+    ledger = state.ledgers.get(household)
+    contacts = ledger.contacts if ledger is not None else []
+    open_us: int = now_us
+    for cap in state.plan.policy.caps:
+        if channel not in cap.channels:
+            continue
+        if cap.most == 0:
+            return None
+        counted = sorted(
+            one.time_us for one in counted_contacts(contacts, cap, member, now_us) if one.action_id != besides
+        )
+        if len(counted) >= cap.most:
+            # The window is half-open: a contact exactly its length ago no longer counts.
+            open_us = max(open_us, counted[len(counted) - cap.most] + cap.window_us)
+    return open_us
+
+
+def counted_contacts(contacts: list[Contact], cap: ContactCap, member: int, now_us: int) -> list[Contact]:
+    """Return the contacts that count against a cap, for a member."""
+    after_us = now_us - cap.window_us
+    return [
+        one
+        for one in contacts
+        if one.time_us > after_us
+        and one.channel in cap.channels
+        and (cap.scope is Scope.HOUSEHOLD or one.member == member)
+    ]

@@ -1,0 +1,125 @@
+"""Whether what was decided before still holds: looked at whenever an action is about to be answered with or sent.
+
+An action's offer, its eligibility, its price and what it excludes may all have changed since its slate was made: she
+bought what it proposes, her segment is another, the playbook no longer has it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from household.decision import SlateAction
+from household.plan import NONE, Offer, Plan
+from household.state import NO_MEMBER, LiveAction, PartitionState, Slate
+
+OFFER_GONE, NOT_ELIGIBLE, EXCLUDED_BY, PRICE_CHANGED = "OFFER_GONE", "NOT_ELIGIBLE", "EXCLUDED_BY", "PRICE_CHANGED"
+
+
+def is_live(state: PartitionState, action_id: str) -> bool:
+    """Return whether an action was neither settled nor has expired; it may be shown if it also holds."""
+    action = state.actions.get(action_id)
+    return action is not None and action.status == "live" and state.now_us < action.valid_until_us
+
+
+def slate_of(state: PartitionState, action: LiveAction) -> tuple[int, Slate] | None:
+    """Return the standing slate that an action is part of, and whose it is (a member's row, or NO_MEMBER)."""
+    ledger = state.ledgers.get(action.household)
+    for owner, slate in ledger.slates.items() if ledger is not None else ():
+        if slate.decision.decision_id == action.decision_id:
+            return owner, slate
+    return None
+
+
+def why_not(state: PartitionState, action_id: str) -> str:
+    """Return why a live action no longer holds; empty if it does, and for one that is not live."""
+    action = state.actions.get(action_id)
+    found = slate_of(state, action) if action is not None else None
+    if action is None or found is None or not is_live(state, action_id):
+        return ""
+    owner, slate = found
+    entries = [one for one in slate.decision.slate if one.action_id == action_id]
+    return no_longer_holding(state, entries, action.household, action.member, owner).get(action_id, "")
+
+
+def no_longer_holding(
+    state: PartitionState, entries: Sequence[SlateAction], household: int, member: int, owner: int
+) -> dict[str, str]:
+    """Return, of live actions of one slate, those that no longer hold, and why.
+
+    Args:
+        state: read only.
+        entries: live actions of the slate.
+        household: whose slate it is.
+        member: for whom it was decided; their segment sets the price.
+        owner: row of the member who alone sees it, or NO_MEMBER.
+    """
+    plan = state.plan
+    indices = [plan.offer_by_name.get(entry.offer, NONE) for entry in entries]
+    offers = [plan.offers[index] for index in indices if index != NONE]
+    holds = _conditions(state, offers, household, member)
+    found: dict[str, str] = {}
+    for entry, index in zip(entries, indices, strict=True):
+        if index == NONE:
+            found[entry.action_id] = OFFER_GONE
+            continue
+        offer = plan.offers[index]
+        if offer.eligible != NONE and not holds[offer.eligible]:
+            found[entry.action_id] = NOT_ELIGIBLE
+        elif price_minor(plan, offer, holds) != entry.price_minor:
+            found[entry.action_id] = PRICE_CHANGED
+        elif offer.excludes and excluded(state, offer, household, beside=(owner,)):
+            found[entry.action_id] = EXCLUDED_BY
+    return found
+
+
+def _conditions(state: PartitionState, offers: Sequence[Offer], household: int, member: int) -> dict[int, bool]:
+    """Return which of the programs that these offers depend on are true now."""
+    segments = state.plan.segments
+    programs = {offer.eligible for offer in offers if offer.eligible != NONE}
+    programs.update(segments[special.segment].program for offer in offers for special in offer.segment_prices)
+    return truths(state, sorted(programs), household, member)
+
+
+def truths(state: PartitionState, programs: Sequence[int], household: int, member: int) -> dict[int, bool]:
+    """Return which of these programs are true now; an error or unknown is not."""
+    if not programs:
+        return {}
+    results = state.conditions(np.array(programs, np.int64), household, member, state.now_us)
+    return {program: bool(result == 1.0) for program, result in zip(programs, results, strict=True)}
+
+
+def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:
+    """Return an offer's price for whom these programs hold: that of the first segment, or its own."""
+    for special in offer.segment_prices:
+        if holds[plan.segments[special.segment].program]:
+            return special.price_minor
+    return offer.price_minor
+
+
+def excluded(state: PartitionState, offer: Offer, household: int, *, beside: Sequence[int]) -> bool:
+    """Return whether the household has a live action, on a slate of none of `beside`, that goes with no such offer."""
+    ledger = state.ledgers.get(household)
+    if ledger is None:
+        return False
+    names = {state.plan.offers[other].name for other in offer.excludes}
+    return any(
+        action.offer in names and is_live(state, action.action_id)
+        for owner, slate in ledger.slates.items()
+        if owner not in beside
+        for action in slate.decision.slate
+    )
+
+
+def sees(entry: SlateAction, slate: Slate, member: bytes) -> bool:
+    """Return whether who asks may be shown an action: the household's is everybody's, a member's own theirs."""
+    return not entry.is_personal or slate.decision.member == member
+
+
+def slate_owner(state: PartitionState, slate: Sequence[SlateAction], member: int) -> int:
+    """Return under whom a new slate stands: the household, unless all of it is the member's own.
+
+    The first fold version kept a slate per member.
+    """
+    if state.fold_version < 2:
+        return member
+    return member if slate and all(entry.is_personal for entry in slate) else NO_MEMBER
