@@ -22,6 +22,7 @@ from cluster.config import HearthConfig
 from cluster.errors import CommandFailed
 from cluster.interruptions import INTERRUPTED, terminable
 from cluster.output import say
+from cluster.remembered_playbook import told_facts
 
 LOG_TAIL_LINES = 15
 
@@ -67,7 +68,7 @@ def demo(config: HearthConfig, plan: DemoPlan) -> int:
             address = hearth.address
             say(f"Hearth answers at {address} after {time.monotonic() - started_s:.0f} s")
             say(f"a town of {plan.households:,} households moves in for {plan.days:g} simulated days")
-            town = _drive(address, plan, config.playbook)
+            town = _drive(address, plan, config.playbook or _remembered(folder))
             seen = seen_from(town, seconds=float(town["demo_seconds"]))
             model = _learn(hearth, folder)
             story = _story(address)
@@ -146,6 +147,12 @@ class _LastWords:
         self.last.append(line)
         if not self.is_quiet and PROGRESS.fullmatch(line):
             say(f"  {line}")
+
+
+def _remembered(data_dir: Path) -> Path | None:
+    """Return where the playbook in force lies, so that the town speaks its words; None for the shipped one's."""
+    source = (told_facts(data_dir) or {}).get("source")
+    return Path(source) if source is not None and Path(source).exists() else None
 
 
 def _drive(address: str, plan: DemoPlan, playbook: Path | None) -> dict[str, Any]:

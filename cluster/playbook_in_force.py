@@ -20,6 +20,7 @@ from actors.snapshot import SnapshotStore, snapshot_store
 from actors.verification import Read
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
+from cluster.output import say
 from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
 from playbooks.compiler import compile_playbook, examine
@@ -173,6 +174,8 @@ def newest_in_log(config: HearthConfig) -> PlaybookInForce | None:
         partitions, read = _log(config)
     except (LogError, OSError, ImportError, ValueError) as failed:
         raise _unknown(config, failed) from failed
+    if partitions:
+        say("looking into the log for the playbook in force ...")
     for partition in partitions:
         try:
             newest = _newest(partition, snapshots, read)

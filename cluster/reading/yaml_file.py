@@ -1,13 +1,17 @@
 """Files of settings in YAML, read as a playbook is: text as it is written, doubled keys refused with their lines."""
 
+import math
 import re
 from pathlib import Path
 
 from playbooks.diagnostics import PlaybookInvalid, Problems
 from playbooks.yaml_tree import Listing, Mapping, Node, Nothing, Scalar, parse
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-"""As JSON has numbers: `0123`, `1_000` and `12:30` are texts."""
+_NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+"""About as JSON has numbers: `0123`, `+49`, `1_000` and `12:30` are texts."""
+
+_EXACT_MAX = 2**53
+"""Beyond, neighbours would be the same number: what is so long is an identifier."""
 
 
 class Unquoted(str):
@@ -18,8 +22,11 @@ class Unquoted(str):
 
         >>> Unquoted("-1").as_number(), Unquoted("NO").as_number(), Unquoted("0123").as_number()
         (-1.0, 'NO', '0123')
+        >>> Unquoted(".5").as_number(), Unquoted("+49").as_number(), Unquoted("9007199254740993").as_number()
+        (0.5, '+49', '9007199254740993')
         """
-        return float(self) if _NUMBER.fullmatch(self) else self
+        number = float(self) if _NUMBER.fullmatch(self) else math.inf
+        return number if abs(number) < _EXACT_MAX else self
 
 
 Settings = None | str | list["Settings"] | dict[str, "Settings"]

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from cluster.remembered_playbook import PlaybookFacts, remember
 from tests.cluster.conftest import Run
 
 UP = """
@@ -32,6 +33,7 @@ DRIVE = """
     import json, sys, time
     assert sys.argv[1:7] == ["--target", "127.0.0.1:5", "--households", "20", "--days", "2"], sys.argv
     assert "--json-lines" in sys.argv
+    assert "--speaks" not in FLAGS or sys.argv[sys.argv.index("--playbook") + 1] == FLAGS.split()[1], sys.argv
     counts = {"in": 10, "applied": 7, "duplicate": 1, "late": 1, "rejected": LOST}
     standing = {
         "signals": counts,
@@ -121,6 +123,18 @@ def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
     assert report["story"][0]["what"] == "looks at the balance"
     assert report["explanation"] == {"reasons": ["MOMENT"]}
     assert left_behind(mark) == []
+
+
+def test_the_town_speaks_the_words_of_the_playbook_in_force(staged: Any, run: Run, tmp_path: Path):
+    staged(flags=f"--speaks {tmp_path / 'shop'}")
+    for folder in ("shop", "kept"):
+        (tmp_path / folder).mkdir()
+    facts = PlaybookFacts(name="shop", version="1", source=str(tmp_path / "shop"), since="")
+    remember(tmp_path / "kept", facts, b"{}")
+
+    assert run(*ARGUMENTS, "--data-dir", "kept").code == 0
+    assert run(*ARGUMENTS, "--playbook", tmp_path / "shop").code == 0
+    assert run(*ARGUMENTS).code == 1
 
 
 def test_too_little_to_learn_from_is_told_and_the_story_goes_on(staged: Any, run: Run):
