@@ -35,7 +35,7 @@ REJECTION_COUNT_MAX: Final = 100
 UNKNOWN_FIELD_COUNT_MAX: Final = 100
 
 MISSING_TIME_US: Final = -(2**63)
-"""Stands for "no time" or a time that no calendar has."""
+"""Stands for "no time"."""
 SECONDS_MIN: Final = -62_135_596_800
 SECONDS_MAX: Final = 253_402_300_799
 """The years 1 to 9999, which google.protobuf.Timestamp can express."""
@@ -122,13 +122,17 @@ def report_batch(
 
 
 def microseconds(time: Timestamp) -> int:
-    """Return a timestamp as microseconds since 1970 UTC, rounded down; MISSING_TIME_US outside the years 1 to 9999.
+    """Return a timestamp as microseconds since 1970 UTC, rounded down; MISSING_TIME_US where the nanoseconds are none.
+
+    Outside the years 1 to 9999 it is the second before or behind them: a time, and one that the fold refuses.
 
     >>> microseconds(Timestamp(seconds=-1, nanos=999_999_999))
     -1
     """
-    if not SECONDS_MIN <= time.seconds <= SECONDS_MAX or not 0 <= time.nanos < 1_000_000_000:
+    if not 0 <= time.nanos < 1_000_000_000:
         return MISSING_TIME_US
+    if not SECONDS_MIN <= time.seconds <= SECONDS_MAX:
+        return min(max(time.seconds, SECONDS_MIN - 1), SECONDS_MAX + 1) * 1_000_000
     return int(time.seconds * 1_000_000 + time.nanos // 1_000)
 
 
@@ -342,9 +346,8 @@ def _time_column(array: pa.Array) -> pa.Array:
             times_us = ticks
         case _:
             factor = 1_000_000 if unit == "s" else 1_000
-            tick_max = SECONDS_MAX * (1_000_000 // factor)
-            is_absent |= (ticks > tick_max) | (ticks < -tick_max)
-            times_us = np.where(is_absent, 0, ticks) * factor
+            per_second = 1_000_000 // factor
+            times_us = np.clip(ticks, (SECONDS_MIN - 1) * per_second, (SECONDS_MAX + 1) * per_second) * factor
     return pa.array(np.where(is_absent, MISSING_TIME_US, times_us), pa.int64())
 
 

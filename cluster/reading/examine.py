@@ -83,10 +83,12 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
         look.take(chunk, times_of(chunk, time_source).values)
         show(chunk.bytes_done, size, path.name)
     columns = list(look.number_by_column)
+    # Without a header, a file of which no row can be read shows no columns.
+    is_empty = look.row_count == 0 or not (look.readable_count or columns)
     if section is None:
-        section = _default_section(path, columns, is_cloudevents=is_cloudevents, is_empty=look.row_count == 0)
+        section = _default_section(path, columns, is_cloudevents=is_cloudevents, is_empty=is_empty)
     name = mapping.name if mapping is not None else ""
-    _check_columns(path, section, columns, mapping_name=name, is_empty=look.row_count == 0)
+    _check_columns(path, section, columns, mapping_name=name, is_empty=is_empty)
     _check_times(path, section, look, mapping_name=name)
     takes_all = section.fields == ALL_OTHERS
     section = _spell_out_fields(section, look, is_cloudevents=is_cloudevents)

@@ -216,7 +216,10 @@ def event_of(content: Any, *, is_cloudevents: bool) -> Flat:
     if is_cloudevents:
         parsed = _unwrap(parsed)
     flat: Flat = {}
-    _flatten(parsed, "", flat)
+    try:
+        _flatten(parsed, "", flat)
+    except RecursionError:
+        raise RowWrong("objects stand too deep within one another") from None
     return flat
 
 

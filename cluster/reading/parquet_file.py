@@ -86,6 +86,8 @@ def _flat(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
     waiting = list(zip(batch.schema.names, batch.columns, strict=True))
     while waiting:
         name, column = waiting.pop(0)
+        if isinstance(column, pa.ExtensionArray) and pa.types.is_nested(column.type.storage_type):
+            column = column.storage
         if pa.types.is_struct(column.type):
             names = [f"{name}.{column.type.field(at).name}" for at in range(column.type.num_fields)]
             waiting[:0] = zip(names, column.flatten(), strict=True)

@@ -90,17 +90,29 @@ def test_half_a_surrogate_pair_or_a_byte_that_is_no_utf8_costs_its_row_and_is_ke
     assert [entry["row"] for entry in kept] == list(range(2, len(wrong) + 2))
 
 
+@pytest.mark.parametrize("content", ["{broken\n[1]\n", '[1, "\\ud83d", {"a": "\\ud83d"}]'])
+def test_a_file_of_which_no_row_can_be_read_is_accounted_for_like_any_other(content: str, hearth: FakeHearth, run: Run):
+    Path("a.json").write_text(content)
+    Path("b.jsonl").write_text(json.dumps(line(1)) + "\n")
+
+    ended = run("ingest", "--target", hearth.address, "--json", "a.json", "b.jsonl")
+
+    assert ended.json["unreadable"] == ended.json["files"][0]["rows"] > 0
+    assert (ended.code, ids(hearth)) == (0, ["e1"])
+
+
 def test_a_key_that_occurs_twice_costs_its_row(hearth: FakeHearth, run: Run):
     lines = [
         '{"type": "t", "time": "2026-01-05T10:00:00Z", "event_id": "a", "event_id": "b", "household": "H1"}',
         '{"type": "t", "time": "2026-01-05T10:00:00Z", "event_id": "c", "household": "H1", "x.y": 1, "x": {"y": 2}}',
+        json.dumps(line(1) | {"deep": 0}).replace("0}", '{"a":' * 970 + "1" + "}" * 971),
         json.dumps(line(1)),
     ]
     Path("a.jsonl").write_text("\n".join(lines))
 
     ended = run("ingest", "--target", hearth.address, "--json", "a.jsonl")
 
-    assert (ended.json["unreadable"], ids(hearth)) == (2, ["e1"])
+    assert (ended.json["unreadable"], ids(hearth)) == (3, ["e1"])
     assert "the key 'event_id' occurs twice" in ended.err
 
 

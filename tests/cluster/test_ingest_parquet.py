@@ -74,6 +74,9 @@ def test_uuids_durations_times_and_numbers_of_every_kind_become_what_a_signal_ca
         listed=pa.array([[1], [2], None]),
         mapped=pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64())),
         deep=pa.array([{"a": {"b": 1}}, None, {"a": None}]),
+        shaped=pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.int64(), [1]), pa.array([[1], [2], [3]], pa.list_(pa.int64(), 1))
+        ),
     )  # fmt: skip
 
     assert (summary["applied"], summary["unreadable"]) == (3, 0)
@@ -87,7 +90,11 @@ def test_uuids_durations_times_and_numbers_of_every_kind_become_what_a_signal_ca
     assert {name: first[name] for name in wanted} == wanted
     assert first["clock"].startswith("18:30:00")
     assert not {"call", "deep.a.b", "empty", "listed", "mapped"} & second.keys()
-    assert [one.partition(" (")[0] for one in summary["files"][0]["passed_over"]] == ["column listed", "column mapped"]  # type: ignore[index]
+    assert [one.partition(" (")[0] for one in summary["files"][0]["passed_over"]] == [
+        "column listed",
+        "column mapped",
+        "column shaped",
+    ]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,15 @@ async def test_why_a_partition_is_down_is_told(tmp_path: Path):
 PARTITION = {"shard": "shard-0", "epoch": 1, "applied": 10, "received": 10}
 STATE: dict[str, Any] = {
     "partitions": {
-        "0": PARTITION | {"log_tail": 1_200, "snapshot_age_s": 360},
-        "1": PARTITION | {"log_tail": 7, "bad_snapshots": 1, "bad_snapshots_because": "snapshot 7: ids.arrow: missing"},
+        "0": PARTITION | {"log_tail": 1_200, "snapshot_age_s": 360, "unknown_field:amout": 2},
+        "1": PARTITION
+        | {
+            "log_tail": 7,
+            "bad_snapshots": 1,
+            "bad_snapshots_because": "snapshot 7: ids.arrow: missing",
+            "unknown_field:amout": 1,
+            "unknown_field:x": 9,
+        },
     },
     "down": {"2": "p-0002/0.seg is damaged at byte 7"},
     "model": "",
@@ -76,6 +83,7 @@ STATE: dict[str, Any] = {
         "capture-0 (ops) running; 1,000 in; lag 3",
         "capture-1 (a, b) failed; Kafka: no such group",
         "capture-2 silent",
+        "fields that the playbook does not know, in signals since the start: x 9, amout 3",
         "signals in 20 = applied 20 + duplicate 0 + late 0 + rejected 0",
     ],
 )
