@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cluster.capture import CaptureSettings, KafkaSource, decoder_of, load_connectors
 from cluster.errors import CommandFailed, UsageWrong
+
+if TYPE_CHECKING:
+    from cluster.capture import CaptureSettings
 
 LOOK_EVERY_S = 1.0
 PAUSE_S = 1.0
@@ -42,7 +44,7 @@ class RemoteConnector(Protocol):
         ...
 
 
-def connectors_of_run(path: Path) -> dict[str, CaptureSettings]:
+def connectors_of_run(path: Path) -> "dict[str, CaptureSettings]":
     """Return the connectors that a file lists, by the names of their actors; each with a member name of its own.
 
     So one that is made anew gets its partitions back at once.
@@ -50,6 +52,9 @@ def connectors_of_run(path: Path) -> dict[str, CaptureSettings]:
     Raises:
         UsageWrong: naming the file and what in it is wrong.
     """
+    # Most runs have none, and what reads messages takes a second to import.
+    from cluster.capture import load_connectors
+
     named: dict[str, CaptureSettings] = {}
     members: dict[tuple[str, str, str], str] = {}
     for index, settings in enumerate(load_connectors(path)):
@@ -72,6 +77,8 @@ def check_connectors(path: Path) -> None:
     Raises:
         UsageWrong: naming the file, the connector, and what is wrong with it or its mapping.
     """
+    from cluster.capture import KafkaSource, decoder_of
+
     for index, settings in enumerate(connectors_of_run(path).values()):
         try:
             decoder_of(settings)

@@ -66,6 +66,13 @@ class Child:
             idle_s = 0.0
             yield line
 
+    def hand_over(self, order: str) -> None:
+        """Let it read this from stdin, and nothing after it."""
+        assert self.process.stdin is not None
+        # A child that is gone already is noticed by whoever waits for it.
+        with suppress(BrokenPipeError), self.process.stdin as stream:
+            stream.write(order)
+
     def stop(self) -> None:
         """Ask it to end, then make sure that neither it nor a descendant is left. Calling it again does nothing."""
         family = _descendants(self.process.pid)
@@ -120,7 +127,7 @@ def child(
     arguments: Sequence[str],
     *,
     note: Callable[[str], None] | None = None,
-    order: str | None = None,
+    is_ordered: bool = False,
     stop_deadline_s: float = STOP_DEADLINE_S,
 ) -> Iterator[Child]:
     """Run `python -m module`, and stop it and all it started on the way out.
@@ -129,12 +136,12 @@ def child(
         module: what is run.
         arguments: of its command line, which everyone on the machine can read.
         note: told each line of its stderr, from another thread; by default stderr is ours.
-        order: what it reads from stdin; by default nothing.
+        is_ordered: it is handed over what it reads from stdin; by default that is nothing.
         stop_deadline_s: how long it may drain before it is killed.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL if order is None else subprocess.PIPE,
+        stdin=subprocess.PIPE if is_ordered else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if note is not None else None,
         text=True,
@@ -144,8 +151,6 @@ def child(
     )
     running = Child(process, note, stop_deadline_s=stop_deadline_s)
     try:
-        if order is not None:
-            _hand_over(process, order)
         yield running
     finally:
         running.stop()
@@ -163,13 +168,6 @@ def kill(family: list[psutil.Process], *, patience_s: float = PATIENCE_S) -> Non
         with suppress(psutil.Error):
             one.kill()
     psutil.wait_procs(alive, timeout=5.0)
-
-
-def _hand_over(process: "subprocess.Popen[str]", order: str) -> None:
-    assert process.stdin is not None
-    # A child that is gone already is noticed by whoever waits for it.
-    with suppress(BrokenPipeError), process.stdin as stream:
-        stream.write(order)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

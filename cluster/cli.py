@@ -115,7 +115,7 @@ def status(data_dir: DataDir = None, target: Target = None, as_json: Json = Fals
     """Tell whether a Hearth runs on the data directory, and how it is; exit code 0 when it is ready."""
     from cluster.commands.status import status as run
 
-    _exit(run(load_config(data_dir=data_dir), target=target, as_json=as_json))
+    _exit(run(load_config(data_dir=data_dir).data_dir, target=target, as_json=as_json))
 
 
 @app.command()

@@ -1,18 +1,20 @@
 """A channel to a running Hearth, and what to say when a call fails."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
-from grpc_status import rpc_status
 
 from cluster.data_dir import find_running
 from cluster.errors import CommandFailed, UsageWrong
-from hearth.v1 import signal_pb2, signal_pb2_grpc
+
+if TYPE_CHECKING:
+    from google.protobuf import any_pb2
 
 CONNECT_DEADLINE_S = 5.0
 CALL_DEADLINE_S = 30.0
@@ -114,10 +116,14 @@ def is_too_large(failed: grpc.RpcError) -> bool:
     """Tell a message that is too long from a Hearth that is too busy; the latter says when to try again."""
     if code_of(failed) != grpc.StatusCode.RESOURCE_EXHAUSTED:
         return False
+    from google.rpc import error_details_pb2
+
     return not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in _details(failed))
 
 
 def _violations(failed: grpc.RpcError) -> list[str]:
+    from google.rpc import error_details_pb2
+
     found = []
     for detail in _details(failed):
         bad_request = error_details_pb2.BadRequest()
@@ -130,6 +136,8 @@ def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
     call = _as_call(failed)
     if call is None:
         return []
+    from grpc_status import rpc_status
+
     try:
         status = rpc_status.from_call(call)
     except ValueError:
@@ -139,6 +147,8 @@ def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
 
 def known_fields(channel: grpc.Channel) -> Set[str] | None:
     """Return the fields that the playbook in force knows; None where the Hearth at the other end cannot tell."""
+    from hearth.v1 import signal_pb2, signal_pb2_grpc
+
     stub = signal_pb2_grpc.SignalServiceStub(channel)
     try:
         described = stub.Describe(signal_pb2.DescribeRequest(), timeout=DESCRIBE_DEADLINE_S)

@@ -1,13 +1,11 @@
 """The settings of one Hearth: read once, from options and HEARTH_* variables, frozen, passed down.
 
-The only place in `cluster` that reads the environment or the wall clock.
+With cluster/environment.py the only place in `cluster` that reads the environment or the wall clock.
 """
 
 import importlib.resources
 import ipaddress
 import os
-import secrets
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +13,9 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cluster.environment import ENVIRONMENT_PREFIX
+from cluster.environment import utc_now as utc_now
 from cluster.errors import UsageWrong
-
-ENVIRONMENT_PREFIX = "HEARTH_"
 
 FOREIGN_VARIABLES = frozenset({"HEARTH_SHARED"})
 """Variables of that prefix which are no setting: HEARTH_SHARED names a folder of test data."""
@@ -78,7 +76,7 @@ class HearthConfig(BaseSettings):
     spare_shard_count: int = Field(default=1, ge=0, le=16)
     """Actors beyond `shard_count` that stand by, imports and kernels done, for the partitions of one that dies."""
 
-    edge_count: int = Field(default=1, ge=1, le=16)
+    edge_count: int = Field(default=2, ge=1, le=16)
     """Processes that listen on the public port; with two, one answers while the other is restarted."""
 
     clock: ClockKind = ClockKind.WALL
@@ -245,31 +243,6 @@ def unknown_variables() -> list[str]:
     """Return HEARTH_* variables that are no setting: a misspelt one would be ignored in silence."""
     known = {ENVIRONMENT_PREFIX + name.upper() for name in HearthConfig.model_fields} | FOREIGN_VARIABLES
     return sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name.upper() not in known)
-
-
-def environment_variable(name: str) -> str | None:
-    """Return a variable that belongs to somebody else (RAY_AUTH_MODE …), for `hearth doctor`."""
-    return os.environ.get(name)
-
-
-def child_environment(**extra: str) -> dict[str, str]:
-    """Return the environment for a child process: ours and `extra`."""
-    return {**os.environ, **extra}
-
-
-def export_environment(**settings: str) -> None:
-    """Set variables for libraries that read them when they are imported, here and in every child process."""
-    os.environ.update(settings)
-
-
-def fresh_token() -> str:
-    """Return a secret for one run: nobody else on the machine may call into our Ray processes."""
-    return secrets.token_hex(32)
-
-
-def utc_now() -> datetime:
-    """Return the wall clock's time, for people to read; nothing is decided by it."""
-    return datetime.now(UTC)
 
 
 def shipped_playbook(name: str) -> Path:

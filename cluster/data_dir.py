@@ -11,6 +11,8 @@
 A lock of the operating system dies with its process: no stale lock can keep a directory shut.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import json
@@ -18,14 +20,17 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cluster.config import HearthConfig, utc_now
+from cluster.environment import utc_now
 from cluster.errors import CommandFailed
+
+if TYPE_CHECKING:
+    from cluster.config import HearthConfig
 
 LAYOUT_VERSION = 1
 LOCK_NAME = "lock"
@@ -34,6 +39,8 @@ LAYOUT_NAME = "layout.json"
 LOG_KEY = "log"
 RUNNING_NAME = "running.json"
 STATUS_NAME = "status.json"
+STATUS_BYTES_MIN = 16 << 10
+STATUS_TRIES = 5
 
 FORMER_RUN_PATIENCE_S = 60.0
 """A run whose supervisor was killed drains and ends by itself; longer than that takes."""
@@ -170,21 +177,53 @@ def find_running(path: Path) -> Running | None:
 
 
 def write_status(path: Path, report: Mapping[str, object]) -> None:
-    """Keep what the coordinator reports for `hearth status`. Not synced: it is worth nothing after a crash."""
+    """Keep what the coordinator reports for `hearth status`. Not synced: it is worth nothing after a crash.
+
+    On a full disk the file that is there is written over, in the room that it has: that is when people look.
+
+    Raises:
+        OSError: it could not be written at all; the old one stands.
+    """
+    content = json.dumps(report).encode()
+    content += b" " * (max(2 * len(content), STATUS_BYTES_MIN) - len(content)) + b"\n"
     fresh = path / f"{STATUS_NAME}.new"
-    fresh.write_text(json.dumps(report) + "\n")
-    fresh.replace(path / STATUS_NAME)
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path / STATUS_NAME)
+    except OSError as failed:
+        if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        _write_over(path / STATUS_NAME, json.dumps(report).encode())
+
+
+def _write_over(file: Path, content: bytes) -> None:
+    with file.open("r+b") as stream:
+        room = os.fstat(stream.fileno()).st_size
+        if len(content) >= room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        stream.write(content.ljust(room - 1) + b"\n")
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
-    """Return what was last reported by the Hearth that runs on this directory, or None."""
+    """Return what was last reported by the Hearth that runs on this directory, or None. With `age_s`: how old it is."""
     if not is_held(path):
         return None
-    try:
-        report = json.loads((path / STATUS_NAME).read_text())
-    except (OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) else None
+    for _ in range(STATUS_TRIES):
+        try:
+            with (path / STATUS_NAME).open("rb") as stream:
+                written_s = os.fstat(stream.fileno()).st_mtime
+                report = json.loads(stream.read())
+        except OSError:
+            return None
+        except ValueError:
+            # It is being written over.
+            time.sleep(0.01)
+            continue
+        age_s = max(0.0, utc_now().timestamp() - written_s)
+        return {**report, "age_s": round(age_s, 1)} if isinstance(report, dict) else None
+    return None
 
 
 def is_held(path: Path) -> bool:

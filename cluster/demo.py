@@ -5,8 +5,6 @@ The load test is run as a program, over the public protocol, as any other client
 
 import json
 import re
-import shutil
-import tempfile
 import threading
 import time
 from collections import deque
@@ -23,6 +21,7 @@ from cluster.errors import CommandFailed
 from cluster.interruptions import INTERRUPTED, terminable
 from cluster.output import say
 from cluster.remembered_playbook import told_facts
+from cluster.run_dir import DEMO_PREFIX, run_dir
 
 LOG_TAIL_LINES = 15
 
@@ -97,11 +96,8 @@ def _data_dir(given: Path | None) -> Iterator[Path]:
         given.mkdir(parents=True, exist_ok=True)
         yield given
         return
-    folder = Path(tempfile.mkdtemp(prefix="hearth-demo-"))
-    try:
+    with run_dir(DEMO_PREFIX) as folder:
         yield folder / "data"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

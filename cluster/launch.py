@@ -4,7 +4,10 @@ The only module that makes things remote. What dies within a run and is not rest
 cannot be ends the run, and the supervisor makes another.
 """
 
+from __future__ import annotations
+
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -14,24 +17,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.scoring import ScoringConfig
-from cluster.capture import CaptureActor, CaptureSettings
-from cluster.capturing import Captures, RemoteConnector, connectors_of_run
-from cluster.commands.models import MODEL_NAME
-from cluster.config import ClockKind, HearthConfig, environment_variable, export_environment, fresh_token
+from cluster.config import ClockKind, HearthConfig
 from cluster.data_dir import write_status
+from cluster.environment import environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
-from cluster.logs import start_logging
 from cluster.output import say
-from cluster.playbook_in_force import playbook_in_force
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
-from cluster.telemetry import edge_observer, telemetry_settings
-from serving.bundle import BundleRefused, read_aliases, read_manifest
+from cluster.watching import edge_observer, telemetry_settings
 from serving.edge import EdgeSettings
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
+
+if TYPE_CHECKING:
+    from actors.scoring import ScoringConfig
+    from cluster.capture import CaptureSettings
+    from cluster.capturing import Captures, RemoteConnector
 
 WATCH_INTERVAL_S = 0.5
 """How soon a coordinator that was made anew is told of the shards."""
@@ -76,6 +78,12 @@ class _StatePlane:
         self.coordinator.add_spares.remote(self.spares)
 
 
+def prepare() -> None:
+    """Import what every run needs and is no part of Ray, which reads its environment when it is imported."""
+    for name in ("cluster.coordinator", "cluster.playbook_in_force", "cluster.shard_actor"):
+        importlib.import_module(name)
+
+
 def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
     """Run Hearth until SIGINT or SIGTERM; return the exit code.
 
@@ -90,7 +98,6 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
     """
     _end_on_signals()
     telemetry = telemetry_settings(config)
-    start_logging(telemetry.logs, "up")
     edge = EdgeConfig(
         host=config.host,
         port=config.port,
@@ -158,6 +165,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
     import ray
     import ray.serve
 
+    from cluster.capturing import Captures, connectors_of_run
     from serving import ingress
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -182,6 +190,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
             say(f"warning: partition {partition} is down: {why}")
         stop = _heed_signals()
         tell({"ready": True, "address": edge.address})
+        ingress.start_others(edge)
         plane.stand_by()
         captures.start(_start_connectors(config, connectors, target=edge.address))
         _stand_watch(config, plane, captures, stop, tell)
@@ -213,6 +222,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
     from cluster.coordinator import Coordinator
     from cluster.leases import lease_settings
     from cluster.metadata import sqlite_url
+    from cluster.playbook_in_force import playbook_in_force
     from cluster.shard_actor import ShardActor, Stores
 
     stores = Stores(
@@ -285,6 +295,8 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
 
 def _scoring(config: HearthConfig) -> ScoringConfig:
     """Return how long shards wait for the model plane; what is more than the most moves up with it."""
+    from actors.scoring import ScoringConfig
+
     most_ms, usual = config.scoring_slice_ms, ScoringConfig()
     return ScoringConfig(
         slice_ms_max=most_ms,
@@ -299,6 +311,8 @@ def _start_connectors(
 ) -> dict[str, RemoteConnector]:
     """Return the capture connectors, each an actor that is at work, and tries again until Hearth takes what it has."""
     import ray
+
+    from cluster.capture import CaptureActor
 
     capture_class = ray.remote(CaptureActor)
     return {
@@ -483,12 +497,13 @@ class _ChampionFollower:
         """Compare the registry with what is in force, and act on a difference."""
         import ray
 
-        from serving import scorer
-
         wanted = _champion(self._config)
         if wanted == self._in_force:
             return
-        folder = self._config.model_path / MODEL_NAME / wanted
+        from serving import scorer
+        from serving.bundle import BundleRefused
+
+        folder = _registry(self._config) / wanted
         try:
             if wanted:
                 _check_schema(self._config, folder)
@@ -499,23 +514,34 @@ class _ChampionFollower:
             return
         ray.get(self._coordinator.use_model.remote(str(folder) if wanted else "", app_name))
         self._in_force = wanted
+        logger.info("scored by %s from now on", f"model {wanted}" if wanted else "the priors of the playbook")
         for version in scorer.deployed_versions():
             if version != wanted:
                 scorer.undeploy(version)
         self._tell({"model": wanted})
 
 
+def _registry(config: HearthConfig) -> Path:
+    from cluster.commands.models import MODEL_NAME
+
+    return config.model_path / MODEL_NAME
+
+
 def _champion(config: HearthConfig) -> str:
-    if not (config.model_path / MODEL_NAME).is_dir():
+    if not config.model_path.is_dir() or not _registry(config).is_dir():
         return ""
+    from serving.bundle import BundleRefused, read_aliases
+
     try:
-        return read_aliases(config.model_path, MODEL_NAME).get("champion", "")
+        return read_aliases(config.model_path, _registry(config).name).get("champion", "")
     except BundleRefused:
         return ""
 
 
 def _check_schema(config: HearthConfig, folder: Path) -> None:
+    from cluster.playbook_in_force import playbook_in_force
     from household.scoring import schema_hash
+    from serving.bundle import BundleRefused, read_manifest
 
     wanted = schema_hash(playbook_in_force(config).plan)
     manifest = read_manifest(folder)

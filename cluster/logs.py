@@ -3,16 +3,17 @@
 No line names a household, a member, a phone number or a token: what is logged are partitions, methods and conditions.
 """
 
+import json
 import logging
 import os
+import re
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
-
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ FILES_KEPT: Final = 3
 NOISY: Final = ("opentelemetry", "urllib3")
 """Loggers that would tell of each export to a collector that is down."""
 NOISE_INTERVAL_S: Final = 60.0
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""Terminal codes, as Ray puts them into its messages."""
 
 trace_of_call: ContextVar[str] = ContextVar("trace_of_call", default="")
 """Traceparent of the traced call that is being answered; empty for none."""
@@ -56,13 +60,40 @@ def start_logging(settings: LogSettings, process: str) -> None:
     logger.info("%s starts as process %d", process, os.getpid())
 
 
+RAW_NAME: Final = "ray.out"
+"""What Ray and its processes print beside their own logs: dumps and tracebacks, as they come."""
+
+
+def raw_output(folder: Path) -> Path:
+    """Return the file for what is printed and is no line of ours; it begins anew when it has become long."""
+    path = folder / RAW_NAME
+    with suppress(OSError):
+        if path.stat().st_size >= FILE_BYTES_MAX:
+            path.replace(path.with_name(f"{RAW_NAME}.1"))
+    return path
+
+
+RAY_LOGS: Final = ("raylet.out", "raylet.err", "gcs_server.out", "gcs_server.err")
+RAY_LOG_BYTES: Final = 256 << 10
+
+
+def keep_ray_logs(run_dir: Path, folder: Path) -> None:
+    """Copy the ends of what Ray's own processes of a fallen run have logged: they go with the run's folder."""
+    for path in run_dir.glob("ray/session_2*/logs/*"):
+        if path.name not in RAY_LOGS:
+            continue
+        with suppress(OSError), path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - RAY_LOG_BYTES))
+            (folder / f"ray-{path.name}").write_bytes(stream.read())
+
+
 class _JsonFile(RotatingFileHandler):
     """A log file of JSON lines that begins anew at a size and keeps the last few."""
 
     def __init__(self, path: Path, process: str) -> None:
         super().__init__(path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8")
         self.addFilter(_Seldom())
-        self.setFormatter(_formatter(process))
+        self.setFormatter(_JsonLine(process))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A full disk must not fill stderr too."""
@@ -87,29 +118,24 @@ class _Seldom(logging.Filter):
         return True
 
 
-def _formatter(process: str) -> logging.Formatter:
-    def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["process"] = process
-        return event
+class _JsonLine(logging.Formatter):
+    """One JSON object: event, level, logger, time, process, the trace it belongs to, and an exception as text."""
 
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _add_trace,
-        ],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            add_process,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
 
-
-def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    traceparent = trace_of_call.get()
-    if traceparent:
-        event["trace_id"], event["span_id"] = traceparent.split("-")[1:3]
-    return event
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "event": _COLOURS.sub("", record.getMessage()),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:26] + "Z",
+        }
+        traceparent = trace_of_call.get()
+        if traceparent:
+            line["trace_id"], line["span_id"] = traceparent.split("-")[1:3]
+        line["process"] = self._process
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=repr)

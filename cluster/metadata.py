@@ -37,7 +37,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DataError,
@@ -333,10 +332,19 @@ def _held_in(partition: int, holder: str, epoch: int) -> tuple[Any, ...]:
 
 
 def _insert_if_missing(connection: Connection, table: Table, values: dict[str, object]) -> bool:
-    # The same words in both databases, but SQLAlchemy has them in each dialect.
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    missing = dialect.insert(table).values(values).on_conflict_do_nothing()
+    missing = _insert(connection, table).values(values).on_conflict_do_nothing()
     return connection.execute(missing.execution_options(preserve_rowcount=True)).rowcount == 1
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    # The same words in both databases, but SQLAlchemy has them in each dialect, and each takes its time to import.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+        return insert_postgresql(table)
+    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+    return insert_sqlite(table)
 
 
 def _ownership(row: Row[Any]) -> Ownership:

@@ -2,8 +2,8 @@
 
 GCS, the store of Ray's control plane, keeps its tables in RocksDB and is started again on its port when it dies; live
 actors go on meanwhile. Ray itself restarts it only on Kubernetes, so this leans on private parts of Ray's node object.
-All of them are in this module, and `_checked` refuses a Ray in which they are not as Hearth knows them. A raylet cannot
-be started again: with it the run is lost.
+All of them are in this module and in lean_ray.py, which refuse a Ray in which they are not as Hearth knows them. A
+raylet cannot be started again: with it the run is lost.
 
 Ray is imported inside the functions: it reads its environment when imported, and `ray_environment` comes first.
 """
@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import CommandFailed
+from cluster.lean_ray import LOOPBACK_ENVIRONMENT, lean_start
 from cluster.output import say
 from cluster.restarts import TEMPORARY_FAILURE, RestartBudget, RestartPolicy
-
-logger = logging.getLogger(__name__)
 
 KNOWN_RAY = "2.60"
 POLL_S = 0.2
@@ -51,7 +50,7 @@ def ray_environment(run_dir: Path) -> dict[str, str]:
 
     `run_dir` belongs to this run alone: a GCS that found the tables of another run would revive its actors.
     """
-    return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(run_dir / "gcs")}
+    return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(run_dir / "gcs"), **LOOPBACK_ENVIRONMENT}
 
 
 @contextlib.contextmanager
@@ -72,16 +71,20 @@ def local_ray(run_dir: Path, *, cpu_count: int, namespace: str, on_lost: Callabl
 
     (run_dir / "gcs").mkdir(exist_ok=True)
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpu_count,
-            namespace=namespace,
-            include_dashboard=False,
-            object_store_memory=128 << 20,
-            _temp_dir=str(run_dir / "ray"),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with lean_start(demand_known):
+            ray.init(
+                address="local",
+                num_cpus=cpu_count,
+                namespace=namespace,
+                include_dashboard=False,
+                object_store_memory=128 << 20,
+                _temp_dir=str(run_dir / "ray"),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except RayChanged:
+        ray.shutdown()
+        raise
     except Exception as wrong:
         raise RayNotUp(str(wrong)) from wrong
     try:
@@ -164,7 +167,6 @@ class NodeKeeper:
         if pause_s is None:
             return f"Ray's GCS does not stay up: it ended {self._budget.policy.count_max} times, now with code {ended}"
         say(f"warning: Ray's GCS ended with code {ended} and is started again")
-        logger.warning("Ray's GCS ended with code %s and is started again after %.1f s", ended, pause_s)
         if self._is_standing_down.wait(pause_s):
             return None
         try:
@@ -193,23 +195,25 @@ def _checked(node: Any) -> Any:
     Raises:
         RayChanged: it lacks what this module uses.
     """
-    import ray
-
-    def demand(is_so: bool, what: str) -> None:
-        if not is_so:
-            raise RayChanged(ray.__version__, what)
-
-    demand(node is not None, "there is no ray._private.worker._global_node")
+    demand_known(node is not None, "there is no ray._private.worker._global_node")
     processes: Any = getattr(node, "all_processes", None)
-    demand(isinstance(processes, dict), "its node has no all_processes")
+    demand_known(isinstance(processes, dict), "its node has no all_processes")
     for name in (GCS, RAYLET):
         kept = getattr((processes.get(name) or [None])[0], "process", None)
-        demand(isinstance(kept, subprocess.Popen), f"its node tells of no {name} process")
+        demand_known(isinstance(kept, subprocess.Popen), f"its node tells of no {name} process")
     for name in ("_gcs_address", "_gcs_client", "start_gcs_server"):
-        demand(hasattr(node, name), f"its node has no {name}")
+        demand_known(hasattr(node, name), f"its node has no {name}")
     port = getattr(getattr(node, "_ray_params", None), "gcs_server_port", None)
-    demand(isinstance(port, int) and port > 0, f"the port of its GCS is {port!r}")
+    demand_known(isinstance(port, int) and port > 0, f"the port of its GCS is {port!r}")
     return node
+
+
+def demand_known(is_so: bool, what: str) -> None:
+    """Raise RayChanged with what is wrong, unless it is so."""
+    import ray
+
+    if not is_so:
+        raise RayChanged(ray.__version__, what)
 
 
 def _process(node: Any, name: str) -> "subprocess.Popen[bytes]":

@@ -4,6 +4,7 @@ Not a command for people: `hearth up` is.
 """
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -12,23 +13,39 @@ from typing import NoReturn
 from cluster.config import HearthConfig
 from cluster.data_dir import hold_run
 from cluster.errors import CommandFailed
-from cluster.output import print_json, say
+from cluster.logs import raw_output, start_logging
+from cluster.output import keep_console, print_json, say
 from cluster.restarts import TEMPORARY_FAILURE
+from cluster.run_dir import shared
+from cluster.watching import telemetry_settings
+
+logger = logging.getLogger(__name__)
+
+DEFECT = 70
+"""Exit code of a run that ended by a mistake of ours (EX_SOFTWARE of sysexits.h)."""
 
 
 def main() -> NoReturn:
     """Run until SIGINT or SIGTERM."""
-    order = json.load(sys.stdin)
-    config = HearthConfig(**order["settings"])
-    try:
-        # Ray takes seconds to import: not before the directory is ours.
-        with hold_run(config.data_dir):
-            from cluster.launch import run_up
+    # Meanwhile the supervisor checks what it is to run.
+    from cluster.launch import prepare, run_up
 
-            code = run_up(config, Path(order["run_dir"]), tell=print_json, on_lost=_end_at_once)
+    prepare()
+    order = json.load(sys.stdin)
+    config, run_dir = HearthConfig(**order["settings"]), Path(order["run_dir"])
+    logs = telemetry_settings(config).logs
+    start_logging(logs, "up")
+    keep_console(raw_output(logs.folder))
+    try:
+        with hold_run(config.data_dir), shared(run_dir):
+            code = run_up(config, run_dir, tell=print_json, on_lost=_end_at_once)
     except CommandFailed as failed:
         say(f"hearth: {failed}")
         sys.exit(failed.exit_code)
+    except Exception as wrong:
+        logger.exception("this run of Hearth ended by a defect")
+        say(f"hearth: this run ended by a defect, {type(wrong).__name__}: {wrong}; {logs.folder} has the whole story")
+        sys.exit(DEFECT)
     sys.exit(code)
 
 

@@ -14,13 +14,13 @@ from actors.scoring import ScoringConfig, connect
 from actors.segments import SegmentSettings, SegmentStore
 from actors.shard import Shard, ShardConfig
 from actors.snapshot import snapshot_store
-from cluster.config import environment_variable, fresh_token
 from cluster.coordinator import StartedShard
+from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
 from cluster.node import node_identity, process_started_s
-from cluster.telemetry import TelemetrySettings, shard_telemetry
+from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
 
 logger = logging.getLogger(__name__)

@@ -8,24 +8,22 @@ A run is another process because Ray and Serve keep their state in globals: one 
 
 import contextlib
 import json
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.children import Child, child, nobody_left
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed
+from cluster.logs import keep_ray_logs
 from cluster.output import say
 from cluster.restarts import TEMPORARY_FAILURE, RestartBudget, RestartPolicy
+from cluster.run_dir import run_dir
 
 RUNNER_MODULE = "cluster.runner"
-RUN_DIR_PREFIX = "hearth-"
 
 STOP_MARGIN_S = 40.0
 """What a run may take to end beyond the drain of its requests: Serve and Ray are stopped in order."""
@@ -49,7 +47,12 @@ class _Ended:
 
 
 def supervise(
-    config: HearthConfig, hear: Hear, *, policy: RestartPolicy | None = None, runner_module: str | None = None
+    config: HearthConfig,
+    hear: Hear,
+    *,
+    check: Callable[[], None] = lambda: None,
+    policy: RestartPolicy | None = None,
+    runner_module: str | None = None,
 ) -> int:
     """Run Hearth until SIGINT or SIGTERM, through any number of runs that the policy allows; return the exit code.
 
@@ -59,6 +62,7 @@ def supervise(
     Args:
         config: settled: absolute data directory, which this process holds; a port that is free.
         hear: is given what the runs say, in this thread.
+        check: looks whether there can be a run at all, and raises if not, while the first one imports what it needs.
         policy: how often a run that fell is followed by another.
         runner_module: what a run is, instead of RUNNER_MODULE.
 
@@ -69,7 +73,8 @@ def supervise(
     with _stop_asked() as stop:
         was_ready = False
         while True:
-            ended = _run(config, hear, stop, runner_module or RUNNER_MODULE)
+            ended = _run(config, hear, stop, check, runner_module or RUNNER_MODULE)
+            check = _nothing
             was_ready = was_ready or ended.was_ready
             if stop.is_set():
                 return max(ended.code, 0)
@@ -96,6 +101,10 @@ def _refuse(ended: _Ended) -> int:
     return ended.code
 
 
+def _nothing() -> None:
+    """Nothing is left to be checked."""
+
+
 @contextlib.contextmanager
 def _stop_asked() -> Iterator[threading.Event]:
     """Yield what is set once this process is told to stop."""
@@ -108,21 +117,25 @@ def _stop_asked() -> Iterator[threading.Event]:
             signal.signal(name, handler)
 
 
-def _run(config: HearthConfig, hear: Hear, stop: threading.Event, runner_module: str) -> _Ended:
+def _run(
+    config: HearthConfig, hear: Hear, stop: threading.Event, check: Callable[[], None], runner_module: str
+) -> _Ended:
     """Make one run, until it ends or is told to; nothing of it is left then."""
-    run_dir = Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX))
-    order = json.dumps({"settings": config.model_dump(mode="json"), "run_dir": str(run_dir)})
     stop_deadline_s = config.drain_deadline_s + STOP_MARGIN_S
-    try:
+    with run_dir() as folder:
+        order = json.dumps({"settings": config.model_dump(mode="json"), "run_dir": str(folder)})
         # What is left of a fallen run is killed on the spot: its shards would hold their logs, its edges the port.
         with (
             nobody_left(patience_s=0.0),
-            child(runner_module, [], order=order, stop_deadline_s=stop_deadline_s) as running,
+            child(runner_module, [], is_ordered=True, stop_deadline_s=stop_deadline_s) as running,
         ):
+            check()
+            running.hand_over(order)
             was_ready = _listen(running, hear, stop)
-        return _Ended(code=running.process.wait(), was_ready=was_ready)
-    finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
+        ended = _Ended(code=running.process.wait(), was_ready=was_ready)
+        if ended.code != 0:
+            keep_ray_logs(folder, config.data_dir / "logs")
+        return ended
 
 
 def _listen(running: Child, hear: Hear, stop: threading.Event) -> bool:

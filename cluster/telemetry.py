@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final, Protocol
 
 import grpc
@@ -29,9 +28,10 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from actors.telemetry import LATENCY_BOUNDS_NS, Histogram, ShardTelemetry, Stage, TracedCall, outcome_of
-from cluster.config import HearthConfig, utc_now
-from cluster.logs import LogSettings, start_logging, trace_of_call
+from cluster.config import utc_now
+from cluster.logs import trace_of_call
 from cluster.metrics import SCOPE, Points, Window, code_name, metrics_data, shard_points
+from cluster.watching import TelemetrySettings
 
 logger = logging.getLogger(__name__)
 
@@ -61,27 +61,6 @@ class MetricsSink(Protocol):
     def shutdown(self) -> None:
         """Give up what is under way."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TelemetrySettings:
-    """What a process needs to know to be watched. Travels to actors pickled."""
-
-    endpoint: str | None
-    """OTLP over HTTP; None exports nothing."""
-    trace_share: float
-    interval_s: float
-    logs: LogSettings
-
-
-def telemetry_settings(config: HearthConfig) -> TelemetrySettings:
-    """Return what the configuration says of telemetry."""
-    return TelemetrySettings(
-        endpoint=config.otel_endpoint,
-        trace_share=config.trace_share,
-        interval_s=config.metrics_interval_s,
-        logs=LogSettings(folder=Path(config.data_dir) / "logs", level=config.log_level.value),
-    )
 
 
 class Telemetry:
@@ -322,8 +301,7 @@ def _rpc_labels(method: str) -> dict[str, str]:
 
 
 def edge_observer(settings: TelemetrySettings) -> EdgeTelemetry | None:
-    """Set up logging and telemetry of an edge replica; the observer of its requests, None where nothing is exported."""
-    start_logging(settings.logs, "edge")
+    """Begin the export of an edge replica; return the observer of its requests, None where nothing is exported."""
     telemetry = connect(settings, "hearth-edge", f"edge-{os.getpid()}")
     if telemetry is None:
         return None

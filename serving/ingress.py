@@ -13,6 +13,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -31,12 +32,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 APPLICATION: Final = "hearth-edge"
+"""Serve's application of the first edge process; those of further ones have their number behind it.
+
+An application each: the first answers before the others are started, and Serve would replace it to add a replica.
+"""
 COORDINATOR_NAME: Final = "hearth-coordinator"
 COORDINATOR_NAMESPACE: Final = "hearth"
 PROXY_CALLBACK: Final = "serving.ingress.confine_listeners"
 SERVICER_FUNCTION: Final = "serving.ingress.add_public_services"
 DIRECT_INGRESS_PORT_COUNT: Final = 100
 FIRST_ROUTES_PAUSE_S: Final = 0.1
+LISTENING_POLL_S: Final = 0.05
+FAILED_POLL_S: Final = 2.0
 
 
 class Listener(Enum):
@@ -75,6 +82,7 @@ class EdgeConfig:
     observer_factory: Callable[[], RequestObserver | None] | None = None
     """Called once in each replica, first of all."""
     replica_count: int = 1
+    """Processes that listen on the public port."""
     cpu_count: float = 0.0
     """Ray's bookkeeping for one replica, not a limit."""
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -169,7 +177,7 @@ def edge_application(config: EdgeConfig) -> serve.Application:
 
     decorate = serve.deployment(
         name="Edge",
-        num_replicas=config.replica_count,
+        num_replicas=1 if config.listener is Listener.OWN else config.replica_count,
         ray_actor_options={"num_cpus": config.cpu_count, "resources": dict(config.resources)},
         graceful_shutdown_timeout_s=config.drain_timeout_s + 1,
         graceful_shutdown_wait_loop_s=0.1,
@@ -180,7 +188,7 @@ def edge_application(config: EdgeConfig) -> serve.Application:
 
 
 def start(config: EdgeConfig) -> str:
-    """Start Serve if need be and the edge on it; return the public address once it listens.
+    """Start Serve if need be and the first edge process on it; return the public address once it listens.
 
     Ray must run, in the environment of `serve_environment`, and the coordinator must answer.
 
@@ -192,17 +200,64 @@ def start(config: EdgeConfig) -> str:
 
     check_port(config)
     serve.start(**serve_options(config))
-    # A route makes no sense without HTTP, but direct ingress counts only applications that have one.
-    route_prefix = None if config.listener is Listener.OWN else f"/{APPLICATION}"
-    serve.run(edge_application(config), name=APPLICATION, route_prefix=route_prefix)
+    if config.listener is Listener.OWN:
+        _run(config, APPLICATION)
+        _await_listening(config)
+    else:
+        # A route makes no sense without HTTP, but direct ingress counts only applications that have one.
+        serve.run(edge_application(config), name=APPLICATION, route_prefix=f"/{APPLICATION}")
     return config.address
+
+
+def start_others(config: EdgeConfig) -> None:
+    """Begin to start the edge processes beyond the first, beside all else: they listen some seconds later."""
+    if config.listener is Listener.OWN:
+        for number in range(1, config.replica_count):
+            _run(config, f"{APPLICATION}-{number}")
 
 
 def stop() -> None:
     """Take the edge down after its open requests; Serve and other applications go on. May be called twice."""
     from ray import serve
 
-    serve.delete(APPLICATION)
+    standing = {name: one for name, one in serve.status().applications.items() if name.startswith(APPLICATION)}
+    for name in standing:
+        # All are told first; then those are waited for that may have open requests.
+        serve.delete(name, _blocking=False)
+    for name, one in standing.items():
+        if one.status == "RUNNING":
+            serve.delete(name)
+
+
+def _run(config: EdgeConfig, name: str) -> None:
+    from ray import serve
+
+    serve.run_many(
+        [serve.RunTarget(edge_application(config), name=name, route_prefix=None)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+def _await_listening(config: EdgeConfig) -> None:
+    """Wait until the port is open, which Serve would tell of a second or two later."""
+    from ray import serve
+
+    look_again_s = time.monotonic() + FAILED_POLL_S
+    while not _is_listening(config):
+        if time.monotonic() >= look_again_s:
+            look_again_s = time.monotonic() + FAILED_POLL_S
+            standing = serve.status().applications.get(APPLICATION)
+            if standing is not None and standing.status == "DEPLOY_FAILED":
+                raise RuntimeError(f"the edge did not come up: {standing.message}")
+        time.sleep(LISTENING_POLL_S)
+
+
+def _is_listening(config: EdgeConfig) -> bool:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((config.host, config.port)) == 0
 
 
 def check_port(config: EdgeConfig) -> None:

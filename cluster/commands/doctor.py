@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from cluster.config import ClockKind, HearthConfig, environment_variable, host_is_loopback, unknown_variables
+from cluster.config import ClockKind, HearthConfig, unknown_variables
 from cluster.data_dir import find_running, free_bytes, low_space_warning
+from cluster.environment import environment_variable
+from cluster.open_ports import OpenPort, open_ports
 from cluster.output import print_json
 
 PACKAGES = (
@@ -26,31 +28,8 @@ FOREIGN_XGBOOST = "xgboost"
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
 
-RAY_PROCESSES = (
-    "raylet",
-    "gcs_server",
-    "ray::",
-    "haproxy",
-    "plasma_store",
-    "dashboard",
-    "ray.util",
-    "_private/workers",
-)
-"""Marks of Ray's and Serve's processes in their command lines."""
-
 SYNC_TRIES = 20
 SLOW_SYNC_MS = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenPort:
-    """A port that a process of ours or of Ray's listens on."""
-
-    address: str
-    port: int
-    process: str
-    pid: int
-    loopback: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +47,18 @@ def doctor(config: HearthConfig, *, as_json: bool) -> int:
     """Print the findings; exit code 1 when one weakens durability or security."""
     disk = examine_disk(config.data_dir)
     running = find_running(config.data_dir)
-    ports = open_ports(running.pid if running is not None else None)
+    ports = open_ports(
+        running.pid if running is not None else None,
+        public_port=int(running.address.rpartition(":")[2]) if running is not None else None,
+        is_shared_ray=config.ray_address is not None,
+    )
     weak = weaknesses(config, disk=disk, ports=ports)
     if as_json:
         report: dict[str, object] = {"ok": not weak, "versions": versions(), "disk": asdict(disk)}
-        print_json({**report, "ports": [asdict(port) for port in ports], "weaknesses": weak})
+        told = [asdict(port) | {"protection": port.protection.name.lower()} for port in ports]
+        print_json({**report, "ray_token": ray_token(config), "ports": told, "weaknesses": weak})
     else:
-        _print(disk, ports, weak)
+        _print(config, disk, ports, weak)
     return 1 if weak else 0
 
 
@@ -108,33 +92,6 @@ def examine_disk(data_dir: Path) -> Disk:
         free_bytes=free_bytes(existing),
         sync_ms=_sync_ms(existing),
     )
-
-
-def open_ports(hearth_pid: int | None) -> list[OpenPort]:
-    """Return what our processes and Ray's listen on, as far as this user may see it."""
-    found = []
-    family = _family(hearth_pid)
-    for process in psutil.process_iter(["pid", "name", "cmdline"]):
-        name = _name(process, family)
-        if name is None:
-            continue
-        try:
-            connections = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
-        for connection in connections:
-            if connection.status == psutil.CONN_LISTEN:
-                host = connection.laddr.ip
-                found.append(
-                    OpenPort(
-                        address=host,
-                        port=connection.laddr.port,
-                        process=name,
-                        pid=process.pid,
-                        loopback=host_is_loopback(host),
-                    )
-                )
-    return sorted(set(found), key=lambda one: (one.loopback, one.port))
 
 
 def weaknesses(config: HearthConfig, *, disk: Disk, ports: list[OpenPort]) -> list[str]:
@@ -190,10 +147,11 @@ def _weak_settings(config: HearthConfig) -> list[str]:
 def _weak_ports(ports: list[OpenPort]) -> list[str]:
     places: dict[str, list[str]] = {}
     for port in ports:
-        if not port.loopback:
+        if port.is_weak:
             places.setdefault(port.process, []).append(f"{port.address}:{port.port}")
     return [
-        f"security: {process} listens on {', '.join(where)}, reachable from other machines; shield it with a firewall"
+        f"security: {process} listens on {', '.join(where)}, reachable from other machines, and asks no token of them; "
+        "shield it with a firewall"
         for process, where in sorted(places.items())
     ]
 
@@ -221,31 +179,29 @@ def _sync_ms(folder: Path) -> float | None:
     return round(sorted(took)[len(took) // 2], 3)
 
 
-def _family(pid: int | None) -> set[int]:
-    if pid is None:
-        return set()
-    try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    except psutil.Error:
-        return {pid}
+def ray_token(config: HearthConfig) -> str:
+    """Return how Ray's processes know each other: token authentication, unless somebody has said otherwise."""
+    mode = environment_variable("RAY_AUTH_MODE")
+    if mode not in (None, "token"):
+        return f"off: RAY_AUTH_MODE is {mode}"
+    if config.ray_address is not None:
+        return "as the cluster at ray_address has it"
+    return "on: a fresh one for each run, which only its own processes have"
 
 
-def _name(process: psutil.Process, family: set[int]) -> str | None:
-    command = " ".join(process.info["cmdline"] or [process.info["name"] or ""])
-    is_rays = any(mark in command for mark in RAY_PROCESSES)
-    if process.pid not in family and not is_rays:
-        return None
-    return str(process.info["name"] or "unknown")
-
-
-def _print(disk: Disk, ports: list[OpenPort], weak: list[str]) -> None:
+def _print(config: HearthConfig, disk: Disk, ports: list[OpenPort], weak: list[str]) -> None:
     for name, version in versions().items():
         print(f"{name:<18} {version}")
     sync = f"a sync takes {disk.sync_ms} ms" if disk.sync_ms is not None else "it cannot be written"
     print(f"{'data directory':<18} {disk.path} ({disk.file_system}, {disk.free_bytes / 1e9:.1f} GB free, {sync})")
+    print(f"{'Ray token':<18} {ray_token(config)}")
     for port in ports:
-        reach = "this machine only" if port.loopback else "REACHABLE FROM OUTSIDE"
-        print(f"{'open port':<18} {port.address}:{port.port} {port.process} (process {port.pid}): {reach}")
+        reach = "this machine only" if port.loopback else "reachable from other machines"
+        whose = "" if port.is_ours else ", not of this Hearth"
+        print(
+            f"{'open port':<18} {port.address}:{port.port} {port.process} (process {port.pid}{whose}): {reach}, "
+            f"{port.protection.value}"
+        )
     if not ports:
         print(f"{'open ports':<18} none of Hearth's or Ray's")
     for line in weak:

@@ -1,34 +1,41 @@
 """`hearth status`: does a Hearth run on this data directory, and how is it."""
 
+import contextlib
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-import grpc
-
 from actors.unknown_fields import UNKNOWN_FIELD
-from cluster.client import NotRunning, connect, health_of
-from cluster.config import HearthConfig
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
 from cluster.remembered_playbook import told_facts, told_line
 
+STALE_S = 10.0
+"""What a run reports every two seconds is no longer how things are."""
 
-def status(config: HearthConfig, *, target: str | None, as_json: bool) -> int:
+FULL_BYTES = 16 << 20
+"""With less, a log cannot begin its next segment, nor a snapshot be written."""
+
+
+def status(data_dir: Path, *, target: str | None, as_json: bool) -> int:
     """Print what is known; exit code 0 when it is ready, 1 otherwise."""
-    running = find_running(config.data_dir)
+    running = find_running(data_dir)
     address = target or (running.address if running is not None else None)
     health = _health(address) if address is not None else "not running"
-    if address is None and is_held(config.data_dir):
+    if address is None and is_held(data_dir):
         health = "starting"
     report: dict[str, object] = {
         "health": health,
         "address": address,
-        "data_dir": str(config.data_dir.absolute()),
+        "data_dir": str(data_dir.absolute()),
         "running": asdict(running) if running is not None else None,
-        "playbook": told_facts(config.data_dir),
-        "disk_free_bytes": free_bytes(config.data_dir),
-        "state": read_status(config.data_dir),
+        "playbook": told_facts(data_dir),
+        "disk_free_bytes": free_bytes(data_dir),
+        "trouble": full_disks(data_dir),
+        "state": read_status(data_dir),
     }
     if as_json:
         print_json(report)
@@ -37,7 +44,32 @@ def status(config: HearthConfig, *, target: str | None, as_json: bool) -> int:
     return 0 if health == "ready" else 1
 
 
+def full_disks(data_dir: Path) -> list[str]:
+    """Return a sentence for each place of Hearth's that has no room left, with what follows and what to do."""
+    free = free_bytes(data_dir)
+    told = []
+    if free < FULL_BYTES:
+        told.append(
+            f"the disk of {data_dir.absolute()} is full ({free:,} bytes free): log and snapshots cannot be written, "
+            "and signals and decisions are refused; make room there, and it goes on by itself"
+        )
+    temporary = Path(tempfile.gettempdir())
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(temporary).free
+        if free < FULL_BYTES:
+            told.append(
+                f"the disk of {temporary} is full ({free:,} bytes free): a run cannot be started; make room there or "
+                "set TMPDIR"
+            )
+    return told
+
+
 def _health(address: str) -> str:
+    # Half of what the command takes: nobody who is told "not running" needs it.
+    import grpc
+
+    from cluster.client import NotRunning, connect, health_of
+
     try:
         with connect(address) as channel:
             return health_of(channel)
@@ -56,6 +88,10 @@ def _print(report: dict[str, object], *, health: str, address: str | None) -> No
     if isinstance(playbook, dict):
         print(f"  {told_line(playbook)}")
     _print_state(report["state"])
+    trouble = report["trouble"]
+    assert isinstance(trouble, list)
+    for line in trouble:
+        print(f"  {line}")
     free = report["disk_free_bytes"]
     assert isinstance(free, int)
     print(f"  {free / 1e9:.1f} GB free on disk")
@@ -64,6 +100,7 @@ def _print(report: dict[str, object], *, health: str, address: str | None) -> No
 
 
 UNKNOWN_FIELDS_SHOWN_MAX = 10
+LOGS = "`logs/` in the data directory"
 
 SUMMED = (
     "households",
@@ -82,6 +119,8 @@ SUMMED = (
 def _print_state(state: object) -> None:
     if not isinstance(state, dict):
         return
+    if state.get("age_s", 0.0) > STALE_S:
+        print(f"  what follows is {state['age_s']:.0f} s old: the run reports nothing new, {LOGS} may say why")
     partitions = list(state["partitions"].values())
     total = {name: sum(int(one.get(name, 0)) for one in partitions) for name in SUMMED}
     print(f"  {len(partitions)} partitions on {len({one['shard'] for one in partitions})} shards")

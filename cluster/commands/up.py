@@ -1,17 +1,24 @@
 """`hearth up`: run Hearth here, in the foreground, until it is told to stop."""
 
+import logging
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.capturing import check_connectors
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed
+from cluster.logs import start_logging
 from cluster.output import print_json, say
-from cluster.playbook_in_force import compiled, settle
 from cluster.ports import check_port
 from cluster.remembered_playbook import told_facts
+from cluster.run_dir import check_temporary_directory, sweep
 from cluster.supervisor import supervise
+from cluster.watching import telemetry_settings
+
+if TYPE_CHECKING:
+    from cluster.playbook_in_force import PlaybookInForce
+
+logger = logging.getLogger(__name__)
 
 ORPHANS_PATIENCE_S = 10.0
 """A worker notices within a second or two that its raylet is gone."""
@@ -23,25 +30,49 @@ def up(config: HearthConfig) -> int:
     Raises:
         CommandFailed: the data directory, the port, the playbook or the file of connectors cannot be used.
     """
-    asked = compiled(config.playbook) if config.playbook is not None else None
+    logs = telemetry_settings(config).logs
+    if logs.folder.is_dir():
+        # A refusal is part of the story that is told there.
+        start_logging(logs, "supervisor")
+    check_temporary_directory()
+    asked = _asked(config)
     check_log(config)
     if config.capture is not None:
+        from cluster.capturing import check_connectors
+
         check_connectors(config.capture)
     with hold(config) as path:
+        start_logging(telemetry_settings(config).logs, "supervisor")
         warning = low_space_warning(path, least_bytes=config.disk_free_bytes_min)
         if warning is not None:
             say(f"warning: {warning}")
+        sweep()
         # Processes of an earlier run that fell may hold the port a moment longer.
         patience_s = ORPHANS_PATIENCE_S if await_former_run(path) else 0.0
         # In a Ray cluster the edge of a fallen run may go on with the port until this run has taken it down.
         is_taken_over = config.ray_address is not None and config.port != 0
         port = config.port if is_taken_over else check_port(config.host, config.port, patience_s=patience_s)
-        _, sentences = settle(config.model_copy(update={"data_dir": path}), asked)
-        for sentence in sentences:
-            say(sentence)
         # From here on the data directory tells, so that every run has the same, whatever becomes of the files.
         settled = config.model_copy(update={"data_dir": path, "port": port, "playbook": None})
-        return supervise(settled, partial(hear, settled))
+        return supervise(settled, partial(hear, settled), check=partial(_settle_playbook, settled, asked))
+
+
+def _asked(config: HearthConfig) -> "PlaybookInForce | None":
+    """Compile the playbook that is asked for: a mistake must not leave a data directory behind."""
+    if config.playbook is None:
+        return None
+    from cluster.playbook_in_force import compiled
+
+    return compiled(config.playbook)
+
+
+def _settle_playbook(config: HearthConfig, asked: "PlaybookInForce | None") -> None:
+    """Beside the first run, which imports as much meanwhile."""
+    from cluster.playbook_in_force import settle
+
+    _, sentences = settle(config, asked)
+    for sentence in sentences:
+        say(sentence)
 
 
 def check_log(config: HearthConfig) -> None:
@@ -76,6 +107,7 @@ def announce_ready(config: HearthConfig, *, address: str) -> None:
     Once per run, when the health service says SERVING.
     """
     running = announce(config.data_dir, address=address)
+    logger.info("Hearth is ready at %s", running.address)
     if config.json_lines:
         facts = {"ready": True, "address": running.address, "pid": running.pid, "data_dir": str(config.data_dir)}
         print_json(facts | {"playbook": told_facts(config.data_dir)})

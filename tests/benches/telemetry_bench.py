@@ -27,7 +27,8 @@ from actors.segments import SegmentStore
 from actors.shard import Shard, ShardConfig
 from actors.warm import warm_kernels
 from cluster.logs import LogSettings
-from cluster.telemetry import Spans, TelemetrySettings, WatchedShard, shard_telemetry
+from cluster.telemetry import Spans, WatchedShard
+from cluster.watching import TelemetrySettings, shard_telemetry
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
 from serving import wire

@@ -3,7 +3,7 @@
 import math
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -286,7 +286,7 @@ def test_models_are_none_at_first(run: Run):
 
 
 def test_doctor_names_versions_disk_and_what_weakens(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cluster.commands.doctor.open_ports", lambda pid: [])
+    monkeypatch.setattr("cluster.commands.doctor.open_ports", lambda *_, **__: [])
     well = run("doctor", "--json")
     assert well.json["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert well.json["disk"]["sync_ms"] > 0
@@ -304,7 +304,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[HearthConfig]:
     """Instead of a cluster: a note of the settings it would have run with."""
     seen: list[HearthConfig] = []
 
-    def supervise(config: HearthConfig, hear: Hear) -> int:
+    def supervise(config: HearthConfig, hear: Hear, *, check: Callable[[], None]) -> int:
+        check()
         seen.append(config)
         hear({"ready": True, "address": f"{config.host}:{config.port}"})
         assert find_running(config.data_dir) is not None

@@ -3,16 +3,26 @@ it up, or that it is being opened; snapshots that were passed over are named, an
 """
 
 import asyncio
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cluster.config import HearthConfig
-from cluster.data_dir import hold, write_status
+from cluster.data_dir import hold, read_status, write_status
+from cluster.entry import quick_status
 from tests.actors.harness import in_loop
 from tests.cluster.conftest import Run
 from tests.cluster.test_coordinator import FakeShard, World, until, world
+
+ROOT = Path(__file__).parents[2]
 
 
 async def down(it: World) -> dict[int, str]:
@@ -98,3 +108,83 @@ def test_a_status_of_a_hearth_without_any_of_it_is_shown(run: Run, tmp_path: Pat
     with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
         write_status(path, {"partitions": {}, "down": {}, "model": "", "shards": []})
         assert "a restart folds 0 events of a partition at most\n" in run("status").out
+
+
+def test_on_a_full_disk_the_last_report_is_written_over_in_its_room(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, STATE | {"down": {}})
+        room = (path / "status.json").stat().st_blocks
+
+        def no_space(self: Path, content: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", no_space)
+        write_status(path, STATE)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1 << 40, used=1 << 40, free=4_096))
+        told = run("status")
+        as_json = run("status", "--json").json
+        assert (path / "status.json").stat().st_blocks == room
+        assert not (path / "status.json.new").exists()
+
+    assert "partition 2 is down: p-0002/0.seg is damaged at byte 7" in told.out
+    assert f"the disk of {path} is full (4,096 bytes free)" in told.out
+    assert "make room there" in told.out
+    assert len(as_json["trouble"]) == 2, "the temporary directory has no room either"
+
+
+def test_a_report_too_long_for_its_room_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, STATE)
+        monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="No space left"):
+            write_status(path, STATE | {"model": "m" * 100_000})
+        assert read_status(path) is not None
+
+
+def test_an_old_report_is_told_to_be_old(run: Run, tmp_path: Path):
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, STATE)
+        assert "s old" not in run("status").out
+        hour_ago_s = time.time() - 3_600
+        os.utime(path / "status.json", (hour_ago_s, hour_ago_s))
+        assert "what follows is 3600 s old: the run reports nothing new" in run("status").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["status"], (Path("hearth-data"), None, False)),
+        (["status", "--json", "--data-dir=d"], (Path("d"), None, True)),
+        (["status", "--target", "127.0.0.1:1"], (Path("hearth-data"), "127.0.0.1:1", False)),
+        (["status", "--target", "127.0.0.1"], None),
+        (["status", "--data-dir", "--json"], None),
+        (["status", "--data-dir"], None),
+        (["status", "--jsn"], None),
+        (["status", "extra"], None),
+        (["doctor"], None),
+        ([], None),
+    ],
+)
+def test_a_plain_status_is_read_as_the_command_line_has_it(arguments: list[str], meant: object):
+    assert quick_status(arguments) == meant
+
+
+def test_a_plain_status_heeds_the_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEARTH_DATA_DIR", "/elsewhere")
+    assert quick_status(["status"]) == (Path("/elsewhere"), None, False)
+    assert HearthConfig().data_dir == Path("/elsewhere")
+
+
+def test_a_plain_status_imports_nothing_that_it_does_not_need(tmp_path: Path):
+    names = ("pydantic", "typer", "rich", "numpy", "grpc", "sqlalchemy")
+    script = (
+        "import sys; sys.argv = ['hearth', 'status', '--data-dir', 'nowhere']\n"
+        "from cluster.entry import main\n"
+        "try: main()\n"
+        f"finally: print([one for one in {names!r} if one in sys.modules], file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.strip()) == (1, "[]")
+    assert "not running" in ended.stdout

@@ -42,11 +42,8 @@ from cluster.telemetry import (
     ShardTracer,
     Spans,
     Telemetry,
-    TelemetrySettings,
-    edge_observer,
-    shard_telemetry,
-    telemetry_settings,
 )
+from cluster.watching import TelemetrySettings, edge_observer, shard_telemetry, telemetry_settings
 from hearth.v1 import (
     decision_pb2,
     decision_pb2_grpc,

@@ -1,0 +1,101 @@
+"""Laws of `hearth doctor`: each open port is told with who can reach it and what protects it; only what anybody on
+another machine may use is weak; another Ray on the machine is none of Hearth's; that Ray's tokens are on is said.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from cluster.open_ports import OpenPort, Protection, open_ports
+from tests.cluster.conftest import Run
+
+LISTENER = """
+import socket, sys
+one = socket.create_server((sys.argv[1], 0))
+print(one.getsockname()[1], flush=True)
+input()
+"""
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
+
+
+@contextmanager
+def listening(host: str, **environment: str) -> Iterator[tuple[int, int]]:
+    """Yield process id and port of a process that Ray might have started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTENER, host, "_private/workers"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}, **environment},
+    )
+    try:
+        assert process.stdout is not None
+        yield process.pid, int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def port_of(pid: int, **options: int | bool) -> OpenPort:
+    (one,) = [one for one in open_ports(os.getpid(), **options) if one.pid == pid]  # type: ignore[arg-type]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "protection", "is_weak"),
+    [
+        ("127.0.0.1", TOKEN, Protection.TOKEN, False),
+        ("127.0.0.1", {}, Protection.NONE, False),
+        ("0.0.0.0", TOKEN, Protection.TOKEN, False),
+        ("0.0.0.0", {}, Protection.NONE, True),
+        ("0.0.0.0", TOKEN | {"RAY_AUTH_MODE": "disabled"}, Protection.NONE, True),
+        ("0.0.0.0", {"RAY_AUTH_MODE": "token"}, Protection.NONE, True),
+    ],
+)
+def test_a_port_is_weak_if_anybody_may_use_it_from_elsewhere(
+    host: str, environment: dict[str, str], protection: Protection, is_weak: bool
+):
+    with listening(host, **environment) as (pid, port):
+        found = port_of(pid)
+    assert (found.port, found.loopback, found.protection) == (port, host == "127.0.0.1", protection)
+    assert found.is_weak is is_weak
+
+
+def test_the_public_port_has_no_token_though_its_process_has():
+    with listening("0.0.0.0", **TOKEN) as (pid, port):
+        assert port_of(pid, public_port=port).protection is Protection.NONE
+
+
+def test_a_ray_that_is_not_of_this_hearth_does_not_weaken_it():
+    with listening("0.0.0.0") as (pid, _):
+        (other,) = [one for one in open_ports(None) if one.pid == pid]
+        (shared,) = [one for one in open_ports(None, is_shared_ray=True) if one.pid == pid]
+    assert (other.is_ours, other.is_weak) == (False, False)
+    assert (shared.is_ours, shared.is_weak) == (True, True)
+
+
+PORT = OpenPort(
+    address="127.0.0.1", port=6_000, process="gcs_server", pid=7, loopback=True, protection=Protection.TOKEN
+)
+
+
+def test_what_protects_each_port_is_told(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv("HEARTH_DISK_FREE_BYTES_MIN", "0")
+    open_one = replace(PORT, address="0.0.0.0", loopback=False, port=6_001, protection=Protection.NONE)
+    monkeypatch.setattr("cluster.commands.doctor.open_ports", lambda *_, **__: [PORT])
+    well = run("doctor")
+    monkeypatch.setattr("cluster.commands.doctor.open_ports", lambda *_, **__: [PORT, open_one])
+    ill = run("doctor")
+    as_json = run("doctor", "--json").json
+
+    assert "127.0.0.1:6000 gcs_server (process 7): this machine only, a caller needs Ray's token" in well.out
+    assert "Ray token          on: a fresh one for each run" in well.out
+    assert "WEAK  security" not in well.out
+    assert "WEAK  security: gcs_server listens on 0.0.0.0:6001, reachable from other machines, and asks no" in ill.out
+    assert [one["protection"] for one in as_json["ports"]] == ["token", "none"]
