@@ -1,0 +1,149 @@
+"""What was decided before, looked at again.
+
+Laws: an action that stands is answered with, or sent, only while its offer exists, its condition holds, its price is
+that of her segment and nothing is live that excludes it; what no longer holds is withdrawn by the next decision, with
+the reason, and the next best of its slate takes its place, or a new slate where nothing is left; what was shown to one
+is shown to all, unless it is a member's own.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from household.apply import apply_delivery
+from household.decide import still_allowed
+from household.decision import Withdrawal
+from household.delivery import DeliveryStep
+from household.hand_over import next_step
+from household.migration import migrated
+from household.plan import NONE
+from household.standing import why_not
+from tests.household.shop import APP, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
+
+
+def visited(plan=PLAN) -> Shop:
+    shop = Shop(plan)
+    shop.signal("app.visit")
+    return shop
+
+
+def test_what_she_bought_in_the_meantime_is_withdrawn_and_the_next_best_takes_its_place():
+    shop = visited()
+    first = shop.decide(APP, request_id="1")
+    assert shop.offered(first) == "wallet"
+    shop.signal("wallet.activated")
+    second = shop.decide(APP, with_types=(), request_id="2")
+
+    assert second.stands == first.decision_id
+    assert second.withdrawals == (Withdrawal(action_id=first.answered, reason="NOT_ELIGIBLE"),)
+    assert "WITHDRAWN:NOT_ELIGIBLE" in second.reasons
+    assert shop.offered(second) == "broadband"
+    assert (shop.action(first).status, shop.action(first).why) == ("withdrawn", "NOT_ELIGIBLE")
+
+    third = shop.decide(APP, with_types=(), request_id="3")
+    assert (third.withdrawals, third.answered) == ((), second.answered)
+
+
+def test_where_nothing_of_a_slate_holds_any_more_it_is_weighed_anew():
+    shop = visited(with_offer(with_offer(PLAN, 3, standing=False), FILM, standing=True))
+    first = shop.decide(APP, request_id="1")
+    assert [action.offer for action in first.slate] == ["wallet"]
+    shop.signal("wallet.activated")
+    second = shop.decide(APP, request_id="2")
+
+    assert (second.stands, shop.offered(second)) == ("", "")
+    assert second.withdrawals == (Withdrawal(action_id=first.answered, reason="NOT_ELIGIBLE"),)
+    assert second.reasons[:2] == ("ALL_VETOED", "NOT_ELIGIBLE")
+
+
+@pytest.mark.parametrize(("age", "holds"), [(26, True), (27, False)])
+def test_an_action_stands_at_the_price_it_was_made_at(age: int, holds: bool):
+    shop = Shop()
+    shop.signal("app.consent", age=20)
+    shop.third_check()
+    first = shop.decide(APP, request_id="1")
+    assert (shop.offered(first), first.slate[0].price_minor) == ("film_topup", 700)
+    shop.signal("app.consent", age=age)
+    second = shop.decide(APP, with_types=(), request_id="2")
+
+    assert shop.offered(second) == ("film_topup" if holds else "music_topup")
+    assert [one.reason for one in second.withdrawals] == ([] if holds else ["PRICE_CHANGED"])
+
+
+def test_an_offer_that_a_new_playbook_no_longer_has_is_offered_no_more():
+    shop = visited()
+    first = shop.decide(APP, request_id="1")
+    offers = (*PLAN.offers[:WALLET], replace(PLAN.offers[WALLET], name="purse"), *PLAN.offers[WALLET + 1 :])
+    shop.state = migrated(shop.state, replace(PLAN, offers=offers))
+    second = shop.decide(APP, with_types=(), request_id="2")
+
+    assert [one.reason for one in second.withdrawals] == ["OFFER_GONE"]
+    assert (shop.offered(first), shop.offered(second)) == ("wallet", "broadband")
+
+
+def test_a_product_bought_while_an_answer_is_on_its_way_overtakes_it():
+    shop = visited()
+    shop.decide(APP, request_id="1")
+    draft = shop.draft(APP, request_id="2")
+    assert still_allowed(shop.state, draft)
+    shop.signal("wallet.activated")
+
+    assert not still_allowed(shop.state, draft)
+
+
+def test_a_price_that_changes_while_a_score_is_awaited_overtakes_the_draft():
+    shop = Shop()
+    shop.third_check()
+    draft = shop.draft(APP)
+    shop.signal("app.consent", age=20)
+
+    assert not still_allowed(shop.state, draft)
+
+
+def test_a_message_that_no_longer_holds_is_taken_back_when_its_turn_comes():
+    shop = Shop(with_journey(with_offer(EAGER, FILM, eligible=2), "low_balance", outbound=(SMS,)))
+    shop.third_check()
+    action_id = shop.decide(NONE).slate[0].action_id
+    assert next_step(shop.state, action_id, ("sms",)).step is DeliveryStep.HANDED
+    shop.signal("wallet.activated")
+
+    note = next_step(shop.state, action_id, ("sms",))
+    assert (note.step, note.reason, why_not(shop.state, action_id)) == (
+        DeliveryStep.WITHDRAWN,
+        "NOT_ELIGIBLE",
+        "NOT_ELIGIBLE",
+    )
+    assert apply_delivery(shop.state, [note], epoch=1, stamp_us=shop.now_us)
+    assert (shop.state.outbox, shop.state.ledgers[0].contacts) == ({}, [])
+    assert shop.state.actions[action_id].why == "NOT_ELIGIBLE"
+
+
+def test_what_hangs_on_one_member_is_that_members_own_and_all_else_everybodys():
+    shop = visited()
+    shop.signal("app.visit", member="bert")
+    first = shop.decide(APP, request_id="1")
+    assert [action.is_personal for action in first.slate] == [False, False]
+    for who in ("bert", "", "anna", "a stranger"):
+        assert shop.decide(APP, member=who, with_types=(), request_id=who).answered == first.answered
+
+    shop.third_check()
+    own = shop.decide(APP, request_id="2")
+    assert {action.is_personal for action in own.slate} == {True}
+    assert shop.decide(APP, with_types=(), request_id="3").answered == own.answered
+    for who in ("bert", ""):
+        assert shop.decide(APP, member=who, with_types=(), request_id=f"{who} again").answered == first.answered
+
+
+def test_a_member_who_asks_first_gets_no_other_answer_than_one_who_names_nobody():
+    shop = visited()
+    asked_by = {who: shop.decide(APP, member=who, request_id=f"by {who}").answered for who in ("anna", "", "bert")}
+    assert len(set(asked_by.values())) == 1
+
+
+@pytest.mark.parametrize("who", ["anna", ""])
+def test_what_one_declines_is_offered_to_nobody_of_the_household(who: str):
+    shop = visited()
+    first = shop.decide(APP, member=who, request_id="1")
+    shop.report("decline", first.answered, member=who)
+    for other in ("anna", "", "bert"):
+        assert shop.offered(shop.decide(APP, member=other, request_id=other or "-")) != "wallet"
