@@ -84,7 +84,11 @@ def _channel(entry: Entry, conditions: Conditions, currency: str, problems: Prob
         consent=NONE if consent is None else conditions.about_household(consent, f"'consent' of {reader.what}"),
         cost_minor=reader.money_minor("cost", currency),
         quiet_hours=reader.flag("quiet_hours", False),
+        groups=_groups(reader, problems),
     )
+    if channel.groups and not channel.outbound:
+        wrong = f"{reader.what} lists groups and is not outbound"
+        problems.add(entry.place, wrong, "remove 'groups:'; only what is sent unasked goes to groups of subscribers")
     if not channel.inbound and not channel.outbound:
         wrong = f"{reader.what} is neither inbound nor outbound"
         problems.add(entry.place, wrong, "write 'inbound: true' if members ask there, 'outbound: true' if we may send")
@@ -93,6 +97,13 @@ def _channel(entry: Entry, conditions: Conditions, currency: str, problems: Prob
         problems.add(entry.place, wrong, "add 'consent:' with a condition such as member.consent_marketing")
     reader.finish()
     return channel
+
+
+def _groups(reader: Reader, problems: Problems) -> tuple[str, ...]:
+    names = reader.names("groups")
+    for name in names:
+        check_name(name.text, name.place, problems)
+    return tuple(name.text for name in names)
 
 
 def read_contact_policy(

@@ -61,6 +61,8 @@ class Law(StrEnum):
     """For one decision's action, or for one moment."""
     UNKNOWN_KEY = "unknown key"
     """Handed over, and no decision in force says so."""
+    UNRECORDED = "unrecorded"
+    """Handed over, and no record before says so: a crash would forget the contact."""
     NOT_HANDED_OVER = "not handed over"
     STATE_DIFFERS = "state differs"
     """The product's fold, the plain fold and the live state of one log are not the same."""
@@ -464,7 +466,7 @@ _LAW_BY_RULE = {
 
 
 def _rules(folded: _Folded) -> Iterator[Violation]:
-    """No decision in force breaks a cap, quiet hours, consent or a decline, as the log stood at its place."""
+    """No decision in force and no hand-over breaks a cap, quiet hours, consent or a decline, as the log stood then."""
     for replay in folded.replays:
         for breach in replay.state.breaches if replay.state is not None else ():
             yield Violation(_LAW_BY_RULE[breach.rule], f"decision {breach.decision_id} {breach.what}")
@@ -500,6 +502,7 @@ def gateway_violations(ledger: GatewayLedger, replays: Iterable[PlainReplay]) ->
 
 
 def _keys_known(ledger: GatewayLedger, folded: _Folded) -> Iterator[Violation]:
+    handed = {one for replay in folded.replays if replay.state is not None for one in replay.state.handed}
     for delivery in ledger.deliveries:
         known = folded.by_decision.get(delivery.decision_id)
         if known is None:
@@ -508,6 +511,8 @@ def _keys_known(ledger: GatewayLedger, folded: _Folded) -> Iterator[Violation]:
             yield Violation(Law.UNKNOWN_KEY, f"{delivery.action_id} was not accepted for sending")
         elif known.decision.slate[0].action_id != delivery.action_id:
             yield Violation(Law.UNKNOWN_KEY, f"{delivery.action_id} is not the key of decision {delivery.decision_id}")
+        elif (delivery.action_id, delivery.channel) not in handed:
+            yield Violation(Law.UNRECORDED, f"{delivery.action_id} was received on {delivery.channel}")
 
 
 def _handed_over(ledger: GatewayLedger, folded: _Folded) -> Iterator[Violation]:

@@ -186,6 +186,8 @@ class PlainPartition(Oracle):
         """Action that left the outbox → delivered, undelivered, withdrawn or expired."""
         self.declines: list[tuple[int, bytes, str, str]] = []
         """(offset, household, offer, family) of each decline that took effect."""
+        self.handed: set[tuple[str, str]] = set()
+        """(action id, channel) of what was recorded as about to be handed over."""
         self.offset = -1
         """Of the record that is being folded."""
 
@@ -363,6 +365,8 @@ class PlainPartition(Oracle):
         ways = [sending.channel, *sending.fallbacks]
         if channel not in ways or (channel == sending.channel and sending.handed_us):
             return
+        self._examine_hand_over(sending, channel)
+        self.handed.add((sending.action_id, channel))
         ways.remove(channel)
         sending.channel, sending.fallbacks, sending.handed_us = channel, tuple(ways), self.now_us
         action = self.actions.get(sending.action_id)
@@ -372,6 +376,27 @@ class PlainPartition(Oracle):
         home = self.ledgers[sending.household]
         if not any((one.action_id, one.channel) == (sending.action_id, channel) for one in home.contacts):
             home.contacts.append(PlainContact(self.now_us, sending.member, channel, sending.action_id, True))
+
+    def _examine_hand_over(self, sending: PlainSending, name: str) -> None:
+        """Note which rule a hand-over breaks. Only what was made counts here: it is this one that makes a contact."""
+        plan, channel = self.plan, self.plan.channel_by_name[name]
+
+        def breach(rule: str, what: str) -> None:
+            self.breaches.append(Breach(rule=rule, decision_id=sending.decision_id, what=what))
+
+        if plan.channels[channel].quiet_hours and is_quiet(plan, self.now_us):
+            breach("quiet", f"is handed over on {name} in the quiet hours")
+        made = [one for one in self.ledgers[sending.household].contacts if one.is_handed]
+        for cap in plan.policy.caps:
+            names = {plan.channels[index].name for index in cap.channels}
+            counted = sum(
+                one.time_us > self.now_us - cap.window_us
+                and one.channel in names
+                and (cap.scope is Scope.HOUSEHOLD or one.member == sending.member)
+                for one in made
+            )
+            if channel in cap.channels and counted >= cap.most:
+                breach("cap", f"is handed over as contact {counted + 1} under cap {cap.name} of {cap.most}")
 
     def _keep_back(self, sending: PlainSending) -> None:
         if not sending.handed_us:

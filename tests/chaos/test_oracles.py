@@ -19,6 +19,8 @@ import pytest
 from actors import codec
 from actors.log import STATE_KINDS, Offset, Record, RecordKind, StoredRecord
 from household.decision import Decision, Moment
+from household.delivery import DeliveryNote, DeliveryStep
+from serving import wire
 from tests.actors.harness import DAY, HOUR, MINUTE, MONDAY, Hearth, SettableClock, corner, running, signal
 from tests.chaos.client import Client
 from tests.chaos.gateway import Delivery, GatewayLedger, read_ledger
@@ -330,14 +332,37 @@ def test_an_offer_in_the_log_after_its_decline_is_found(evidence):
     assert evidence.found() == {Law.OFFERED_AFTER_DECLINE}
 
 
-def sent_again(evidence: Evidence, stamp_us: int, name: str = "forged", **changes) -> None:
-    """Append another sending of the offer that was sent, and hand it over."""
+def sent_again(evidence: Evidence, stamp_us: int, name: str = "forged", **changes) -> str:
+    """Append another sending of the offer that was sent, and hand it over; return its key."""
     forged = evidence.decide(
         evidence.sending(), stamp_us=stamp_us, name=name, **{"send_before_us": stamp_us + HOUR, **changes}
     )
+    key, channel = forged.slate[0].action_id, forged.send_channel
+    hand_over(evidence, key, channel, stamp_us)
     evidence.ledger.receive(
-        replace(evidence.ledger.deliveries[0], decision_id=forged.decision_id, action_id=forged.slate[0].action_id)
+        replace(evidence.ledger.deliveries[0], decision_id=forged.decision_id, action_id=key, channel=channel)
     )
+    return key
+
+
+def acknowledge(evidence: Evidence, key: str, stamp_us: int, *, is_delivered: bool) -> None:
+    """Append the record of an acknowledgement."""
+    batch = wire.report_batch(
+        request_id=f"{key}-{is_delivered}",
+        household="home",
+        member="",
+        event_type=wire.DELIVERED if is_delivered else wire.UNDELIVERED,
+        action_id=key,
+        channel="",
+        time_us=stamp_us,
+    )
+    evidence.append(batch, RecordKind.SIGNALS, stamp_us=stamp_us)
+
+
+def hand_over(evidence: Evidence, key: str, channel: str, stamp_us: int) -> None:
+    """Append the record of a hand-over."""
+    note = DeliveryNote(action_id=key, step=DeliveryStep.HANDED, channel=channel)
+    evidence.append(codec.encode_delivery([note]), RecordKind.DELIVERY, stamp_us=stamp_us)
 
 
 def test_a_contact_more_than_the_cap_allows_is_found(evidence):
@@ -362,6 +387,36 @@ def test_a_sending_without_consent_is_found(evidence):
     sent_again(evidence, MONDAY + DAY + HOUR, member=b"bob")
 
     assert evidence.found() == {Law.CONSENT}
+
+
+def test_a_hand_over_beyond_the_cap_is_found_though_its_decision_was_right(evidence):
+    at_us = MONDAY + 2 * DAY
+    first = sent_again(evidence, at_us, name="first")
+    acknowledge(evidence, first, at_us + MINUTE, is_delivered=False)
+    second = evidence.decide(
+        evidence.sending(), stamp_us=at_us + 2 * MINUTE, name="second", send_before_us=at_us + HOUR
+    )
+    acknowledge(evidence, first, at_us + 3 * MINUTE, is_delivered=True)
+    assert evidence.found() == set()
+
+    hand_over(evidence, second.slate[0].action_id, "push", at_us + 4 * MINUTE)
+
+    assert evidence.found() == {Law.CAP}
+
+
+def test_a_hand_over_in_quiet_hours_is_found_though_its_decision_was_right(evidence):
+    forged = evidence.decide(
+        evidence.sending(), stamp_us=MONDAY + DAY + HOUR, send_channel="sms", send_before_us=MONDAY + 3 * DAY
+    )
+    hand_over(evidence, forged.slate[0].action_id, "sms", NIGHT + DAY)
+
+    assert evidence.found() == {Law.QUIET_HOURS}
+
+
+def test_a_hand_over_without_a_record_before_it_is_found(evidence):
+    evidence.without(RecordKind.DELIVERY, 0)
+
+    assert Law.UNRECORDED in evidence.found()
 
 
 def test_a_decision_handed_over_under_two_keys_is_found(evidence):
