@@ -391,7 +391,7 @@ def test_a_sending_without_consent_is_found(evidence):
 
 def test_a_hand_over_beyond_the_cap_is_found_though_its_decision_was_right(evidence):
     at_us = MONDAY + 2 * DAY
-    first = sent_again(evidence, at_us, name="first")
+    first = sent_again(evidence, at_us, name="first", fallback_channels=())
     acknowledge(evidence, first, at_us + MINUTE, is_delivered=False)
     second = evidence.decide(
         evidence.sending(), stamp_us=at_us + 2 * MINUTE, name="second", send_before_us=at_us + HOUR

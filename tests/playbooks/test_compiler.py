@@ -241,3 +241,14 @@ def test_the_summary_counts_what_a_plan_holds(tmp_path):
     assert parts.endswith("4 treatments, 2 journeys")
     assert features == "features: 1 count, 1 profile, 1 trend, 2 window_count, 1 window_sum"
     assert offers == "offers: 3 content"
+
+
+def test_groups_are_kept_in_their_order_and_none_leave_the_version_as_it_was(tmp_path):
+    plain = compiled(tmp_path)
+    listed = compiled(
+        tmp_path, SMALL.replace("sms: {outbound: true,", "sms: {outbound: true, groups: [main, archive],")
+    )
+
+    assert [channel.groups for channel in listed.channels] == [(), ("main", "archive")]
+    assert b"groups" not in plain.canonical_bytes
+    assert plan_from_bytes(listed.canonical_bytes) == listed

@@ -264,6 +264,13 @@ CASES = [
         "channel 'push' is outbound and asks for no consent",
         "member.consent_marketing",
     ),
+    ("app: {inbound: true}", "«app: {inbound: true, groups: [main]}", "groups and is not outbound", "remove 'groups:'"),
+    (
+        "push: {outbound: true,",
+        "push: {outbound: true, groups: [«Main],",
+        "'Main' is not a possible name",
+        "lower-case",
+    ),
     ("outbound: [push]", "outbound: [«app]", "'app', which is not outbound", "the outbound channels are push"),
     ("currency: EUR", "currency: «Euro", "'currency' is 'Euro'", "such as EUR"),
     ("Europe/Berlin", "«Europe/Berln", "does not exist", "did you mean 'Europe/Berlin'?"),
