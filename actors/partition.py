@@ -562,7 +562,11 @@ class PartitionOwner:
                 now_us = None if self._replay.stream_clock else group.stamp_us
                 applied = folded.applied
                 self._telemetry.signals_folded(
-                    applied.statuses, folded.batch.times_us, moments=len(applied.moments), now_us=now_us
+                    applied.statuses,
+                    folded.batch.times_us,
+                    moments=len(applied.moments),
+                    now_us=now_us,
+                    unknown_field_values=sum(count for _, count in folded.batch.unknown_fields),
                 )
             self.unknown_fields.note(folded.batch.unknown_fields)
             settle(one.done, folded)

@@ -187,6 +187,8 @@ class ShardTelemetry:
     tracer: CallTracer | None = None
     signals_by_status: list[int] = field(default_factory=lambda: [0] * len(Status))
     signal_lag_us: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS_US))
+    unknown_field_values: int = 0
+    """Values of fields that the playbook does not know."""
     moments_fired: int = 0
     decisions_by_channel: dict[tuple[str, bool], list[int]] = field(default_factory=dict)
     """(channel, whether a request asked) → decisions by outcome, in the order of Outcome."""
@@ -214,9 +216,16 @@ class ShardTelemetry:
     """Asked at export, from another thread."""
 
     def signals_folded(
-        self, statuses: NDArray[np.uint8], times_us: NDArray[np.int64], *, moments: int, now_us: int | None
+        self,
+        statuses: NDArray[np.uint8],
+        times_us: NDArray[np.int64],
+        *,
+        moments: int,
+        now_us: int | None,
+        unknown_field_values: int = 0,
     ) -> None:
         """Count a batch of signals by what became of each, and how old the applied ones were at `now_us`, if given."""
+        self.unknown_field_values += unknown_field_values
         if statuses.shape[0] <= FEW_LAGS:
             for status in statuses.tolist():
                 self.signals_by_status[status] += 1

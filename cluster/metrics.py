@@ -65,6 +65,9 @@ INSTRUMENTS = (
         "hearth.signals.lag", Kind.HISTOGRAM, "s", "Age of applied signals when appended; wall clock only.", _US
     ),
     Instrument("hearth.signals.waiting", Kind.GAUGE, "By", "Signals that wait to be appended."),
+    Instrument(
+        "hearth.signals.unknown_fields", Kind.COUNTER, "{value}", "Values of fields that the playbook does not know."
+    ),
     Instrument("hearth.moments", Kind.COUNTER, "{moment}", "Triggers that became true."),
     Instrument("hearth.moments.pending", Kind.GAUGE, "{household}", "Households whose moments wait to be decided."),
     Instrument("hearth.decisions", Kind.COUNTER, "{decision}", "Decisions in force, by channel, origin and outcome."),
@@ -141,6 +144,7 @@ def shard_points(numbers: ShardTelemetry) -> dict[str, Points]:
         ],
         "hearth.signals.lag": _one(numbers.signal_lag_us),
         "hearth.signals.waiting": _one(now.waiting_bytes),
+        "hearth.signals.unknown_fields": _one(numbers.unknown_field_values),
         "hearth.moments": _one(numbers.moments_fired),
         "hearth.moments.pending": _one(now.moments_pending),
         "hearth.decisions": decisions,

@@ -133,7 +133,8 @@ class _Found:
             values = self._source_and_id()
         else:
             values = self.text("event_id", section.event_id, is_required=False)
-        is_missing = pc.fill_null(pc.equal(values, ""), True)
+        # What Python writes where there was none would make one event of all that have none.
+        is_missing = pc.is_in(values, pa.array(["", "nan", "NaN", None]))
         if pc.any(is_missing).as_py():
             values = pc.if_else(is_missing, self._fill_template("{file}:{row}"), values)
         is_long = pc.greater(pc.binary_length(values), EVENT_ID_BYTES_MAX)

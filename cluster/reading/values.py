@@ -17,6 +17,12 @@ ISO_TIME = (
     r"(?: ?(?:([Zz]|UTC|GMT)|([+-]\d\d):?(\d\d)?))?$"
 )
 """ISO 8601 and RFC 3339, and as databases write it: date, hour, minute, second, fraction; Z, or hours and minutes."""
+ISO_COMPACT = (
+    (r"^(\d{4})(\d\d)(\d\d)([Tt])", r"\1-\2-\3\4"),
+    (r"^(.{10}[Tt]\d\d)(\d\d)(\D|$)", r"\1:\2\3"),
+    (r"^(.{10}[Tt]\d\d)(\d\d)(\d\d)(\D|$)", r"\1:\2:\3\4"),
+)
+"""ISO 8601's basic format, as long as it has a T: eight digits alone may be any number."""
 ISO_PLAIN = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 """What Arrow parses as it stands: most cells of most files."""
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "t", "y"), ("false", "0", "no", "f", "n")
@@ -50,7 +56,7 @@ class Converted:
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Return the cells as text, as they stand; whole numbers of other types without a fraction."""
+    """Return the cells as text, as they stand; whole numbers of other types without a fraction, NaN as no text."""
     kind = column.type
     if pa.types.is_string(kind):
         return column
@@ -59,7 +65,8 @@ def as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_floating(kind):
         whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
         integers = pc.cast(pc.if_else(whole, column, 0), pa.int64())
-        return pc.if_else(whole, pc.cast(integers, pa.string()), pc.cast(column, pa.string()))
+        texts = pc.if_else(whole, pc.cast(integers, pa.string()), pc.cast(column, pa.string()))
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.string()), texts)
     if pa.types.is_decimal(kind):
         return pc.replace_substring_regex(pc.cast(column, pa.string()), r"^(-?\d+)\.0+$", r"\1")
     if pa.types.is_timestamp(kind) and kind.tz is not None and not _is_known_zone(kind.tz):
@@ -165,6 +172,8 @@ class _Usual:
 
 def _usual_text(text: pa.Array) -> _Usual:
     nothing = pa.scalar(None, pa.string())
+    for compact, spread in ISO_COMPACT:
+        text = pc.replace_substring_regex(text, compact, spread)
     fits = pc.fill_null(pc.match_substring_regex(text, ISO_TIME), False)
     parts = pc.replace_substring_regex(pc.if_else(fits, text, nothing), ISO_TIME, r"\1|\2|\3|\4|\5|\6|\7|\8")
     pieces = pc.split_pattern(parts, "|")

@@ -14,7 +14,25 @@ from cluster.reading.signals import cloudevent_id
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
 
-ODD_IDS = [1, 1.0, "1.0", "A3", True, None, [1], {"a": 1}, 0.5, -0.0, 2**53 + 1, 2**63, 1e300, "", " 1", "ü"]
+ODD_IDS = [
+    1,
+    1.0,
+    "1.0",
+    "A3",
+    True,
+    None,
+    [1],
+    {"a": 1},
+    0.5,
+    -0.0,
+    float("nan"),
+    2**53 + 1,
+    2**63,
+    1e300,
+    "",
+    " 1",
+    "ü",
+]
 
 
 def line(number: int, **changes: object) -> dict[str, object]:
@@ -45,8 +63,8 @@ def test_an_id_is_the_same_whatever_stands_around_it_and_however_the_file_is_cut
     assert found[0] == found[1] == found[2]
     # 1 and 1.0 are one number, so one id; a row without an id goes by its place.
     assert found[0] == [
-        "1", "1.0", "A3", "true", "a.jsonl:6", "[1]", "a.jsonl:8", "0.5", "0", "9007199254740993",
-        "9223372036854775808", "1e+300", "a.jsonl:14", " 1", "ü",
+        "1", "1.0", "A3", "true", "a.jsonl:6", "[1]", "a.jsonl:8", "0.5", "0", "a.jsonl:11",
+        "9007199254740993", "9223372036854775808", "1e+300", "a.jsonl:15", " 1", "ü",
     ]  # fmt: skip
 
 

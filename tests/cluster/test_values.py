@@ -68,6 +68,9 @@ def test_calendar_times_take_offsets_or_the_zone_of_the_mapping():
         ("2026-01-05 18:30:00 UTC", us(2026, 1, 5, 18, 30)),
         ("2026-01-05 18:30:00 +0100", us(2026, 1, 5, 17, 30)),
         ("2026-01-05T18:30:00,5Z", us(2026, 1, 5, 18, 30, 0, 500_000)),
+        ("20260105T183000Z", us(2026, 1, 5, 18, 30)),
+        ("20260105T1830+0130", us(2026, 1, 5, 17)),
+        ("20260105", "wrong"),
         ("2026-01-05T18Z", us(2026, 1, 5, 18)),
         ("2026-01-05", us(2026, 1, 5)),
         ("1969-12-31T23:59:59.9999999Z", -1),
@@ -139,5 +142,6 @@ def test_numbers(cells: list[str | None], numbers: list[object]):
 def test_flags_and_texts():
     assert result(as_flag(pa.array(["TRUE", "0", " yes", "maybe", None]))) == [True, False, True, "wrong", None]
     assert as_text(pa.array([1.0, 2.5, None])).to_pylist() == ["1", "2.5", None]
+    assert as_text(pa.array([float("nan"), 1.0])).to_pylist() == [None, "1"]
     assert as_text(pa.array([b"x", None])).to_pylist() == ["x", None]
     assert as_text(pa.array([True])).to_pylist() == ["true"]
