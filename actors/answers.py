@@ -135,9 +135,13 @@ def action_message(state: PartitionState, action: SlateAction, channel: int, mem
     `member`: for whom it was decided.
     """
     message = _action(action, state.plan, channel, action_status(state, action.action_id), member)
-    known = state.actions.get(action.action_id)
-    message.withdrawn_because = why_not(state, action.action_id) or (known.why if known is not None else "")
+    message.withdrawn_because = _withdrawn_because(state, action.action_id)
     return message
+
+
+def _withdrawn_because(state: PartitionState, action_id: str) -> str:
+    known = state.actions.get(action_id)
+    return why_not(state, action_id) or (known.why if known is not None else "")
 
 
 def _action(
@@ -309,6 +313,10 @@ def decision_record(
         record.send_before.CopyFrom(timestamp(decision.send_before_us))
         if decision.send_not_before_us:
             record.send_not_before.CopyFrom(timestamp(decision.send_not_before_us))
+        sent = state.actions.get(decision.slate[0].action_id) if decision.slate else None
+        if sent is not None and sent.handed_us and sent.channel != NONE:
+            record.handed_over_channel = state.plan.channels[sent.channel].name
+            record.handed_over_at.CopyFrom(timestamp(sent.handed_us))
     for withdrawal in decision.withdrawals:
         record.withdrawals.add(action_id=withdrawal.action_id, reason=withdrawal.reason)
     for moment, member in zip(decision.moments, read.moment_members, strict=True):
@@ -339,7 +347,9 @@ def _recorded_action(
     if plan is not None:
         own = plan.channel_by_name.get(decision.channel or decision.send_channel, NONE)
         channel = own if own != NONE and carries(plan, action, own) else _any_channel(plan, action)
-    return _action(action, plan, channel, _recorded_status(state, decision, action), member)
+    message = _action(action, plan, channel, _recorded_status(state, decision, action), member)
+    message.withdrawn_because = _withdrawn_because(state, action.action_id)
+    return message
 
 
 def _recorded_status(state: PartitionState, decision: Decision, action: SlateAction) -> decision_pb2.ActionStatus:

@@ -41,9 +41,9 @@ async def explain(
     owner: PartitionOwner, state_thread: StateThread, request: household_pb2.ExplainRequest
 ) -> household_pb2.ExplainResponse:
     """Return one decision of a household, as it was recorded; the newest if none is named."""
-    found = await _records(owner, state_thread, request.household, request.decision_id, 1)
+    found, wanted = await _records(owner, state_thread, request.household, request.decision_id, 1)
     if not found:
-        return household_pb2.ExplainResponse(found=False)
+        return household_pb2.ExplainResponse(found=False, dropped=bool(wanted))
     return household_pb2.ExplainResponse(found=True, decision=found[0])
 
 
@@ -52,12 +52,15 @@ async def decisions(
 ) -> household_pb2.DecisionsResponse:
     """Return the newest decisions of a household, newest first."""
     limit = min(request.limit or DECISIONS_DEFAULT, DECISIONS_MAX)
-    return household_pb2.DecisionsResponse(decisions=await _records(owner, state_thread, request.household, "", limit))
+    found, _ = await _records(owner, state_thread, request.household, "", limit)
+    return household_pb2.DecisionsResponse(decisions=found)
 
 
 async def _records(
     owner: PartitionOwner, state_thread: StateThread, household: str, decision_id: str, limit: int
-) -> list[household_pb2.DecisionRecord]:
+) -> tuple[list[household_pb2.DecisionRecord], int]:
+    """Return what the log still has of the decisions that were asked for, newest first, and how many those are."""
+
     def known() -> tuple[dict[str, int], Plan]:
         row, _ = owner.state.find(household.encode())
         ledger = owner.state.ledgers.get(row)
@@ -69,10 +72,10 @@ async def _records(
         return answers.decision_record(owner.state_as_of_now(), read, plan, standing)
 
     offsets, in_force = await state_thread.run(Urgency.INGEST, known)
-    wanted = [offset for known_id, offset in offsets.items() if not decision_id or known_id == decision_id]
+    wanted = [offset for known_id, offset in offsets.items() if not decision_id or known_id == decision_id][:limit]
     loop = asyncio.get_running_loop()
     records = []
-    for offset in wanted[:limit]:
+    for offset in wanted:
         read = await _read(owner, offset)
         if read is None:
             continue
@@ -83,7 +86,7 @@ async def _records(
         standing = await _read(owner, offsets.get(decision.stands)) if decision.answered else None
         arguments = (read, plan, standing.decision if standing is not None else None)
         records.append(await state_thread.run(Urgency.INGEST, message, *arguments))
-    return records
+    return records, len(wanted)
 
 
 async def _read(owner: PartitionOwner, offset: int | None) -> codec.DecisionRecord | None:

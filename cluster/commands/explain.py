@@ -41,6 +41,12 @@ def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.Dec
             is_known = stub.Get(household_pb2.GetRequest(household=household), timeout=CALL_DEADLINE_S).known
         except grpc.RpcError as failed:
             raise explain_failure(failed, doing="explaining", target=target) from failed
+    if answer.dropped:
+        what = f"decision {decision_id}" if decision_id else "the newest decision"
+        raise CommandFailed(
+            f"{what} of household {household} is older than the log is kept, so it cannot be explained any more "
+            "(setting log_retention_hours)"
+        )
     if not is_known:
         raise CommandFailed(f"no signal has named household {household} yet, so nothing was decided for it")
     if decision_id:
@@ -123,7 +129,8 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
 def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
     console = stdout_console()
     if record.stands:
-        console.print(f"[bold]slate[/bold]: that of decision {escape(record.stands)} stood, and was served again")
+        stood = f"that of decision {record.stands} stood, and was served again (--decision tells why)"
+        console.print(f"[bold]slate[/bold]: {escape(stood)}")
     else:
         console.print("[bold]slate[/bold]" if record.slate else "[bold]slate[/bold]: empty")
     shown = list(record.slate)
@@ -135,5 +142,17 @@ def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
     if record.HasField("answered"):
         console.print(escape(f"  answered on {record.channel} with action {record.answered.action_id}"))
     if record.send_channel and record.slate:
-        until = when(record.send_before, zone)
-        console.print(escape(f"  sent on {record.send_channel}: action {record.slate[0].action_id}, not after {until}"))
+        console.print(escape(f"  {_sending(record, zone)}"))
+    for withdrawal in record.withdrawals:
+        console.print(escape(f"  took back action {withdrawal.action_id}: {withdrawal.reason}"))
+
+
+def _sending(record: household_pb2.DecisionRecord, zone: tzinfo) -> str:
+    """Return where the first action went out unasked, or where and when it is to."""
+    action_id = record.slate[0].action_id
+    if record.handed_over_channel:
+        return f"went out on {record.handed_over_channel} at {when(record.handed_over_at, zone)}: action {action_id}"
+    held = f"not before {when(record.send_not_before, zone)}, " if record.HasField("send_not_before") else ""
+    otherwise = f"; else on {', '.join(record.fallback_channels)}" if record.fallback_channels else ""
+    until = when(record.send_before, zone)
+    return f"to go out on {record.send_channel}{otherwise}: action {action_id}, {held}before {until}"

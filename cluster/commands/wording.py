@@ -44,9 +44,10 @@ def action_lines(action: decision_pb2.Action, zone: tzinfo = UTC) -> list[str]:
     if treatment.parameters:
         lines.append("  " + ", ".join(f"{name}={value}" for name, value in sorted(treatment.parameters.items())))
     journey = f", journey {action.journey}" if action.journey else ""
-    lines.append(
-        f"  action {action.action_id}, {status_name(action.status)}, until {when(action.valid_until, zone)}{journey}"
-    )
+    because = f" ({action.withdrawn_because})" if action.withdrawn_because else ""
+    member = f", {action.member}'s own" if action.member else ""
+    status = f"{status_name(action.status)}{because}"
+    lines.append(f"  action {action.action_id}, {status}, until {when(action.valid_until, zone)}{journey}{member}")
     return lines
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from actors import codec
-from actors.log import Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.log import Epoch, Offset, OffsetOutOfRange, PartitionId, Record, RecordKind, StoredRecord
+from actors.partition import PartitionOwner
 from actors.plans import PLANS_KEPT, PlansAtHand
+from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, household_pb2
 from household.plan import Plan
-from tests.actors.harness import DAY, HOUR, MONDAY, SettableClock, corner, in_loop, running, signal
+from tests.actors.harness import DAY, HOUR, MONDAY, Hearth, SettableClock, corner, in_loop, running, signal
 from tests.actors.test_decider import a_moment, check, consent, visit
 
 NAMED = (
@@ -68,6 +70,12 @@ async def test_an_action_that_was_sent_says_where_and_reads_as_it_did_there(tmp_
         assert record.slate[0].treatment.channel == "push"
         assert MONDAY < record.send_before.ToMicroseconds() <= MONDAY + HOUR
         assert not record.HasField("answered")
+        assert (record.handed_over_channel, record.HasField("handed_over_at")) == ("", False)
+        async with hearth.subscribed("push") as deliveries:
+            await anext(deliveries)
+        record = await hearth.explain("h")
+        assert record.handed_over_channel == "push"
+        assert record.handed_over_at.ToMicroseconds() == MONDAY
 
 
 @in_loop
@@ -118,6 +126,7 @@ def as_told(record: household_pb2.DecisionRecord) -> household_pb2.DecisionRecor
     told = household_pb2.DecisionRecord.FromString(record.SerializeToString())
     for action in (*told.slate, told.answered):
         action.ClearField("status")
+        action.ClearField("withdrawn_because")
     return told
 
 
@@ -164,6 +173,27 @@ async def test_where_nothing_has_the_playbook_any_more_that_is_said_instead_of_a
             499,
         )
         assert not action.HasField("treatment")
+
+
+@in_loop
+async def test_a_decision_that_the_log_no_longer_has_is_not_said_to_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def out_of_range(self: PartitionOwner, offset: int) -> codec.DecisionRecord:
+        raise OffsetOutOfRange(PartitionId(0), Offset(offset), Offset(offset + 1), Offset(offset + 2))
+
+    async def asked(hearth: Hearth, decision_id: str) -> tuple[bool, bool]:
+        request = household_pb2.ExplainRequest(household="h", decision_id=decision_id).SerializeToString()
+        answer = household_pb2.ExplainResponse.FromString(await hearth.call(shard_pb2.METHOD_EXPLAIN, 0, request))
+        return answer.found, answer.dropped
+
+    async with running(tmp_path) as hearth:
+        decided = await hearth.decide("h", visit(), member="m")
+        assert await asked(hearth, decided.decision_id) == (True, False)
+        monkeypatch.setattr(PartitionOwner, "read_decision", out_of_range)
+        assert await asked(hearth, decided.decision_id) == await asked(hearth, "") == (False, True)
+        assert await asked(hearth, "no such") == (False, False)
+        assert await hearth.decisions("h") == []
 
 
 class Log:

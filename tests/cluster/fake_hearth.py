@@ -45,6 +45,8 @@ class FakeHearth(
     decide_refusal: str = ""
     asked: list[decision_pb2.DecideRequest] = field(default_factory=list)
     decisions: dict[tuple[str, str], household_pb2.DecisionRecord] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    """Households whose decisions are older than the log is kept."""
     is_ready: bool = True
     ids: set[str] = field(default_factory=set)
 
@@ -94,7 +96,8 @@ class FakeHearth(
 
     def Explain(self, request: household_pb2.ExplainRequest, context: Any) -> household_pb2.ExplainResponse:
         record = self.decisions.get((request.household, request.decision_id))
-        return household_pb2.ExplainResponse(found=record is not None, decision=record)
+        is_dropped = record is None and request.household in self.dropped
+        return household_pb2.ExplainResponse(found=record is not None, decision=record, dropped=is_dropped)
 
     def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         serving = health_pb2.HealthCheckResponse.SERVING

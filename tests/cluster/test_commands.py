@@ -141,7 +141,13 @@ def test_explain_tells_money_and_times_as_the_operator_writes_them(hearth: FakeH
 def test_explain_tells_who_asked_where_it_went_and_what_stood(hearth: FakeHearth, run: Run):
     sent = told_of(hearth, run, channel="", send_channel="sms", send_before=AT)
     assert "unasked" in sent
-    assert "sent on sms: action a-1, not after 2026-01-05 00:00:00 UTC" in sent
+    assert "to go out on sms: action a-1, before 2026-01-05 00:00:00 UTC" in sent
+    gone = told_of(
+        hearth, run, channel="", send_channel="sms", send_before=AT, handed_over_channel="push", handed_over_at=AT
+    )
+    assert "went out on push at 2026-01-05 00:00:00 UTC: action a-1" in gone
+    held = told_of(hearth, run, send_channel="sms", send_before=AT, send_not_before=AT, fallback_channels=["push"])
+    assert "to go out on sms; else on push: action a-1, not before 2026-01-05 00:00:00 UTC, before" in held
 
     stood = told_of(hearth, run, slate=[], stands="d-0", request_id="r-7", answered=an_action())
     assert "asked on app" in stood
@@ -167,7 +173,10 @@ def test_explain_tells_what_was_withheld_and_what_nobody_knows_any_more(hearth: 
 
 def test_explain_of_what_is_not_there_says_which(hearth: FakeHearth, run: Run):
     hearth.decisions["H1", "d-1"] = a_record()
+    hearth.dropped.add("H5")
     for arguments, told in (
+        (("H5",), "the newest decision of household H5 is older than the log is kept"),
+        (("H5", "--decision", "d-3"), "decision d-3 of household H5 is older than the log is kept"),
         (("H9",), "no signal has named household H9"),
         (("H1", "--decision", "d-7"), "household H1 has no decision d-7"),
         (("H1",), "nothing was decided for household H1 yet"),
