@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.config import utc_now
 from cluster.errors import UsageWrong
 from cluster.reading.values import UNIT_US
 from cluster.reading.yaml_file import Unquoted, read_yaml
@@ -34,6 +35,7 @@ SOURCE_AND_ID = "{source}#{id}"
 
 FORMATS = ("csv", "jsonl", "cloudevents", "parquet")
 ALL_OTHERS = "*"
+NOW = "now"
 
 Format = Literal["csv", "jsonl", "cloudevents", "parquet"]
 
@@ -115,6 +117,8 @@ def _known_zone(zone: str) -> str:
 
 
 def _instant(value: Any) -> Any:
+    if value == NOW:
+        return utc_now()
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -131,7 +135,8 @@ class TimeSource(_Part):
     column: str
     unit: Annotated[str, AfterValidator(_known_unit)] | None = None
     start: Annotated[datetime, BeforeValidator(_instant)] | None = None
-    """What a number counts from; 1970-01-01T00:00:00Z if not given. Without an offset it is UTC."""
+    """What a number counts from; 1970-01-01T00:00:00Z if not given, `now` is when the mapping is read. Without an
+    offset it is UTC."""
     format: str | None = None
     """strptime pattern; ISO 8601 if not given."""
     zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
