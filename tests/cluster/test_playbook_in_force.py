@@ -34,7 +34,8 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Instead of runs: a note of the plan that each would have begun with, as a run finds it."""
     seen: list[Plan] = []
 
-    def supervise(config: HearthConfig, hear: Hear) -> int:
+    def supervise(config: HearthConfig, hear: Hear, *, check: Callable[[], None]) -> int:
+        check()
         again = HearthConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
         seen.append(playbook_in_force(again).plan)
         hear({"ready": True, "address": f"{config.host}:{config.port}"})
