@@ -187,15 +187,15 @@ def break_guarantee(switch: str) -> None:
 
             PartitionDecider.__init__ = begin_forgetful  # type: ignore[method-assign]
         case "fresh-keys":
-            delivery = actors.delivery._delivery
+            message = actors.delivery._message
 
-            def delivery_renamed(state, outbound, attempt):
-                made = delivery(state, outbound, attempt)
+            def delivery_renamed(state, outbound, channel, attempt):
+                made = message(state, outbound, channel, attempt)
                 if made is not None:
                     made.action.action_id += f"-{os.getpid()}-{attempt}"
                 return made
 
-            actors.delivery._delivery = delivery_renamed
+            actors.delivery._message = delivery_renamed
         case "no-recheck":
             global SCORER_S
             SCORER_S *= 25  # or it would take long until one arrives while a decision waits
