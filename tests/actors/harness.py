@@ -357,10 +357,18 @@ class Hearth:
         member: str = "",
         channel: str = "app",
         request_id: str = "",
+        time_us: int = wire.MISSING_TIME_US,
     ) -> decision_pb2.ReportResponse:
         kind = wire.TYPE_BY_OUTCOME[outcome]
         answer = await self._outcome(
-            shard_pb2.METHOD_REPORT, household, member, kind, action_id, channel, request_id or self.request_id()
+            shard_pb2.METHOD_REPORT,
+            household,
+            member,
+            kind,
+            action_id,
+            channel,
+            request_id or self.request_id(),
+            time_us=time_us,
         )
         return decision_pb2.ReportResponse.FromString(answer)
 

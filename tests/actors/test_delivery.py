@@ -14,6 +14,7 @@ import pytest
 
 from actors.delivery import Deliveries
 from actors.partition import PartitionOwner
+from hearth.v1 import decision_pb2
 from household.digest import state_digest
 from tests.actors.harness import (
     DAY,
@@ -271,6 +272,8 @@ async def test_an_opt_out_while_a_gateway_is_busy_with_the_action_before_stops_t
             # The other two were due together with the first.
             await hearth.ingest(signal("out", "b", "opt_out", MONDAY, member="m"))
             assert (await anext(deliveries)).household == "c"
+            contacts = await hearth.in_state(lambda state: [one.contacts for one in state.ledgers.values()])
+            assert [[one.is_handed for one in of_each] for of_each in contacts] == [[True], [False], [True]]
 
 
 @in_loop
@@ -313,3 +316,27 @@ async def test_a_contact_counts_once_however_often_it_is_handed_over_and_the_cap
         clock.pass_us(DAY - 2 * HOUR)
         later = await to_send(hearth)
         assert (await anext(deliveries)).action.action_id == later
+
+
+# --- reports that change nothing --------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_report_that_changes_nothing_says_why(tmp_path: Path):
+    async with running(tmp_path) as hearth:
+        action_id, other = await to_send(hearth, "h"), await to_send(hearth, "g")
+        six_minutes_before = MONDAY - 6 * MINUTE
+
+        async def reason(household: str, action_id: str, **named) -> str:
+            answer = await hearth.report(household, action_id, decision_pb2.OUTCOME_ACCEPT, **named)
+            assert not answer.effective
+            return answer.reason
+
+        assert await reason("h", "made-up") == "ACTION_UNKNOWN"
+        assert await reason("h", other) == "ACTION_OF_ANOTHER_HOUSEHOLD"
+        assert await reason("h", action_id, time_us=six_minutes_before) == "ACTION_NOT_YET_DECIDED"
+        assert (await hearth.accept("h", action_id, request_id="once")).effective
+        assert await reason("h", action_id, request_id="once") == "ALREADY_REPORTED"
+        assert await reason("h", action_id) == "ACTION_NOT_LIVE"
+        assert (await hearth.ack("h", "made-up")).reason == "ACTION_UNKNOWN"
+        assert (await hearth.ack("h", action_id)).reason == "ACTION_NOT_LIVE"

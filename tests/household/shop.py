@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from household.apply import Applied, apply_decision, apply_epoch, apply_signals, apply_tick
+from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
 from household.decide import Ask, Draft, Scores, decide, prepare
 from household.decision import Decision
+from household.delivery import DeliveryNote, DeliveryStep
 from household.events import RESERVED_TYPES
 from household.plan import (
     NONE,
@@ -234,6 +235,11 @@ class Shop:
     def report(self, outcome: str, action_id: str, **more: object) -> bool:
         """A gateway reports an outcome; return whether it changed anything."""
         return self.signal(f"hearth.{outcome}", action_id=action_id, **more).effects[0]
+
+    def note(self, action_id: str, step: DeliveryStep, channel: str, *, reason: str = "") -> None:
+        """The owner notes a step of an outbound action."""
+        note = DeliveryNote(action_id=action_id, step=step, channel=channel, reason=reason)
+        assert apply_delivery(self.state, [note], epoch=self.epoch, stamp_us=self.now_us)
 
     def pass_time(self, elapsed_us: int) -> None:
         """Let time pass, then tick."""

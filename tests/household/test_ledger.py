@@ -1,8 +1,9 @@
 """What decisions do to a household, and what becomes of them.
 
 Laws: a moment is settled once; a past owner changes nothing; a request is remembered for its window, then forgotten; a
-contact counts from its decision on and is given back by withdrawal, expiry and failure; an outcome settles a live
-action of that household once, at its own time; a withheld decision leaves nothing to show; batches do not matter.
+contact holds a place from its decision on, which withdrawal, expiry and failure give back, and counts from hand-over on
+until its gateway says it reached nobody; an outcome settles a live action of that household once, at its own time; a
+withheld decision leaves nothing to show; batches do not matter.
 """
 
 from dataclasses import replace
@@ -12,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
+from household.delivery import DeliveryStep
 from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
 from household.plan import NONE
 from household.state import Contact, PartitionState
 from tests.household.oracle import Event, batch_of
-from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NOON_US, PLAN, SMS, Shop, with_journey
+from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NOON_US, PLAN, PUSH, SMS, Shop, with_journey
 
 
 def sent_shop() -> tuple[Shop, str]:
@@ -397,3 +399,159 @@ def test_a_contact_says_who_was_reached_when_and_where():
     shop, action_id = sent_shop()
 
     assert shop.state.ledgers[0].contacts == [Contact(time_us=NOON_US, member=0, channel=SMS, action_id=action_id)]
+
+
+# --- hand-overs ------------------------------------------------------------------------------------------------------
+
+
+def handed_shop() -> tuple[Shop, str]:
+    """Return a shop whose message to anna has just been handed over on push, and that action's id."""
+    shop = Shop(EAGER)
+    shop.signal("app.consent", is_on=1.0)
+    shop.third_check()
+    decision = shop.decide(NONE)
+    assert decision.send_channel == "push"
+    shop.note(decision.slate[0].action_id, DeliveryStep.HANDED, "push")
+    return shop, decision.slate[0].action_id
+
+
+def made(shop: Shop) -> list[tuple[int, bool]]:
+    """Return the channel of each contact, and whether it was made."""
+    return [(one.channel, one.is_handed) for one in shop.state.ledgers[0].contacts]
+
+
+def test_a_place_becomes_a_contact_at_its_hand_over():
+    shop = Shop(EAGER)
+    shop.signal("app.consent", is_on=1.0)
+    shop.third_check()
+    action_id = shop.decide(NONE).slate[0].action_id
+    assert made(shop) == [(PUSH, False)]
+    shop.now_us += MINUTE
+
+    shop.note(action_id, DeliveryStep.HANDED, "push")
+
+    (contact,) = shop.state.ledgers[0].contacts
+    assert (contact.time_us, contact.is_handed) == (NOON_US + MINUTE, True)
+    assert shop.state.outbox[action_id].handed_us == NOON_US + MINUTE
+    shop.now_us += MINUTE
+    shop.note(action_id, DeliveryStep.HANDED, "push")
+    assert shop.state.ledgers[0].contacts == [contact], "a second hand-over changes nothing"
+
+
+@pytest.mark.parametrize("what", ["decline", "accept", "convert", "expiry", "a new moment", "withdrawal", "delivered"])
+def test_a_contact_that_was_made_counts_whatever_becomes_of_its_action(what):
+    shop, action_id = handed_shop()
+    match what:
+        case "expiry":
+            shop.pass_time(15 * MINUTE)
+        case "a new moment":
+            shop.third_check()
+            shop.decide(APP)
+        case "withdrawal":
+            shop.note(action_id, DeliveryStep.WITHDRAWN, "push", reason="NOT_ELIGIBLE")
+            assert shop.state.actions[action_id].why == "NOT_ELIGIBLE"
+        case _:
+            assert shop.report(what, action_id)
+
+    assert shop.state.outbox == {}
+    assert made(shop) == [(PUSH, True)]
+    assert cap_of(shop)
+    shop.pass_time(DAY)
+    assert not cap_of(shop)
+
+
+def test_a_refusal_gives_a_contact_back_even_after_its_action_is_forgotten():
+    for later_us in (0, 16 * MINUTE, HOUR):
+        shop, action_id = handed_shop()
+        shop.pass_time(later_us)
+        assert shop.report("undelivered", action_id, channel="push")
+        assert (PUSH, True) not in made(shop)
+        assert not shop.report("undelivered", action_id, channel="push")
+    shop, action_id = handed_shop()
+    shop.pass_time(2 * DAY)
+    shop.pass_time(2 * DAY)
+    assert action_id not in shop.state.actions
+    assert shop.report("undelivered", action_id)
+    assert made(shop) == []
+
+
+@pytest.mark.parametrize("proof", ["delivered", "click", "impression", "convert"])
+def test_a_contact_that_was_given_back_is_proved_by_a_later_word_on_its_channel(proof):
+    shop, action_id = handed_shop()
+    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=())
+    shop.now_us += MINUTE
+    shop.report("undelivered", action_id)
+    assert made(shop) == []
+    shop.now_us += MINUTE
+
+    assert shop.report(proof, action_id, channel="push")
+
+    (contact,) = shop.state.ledgers[0].contacts
+    assert (contact.channel, contact.is_handed, contact.time_us) == (PUSH, True, NOON_US), "as of its hand-over"
+
+
+def test_an_outcome_where_members_ask_proves_no_contact():
+    shop, action_id = handed_shop()
+    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=())
+    shop.report("undelivered", action_id)
+
+    shop.report("impression", action_id, channel="app")
+
+    assert made(shop) == []
+
+
+def test_an_outcome_where_only_we_speak_proves_a_contact_of_which_no_hand_over_is_known():
+    shop, action_id = sent_shop()
+    shop.pass_time(15 * MINUTE)
+    assert made(shop) == []
+
+    assert shop.report("click", action_id, channel="sms")
+
+    assert made(shop) == [(SMS, True)]
+
+
+def test_what_was_noted_and_not_handed_over_holds_a_place_again():
+    shop, action_id = handed_shop()
+
+    shop.note(action_id, DeliveryStep.KEPT_BACK, "push")
+
+    assert made(shop) == [(PUSH, False)]
+    assert shop.state.outbox[action_id].handed_us == 0
+    shop.pass_time(15 * MINUTE)
+    assert made(shop) == []
+
+
+def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
+    shop, action_id = handed_shop()
+    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+
+    assert shop.report("undelivered", action_id)
+
+    outbound = shop.state.outbox[action_id]
+    assert (outbound.channel, outbound.fallbacks, outbound.handed_us, outbound.is_fallback) == (SMS, (), 0, True)
+    assert made(shop) == [(SMS, False)]
+    assert not shop.report("undelivered", action_id), "nobody has it on sms yet"
+    shop.note(action_id, DeliveryStep.HANDED, "sms")
+    assert shop.report("delivered", action_id, channel="push"), "after all"
+    assert made(shop) == [(SMS, True), (PUSH, True)]
+    assert shop.state.outbox == {}
+
+
+def test_a_report_of_a_time_before_its_decision_changes_nothing():
+    shop, action_id = handed_shop()
+    allowed = shop.event("hearth.accept", action_id=action_id, ago_us=PLAN.clock.future_us)
+    too_early = replace(allowed, id=b"early", time_us=allowed.time_us - 1)
+
+    assert shop.fold(too_early).effects == (False,)
+    assert shop.action_status(action_id) == "live"
+    assert shop.fold(allowed).effects == (True,)
+
+
+def test_in_a_term_of_the_first_fold_a_contact_is_given_back_with_its_action():
+    shop = Shop(EAGER)
+    shop.state.fold_version = 1
+    shop.third_check()
+    action_id = shop.decide(NONE).slate[0].action_id
+    shop.report("accept", action_id, channel="sms")
+
+    assert made(shop) == []
