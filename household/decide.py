@@ -197,7 +197,7 @@ def _standing_slate(
         live = [entry for entry in slate.decision.slate if is_live(state, entry.action_id)]
         if not live:
             continue
-        _, decided_for = state.find(ask.household, slate.decision.member)
+        decided_for = state.actions[live[0].action_id].member
         gone = standing.no_longer_holding(state, live, household, decided_for, owner)
         withdrawals += [Withdrawal(action_id=action_id, reason=reason) for action_id, reason in gone.items()]
         if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
@@ -374,12 +374,12 @@ def _decision_id(draft: Draft, epoch: int) -> str:
 
 
 def _rank(plan: Plan, draft: Draft, scores: Scores) -> tuple[tuple[Candidate, ...], list[tuple[int, float]]]:
-    candidates, worth_it = [], []
+    candidates, worth_it, asking = [], [], draft.ask.channel
     for index in draft.journey_by_offer:
         offer, score = plan.offers[index], scores.by_offer.get(index)
         value = None
         if score is not None:
-            channel = context_channel(plan, draft, index)
+            channel = asking if asking != NONE else context_channel(plan, draft, index)
             channel_cost = 0 if channel == NONE else plan.channels[channel].cost_minor
             value = score * offer.margin_minor * offer.lever - offer.cost_minor - channel_cost
             if value > ALWAYS_NOTHING_MINOR:
@@ -491,8 +491,10 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
     that arose since is no reason: it is decided next, by itself. A household with signal upon signal needs that.
     """
     ask = draft.ask
-    household, member = state.find(ask.household, ask.member)
-    if (household, member) != (draft.household, draft.member):
+    household, member = draft.household, draft.member
+    # Rows stay what they are: only who was not known may be known by now.
+    is_known = household != NO_HOUSEHOLD and (member != NO_MEMBER or not ask.member)
+    if not is_known and state.find(ask.household, ask.member) != (household, member):
         return False
     if household == NO_HOUSEHOLD:
         return True
