@@ -63,6 +63,8 @@ class Tally:
     rejected: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     """Of those rejections that Hearth described: the first 100 of each batch."""
+    rejected_by_field: dict[str, int] = field(default_factory=dict)
+    """Of those, by the field or part of a signal that is wrong."""
     unknown_fields: dict[str, int] = field(default_factory=dict)
     """Fields that the playbook does not know, and how many signals had each: most often a typo."""
 
@@ -233,6 +235,8 @@ class Sender:
             tally.unknown_fields[unknown.name] = tally.unknown_fields.get(unknown.name, 0) + unknown.signals
         for rejection in response.rejections:
             tally.rejected_by_reason[rejection.reason] = tally.rejected_by_reason.get(rejection.reason, 0) + 1
+            if rejection.field:
+                tally.rejected_by_field[rejection.field] = tally.rejected_by_field.get(rejection.field, 0) + 1
             file, row = self._position(part.table, rejection.index)
             self._rejects.note_rejected(
                 file=file,

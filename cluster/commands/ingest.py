@@ -125,6 +125,9 @@ def _print(tally: Tally, sources: list[Source], rejects: Rejects) -> None:
     if tally.rejected_by_reason:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.rejected_by_reason.items()))
         print(f"why (of those Hearth described): {reasons}")
+    if tally.rejected_by_field:
+        fields = ", ".join(f"{name} {count:,}" for name, count in sorted(tally.rejected_by_field.items()))
+        print(f"what was wrong with them: {fields}")
     if tally.unknown_fields:
         names = ", ".join(f"{name} {count:,}" for name, count in sorted(tally.unknown_fields.items()))
         print(f"fields that the playbook does not know, so nothing reads them: {names}")

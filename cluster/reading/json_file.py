@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -62,8 +62,7 @@ class JsonFile:
             yield held.chunk()
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
+class _Document(NamedTuple):
     """One row as it stands in the file."""
 
     line: int
@@ -198,7 +197,7 @@ def _object_of(pairs: list[tuple[str, Any]]) -> _Object:
 
 def _object(content: Any) -> dict[str, Any]:
     try:
-        parsed = _parsed(content) if isinstance(content, str) else content
+        parsed = json.loads(content) if isinstance(content, str) else content
     except (ValueError, RecursionError) as wrong:
         raise RowWrong(f"not valid JSON: {wrong}") from wrong
     if not isinstance(parsed, dict):
@@ -215,12 +214,28 @@ def event_of(content: Any, *, is_cloudevents: bool) -> Flat:
     parsed = _object(content)
     if is_cloudevents:
         parsed = _unwrap(parsed)
+    is_surely_text = isinstance(content, str) and "\\u" not in content and _is_text(content) and not is_cloudevents
     flat: Flat = {}
     try:
-        _flatten(parsed, "", flat)
+        key_count = _flatten(parsed, "", flat, is_surely_text=is_surely_text)
+        # Looking for doubled keys costs as much as all else; where there are as many as the text has, there are none.
+        if isinstance(content, str) and content.count('":') + content.count('" :') != key_count:
+            _check_doubled(_parsed(content))
     except RecursionError:
         raise RowWrong("objects stand too deep within one another") from None
     return flat
+
+
+def _check_doubled(parsed: Any) -> None:
+    match parsed:
+        case dict():
+            if isinstance(parsed, _Object) and parsed.doubled is not None:
+                raise RowWrong(f"the key {_shown(parsed.doubled)} occurs twice")
+            for value in parsed.values():
+                _check_doubled(value)
+        case list():
+            for value in parsed:
+                _check_doubled(value)
 
 
 def text_of_cell(cell: object) -> str | None:
@@ -229,9 +244,12 @@ def text_of_cell(cell: object) -> str | None:
     >>> [text_of_cell(cell) for cell in ("a", 3, 3.0, 0.5, True, None, b"x", [1])]
     ['a', '3', '3', '0.5', 'true', None, 'x', '[1]']
     """
+    kind = type(cell)
+    if cell is None or kind is str:
+        return cell  # type: ignore[return-value]
+    if kind is int:
+        return str(cell)
     match cell:
-        case None | str():
-            return cell
         case bool():
             return "true" if cell else "false"
         case float() if cell.is_integer() and abs(cell) < 2.0**53:
@@ -281,22 +299,24 @@ def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _flatten(parsed: dict[str, Any], prefix: str, flat: Flat) -> None:
-    doubled = parsed.doubled if isinstance(parsed, _Object) else None
-    if doubled is not None:
-        raise RowWrong(f"the key {_shown(prefix + doubled)} occurs twice")
+def _flatten(parsed: dict[str, Any], prefix: str, flat: Flat, *, is_surely_text: bool) -> int:
+    """Put the values under their whole keys; return how many keys there were, those of objects included."""
+    count = len(parsed)
+    if isinstance(parsed, _Object) and parsed.doubled is not None:
+        raise RowWrong(f"the key {_shown(prefix + parsed.doubled)} occurs twice")
     for name, value in parsed.items():
         key = prefix + name
-        if not _is_text(key):
+        if not is_surely_text and not _is_text(key):
             raise RowWrong(f"the key {_shown(key)} {NO_TEXT}")
         if isinstance(value, dict):
-            _flatten(value, f"{key}.", flat)
+            count += _flatten(value, f"{key}.", flat, is_surely_text=is_surely_text)
         elif value is not None:
             if key in flat:
                 raise RowWrong(f"the key {_shown(key)} occurs twice, once with the dot in its name")
-            if not _is_text(value):
+            if not is_surely_text and not _is_text(value):
                 raise RowWrong(f"{_shown(key)} is {_shown(value)}, which {NO_TEXT}")
             flat[key] = value
+    return count
 
 
 def _is_text(value: Any) -> bool:

@@ -81,6 +81,7 @@ def test_a_file_with_more_fields_than_a_request_may_have_and_one_with_a_typo(
     typo = run("ingest", "--target", hearth.address, "typo.csv")
 
     assert (many.json["applied"], many.json["rejected"], many.json["passed_over_fields"]) == (601, 1, 600)
+    assert many.json["rejected_by_field"] == {"amount": 1}
     assert payments(hearth, "h1") == 1
     assert "no playbook field needs cell_0, cell_1" in many.err
     assert "rejected by Hearth: OUT_OF_RANGE: amount: 1000000000 is above 1000000" in many.err
