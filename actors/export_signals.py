@@ -61,6 +61,9 @@ class SignalColumns:
                     fields[field.name] = pa.bool_() if name in flag_names else pa.float64()
                 elif space == "s" and name:
                     fields[field.name] = pa.string()
+                elif ":" not in field.name and field.name not in kinds:
+                    # Something else that a later layout says of a signal.
+                    kinds[field.name] = pa.string() if _is_text(field.type) else field.type
         named = _names(fields, taken={*kinds, *(name for name, _ in POSITION)})
         columns = [pa.field(name, kind) for name, kind in (*POSITION, *kinds.items())]
         columns += [pa.field(named[source], kind) for source, kind in fields.items()]
@@ -112,7 +115,7 @@ class SignalColumns:
                 columns.append(pa.nulls(read.num_rows, field.type))
                 continue
             column = read.column(source)
-            if source in KEYS:
+            if source in KEYS or pa.types.is_binary(column.type):
                 columns.append(keys_text(column))
             elif source == "time":
                 columns.append(times(column))
@@ -134,6 +137,10 @@ def _batches(message: bytes, payloads: Sequence[bytes]) -> list[pa.RecordBatch]:
     if len(batches) != len(payloads):
         raise PayloadUnreadable(f"signal batch: {len(batches)} record batches in {len(payloads)} records")
     return batches
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_so(kind) for is_so in (pa.types.is_binary, pa.types.is_string, pa.types.is_dictionary))
 
 
 def _flag_names(plans: Iterable[Plan]) -> set[str]:

@@ -328,6 +328,15 @@ def test_fields_named_like_our_columns_or_sent_as_two_kinds_have_columns_of_thei
     assert (second["time_field"], second["amount"], second["amount_text"]) == ("noon", 1.5, None)
 
 
+def test_what_a_later_layout_says_of_a_signal_has_a_column(tmp_path: Path):
+    batch = a_batch([b"a"], [MONDAY], source=pa.array([b"billing"], pa.binary()), n_of_source=pa.array([1.0]))
+    row = as_file(a_signal_log(batch, plan=corner()), "signals", tmp_path).to_pylist()[0]
+    assert sorted((name, value) for name, value in row.items() if name.startswith("source")) == [
+        ("source", "billing"),
+        ("source_field", 1.0),
+    ]
+
+
 def test_small_batches_of_many_senders_stay_in_the_order_of_the_log(tmp_path: Path):
     batches = [
         a_batch([str(number).encode()], [MONDAY + number], **{f"n_of_{'abc'[number % 3]}": pa.array([float(number)])})
