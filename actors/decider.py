@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors import answers
+from actors.caller import NOBODY_LEAVES, Caller
 from actors.conditions import NotCurrent, PartitionLost
 from actors.group import Folded
 from actors.log import OffsetOutOfRange
@@ -56,10 +57,9 @@ class DecideCall:
     request_id: str
     signal_batch: bytes
     """Empty when no signals came with it."""
+    caller: Caller = NOBODY_LEAVES
     laps: Laps | None = None
     """Where its stages are timed; None where nobody wants to know."""
-    deadline_s: float | None = None
-    """When whoever asked will have gone, by the loop's clock; None where that is not known."""
 
 
 class HouseholdLocks:
@@ -125,6 +125,7 @@ class PartitionDecider:
 
         Raises:
             PartitionLost, Overloaded, PayloadUnreadable, NotSettled, RequestIdReused, LogError.
+            CallerGone: nothing was decided; the signals that came with it may have been folded.
         """
         try:
             return await self._decide_held(call)
@@ -137,16 +138,19 @@ class PartitionDecider:
 
     async def _decide_held(self, call: DecideCall) -> decision_pb2.DecideResponse:
         async with self._locks.hold(call.household):
+            call.caller.check()
             before = await self._state_thread.run(Urgency.DECISION, self._known_request, call.request_id)
             if call.laps is not None:
                 call.laps.end(Stage.WAIT)
             if before is not None:
                 return await self._answer_again(before, call.household)
-            folded = await self._owner.signals(call.signal_batch) if call.signal_batch else None
+            folded = None
+            if call.signal_batch:
+                folded = await self._owner.signals(call.signal_batch, caller=call.caller, is_urgent=True)
             if call.laps is not None and folded is not None:
                 call.laps.end(Stage.SIGNALS)
             ask = self._ask(call, folded)
-            response = await self._settle(ask, call.laps, call.deadline_s)
+            response = await self._settle(ask, call.caller, call.laps)
         if folded is not None:
             response.signal_counts.CopyFrom(answers.signal_counts(folded.applied.statuses))
             response.rejections.extend(answers.rejections(folded, call.signal_batch))
@@ -220,13 +224,14 @@ class PartitionDecider:
             contact_types=types,
         )
 
-    async def _settle(self, ask: Ask, laps: Laps | None, deadline_s: float | None) -> decision_pb2.DecideResponse:
+    async def _settle(self, ask: Ask, caller: Caller, laps: Laps | None) -> decision_pb2.DecideResponse:
         """Decide until a decision folds that was right when it was written."""
         for tried in range(PROPOSALS_MAX):
-            draft = await self._state_thread.run(Urgency.DECISION, self._prepare, ask)
+            draft = await self._state_thread.run(Urgency.DECISION, self._prepare, ask, caller)
             if laps is not None:
                 laps.end(Stage.PREPARE)
-            scores = (await self._score([draft], deadline_s))[0]
+            caller.check()
+            scores = (await self._score([draft], caller.deadline_s))[0]
             if laps is not None:
                 laps.end(Stage.SCORE)
             decision = await self._state_thread.run(Urgency.DECISION, self._decide, draft, scores)
@@ -234,7 +239,7 @@ class PartitionDecider:
                 laps.end(Stage.DECIDE)
                 laps.decision = decision
             is_late = tried >= PROPOSALS_MAX // 2
-            offset = await self._owner.propose(draft, decision, may_miss_moments=is_late)
+            offset = await self._owner.propose(draft, decision, may_miss_moments=is_late, caller=caller)
             if laps is not None:
                 laps.end(Stage.COMMIT)
             if offset is not None:
@@ -242,7 +247,8 @@ class PartitionDecider:
                 return await self._respond(decision, repeated=False)
         raise NotSettled
 
-    def _prepare(self, ask: Ask) -> Draft:
+    def _prepare(self, ask: Ask, caller: Caller) -> Draft:
+        caller.check()  # here, since it may have waited for the thread
         return prepare(self._owner.state_as_of_now(), ask)
 
     def _decide(self, draft: Draft, scores: Scores) -> Decision:

@@ -1,4 +1,7 @@
-"""What waits for a partition to be written, and the group that is formed of it: decisions, signals, hand-overs."""
+"""What waits for a partition to be written, and the group that is formed of it: decisions, signals, hand-overs.
+
+Of the signals those with which somebody waits for an answer go before batches, however many bytes of these wait.
+"""
 
 import asyncio
 from collections import deque
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from actors.caller import Caller, CallerGone
 from actors.conditions import Overloaded
 from actors.log import Record
 from household.apply import Applied
@@ -20,6 +24,9 @@ Result = TypeVar("Result")
 
 GROUP_BYTES_MAX = 8 << 20
 """Signals taken into one group; a group must be synced and folded before the next decision of its partition."""
+
+SHARED_GROUP_BYTES_MAX = 1 << 20
+"""Of batches, while somebody waits for an answer: no more are taken into his group, nor into the one before his."""
 
 WAITING_BYTES_MAX = 64 << 20
 """Signals that may wait; more is refused, so that a flood shows as RESOURCE_EXHAUSTED and not as memory."""
@@ -44,6 +51,9 @@ class Signals:
     payload: bytes
     batch: EventBatch
     done: asyncio.Future[Folded]
+    caller: Caller
+    is_urgent: bool
+    """Somebody is there: it came with a question, or says what became of an action."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +65,7 @@ class Proposal:
     may_miss_moments: bool
     done: asyncio.Future[int | None]
     """Offset of its record; None if the state has moved on and it must be made again."""
+    caller: Caller
 
 
 NextStep = Callable[[PartitionState, str], DeliveryNote | None]
@@ -85,16 +96,20 @@ class Group:
 
 
 class Waiting:
-    """Proposals, signals and hand-overs in the order they came in. For the event loop of their partition's owner."""
+    """Proposals, urgent signals, batches and hand-overs, each in the order they came in; who has left gets no turn.
+
+    For the event loop of their partition's owner.
+    """
 
     def __init__(self) -> None:
+        self._urgent: deque[Signals] = deque()
         self._signals: deque[Signals] = deque()
         self._proposals: deque[Proposal] = deque()
         self._hand_overs: deque[HandOvers] = deque()
         self.signal_bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._signals or self._proposals or self._hand_overs)
+        return bool(self._urgent or self._signals or self._proposals or self._hand_overs)
 
     def check_room(self, size: int) -> None:
         """Raise unless so many bytes of signals may wait, too.
@@ -105,17 +120,21 @@ class Waiting:
         if self._signals and self.signal_bytes + size > WAITING_BYTES_MAX:
             raise Overloaded
 
-    def add_signals(self, payload: bytes, batch: EventBatch) -> asyncio.Future[Folded]:
+    def add_signals(
+        self, payload: bytes, batch: EventBatch, *, caller: Caller, is_urgent: bool
+    ) -> asyncio.Future[Folded]:
         """Let a batch wait; return what is set once it was folded, or will not be."""
         done: asyncio.Future[Folded] = asyncio.get_running_loop().create_future()
-        self._signals.append(Signals(payload, batch, done))
+        (self._urgent if is_urgent else self._signals).append(Signals(payload, batch, done, caller, is_urgent))
         self.signal_bytes += len(payload)
         return done
 
-    def add_proposal(self, draft: Draft, decision: Decision, *, may_miss_moments: bool) -> asyncio.Future[int | None]:
+    def add_proposal(
+        self, draft: Draft, decision: Decision, *, may_miss_moments: bool, caller: Caller
+    ) -> asyncio.Future[int | None]:
         """Let a decision wait; return what is set once it was folded, or will not be."""
         done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._proposals.append(Proposal(draft, decision, may_miss_moments, done))
+        self._proposals.append(Proposal(draft, decision, may_miss_moments, done, caller))
         return done
 
     def add_hand_overs(
@@ -128,18 +147,20 @@ class Waiting:
 
     def take(self, *, stamp_us: int) -> Group:
         """Take what goes into the next group."""
+        signals = self._take_signals()  # first: it looks at who else waits
         hand_overs = list(self._hand_overs)
         self._hand_overs.clear()
         return Group(
             stamp_us=stamp_us,
             proposals=self._take_proposals(),
-            signals=self._take_signals(),
+            signals=signals,
             hand_overs=hand_overs,
         )
 
     def put_back(self, group: Group) -> None:
         """Let wait again, before all else, what is left in a group."""
-        self._signals.extendleft(reversed(group.signals))
+        self._urgent.extendleft(one for one in reversed(group.signals) if one.is_urgent)
+        self._signals.extendleft(one for one in reversed(group.signals) if not one.is_urgent)
         self._proposals.extendleft(reversed(group.proposals))
         self._hand_overs.extendleft(reversed(group.hand_overs))
         self.signal_bytes += sum(len(one.payload) for one in group.signals)
@@ -148,13 +169,14 @@ class Waiting:
     def fail(self, failure: Callable[[], Exception]) -> None:
         """Tell everybody who waits that nothing will come of it."""
         futures: list[asyncio.Future[Any]] = [
-            *(one.done for one in self._signals),
+            *(one.done for one in (*self._urgent, *self._signals)),
             *(one.done for one in self._proposals),
             *(one.done for one in self._hand_overs),
         ]
         for future in futures:
             if not future.done():
                 future.set_exception(failure())
+        self._urgent.clear()
         self._signals.clear()
         self._proposals.clear()
         self._hand_overs.clear()
@@ -166,7 +188,9 @@ class Waiting:
         left: list[Proposal] = []
         while self._proposals:
             proposal = self._proposals.popleft()
-            if proposal.decision.household in taken:
+            if not proposal.caller.is_waiting:
+                drop(proposal.done)
+            elif proposal.decision.household in taken:
                 left.append(proposal)
             else:
                 taken[proposal.decision.household] = proposal
@@ -174,14 +198,28 @@ class Waiting:
         return list(taken.values())
 
     def _take_signals(self) -> list[Signals]:
+        is_shared = bool(self._urgent or self._proposals)
+        taken = self._take_from(self._urgent, GROUP_BYTES_MAX)
+        return taken + self._take_from(self._signals, SHARED_GROUP_BYTES_MAX if is_shared else GROUP_BYTES_MAX)
+
+    def _take_from(self, waiting: deque[Signals], bytes_max: int) -> list[Signals]:
         taken: list[Signals] = []
         size = 0
-        while self._signals and (not taken or size + len(self._signals[0].payload) <= GROUP_BYTES_MAX):
-            one = self._signals.popleft()
-            size += len(one.payload)
-            taken.append(one)
-        self.signal_bytes -= size
+        while waiting and (not taken or size + len(waiting[0].payload) <= bytes_max):
+            one = waiting.popleft()
+            self.signal_bytes -= len(one.payload)
+            if one.caller.is_waiting:
+                size += len(one.payload)
+                taken.append(one)
+            else:
+                drop(one.done)
         return taken
+
+
+def drop(done: asyncio.Future[Any]) -> None:
+    """Tell whoever still listens that a call was dropped since its caller has left."""
+    if not done.done():
+        done.set_exception(CallerGone())
 
 
 def settle(done: asyncio.Future[Result], result: Result) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors import codec
+from actors.caller import NOBODY_LEAVES, Caller
 from actors.clock import Clock
 from actors.conditions import NotCurrent, PartitionLost
 from actors.failpoints import Failpoint, reached
@@ -241,10 +242,16 @@ class PartitionOwner:
             await self._fold_foreign(offset)
         return offset
 
-    async def signals(self, payload: bytes) -> Folded:
+    async def signals(self, payload: bytes, *, caller: Caller = NOBODY_LEAVES, is_urgent: bool = False) -> Folded:
         """Append, sync and fold a signal batch; return what became of its events.
 
+        Args:
+            payload: the batch.
+            caller: whoever waits for it.
+            is_urgent: somebody is there; it goes before what does not say so.
+
         Raises:
+            CallerGone: nothing was appended.
             PayloadUnreadable: or longer than a record may be; nothing was appended.
             Overloaded: nothing was appended.
             NotCurrent: nothing was appended.
@@ -253,22 +260,33 @@ class PartitionOwner:
         self._check_open()
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise codec.PayloadUnreadable(f"signal batch: {len(payload)} bytes, a record holds {PAYLOAD_BYTES_MAX}")
-        self._waiting.check_room(len(payload))
-        done = self._waiting.add_signals(payload, codec.decode_signals(payload, self._replay.now.plan))
+        if not is_urgent:
+            self._waiting.check_room(len(payload))
+        caller.check()
+        batch = codec.decode_signals(payload, self._replay.now.plan)
+        done = self._waiting.add_signals(payload, batch, caller=caller, is_urgent=is_urgent)
         self._wake.set()
         return await done
 
-    async def propose(self, draft: Draft, decision: Decision, *, may_miss_moments: bool = False) -> int | None:
+    async def propose(
+        self,
+        draft: Draft,
+        decision: Decision,
+        *,
+        may_miss_moments: bool = False,
+        caller: Caller = NOBODY_LEAVES,
+    ) -> int | None:
         """Append, sync and fold a decision if it is still right; return its offset, or None if it must be made again.
 
         `may_miss_moments`: a moment that arose meanwhile is no reason to make it again.
 
         Raises:
+            CallerGone: nothing was appended.
             NotCurrent: nothing was appended.
             PartitionLost: the outcome is unknown.
         """
         self._check_open()
-        done = self._waiting.add_proposal(draft, decision, may_miss_moments=may_miss_moments)
+        done = self._waiting.add_proposal(draft, decision, may_miss_moments=may_miss_moments, caller=caller)
         self._wake.set()
         return await done
 

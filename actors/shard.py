@@ -22,6 +22,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from actors import answers, codec, queries
+from actors.caller import NOBODY_LEAVES, Caller
 from actors.clock import Clock, WallClock
 from actors.conditions import NotCurrent, Overloaded, PartitionLost
 from actors.decider import DecideCall, NotSettled, PartitionDecider, RequestIdReused
@@ -280,22 +281,18 @@ class Shard:
             for owned in self._owned.values():
                 owned.owner.wake()
 
-    async def call(
-        self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
-    ) -> bytes:
-        """Answer one call of an edge."""
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
+        """Answer one call of an edge; without a caller, of somebody who stays."""
+        caller = caller or NOBODY_LEAVES
         if method == shard_pb2.METHOD_CONFIRM_CLOCK:
             self._clock.confirm()
             return b""
-        deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         if self._telemetry is None:
-            return await self._call(method, partition, payload, deadline_s, None)
+            return await self._call(method, partition, payload, caller, None)
         with self._telemetry.observed(method, partition, traceparent) as laps:
-            return await self._call(method, partition, payload, deadline_s, laps)
+            return await self._call(method, partition, payload, caller, laps)
 
-    async def _call(
-        self, method: int, partition: int, payload: bytes, deadline_s: float | None, laps: Laps | None
-    ) -> bytes:
+    async def _call(self, method: int, partition: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
         owned = self._owned.get(partition)
         if owned is None:
             raise call_failed(
@@ -308,7 +305,8 @@ class Shard:
             if owned.owner.is_lost:
                 raise PartitionLost
             owned.owner.check_current()
-            answer = await self._answer(owned, method, payload, deadline_s, laps)
+            caller.check()
+            answer = await self._answer(owned, method, payload, caller, laps)
             # Append, sync, fold, check the lease, then answer: another may have taken over meanwhile.
             owned.owner.check_current()
             return answer
@@ -347,18 +345,16 @@ class Shard:
         except DecodeError as wrong:
             raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_CALL", "not the message of its method") from wrong
 
-    async def _answer(
-        self, owned: _Owned, method: int, payload: bytes, deadline_s: float | None, laps: Laps | None
-    ) -> bytes:
+    async def _answer(self, owned: _Owned, method: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
         match method:
             case shard_pb2.METHOD_INGEST:
-                return (await self._ingest(owned, payload)).SerializeToString()
+                return (await self._ingest(owned, payload, caller)).SerializeToString()
             case shard_pb2.METHOD_DECIDE:
-                return (await self._decide(owned, payload, deadline_s, laps)).SerializeToString()
+                return (await self._decide(owned, payload, caller, laps)).SerializeToString()
             case shard_pb2.METHOD_REPORT:
-                return (await self._report(owned, payload)).SerializeToString()
+                return (await self._report(owned, payload, caller)).SerializeToString()
             case shard_pb2.METHOD_ACK:
-                return (await self._ack(owned, payload)).SerializeToString()
+                return (await self._ack(owned, payload, caller)).SerializeToString()
             case shard_pb2.METHOD_GET:
                 get = household_pb2.GetRequest.FromString(payload)
                 return (await queries.get(owned.owner, self._state_thread, get)).SerializeToString()
@@ -397,8 +393,8 @@ class Shard:
         kept: int = await asyncio.wrap_future(owned.owner.rejects.keep(rejects))
         return admin_pb2.RejectResponse(kept=kept)
 
-    async def _ingest(self, owned: _Owned, payload: bytes) -> signal_pb2.IngestResponse:
-        folded = await owned.owner.signals(payload)
+    async def _ingest(self, owned: _Owned, payload: bytes, caller: Caller) -> signal_pb2.IngestResponse:
+        folded = await owned.owner.signals(payload, caller=caller)
         return signal_pb2.IngestResponse(
             counts=answers.signal_counts(folded.applied.statuses),
             rejections=answers.rejections(folded, payload),
@@ -406,7 +402,7 @@ class Shard:
         )
 
     async def _decide(
-        self, owned: _Owned, payload: bytes, deadline_s: float | None, laps: Laps | None
+        self, owned: _Owned, payload: bytes, caller: Caller, laps: Laps | None
     ) -> decision_pb2.DecideResponse:
         call = shard_pb2.DecideCall.FromString(payload)
         channels = owned.owner.state.plan.channel_by_name
@@ -421,26 +417,29 @@ class Shard:
                 channel=call.request.channel,
                 request_id=call.request.request_id,
                 signal_batch=call.signal_batch,
+                caller=caller,
                 laps=laps,
-                deadline_s=deadline_s,
             )
         )
 
-    async def _report(self, owned: _Owned, payload: bytes) -> decision_pb2.ReportResponse:
+    async def _report(self, owned: _Owned, payload: bytes, caller: Caller) -> decision_pb2.ReportResponse:
         call = shard_pb2.ReportCall.FromString(payload)
-        status, why_not = await self._outcome(owned, call)
+        status, why_not = await self._outcome(owned, call, caller)
         action = await queries.status_of(owned.owner, self._state_thread, call.action_id)
         return decision_pb2.ReportResponse(
             status=action, repeated_request=status == Status.DUPLICATE, effective=not why_not, reason=why_not
         )
 
-    async def _ack(self, owned: _Owned, payload: bytes) -> delivery_pb2.AckResponse:
-        _, why_not = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload))
+    async def _ack(self, owned: _Owned, payload: bytes, caller: Caller) -> delivery_pb2.AckResponse:
+        _, why_not = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload), caller)
         return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
 
-    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall) -> tuple[Status, str]:
+    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall, caller: Caller) -> tuple[Status, str]:
         """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""
-        folded = await owned.owner.signals(call.signal_batch)
+        channels = owned.owner.state.plan.channel_by_name
+        if call.HasField("channel") and call.channel not in channels:
+            raise _unknown_channel(call.channel, sorted(channels))
+        folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
         if folded.batch.count != 1:
             raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
@@ -480,9 +479,9 @@ class Shard:
 
 
 def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:
-    for channel in channels:
+    for index, channel in enumerate(channels):
         if channel not in plan.channel_by_name:
-            raise _unknown_channel(channel, sorted(plan.channel_by_name))
+            raise _unknown_channel(channel, sorted(plan.channel_by_name), field=f"channels[{index}]")
         groups = plan.channels[plan.channel_by_name[channel]].groups
         if groups and group not in groups:
             raise call_failed(
@@ -493,12 +492,12 @@ def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None
             )
 
 
-def _unknown_channel(channel: str, known: list[str]) -> CallFailed:
+def _unknown_channel(channel: str, known: list[str], *, field: str = "channel") -> CallFailed:
     return call_failed(
         grpc.StatusCode.INVALID_ARGUMENT,
         "UNKNOWN_CHANNEL",
         f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
-        violations={"channel": f"one of {', '.join(known)}"},
+        violations={field: f"{channel!r} is none of the playbook's channels; wanted one of {', '.join(known)}"},
     )
 
 

@@ -11,19 +11,22 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
+OUTRUN_MAX = 64
+"""Jobs that came later and may go before a slice of ingest: signals are folded under a flood of decisions, too."""
+
+
 class Urgency(IntEnum):
     """Which waiting job goes first."""
 
     DECISION = 0
     INGEST = 1
-    STOP = 2
 
 
 class StateThread:
-    """Runs jobs one at a time, most urgent first, in order within one urgency."""
+    """Runs jobs one at a time, most urgent first, in order within one urgency; none waits for ever."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._jobs: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
         self._order = itertools.count()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -41,12 +44,13 @@ class StateThread:
             else:
                 loop.call_soon_threadsafe(_finish, done, result)
 
-        self._jobs.put((urgency, next(self._order), work))
+        order = next(self._order)
+        self._jobs.put((order if urgency is Urgency.DECISION else order + OUTRUN_MAX, order, work))
         return await done
 
     def stop(self) -> None:
         """Finish what waits, then end the thread."""
-        self._jobs.put((Urgency.STOP, next(self._order), None))
+        self._jobs.put((float("inf"), next(self._order), None))
         self._thread.join()
 
     def _work(self) -> None:

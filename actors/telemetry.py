@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.caller import CallerGone
 from actors.exchange import CallFailed
 from actors.log import Offset, Record
 from actors.scoring import ScoringCounters
@@ -336,7 +337,9 @@ def _code(wrong: BaseException | None) -> int:
         return 0
     if isinstance(wrong, CallFailed):
         return int(wrong.status.code)
-    cancelled, internal = 1, 13
+    cancelled, late, internal = 1, 4, 13
+    if isinstance(wrong, CallerGone):
+        return late
     return internal if isinstance(wrong, Exception) else cancelled
 
 

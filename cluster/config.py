@@ -133,6 +133,15 @@ class HearthConfig(BaseSettings):
     ingest_deadline_ms: float = Field(default=30_000.0, gt=0)
     """Deadline of an Ingest that brings none."""
 
+    wait_ms_max: float = Field(default=200.0, gt=0)
+    """A call other than Ingest that would wait longer than this, at the pace of late, is refused at once."""
+
+    ingest_wait_ms_max: float = Field(default=5_000.0, gt=0)
+    """An Ingest whose batch would wait longer than this, at the pace of late, is refused at once."""
+
+    ingest_waiting_bytes_max: int = Field(default=256 * MEBIBYTE, ge=32 * MEBIBYTE)
+    """Batches that one edge process holds in memory at once, at most."""
+
     redeliver_after_s: float = Field(default=30.0, gt=0)
     """An outbound action that is not acknowledged is handed over again after this."""
 

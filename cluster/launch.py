@@ -29,6 +29,7 @@ from cluster.restarts import TEMPORARY_FAILURE
 from cluster.watching import edge_observer, telemetry_settings
 from serving.edge import EdgeSettings
 from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
+from serving.shard_client import ClientSettings
 
 if TYPE_CHECKING:
     from actors.scoring import ScoringConfig
@@ -104,8 +105,12 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
         listener=Listener.OWN,
         development=config.reflection,
         settings=EdgeSettings(
-            timeout_s=config.decide_deadline_ms / 1_000, ingest_timeout_s=config.ingest_deadline_ms / 1_000
+            timeout_s=config.decide_deadline_ms / 1_000,
+            ingest_timeout_s=config.ingest_deadline_ms / 1_000,
+            ingest_wait_s_max=config.ingest_wait_ms_max / 1_000,
+            ingest_bytes_max=config.ingest_waiting_bytes_max,
         ),
+        client=ClientSettings(wait_s_max=config.wait_ms_max / 1_000),
         drain_timeout_s=config.drain_deadline_s,
         observer_factory=partial(edge_observer, telemetry),
         replica_count=config.edge_count,

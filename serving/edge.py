@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import pyarrow as pa
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import LONGEST_KEY
 from serving import admin, wire
-from serving.shard_client import Router
+from serving.batches import Batches
+from serving.gate import Admission, Gate
+from serving.shard_client import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
 from serving.status import (
     Condition,
     FieldViolation,
@@ -35,6 +38,7 @@ from serving.status import (
     RequestTooLarge,
     abort,
     failed,
+    has_left,
     invalid,
     status_of,
     told_status,
@@ -55,10 +59,12 @@ DECIDE_SIGNAL_COUNT_MAX: Final = 1_000
 """What came with a question must be folded within the question's deadline; more belongs into Ingest."""
 CHANNEL_COUNT_MAX: Final = 64
 DECISION_COUNT_MAX: Final = 100
+STREAM_WRAPPING_BYTES: Final = 5
+"""What the message of a stream adds to a batch of the greatest size: a tag and a length."""
 RESUBSCRIBE_S: Final = 0.2
 """Between a broken stream of deliveries and the next try."""
-THREAD_SIGNAL_COUNT: Final = 64
-"""Larger batches are converted in a thread: 64 take about 1 ms, 10,000 about 50, for which no decision should wait."""
+THREAD_BYTES: Final = 8 * 1024
+"""Larger batches are converted in a thread: this takes about 1 ms, a megabyte about 50, and no decision should wait."""
 
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A little above our own limit, so that what is just over it gets our explanation instead of gRPC's.
@@ -107,8 +113,14 @@ class EdgeSettings:
     """For a call whose client sets no deadline."""
     ingest_timeout_s: float = 30.0
     """For an Ingest, and for each batch of an IngestStream, whose client sets no deadline."""
-    in_flight_max: int = 1_024
-    """Unary calls in one edge process; above it a call is refused at once, since it would only wait in line."""
+    in_flight_max: int | None = None
+    """Unary calls in one edge process; None leaves it to the pace at which they are answered."""
+    ingest_wait_s_max: float = 5.0
+    """An Ingest whose batch would have to wait for longer is refused."""
+    ingest_bytes_min: int = 32 * 1024 * 1024
+    """Of batches that may wait whatever the pace at which they are taken."""
+    ingest_bytes_max: int = 256 * 1024 * 1024
+    """Of batches that may wait in one edge process, since they are held in memory."""
     stream_depth: int = 4
     """Batches of one IngestStream that are under way at once."""
     delivery_age_s_max: float = 1.0
@@ -120,7 +132,9 @@ class EdgeSettings:
 
     def __post_init__(self) -> None:
         assert 0 < self.timeout_s <= self.ingest_timeout_s
-        assert self.in_flight_max > 0
+        assert self.in_flight_max is None or self.in_flight_max > 0
+        assert self.ingest_wait_s_max > 0
+        assert 0 < self.ingest_bytes_min <= self.ingest_bytes_max
         assert self.stream_depth > 0
         # Nothing would ever be handed over.
         assert self.delivery_age_s_max > 0
@@ -174,6 +188,11 @@ class PublicServices:
         self._now_us = now_us
         self._observer = observer
         self._in_flight_count = 0
+        self._batches = Batches(
+            wait_s_max=self._settings.ingest_wait_s_max,
+            bytes_min=self._settings.ingest_bytes_min,
+            bytes_max=self._settings.ingest_bytes_max,
+        )
         self._admin = admin.AdminServices(router, partition_count)
 
     @property
@@ -183,38 +202,49 @@ class PublicServices:
 
     def add_to(self, server: grpc.aio.Server, *, development: bool = False) -> None:
         """Register all services on a server; in development reflection, too."""
-        handlers = self._handlers()
+        handlers, admissions = self._handlers(), self._admissions()
         for service in SERVICE_NAMES:
-            prefix = f"/{service}/"
-            methods = {name.removeprefix(prefix): handlers[name] for name in handlers if name.startswith(prefix)}
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+            methods = {name: handlers[name] for name in handlers if name.startswith(f"/{service}/")}
+            server.add_generic_rpc_handlers((Gate(service, methods, admissions, self._refused_unread),))
         if development:
             reflection.enable_server_reflection((*SERVICE_NAMES, reflection.SERVICE_NAME), server)
 
     # --- SignalService -----------------------------------------------------------------------------------------------
 
-    async def ingest(self, request: signal_pb2.IngestRequest, limits: Limits) -> signal_pb2.IngestResponse:
-        """Make a batch durable and fold it, then answer with what became of each signal."""
-        pieces, passed_over = await self._pieces(request, limits)
-        return await self._ingest_pieces(pieces, passed_over, limits)
+    async def ingest(self, message: bytes, limits: Limits) -> signal_pb2.IngestResponse:
+        """Make a batch durable and fold it, then answer with what became of each signal.
 
-    async def ingest_stream(
-        self, requests: AsyncIterator[signal_pb2.IngestStreamRequest], limits: Limits
-    ) -> signal_pb2.IngestStreamResponse:
+        Args:
+            message: an IngestRequest; not parsed before it is known to be within the limits.
+            limits: of the call.
+        """
+        _check_size(message)
+        with self._batches.joined(len(message), timeout_s=limits.timeout_s):
+            pieces, passed_over = await self._pieces(message, signal_pb2.IngestRequest.FromString, limits)
+            return await self._ingest_pieces(pieces, passed_over, limits)
+
+    async def ingest_stream(self, messages: AsyncIterator[bytes], limits: Limits) -> signal_pb2.IngestStreamResponse:
         """Ingest batch after batch, a few under way at once; answer with the totals.
 
         Each owner gets its batches in their order, unless one had to be tried again.
+
+        Args:
+            messages: IngestStreamRequests; the next is read when there is room for it.
+            limits: of each batch.
         """
         totals = _StreamTotals()
-        under_way: list[asyncio.Task[signal_pb2.IngestResponse]] = []
+        under_way: deque[asyncio.Task[signal_pb2.IngestResponse]] = deque()
         try:
-            async for request in requests:
+            async for message in messages:
                 if len(under_way) >= self._settings.stream_depth:
-                    totals.add(await under_way.pop(0))
-                pieces, passed_over = await self._pieces(request.batch, limits)
-                under_way.append(asyncio.create_task(self._ingest_pieces(pieces, passed_over, limits)))
+                    totals.add(await under_way.popleft())
+                _check_size(message, wrapping=STREAM_WRAPPING_BYTES)
+                await self._batches.room(len(message))
+                pieces, passed_over = await self._pieces(message, _batch_of_stream, limits)
+                ingesting = self._ingest_joined(pieces, passed_over, len(message), limits)
+                under_way.append(asyncio.create_task(ingesting))
             while under_way:
-                totals.add(await under_way.pop(0))
+                totals.add(await under_way.popleft())
         finally:
             for task in under_way:
                 task.cancel()
@@ -229,31 +259,41 @@ class PublicServices:
         described = signal_pb2.DescribeResponse.FromString(await self.describe(signal_pb2.DescribeRequest(), limits))
         return frozenset(field.name for event_type in described.types for field in event_type.fields)
 
+    async def _ingest_joined(
+        self, pieces: wire.Pieces, passed_over: list[signal_pb2.UnknownField], size: int, limits: Limits
+    ) -> signal_pb2.IngestResponse:
+        with self._batches.joined(size, timeout_s=None):
+            return await self._ingest_pieces(pieces, passed_over, limits)
+
     async def _pieces(
-        self, request: signal_pb2.IngestRequest, limits: Limits
+        self, message: bytes, parse: Callable[[bytes], signal_pb2.IngestRequest], limits: Limits
     ) -> tuple[wire.Pieces, list[signal_pb2.UnknownField]]:
         """Return the pieces of a request, and the fields that were passed over because it has too many of them."""
         try:
-            return await self._split_aside(request), []
+            return await self._aside(message, lambda: self._split(parsed(message, parse))), []
         except wire.TooManyFields:
             known = await self._known_fields(limits)
-        if request.arrow_stream:
-            stream, passed_over = await asyncio.to_thread(wire.without_unknown, request.arrow_stream, known)
-            request = signal_pb2.IngestRequest(arrow_stream=stream)
-        else:
-            passed_over = wire.pass_over(request.signals, known)
-        logger.warning("%d fields that no playbook field needs were passed over in a request", len(passed_over))
-        return await self._split_aside(request), passed_over
 
-    async def _split_aside(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
-        _check_size(request)
-        if bool(request.signals) == bool(request.arrow_stream):
-            raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
-        if len(request.signals) <= THREAD_SIGNAL_COUNT and not request.arrow_stream:
-            return self._split(request)
-        return await asyncio.to_thread(self._split, request)
+        def split() -> tuple[wire.Pieces, list[signal_pb2.UnknownField]]:
+            request = parsed(message, parse)
+            if request.arrow_stream:
+                stream, passed_over = wire.without_unknown(request.arrow_stream, known)
+                request = signal_pb2.IngestRequest(arrow_stream=stream)
+            else:
+                passed_over = wire.pass_over(request.signals, known)
+            return self._split(request), passed_over
+
+        pieces, passed_over = await self._aside(message, split)
+        logger.warning("%d fields that no playbook field needs were passed over in a request", len(passed_over))
+        return pieces, passed_over
+
+    async def _aside(self, message: bytes, convert: Callable[[], Response]) -> Response:
+        """Convert a message, in a thread if it is large."""
+        return convert() if len(message) <= THREAD_BYTES else await self._batches.in_thread(convert)
 
     def _split(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
+        if bool(request.signals) == bool(request.arrow_stream):
+            raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
         if request.arrow_stream:
             batch = wire.batch_from_arrow_stream(request.arrow_stream)
         else:
@@ -316,7 +356,9 @@ class PublicServices:
             channel=request.channel,
             time_us=wire.microseconds(request.time) if request.HasField("time") else self._arrival_us(),
         )
-        call = shard_pb2.ReportCall(signal_batch=batch, household=request.household, action_id=request.action_id)
+        call = shard_pb2.ReportCall(
+            signal_batch=batch, household=request.household, action_id=request.action_id, channel=request.channel
+        )
         return await self._call_owner(shard_pb2.METHOD_REPORT, request.household, call, limits)
 
     # --- DeliveryService ---------------------------------------------------------------------------------------------
@@ -360,7 +402,12 @@ class PublicServices:
             time_us=self._arrival_us(),
             group=request.group,
         )
-        call = shard_pb2.ReportCall(signal_batch=batch, household=request.household, action_id=request.action_id)
+        call = shard_pb2.ReportCall(
+            signal_batch=batch,
+            household=request.household,
+            action_id=request.action_id,
+            channel=request.channel or None,
+        )
         return await self._call_owner(shard_pb2.METHOD_ACK, request.household, call, limits)
 
     # --- HouseholdService --------------------------------------------------------------------------------------------
@@ -432,22 +479,23 @@ class PublicServices:
         settings = self._settings
         short_s, long_s = settings.timeout_s, settings.ingest_timeout_s
         unary, stream = self._unary, self._server_stream
-        check, watch = health_pb2.HealthCheckRequest, health_pb2.HealthCheckRequest
-        explain, decisions = household_pb2.ExplainRequest, household_pb2.DecisionsRequest
+        check = watch = health_pb2.HealthCheckRequest.FromString
+        explain = household_pb2.ExplainRequest.FromString
+        decisions = household_pb2.DecisionsRequest.FromString
         handlers = (
-            unary(f"/{SIGNAL_SERVICE}/Ingest", self.ingest, signal_pb2.IngestRequest, long_s),
+            unary(f"/{SIGNAL_SERVICE}/Ingest", self.ingest, bytes, long_s),
             self._client_stream(f"/{SIGNAL_SERVICE}/IngestStream", long_s),
-            unary(f"/{SIGNAL_SERVICE}/Describe", self.describe, signal_pb2.DescribeRequest, short_s),
-            unary(f"/{DECISION_SERVICE}/Decide", self.decide, decision_pb2.DecideRequest, short_s),
-            unary(f"/{DECISION_SERVICE}/Report", self.report, decision_pb2.ReportRequest, short_s),
-            stream(f"/{DELIVERY_SERVICE}/Subscribe", self.subscribe, delivery_pb2.SubscribeRequest),
-            unary(f"/{DELIVERY_SERVICE}/Ack", self.ack, delivery_pb2.AckRequest, short_s),
-            unary(f"/{HOUSEHOLD_SERVICE}/Get", self.get, household_pb2.GetRequest, short_s),
+            unary(f"/{SIGNAL_SERVICE}/Describe", self.describe, signal_pb2.DescribeRequest.FromString, short_s),
+            unary(f"/{DECISION_SERVICE}/Decide", self.decide, decision_pb2.DecideRequest.FromString, short_s),
+            unary(f"/{DECISION_SERVICE}/Report", self.report, decision_pb2.ReportRequest.FromString, short_s),
+            stream(f"/{DELIVERY_SERVICE}/Subscribe", self.subscribe, delivery_pb2.SubscribeRequest.FromString),
+            unary(f"/{DELIVERY_SERVICE}/Ack", self.ack, delivery_pb2.AckRequest.FromString, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Get", self.get, household_pb2.GetRequest.FromString, short_s),
             unary(f"/{HOUSEHOLD_SERVICE}/Explain", self.explain, explain, short_s),
             unary(f"/{HOUSEHOLD_SERVICE}/Decisions", self.decisions, decisions, short_s),
-            self._admin_call("Snapshot", self._admin.snapshot, admin_pb2.SnapshotRequest),
-            self._admin_call("Reject", self._admin.reject, admin_pb2.RejectRequest),
-            self._admin_call("ConfirmClock", self._admin.confirm_clock, admin_pb2.ConfirmClockRequest),
+            self._admin_call("Snapshot", self._admin.snapshot, admin_pb2.SnapshotRequest.FromString),
+            self._admin_call("Reject", self._admin.reject, admin_pb2.RejectRequest.FromString),
+            self._admin_call("ConfirmClock", self._admin.confirm_clock, admin_pb2.ConfirmClockRequest.FromString),
             unary(f"/{HEALTH_SERVICE}/Check", self.check_health, check, short_s),
             stream(f"/{HEALTH_SERVICE}/Watch", self.watch_health, watch),
         )
@@ -457,53 +505,82 @@ class PublicServices:
         self,
         method: str,
         handle: Callable[[Any, Limits], Awaitable[Message | bytes]],
-        request_type: type[Message],
+        parse: Callable[[bytes], Any],
         timeout_s: float,
     ) -> tuple[str, Handler]:
         in_flight_max = self._settings.in_flight_max
         is_health = method.startswith(f"/{HEALTH_SERVICE}/")  # an overloaded edge is not a dead one
 
-        async def answer(request: Message, context: Context) -> Message | bytes:
-            if self._in_flight_count >= in_flight_max and not is_health:
-                return await self._guarded(method, context, lambda _: _refused(in_flight_max))
+        async def work(message: bytes, context: Context, traceparent: str) -> Message | bytes:
+            if in_flight_max is not None and self._in_flight_count > in_flight_max and not is_health:
+                raise self._router.lines.refusal()
+            return await handle(parsed(message, parse), _limits(context, timeout_s, traceparent))
+
+        async def answer(message: bytes, context: Context) -> Message | bytes:
             self._in_flight_count += 1
             try:
-                return await self._guarded(
-                    method, context, lambda traceparent: handle(request, _limits(context, timeout_s, traceparent))
-                )
+                return await self._guarded(method, context, lambda traceparent: work(message, context, traceparent))
             finally:
                 self._in_flight_count -= 1
 
-        return method, grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, _serialized)
+        # Bytes, since what gRPC itself cannot parse it answers with INTERNAL.
+        return method, grpc.unary_unary_rpc_method_handler(cast(Any, answer), None, _serialized)
 
     def _admin_call(
-        self, name: str, handle: Callable[..., Awaitable[Message]], request_type: type[Message]
+        self, name: str, handle: Callable[..., Awaitable[Message]], parse: Callable[[bytes], Message]
     ) -> tuple[str, Handler]:
         async def answer(request: Message, limits: Limits) -> Message:
             return await handle(request, peer=limits.peer, timeout_s=limits.timeout_s, traceparent=limits.traceparent)
 
-        return self._unary(f"/{ADMIN_SERVICE}/{name}", answer, request_type, admin.TIMEOUT_S)
+        return self._unary(f"/{ADMIN_SERVICE}/{name}", answer, parse, admin.TIMEOUT_S)
 
     def _client_stream(self, method: str, timeout_s: float) -> tuple[str, Handler]:
-        async def answer(
-            requests: AsyncIterator[signal_pb2.IngestStreamRequest], context: Context
-        ) -> signal_pb2.IngestStreamResponse:
+        async def answer(messages: AsyncIterator[bytes], context: Context) -> signal_pb2.IngestStreamResponse:
             return await self._guarded(
                 method,
                 context,
-                lambda traceparent: self.ingest_stream(requests, _limits(context, timeout_s, traceparent)),
+                lambda traceparent: self.ingest_stream(messages, _limits(context, timeout_s, traceparent)),
             )
 
-        request_type = signal_pb2.IngestStreamRequest
-        return method, grpc.stream_unary_rpc_method_handler(answer, request_type.FromString, _serialized)
+        return method, grpc.stream_unary_rpc_method_handler(cast(Any, answer), None, _serialized)
 
     def _server_stream(
-        self, method: str, handle: Callable[[Any], AsyncGenerator[Message, None]], request_type: type[Message]
+        self,
+        method: str,
+        handle: Callable[[Any], AsyncGenerator[Message, None]],
+        parse: Callable[[bytes], Any],
     ) -> tuple[str, Handler]:
-        async def answer(request: Message, context: Context) -> None:
-            await self._guarded(method, context, lambda _: _pass_on(handle(request), context))
+        async def work(message: bytes, context: Context) -> None:
+            await _pass_on(handle(parsed(message, parse)), context)
 
-        return method, grpc.unary_stream_rpc_method_handler(answer, request_type.FromString, _serialized)
+        async def answer(message: bytes, context: Context) -> None:
+            await self._guarded(method, context, lambda _: work(message, context))
+
+        return method, grpc.unary_stream_rpc_method_handler(cast(Any, answer), None, _serialized)
+
+    def _admissions(self) -> dict[str, Admission]:
+        questions = (
+            f"/{DECISION_SERVICE}/Decide",
+            f"/{HOUSEHOLD_SERVICE}/Get",
+            f"/{HOUSEHOLD_SERVICE}/Explain",
+            f"/{HOUSEHOLD_SERVICE}/Decisions",
+        )
+        outcomes = (f"/{DECISION_SERVICE}/Report", f"/{DELIVERY_SERVICE}/Ack")
+        lines = self._router.lines
+        return {
+            **dict.fromkeys(questions, Admission(lines=lines, patience=QUESTION_PATIENCE)),
+            **dict.fromkeys(outcomes, Admission(lines=lines, patience=OUTCOME_PATIENCE)),
+            f"/{SIGNAL_SERVICE}/Ingest": Admission(lines=self._batches.lines),
+        }
+
+    def _refused_unread(self, method: str) -> None:
+        if self._observer is not None:
+            now_ns = time.monotonic_ns()
+            traceparent = self._observer.began(method, "")
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            self._observer.ended(
+                method=method, code=code, started_ns=now_ns, ended_ns=now_ns, parent="", traceparent=traceparent
+            )
 
     async def _guarded(self, method: str, context: Context, work: Callable[[str], Awaitable[Response]]) -> Response:
         """Await the answer; turn a failure into its status, details included; tell the observer how it ended.
@@ -521,6 +598,11 @@ class PublicServices:
         except RequestFailed as failure:
             code = failure.code
             await abort(context, failure.status)
+        except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
+            # Of writing to a client that has left meanwhile. An end like any other: no defect of ours, nothing to log.
+            if not has_left(context):
+                raise
+            raise asyncio.CancelledError from gone
         except Exception:  # the gRPC boundary: a defect must reach the log, and its caller as INTERNAL
             logger.exception("%s failed", method)
             code = grpc.StatusCode.INTERNAL
@@ -621,8 +703,25 @@ def _check(violations: Iterable[FieldViolation]) -> None:
         raise InvalidRequest(*found)
 
 
-def _check_size(request: signal_pb2.IngestRequest) -> None:
-    if (byte_count := request.ByteSize()) > wire.MESSAGE_BYTES_MAX:
+def parsed(message: bytes, parse: Callable[[bytes], Response]) -> Response:
+    """Return the request that a message holds.
+
+    Raises:
+        RequestFailed: MALFORMED; it holds none.
+    """
+    try:
+        return parse(message)
+    except DecodeError:
+        text = f"the {len(message):,} bytes are no message of this method: were they made with its .proto?"
+        raise failed(Condition.MALFORMED, text) from None
+
+
+def _batch_of_stream(message: bytes) -> signal_pb2.IngestRequest:
+    return signal_pb2.IngestStreamRequest.FromString(message).batch
+
+
+def _check_size(message: bytes, *, wrapping: int = 0) -> None:
+    if (byte_count := len(message) - wrapping) > wire.MESSAGE_BYTES_MAX:
         text = f"the request has {byte_count:,} bytes; at most {wire.MESSAGE_BYTES_MAX:,}: send smaller batches"
         raise RequestTooLarge(text)
 
@@ -686,10 +785,6 @@ async def _pass_on(messages: AsyncGenerator[Message, None], context: Context) ->
 def _serialized(message: Message | bytes) -> bytes:
     """Replies of shards are bytes already and are passed on unread."""
     return message if isinstance(message, bytes) else message.SerializeToString()
-
-
-async def _refused(in_flight_max: int) -> NoReturn:
-    raise failed(Condition.OVERLOADED, f"{in_flight_max:,} calls are being answered here, which is the most")
 
 
 class _StreamTotals:

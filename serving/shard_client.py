@@ -1,7 +1,8 @@
 """The edge's side of the hop to the shards: one stream per shard with many calls on it, and who owns what.
 
 A call that waits while another frame is being sent travels in the next frame, together with all others that wait then.
-No timer is involved: an idle stream sends a lone call at once. Decisions go before ingest batches.
+No timer is involved: an idle stream sends a lone call at once. Decisions go before ingest batches, which wait for a
+while but not for ever. Who would not be answered in time is not let in; who has left is told to the shard.
 """
 
 from __future__ import annotations
@@ -21,12 +22,36 @@ from google.rpc import status_pb2
 
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
+from serving.admission import Line, Lines
 from serving.status import Condition, RequestFailed, failed
 
 logger = logging.getLogger(__name__)
 
 FRAME_BYTES_MAX: Final = 1024 * 1024
 """A frame is closed once it holds so many payload bytes, so that a decision waits for one large ingest at most."""
+
+BULK_WAIT_S_MAX: Final = 0.1
+"""A batch that waits for longer goes before the decisions, one in each frame."""
+
+QUESTION_PATIENCE: Final = 1.0
+OUTCOME_PATIENCE: Final = 1.5
+"""Outcomes go on when questions are refused: caps and journeys need them, and they are told until they are known."""
+
+PATIENCES: Final[dict[int, float]] = {
+    shard_pb2.METHOD_DECIDE: QUESTION_PATIENCE,
+    shard_pb2.METHOD_GET: QUESTION_PATIENCE,
+    shard_pb2.METHOD_EXPLAIN: QUESTION_PATIENCE,
+    shard_pb2.METHOD_DECISIONS: QUESTION_PATIENCE,
+    shard_pb2.METHOD_REPORT: OUTCOME_PATIENCE,
+    shard_pb2.METHOD_ACK: OUTCOME_PATIENCE,
+}
+"""Methods that stand in line, and how many times as long it may be for them. Batches have a line of their own."""
+
+UNANSWERED: Final = frozenset(
+    code.value[0]
+    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+)
+"""Replies that cost the shard next to nothing, and so say nothing of how quickly it answers."""
 
 WRONG_OWNER: Final = Condition.WRONG_OWNER.value
 
@@ -59,6 +84,10 @@ class ClientSettings:
     """For one question to the coordinator."""
     silence_s_max: float = 0.5
     """A shard that says nothing for so long although it was asked may be stopped; then the routes are asked for."""
+    wait_s_max: float = 0.2
+    """A call that would have to wait for longer is refused."""
+    line_length_min: int = 32
+    """Calls to one shard that may wait whatever its pace, which is not known before it has answered some."""
 
     def __post_init__(self) -> None:
         assert self.call_timeout_s > 0
@@ -66,6 +95,8 @@ class ClientSettings:
         assert 0 < self.backoff_first_s <= self.backoff_max_s
         assert self.routes_timeout_s > 0
         assert self.silence_s_max > 0
+        assert self.wait_s_max > 0
+        assert self.line_length_min > 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,8 +109,10 @@ class _OpenCall:
     payload: bytes
     deadline_s: float
     """Of the loop's clock."""
+    made_s: float
     traceparent: str
     reply: asyncio.Future[shard_pb2.Reply]
+    is_sent: bool = False
 
 
 class ShardChannel:
@@ -90,9 +123,17 @@ class ShardChannel:
     (it was not carried out). Must be created and used in one event loop.
     """
 
-    def __init__(self, address: str, settings: ClientSettings) -> None:
+    def __init__(self, address: str, settings: ClientSettings, lines: Lines | None = None) -> None:
         self.address = address
         self._settings = settings
+        self.line = Line(
+            lines or Lines(),
+            wait_s_max=settings.wait_s_max,
+            length_min=settings.line_length_min,
+            monotonic_s=asyncio.get_running_loop().time,
+        )
+        self._left: list[int] = []
+        """Calls that were sent and whose callers have left since."""
         self._ids = itertools.count(1)
         self._open: dict[int, _OpenCall] = {}
         self._waiting: deque[_OpenCall] = deque()
@@ -137,19 +178,21 @@ class ShardChannel:
             raise failed(Condition.SHARD_UNREACHABLE, "the partition's shard cannot be reached at present")
 
         loop = asyncio.get_running_loop()
+        now_s = loop.time()
         limit_s = self._settings.call_timeout_s if timeout_s is None else timeout_s
         call = _OpenCall(
             call_id=next(self._ids),
             method=method,
             partition=partition,
             payload=payload,
-            deadline_s=loop.time() + limit_s,
+            deadline_s=now_s + limit_s,
+            made_s=now_s,
             traceparent=traceparent,
             reply=loop.create_future(),
         )
         self._open[call.call_id] = call
         if self._unanswered_since_s is None:
-            self._unanswered_since_s = loop.time()
+            self._unanswered_since_s = now_s
         (self._waiting_bulk if method == shard_pb2.METHOD_INGEST else self._waiting).append(call)
         self._wake.set()
         try:
@@ -159,6 +202,9 @@ class ShardChannel:
             raise _deadline_exceeded() from None
         finally:
             del self._open[call.call_id]
+            if call.is_sent and (call.reply.cancelled() or not call.reply.done()):
+                self._left.append(call.call_id)
+                self._wake.set()
             if self._is_retired:
                 self._wake.set()
         if reply.code:
@@ -194,6 +240,7 @@ class ShardChannel:
     def retire(self) -> None:
         """Close the channel as soon as its open calls are answered; it takes no further ones afterwards."""
         self._is_retired = True
+        self.line.close()
         self._wake.set()
 
     def give_up(self) -> None:
@@ -240,6 +287,7 @@ class ShardChannel:
                 return False
 
             self._grpc_channel, self._is_down = grpc_channel, False
+            self._left.clear()  # of another stream
             self._connected.set()
             try:
                 await self._exchange(exchange)
@@ -276,19 +324,23 @@ class ShardChannel:
         """Send whatever waits as one frame, then whatever has come to wait meanwhile as the next."""
         while not self._is_finished():
             frame = self._next_frame()
-            if frame.calls:
+            if frame.calls or frame.left:
                 await exchange.write(frame)
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
     def _next_frame(self) -> shard_pb2.ExchangeRequest:
-        frame, byte_count = shard_pb2.ExchangeRequest(), 0
+        frame, byte_count = shard_pb2.ExchangeRequest(left=self._left), 0
+        self._left.clear()
         now_s = asyncio.get_running_loop().time()
+        is_bulk_due = bool(self._waiting_bulk) and now_s - self._waiting_bulk[0].made_s > BULK_WAIT_S_MAX
         while (self._waiting or self._waiting_bulk) and byte_count < FRAME_BYTES_MAX:
-            call = self._waiting.popleft() if self._waiting else self._waiting_bulk.popleft()
+            is_bulk, is_bulk_due = is_bulk_due or not self._waiting, False
+            call = self._waiting_bulk.popleft() if is_bulk else self._waiting.popleft()
             if call.call_id not in self._open:
                 continue  # its caller has given up
+            call.is_sent = True
             frame.calls.add(
                 id=call.call_id,
                 partition=call.partition,
@@ -343,6 +395,8 @@ class Router:
         self._asked_s = float("-inf")
         self._asking: asyncio.Task[Routes] | None = None
         self._channels: dict[str, ShardChannel] = {}
+        self.lines = Lines()
+        """Of all shards: those who wait for their answers."""
         self._retired: list[ShardChannel] = []
         """Of shards that own nothing any more, until their open calls have ended."""
         self._watching: asyncio.Task[None] | None = None
@@ -355,17 +409,18 @@ class Router:
         Calls to one owner are sent in the order in which they were made, save those that are tried once more.
 
         Raises:
-            RequestFailed: the shard's status; or NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN, DEADLINE_EXCEEDED.
+            RequestFailed: the shard's status; or OVERLOADED, NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN,
+                DEADLINE_EXCEEDED.
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + (self._settings.call_timeout_s if timeout_s is None else timeout_s)
         try:
-            channel = self._channel_of(partition)
-            limit_s = deadline_s - loop.time()
-            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+            return await self._call_owner(method, partition, payload, deadline_s, traceparent)
         except RequestFailed as failure:
-            if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            is_old = loop.time() - self._asked_s > self._settings.silence_s_max
+            if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and is_old:
                 # A stopped shard ends no stream: without a look at the routes, all calls would go on to it for ever.
+                # One look does for all that ran out of time together: overload is none of the coordinator's making.
                 self._ask_soon()
             if not _is_worth_another_try(failure):
                 raise
@@ -375,11 +430,29 @@ class Router:
         except TimeoutError:
             raise _deadline_exceeded() from None
         try:
-            channel = self._channel_of(partition)
-            limit_s = deadline_s - loop.time()
-            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+            return await self._call_owner(method, partition, payload, deadline_s, traceparent)
         except RequestFailed as failure:
             raise _as_public(failure) from None
+
+    async def _call_owner(
+        self, method: int, partition: int, payload: bytes, deadline_s: float, traceparent: str
+    ) -> bytes:
+        channel = self._channel_of(partition)
+        limit_s = deadline_s - asyncio.get_running_loop().time()
+        patience = PATIENCES.get(method)
+        if patience is None:
+            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+        channel.line.join(timeout_s=limit_s, patience=patience)
+        is_answered = False
+        try:
+            answer = await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+            is_answered = True
+            return answer
+        except RequestFailed as failure:
+            is_answered = failure.status.code not in UNANSWERED
+            raise
+        finally:
+            channel.line.leave(is_answered=is_answered)
 
     async def routes(self, *, age_s_max: float) -> Routes | None:
         """Return routes that are at most so old, asking for new ones if need be; None if none were ever had."""
@@ -404,7 +477,7 @@ class Router:
         """Return the channel to a shard; makes it at the first use."""
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = ShardChannel(address, self._settings)
+            channel = self._channels[address] = ShardChannel(address, self._settings, self.lines)
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch_for_silence(), name="silent shards")
         return channel
@@ -446,6 +519,8 @@ class Router:
             channel = self._channels.pop(address)
             channel.retire()
             self._retired.append(channel)
+        for address in known:
+            self.channel(address)  # connected before it is needed, and its line counted
 
     def _channel_of(self, partition: int) -> ShardChannel:
         address = self._routes.owners.get(partition) if self._routes is not None else None

@@ -6,6 +6,8 @@ RetryInfo where sending it again makes sense, and with a BadRequest where the re
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +29,7 @@ class Condition(Enum):
     """The ways in which a request fails; the name is the `reason` of its ErrorInfo."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
+    MALFORMED = "MALFORMED"
     REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
     OVERLOADED = "OVERLOADED"
     NO_OWNER = "NO_OWNER"
@@ -50,6 +53,7 @@ class Answer:
 
 ANSWERS: Final[dict[Condition, Answer]] = {
     Condition.INVALID_REQUEST: Answer(code=grpc.StatusCode.INVALID_ARGUMENT, retry_after_ms=None),
+    Condition.MALFORMED: Answer(code=grpc.StatusCode.INVALID_ARGUMENT, retry_after_ms=None),
     Condition.REQUEST_TOO_LARGE: Answer(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=None),
     Condition.OVERLOADED: Answer(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=100),
     Condition.NO_OWNER: Answer(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=500),
@@ -124,9 +128,31 @@ def invalid(field: str, description: str) -> InvalidRequest:
     return InvalidRequest(FieldViolation(field=field, description=description))
 
 
-def status_of(condition: Condition, message: str, *, violations: Sequence[FieldViolation] = ()) -> status_pb2.Status:
-    """Return the google.rpc.Status of a condition; at most the first 10 violations and 1,024 characters of message."""
+def overloaded(retry_after_ms: int) -> RequestFailed:
+    """Return the exception for a call that is not let in since it could not be answered in time."""
+    return RequestFailed(_overloaded_status(retry_after_ms))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _overloaded_status(retry_after_ms: int) -> status_pb2.Status:
+    # Made for thousands a second, when there is the least time for it.
+    message = "more is asked than can be answered in time; nothing of this request was done: try again a little later"
+    return status_of(Condition.OVERLOADED, message, retry_after_ms=retry_after_ms)
+
+
+def status_of(
+    condition: Condition,
+    message: str,
+    *,
+    violations: Sequence[FieldViolation] = (),
+    retry_after_ms: int | None = None,
+) -> status_pb2.Status:
+    """Return the google.rpc.Status of a condition; at most the first 10 violations and 1,024 characters of message.
+
+    `retry_after_ms`: instead of that of the condition.
+    """
     answer = ANSWERS[condition]
+    retry_after_ms = answer.retry_after_ms if retry_after_ms is None else retry_after_ms
     status = status_pb2.Status(code=answer.code.value[0], message=shortened(message))
     if violations:
         bad_request = error_details_pb2.BadRequest()
@@ -136,9 +162,9 @@ def status_of(condition: Condition, message: str, *, violations: Sequence[FieldV
             )
         status.details.add().Pack(bad_request)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=condition.value, domain=DOMAIN))
-    if answer.retry_after_ms is not None:
+    if retry_after_ms is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(answer.retry_after_ms)
+        retry.retry_delay.FromMilliseconds(retry_after_ms)
         status.details.add().Pack(retry)
     return status
 
@@ -166,9 +192,35 @@ def told_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
-    """End a call with a status, its details included (trailer `grpc-status-details-bin`)."""
+    """End a call with a status, its details included (trailer `grpc-status-details-bin`).
+
+    Raises:
+        asyncio.CancelledError: the client has left meanwhile. That is no defect, and gRPC makes no traceback of it.
+    """
     code = CODES.get(status.code, grpc.StatusCode.UNKNOWN)
-    await context.abort(code, status.message, ((STATUS_DETAILS_KEY, status.SerializeToString()),))
+    try:
+        await context.abort(code, status.message, trailers(status))
+    except (grpc.aio.UsageError, grpc.aio.InternalError) as gone:
+        if not has_left(context):
+            raise
+        raise asyncio.CancelledError from gone
+
+
+def has_left(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    """Return whether a call has ended for its client, who then hears nothing of it any more."""
+    return bool(context.done() or context.cancelled())
+
+
+def set_status(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
+    """Say how a call ends, details included; it ends when its handler returns."""
+    context.set_code(CODES.get(status.code, grpc.StatusCode.UNKNOWN))
+    context.set_details(status.message)
+    context.set_trailing_metadata(trailers(status))
+
+
+def trailers(status: status_pb2.Status) -> tuple[tuple[str, bytes]]:
+    """Return what carries a status' details."""
+    return ((STATUS_DETAILS_KEY, status.SerializeToString()),)
 
 
 def shortened(text: str, length_max: int = MESSAGE_LENGTH_MAX) -> str:

@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from numpy.typing import NDArray
 
+from actors.caller import Caller
 from actors.exchange import CallFailed
 from actors.files import Files
 from actors.lease import Lease
@@ -317,7 +318,7 @@ class Hearth:
         return f"request-{next(_numbers)}"
 
     async def call(self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None) -> bytes:
-        return await self.shard.call(method, partition, payload, timeout_s, "")
+        return await self.shard.call(method, partition, payload, Caller(timeout_s), "")
 
     async def ingest(self, *signals: signal_pb2.Signal) -> signal_pb2.IngestResponse:
         pieces = wire.split_by_partition(wire.batch_from_signals(signals), len(self.partitions))
@@ -417,7 +418,9 @@ class Hearth:
             time_us=time_us,
             group=group,
         )
-        call = shard_pb2.ReportCall(signal_batch=batch, household=household, action_id=action_id)
+        call = shard_pb2.ReportCall(
+            signal_batch=batch, household=household, action_id=action_id, channel=channel or None
+        )
         return await self.call(method, self.partition_of(household), call.SerializeToString())
 
     async def get(self, household: str) -> household_pb2.GetResponse:

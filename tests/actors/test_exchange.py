@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from actors.caller import Caller
 from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
@@ -31,9 +32,8 @@ class Handler:
     def gate(self, payload: bytes) -> asyncio.Event:
         return self.gates.setdefault(payload, asyncio.Event())
 
-    async def call(
-        self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
-    ) -> bytes:
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
+        timeout_s = caller.timeout_s if caller is not None else None
         self.calls.append((method, partition, payload, timeout_s, traceparent))
         self.started.put_nowait(payload)
         if payload == b"wrong owner":

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from actors.caller import Caller
 from actors.exchange import SERVER_OPTIONS, ExchangeServicer
 from hearth.internal.v1 import shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2
@@ -32,7 +33,7 @@ ANSWER = decision_pb2.DecideResponse(reasons=["NO_CANDIDATES"]).SerializeToStrin
 class EmptyShard:
     """Answers every call with the same Decide response."""
 
-    async def call(self, method: int, partition: int, payload: bytes, timeout_s: float | None, trace: str) -> bytes:
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, trace: str) -> bytes:
         return ANSWER
 
     async def deliveries(

@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from actors.caller import Caller
 from actors.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import (
@@ -47,6 +48,7 @@ class FakeShard:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, bytes, Any, str]] = []
+        self.callers: list[Caller] = []
         self.started: asyncio.Queue[int] = asyncio.Queue()
         self.gate: asyncio.Event | None = None
         self.failures: list[Exception] = []
@@ -55,9 +57,10 @@ class FakeShard:
         self.subscribed: asyncio.Queue[Sequence[str]] = asyncio.Queue()
         self.unsubscribed: asyncio.Queue[Sequence[str]] = asyncio.Queue()
 
-    async def call(
-        self, method: int, partition: int, payload: bytes, timeout_s: float | None, traceparent: str
-    ) -> bytes:
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
+        assert caller is not None
+        self.callers.append(caller)
+        timeout_s = caller.timeout_s
         self.calls.append((method, partition, payload, timeout_s, traceparent))
         self.started.put_nowait(partition)
         if self.failures:
@@ -126,6 +129,8 @@ class World:
         self.asked_count = 0
         self.when_asked: Callable[[], None] = lambda: None
         self.observed: list[tuple[str, Code]] = []
+        self.address = f"unix:{folder}/edge.sock"
+        self.services: PublicServices
 
     def connect(self, channel: grpc.aio.Channel) -> None:
         self.channel: Any = channel
@@ -169,7 +174,7 @@ async def world_of(folder: Path, *, development=False, now_us=lambda: 1_700_000_
     )
     server = grpc.aio.server(options=edge.SERVER_OPTIONS)
     services.add_to(server, development=development)
-    address = f"unix:{folder}/edge.sock"
+    world.services, address = services, world.address
     server.add_insecure_port(address)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(router.close)

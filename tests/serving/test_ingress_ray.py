@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from actors.caller import Caller
 from actors.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2, signal_pb2, signal_pb2_grpc
@@ -34,7 +35,7 @@ PARTITION_COUNT = 8
 class FakeShard:
     """Decides nothing; applies everything; knows the channel "app" only."""
 
-    async def call(self, method: int, partition: int, payload: bytes, timeout_s: float | None, trace: str) -> bytes:
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, trace: str) -> bytes:
         if method == shard_pb2.METHOD_INGEST:
             import pyarrow as pa
 

@@ -63,10 +63,12 @@ class Reply(_message.Message):
     def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class ExchangeRequest(_message.Message):
-    __slots__ = ("calls",)
+    __slots__ = ("calls", "left")
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
-    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ...) -> None: ...
+    left: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., left: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ExchangeResponse(_message.Message):
     __slots__ = ("replies",)
@@ -83,14 +85,16 @@ class DecideCall(_message.Message):
     def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ...) -> None: ...
 
 class ReportCall(_message.Message):
-    __slots__ = ("signal_batch", "household", "action_id")
+    __slots__ = ("signal_batch", "household", "action_id", "channel")
     SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
     signal_batch: bytes
     household: str
     action_id: str
-    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ...) -> None: ...
+    channel: str
+    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
     __slots__ = ("channels", "group")
