@@ -148,7 +148,8 @@ class Deliveries:
         looked_at_again = list(islice(waiting, WAITING_LOOKED_AT))
         found: list[_Due] = []
         for outbound in state.outbox.values():
-            if outbound.action_id not in waiting:
+            # By night most of what is there is held for the morning.
+            if outbound.not_before_us <= state.now_us and outbound.action_id not in waiting:
                 found += self._look_at(state, outbound, subscription, had, listened, waiting)
                 if len(found) >= TURN_MAX:
                     break

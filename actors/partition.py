@@ -564,7 +564,7 @@ class PartitionOwner:
         reached(Failpoint.GROUP_FOLDED)
         for place, proposal in enumerate(group.proposals):
             settle(proposal.done, offset + place if in_force[place] else None)
-        if any(proposal.decision.send_channel for proposal in group.proposals):
+        if any(_is_to_be_sent(proposal.decision, group.stamp_us) for proposal in group.proposals):
             self.on_outbox_change()
         for place, one in enumerate(group.signals, start=len(group.proposals)):
             folded = await self._fold_signals(one, group.stamp_us)
@@ -671,6 +671,11 @@ def _is_still_right(state: PartitionState, proposal: Proposal) -> bool:
     decision = proposal.decision
     is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
     return not is_dead and still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments)
+
+
+def _is_to_be_sent(decision: Decision, now_us: int) -> bool:
+    """Return whether it may go out already; what is held is found when its time has come."""
+    return bool(decision.send_channel) and decision.send_not_before_us <= now_us
 
 
 def _settle_hand_overs(group: Group, state: PartitionState) -> None:

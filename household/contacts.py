@@ -116,8 +116,11 @@ def bounced_late(state: PartitionState, household: int, action_id: str, channel:
 
 
 def is_before_decision(state: PartitionState, action: LiveAction, time_us: int) -> bool:
-    """Return whether a report tells of a time before its action was decided, by more than clocks may differ."""
-    return bool(time_us < action.decided_us - state.plan.clock.future_us)
+    """Return whether a report tells of a time before its action was decided, by more than clocks may differ.
+
+    Where events are the clock, whoever is behind the newest of them is late and not early.
+    """
+    return bool(not state.stream_clock and time_us < action.decided_us - state.plan.clock.future_us)
 
 
 def _try_next(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound, now_us: int) -> None:

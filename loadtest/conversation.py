@@ -206,7 +206,11 @@ class Conversations:
         channel = action.treatment.channel
         self._tally.deliveries_by_channel[channel] += 1
         request = delivery_pb2.AckRequest(
-            request_id=f"k-{action.action_id}", household=delivery.household, action_id=action.action_id, delivered=True
+            request_id=f"k-{action.action_id}-{channel}",
+            household=delivery.household,
+            action_id=action.action_id,
+            channel=channel,
+            delivered=True,
         )
         try:
             acked = await self._gateway.ack(request)

@@ -217,9 +217,18 @@ class Drive:
             return
 
     async def _deliveries(self) -> None:
-        outbound = [channel.name for channel in self._town.plan.channels if channel.outbound]
+        by_group: dict[str, list[str]] = {}
+        for channel in self._town.plan.channels:
+            if channel.outbound:
+                # Where there are groups, the first is the one that sends.
+                by_group.setdefault(channel.groups[0] if channel.groups else "", []).append(channel.name)
         async with asyncio.TaskGroup() as group:
-            async for delivery in self._gateway.subscribe(outbound, "loadtest"):
+            for name, channels in by_group.items():
+                group.create_task(self._deliveries_of(channels, name))
+
+    async def _deliveries_of(self, channels: list[str], group_name: str) -> None:
+        async with asyncio.TaskGroup() as group:
+            async for delivery in self._gateway.subscribe(channels, "loadtest", group=group_name):
                 group.create_task(self._conversations.delivered(delivery, self._reached_us))
 
     async def _last_deliveries(self) -> None:

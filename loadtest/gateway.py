@@ -194,9 +194,11 @@ class Gateway:
         request = household_pb2.ExplainRequest(household=household, decision_id=decision_id)
         return await self._until_answered("Explain", self._households.Explain, request, self._patiences.read)
 
-    async def subscribe(self, channels: Sequence[str], name: str) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
+    async def subscribe(
+        self, channels: Sequence[str], name: str, *, group: str = ""
+    ) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
         """Yield outbound actions until cancelled; a stream that ends is opened again after a wait."""
-        request = delivery_pb2.SubscribeRequest(channels=channels, gateway=name)
+        request = delivery_pb2.SubscribeRequest(channels=channels, gateway=name, group=group)
         attempt = 0
         while True:
             try:

@@ -110,11 +110,11 @@ class Client:
         told = decision_pb2.ReportResponse.FromString(answer)
         return self.history.end(call, Result.OK, effective=told.effective)
 
-    async def ack(self, household: str, action_id: str, *, delivered: bool, request_id: str) -> Call:
+    async def ack(self, household: str, action_id: str, *, delivered: bool, request_id: str, channel: str = "") -> Call:
         """Acknowledge a delivery, or refuse it."""
         outcome, kind = ("delivered", wire.DELIVERED) if delivered else ("undelivered", wire.UNDELIVERED)
         call, answer = await self._outcome(
-            Kind.ACK, household, action_id, outcome, kind, member="", channel="", request_id=request_id
+            Kind.ACK, household, action_id, outcome, kind, member="", channel=channel, request_id=request_id
         )
         if answer is None:
             return call

@@ -204,9 +204,12 @@ class Load:
         lot = random.Random(key).random()
         if lot < 0.1 or (lot < 0.3 and is_new and not self._is_ending):
             return  # it will be handed over again, the first tenth until it expires
-        task = asyncio.create_task(self._ack(delivery.household, key, delivered=lot < 0.9))
+        task = asyncio.create_task(self._ack(delivery.household, key, delivery.channel, delivered=lot < 0.9))
         self._acks.add(task)
         task.add_done_callback(self._acks.discard)
 
-    async def _ack(self, household: str, key: str, *, delivered: bool) -> None:
-        await self._surely(lambda: self._client.ack(household, key, delivered=delivered, request_id=f"ack-{key}"))
+    async def _ack(self, household: str, key: str, channel: str, *, delivered: bool) -> None:
+        request_id = f"ack-{key}-{channel}"
+        await self._surely(
+            lambda: self._client.ack(household, key, channel=channel, delivered=delivered, request_id=request_id)
+        )

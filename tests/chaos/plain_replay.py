@@ -218,7 +218,7 @@ class PlainPartition(Oracle):
             self._forget_contact(event.household, event.action_id, event.channel)
         if action is None or action.household != event.household:
             return
-        if action.decided_us and time_us < action.decided_us - self.plan.clock.future_us:
+        if action.decided_us and not self.stream_clock and time_us < action.decided_us - self.plan.clock.future_us:
             return
         if outcome in ("delivered", "undelivered"):
             self._acknowledged(action, event.channel, outcome == "delivered", time_us)

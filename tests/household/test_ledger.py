@@ -547,6 +547,13 @@ def test_a_report_of_a_time_before_its_decision_changes_nothing():
     assert shop.fold(allowed).effects == (True,)
 
 
+def test_where_events_are_the_clock_a_report_may_lag_behind_its_decision():
+    shop, action_id = handed_shop()
+    shop.state.stream_clock = True
+
+    assert shop.report("accept", action_id, ago_us=HOUR)
+
+
 def test_in_a_term_of_the_first_fold_a_contact_is_given_back_with_its_action():
     shop = Shop(EAGER)
     shop.state.fold_version = 1
