@@ -19,6 +19,7 @@ from typing import Any, TypedDict, TypeVar
 from cluster.leases import LeaseWatch
 from cluster.logs import LogSettings, start_logging
 from cluster.metadata import HolderLease, MetadataStore, MetadataUnavailable
+from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import end, is_gone, node_identity, until_gone
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,11 @@ Result = TypeVar("Result")
 WATCH_INTERVAL_S = 0.25
 REPORT_DEADLINE_S = 5.0
 START_DEADLINE_S = 120.0
+MODEL_DEADLINE_S = 60.0
+MODEL_START_S_MAX = 20.0
+"""So long a start waits for shards to load the model in force."""
+MODEL_PAUSE_S = 10.0
+"""After which a shard that did not take a model is told of it again."""
 RETRY_S = 0.2
 """Between two tries to reach a shard that Ray is making anew."""
 
@@ -83,8 +89,13 @@ class _ShardSeen:
     """What it was until Ray let go of it, though its process of this node was there still."""
     partitions: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What it serves, as it said last."""
-    model: str = ""
-    """Bundle path of the model it was last told to use."""
+    model: ModelInForce | None = None
+    """What it scores by, as it was last told; None if it was never told, or did not take it."""
+    is_able: bool = False
+    """Whether it may be given partitions: it has the model in force, or has said why not."""
+    told_again_s: float = 0.0
+    """Loop time from which it is told again of a model that it did not take."""
+    model_trouble: str = ""
 
     @property
     def holder(self) -> str:
@@ -121,20 +132,28 @@ class Coordinator:
         self._assigning: dict[int, str] = {}
         """Shards by the partitions that they are given just now."""
         self._ending: dict[str, asyncio.Task[None]] = {}
-        self._model: tuple[str, str] = ("", "")
+        self._model = PRIORS_IN_FORCE
         self._changed = asyncio.Event()
         self._knows_its_shards = False
         self._tasks: list[asyncio.Task[None]] = []
         self._assigns: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+        """Shards that are being told of the model before they may be given anything."""
 
-    async def start(self, shards: dict[str, Any], spares: dict[str, Any] | None = None) -> None:
+    async def start(
+        self, shards: dict[str, Any], spares: dict[str, Any] | None = None, model: ModelInForce = PRIORS_IN_FORCE
+    ) -> None:
         """Start the shards, give them all partitions, then watch. Returns when every partition is served or has failed.
+
+        A shard is given partitions once it has the model in force, or has said why it cannot: decisions after a restart
+        are as good as those before, or say that they are not.
 
         After a coordinator that died, the shards own what it gave them, and that stays so. Called again, it changes
         nothing.
         """
         if self._shards:
             return
+        self._model = model
         self._shards = {name: _ShardSeen(name, handle, is_spare=False) for name, handle in shards.items()}
         self._shards |= {name: _ShardSeen(name, handle, is_spare=True) for name, handle in (spares or {}).items()}
         running = await self._running_shards()
@@ -146,6 +165,9 @@ class Coordinator:
             # One after another: the first compiles the kernels, the others find them compiled.
             for seen in [seen for seen in self._shards.values() if not seen.is_spare]:
                 await self._begin_quietly(seen, self._assign_deadline_s)
+        if self._telling:
+            # All of them, or the first that has the model would be given everything.
+            await asyncio.wait(self._telling, timeout=MODEL_START_S_MAX)
         first = self._assign_missing()
         # Beside the first assignments: one that takes long must not keep the others from being watched.
         self._tasks += [asyncio.create_task(self._watch_shard(seen)) for seen in self._shards.values()]
@@ -197,7 +219,9 @@ class Coordinator:
         return {
             "partitions": partitions,
             "down": {partition: self._why_down(partition) for partition in self._down(partitions)},
-            "model": self._model[0],
+            "model": self._model.bundle_path,
+            "model_version": self._model.version,
+            "model_trouble": {seen.name: seen.model_trouble for seen in self._shards.values() if seen.model_trouble},
             "shards": sorted(self._shards),
         }
 
@@ -212,14 +236,16 @@ class Coordinator:
             return f"its owner gave it up ({self._lost[partition]}), and it is given to another"
         return "it is given to a shard"
 
-    async def use_model(self, bundle_path: str, app_name: str) -> None:
-        """Score by another model from the next decision on; empty paths score by the playbook's priors."""
-        self._model = (bundle_path, app_name)
+    async def use_model(self, model: ModelInForce) -> None:
+        """Score by another model from the next decision on."""
+        self._model = model
+        for seen in self._shards.values():
+            seen.told_again_s = 0.0
         await self._spread_model()
 
     async def stop(self) -> None:
         """Drain every shard: what waits is finished, each log is closed and each lease given back."""
-        tasks = (*self._tasks, *self._assigns, *self._ending.values())
+        tasks = (*self._tasks, *self._assigns, *self._telling, *self._ending.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -266,7 +292,11 @@ class Coordinator:
 
     async def _begin(self, seen: _ShardSeen, deadline_s: float) -> None:
         started: StartedShard = await _within(deadline_s, seen.handle.start.remote())
-        seen.started, seen.model = started, ""
+        seen.started, seen.model, seen.is_able = started, None, self._model.is_priors
+        if not seen.is_able:
+            telling = asyncio.create_task(self._tell_model(seen, self._model), name=f"model-{seen.name}")
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
         logger.info("%s serves at %s as %s", seen.name, started["address"], started["holder"])
         before, seen.before = seen.before, None
         if before is not None and before["holder"] != started["holder"]:
@@ -320,7 +350,7 @@ class Coordinator:
 
     async def _bury(self, seen: _ShardSeen) -> None:
         """Forget a shard that is gone; revoke its lease if its death is proven, else leave that to the lease watch."""
-        started, seen.started, seen.partitions, seen.model = seen.started, None, {}, ""
+        started, seen.started, seen.partitions, seen.model = seen.started, None, {}, None
         if started is None or not _is_here(started):
             return
         if is_gone(started["process_id"], started["process_started_s"]):
@@ -430,7 +460,7 @@ class Coordinator:
         """Begin to assign whatever nobody serves; return what ends once that is served or has failed."""
         now_s = asyncio.get_running_loop().time()
         served = {partition for seen in self._shards.values() for partition in seen.partitions}
-        started = [seen for seen in self._shards.values() if seen.started is not None]
+        started = [seen for seen in self._shards.values() if seen.started is not None and seen.is_able]
         if not started:
             return []
         load = Counter(self._assigning.values())
@@ -522,18 +552,30 @@ class Coordinator:
             await self._spread_model()
 
     async def _spread_model(self) -> None:
-        others = [seen for seen in self._shards.values() if seen.started is not None and seen.model != self._model[0]]
-        await asyncio.gather(*(self._tell_model(seen, *self._model) for seen in others))
+        now_s = asyncio.get_running_loop().time()
+        others = [
+            seen
+            for seen in self._shards.values()
+            if seen.started is not None and seen.is_able and seen.model != self._model and now_s >= seen.told_again_s
+        ]
+        await asyncio.gather(*(self._tell_model(seen, self._model) for seen in others))
 
-    async def _tell_model(self, seen: _ShardSeen, bundle_path: str, app_name: str) -> None:
-        told = seen.started
+    async def _tell_model(self, seen: _ShardSeen, model: ModelInForce) -> None:
+        """Have a shard score by a model; one that cannot says so in every decision, and is told again later."""
+        told, trouble = seen.started, ""
+        seen.told_again_s = asyncio.get_running_loop().time() + MODEL_PAUSE_S
         try:
-            await _within(60.0, seen.handle.use_model.remote(bundle_path, app_name))
+            await _within(MODEL_DEADLINE_S, seen.handle.use_model.remote(model))
         except Exception as wrong:
-            logger.error("%s does not take model %s: %s", seen.name, bundle_path or "prior", wrong)
+            trouble = f"{str(wrong).partition(chr(10))[0] or type(wrong).__name__}"
+        if seen.started is not told:
             return
-        if seen.started is told:
-            seen.model = bundle_path
+        if trouble and trouble != seen.model_trouble:
+            logger.error("%s does not take model %s: %s", seen.name, model.version or "prior", trouble)
+        seen.model_trouble, seen.is_able = trouble, True
+        if not trouble:
+            seen.model = model
+        self._changed.set()
 
 
 async def _ended(started: StartedShard) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.champion import ChampionFollower
 from cluster.config import ClockKind, HearthConfig
 from cluster.data_dir import write_status
 from cluster.environment import environment_variable, export_environment, fresh_token
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 WATCH_INTERVAL_S = 0.5
 """How soon a coordinator that was made anew is told of the shards."""
 STATUS_INTERVAL_S = 2.0
-CHAMPION_INTERVAL_S = 2.0
 SILENT_S_MAX = 20.0
 """A coordinator that answers nothing for so long hangs, and is killed so that Ray makes it anew."""
 CAPTURES_STOP_S = 8.0
@@ -69,9 +69,11 @@ class _StatePlane:
     spares: dict[str, Any]
     make_spares: Callable[[], dict[str, Any]]
 
+    champion: ChampionFollower
+
     def introduce(self) -> Any:
-        """Tell the coordinator of the shards; return what is ready once they serve."""
-        return self.coordinator.start.remote(self.shards, self.spares)
+        """Tell the coordinator of the shards and of the model in force; return what is ready once they serve."""
+        return self.coordinator.start.remote(self.shards, self.spares, self.champion.in_force)
 
     def stand_by(self) -> None:
         """Make the spares and tell the coordinator of them. After all is served: they would be in the way before."""
@@ -116,10 +118,13 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
         replica_count=config.edge_count,
         resources=HEAD if config.ray_address is not None else {},
     )
+    champion = ChampionFollower(config, tell)
+    # Beside Ray's start: the champion is proven before any shard serves.
+    champion.begin()
     with _ray(config, edge, run_dir, on_lost):
         # Ray has put its own handlers in place.
         _end_on_signals()
-        return _serve(config, edge, run_dir, tell)
+        return _serve(config, edge, run_dir, tell, champion)
 
 
 def _ray(
@@ -166,7 +171,7 @@ def _set_environment(demanded: dict[str, str]) -> None:
     export_environment(**demanded, **{name: value for name, value in fresh.items() if name not in given})
 
 
-def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) -> int:
+def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, champion: ChampionFollower) -> int:
     import ray
     import ray.serve
 
@@ -182,7 +187,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
     captures = Captures(tell=say)
-    plane = _start_state_plane(config, run_dir)
+    plane = _start_state_plane(config, run_dir, champion)
     introduced = plane.introduce()
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
@@ -190,7 +195,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
         ray.get(introduced)
         report = ray.get(plane.coordinator.report.remote())
         with contextlib.suppress(OSError):
-            write_status(config.data_dir, report)
+            write_status(config.data_dir, report | {"models": champion.report()})
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
         stop = _heed_signals()
@@ -198,7 +203,8 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
         ingress.start_others(edge)
         plane.stand_by()
         captures.start(_start_connectors(config, connectors, target=edge.address))
-        _stand_watch(config, plane, captures, stop, tell)
+        champion.follow(lambda model: ray.get(plane.coordinator.use_model.remote(model)))
+        _stand_watch(config, plane, captures, stop)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
@@ -218,7 +224,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell) ->
     return 0
 
 
-def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
+def _start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFollower) -> _StatePlane:
     """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
@@ -295,6 +301,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path) -> _StatePlane:
         shards=make_all(0, config.shard_count),
         spares={},
         make_spares=partial(make_all, config.shard_count, config.spare_shard_count),
+        champion=champion,
     )
 
 
@@ -432,14 +439,10 @@ def _end_actor(handle: Any) -> None:
     ray.kill(handle, no_restart=False)
 
 
-def _stand_watch(
-    config: HearthConfig, plane: _StatePlane, captures: Captures, stop: threading.Event, tell: Tell
-) -> None:
-    """Until told to stop: keep the coordinator going, the status file fresh, the registry's champion in force."""
+def _stand_watch(config: HearthConfig, plane: _StatePlane, captures: Captures, stop: threading.Event) -> None:
+    """Until told to stop: keep the coordinator going and the status file fresh."""
     import ray
 
-    champion = _ChampionFollower(config, plane.coordinator, tell)
-    champion.start()
     answered_s = written_s = time.monotonic()
     introduced = None
     while not stop.wait(WATCH_INTERVAL_S):
@@ -453,104 +456,14 @@ def _stand_watch(
                 if introduced is None or ray.wait([introduced], timeout=0)[0]:
                     say("warning: the coordinator died and is told of the shards again")
                     introduced = plane.introduce()
-                    champion.start_over()
             elif now_s - written_s >= STATUS_INTERVAL_S:
                 written_s = now_s
                 # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
                 with contextlib.suppress(OSError):
-                    write_status(config.data_dir, report | {"capture": captures.report()})
+                    more = {"capture": captures.report(), "models": plane.champion.report()}
+                    write_status(config.data_dir, report | more)
         except ray.exceptions.GetTimeoutError:
             say(f"warning: the coordinator has not answered for {now_s - answered_s:.0f} s and is made anew")
             ray.kill(plane.coordinator, no_restart=False)
         except ray.exceptions.RayActorError:
             continue
-
-
-class _ChampionFollower:
-    """Puts the registry's champion into force whenever it is another; in a thread, since deploying takes seconds."""
-
-    def __init__(self, config: HearthConfig, coordinator: Any, tell: Tell) -> None:
-        self._config = config
-        self._coordinator = coordinator
-        self._tell = tell
-        self._in_force = ""
-        self._is_forgotten = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="champion-follower", daemon=True)
-
-    def start(self) -> None:
-        """Begin to follow."""
-        self._thread.start()
-
-    def start_over(self) -> None:
-        """Tell the coordinator again: it is a new one and knows of no model."""
-        self._is_forgotten.set()
-
-    def _follow(self) -> None:
-        import ray
-
-        while True:
-            if self._is_forgotten.is_set():
-                self._is_forgotten.clear()
-                self._in_force = ""
-            try:
-                self._look()
-            except ray.exceptions.RayError as wrong:
-                logger.warning("the champion cannot be put into force yet: %s", str(wrong).partition("\n")[0])
-            self._is_forgotten.wait(CHAMPION_INTERVAL_S)
-
-    def _look(self) -> None:
-        """Compare the registry with what is in force, and act on a difference."""
-        import ray
-
-        wanted = _champion(self._config)
-        if wanted == self._in_force:
-            return
-        from serving import scorer
-        from serving.bundle import BundleRefused
-
-        folder = _registry(self._config) / wanted
-        try:
-            if wanted:
-                _check_schema(self._config, folder)
-            app_name = scorer.deploy(folder) if wanted else ""
-        except (BundleRefused, RuntimeError) as wrong:
-            say(f"warning: model {wanted} is not taken into force: {wrong}")
-            self._in_force = wanted
-            return
-        ray.get(self._coordinator.use_model.remote(str(folder) if wanted else "", app_name))
-        self._in_force = wanted
-        logger.info("scored by %s from now on", f"model {wanted}" if wanted else "the priors of the playbook")
-        for version in scorer.deployed_versions():
-            if version != wanted:
-                scorer.undeploy(version)
-        self._tell({"model": wanted})
-
-
-def _registry(config: HearthConfig) -> Path:
-    from cluster.commands.models import MODEL_NAME
-
-    return config.model_path / MODEL_NAME
-
-
-def _champion(config: HearthConfig) -> str:
-    if not config.model_path.is_dir() or not _registry(config).is_dir():
-        return ""
-    from serving.bundle import BundleRefused, read_aliases
-
-    try:
-        return read_aliases(config.model_path, _registry(config).name).get("champion", "")
-    except BundleRefused:
-        return ""
-
-
-def _check_schema(config: HearthConfig, folder: Path) -> None:
-    from cluster.playbook_in_force import playbook_in_force
-    from household.scoring import schema_hash
-    from serving.bundle import BundleRefused, read_manifest
-
-    wanted = schema_hash(playbook_in_force(config).plan)
-    manifest = read_manifest(folder)
-    if manifest.feature_schema_hash != wanted:
-        raise BundleRefused(
-            folder, f"made for feature schema {manifest.feature_schema_hash}, the playbook in force has {wanted}"
-        )

@@ -5,12 +5,12 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.clock import WallClock
 from actors.log import LogStore
 from actors.reject_entries import reject_location
-from actors.scoring import ScoringConfig, connect
+from actors.scoring import MissingModel, ScoringConfig, connect
 from actors.segments import SegmentSettings, SegmentStore
 from actors.shard import Shard, ShardConfig
 from actors.snapshot import snapshot_store
@@ -19,9 +19,13 @@ from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
+from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import node_identity, process_started_s
 from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
+
+if TYPE_CHECKING:
+    from serving.scorer import LocalScorer
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,10 @@ class ShardActor:
         telemetry: TelemetrySettings | None = None,
     ) -> None:
         self._scoring = scoring
+        self._model = PRIORS_IN_FORCE
+        self._local: LocalScorer | None = None
+        """The model in force, in this process."""
+        self._changing_model = asyncio.Lock()
         self._watched = None
         self._metadata = MetadataStore(stores.metadata_url, call_deadline_s=lease.call_deadline_ms / 1_000)
         self._lease = LeaseHolder(
@@ -147,31 +155,63 @@ class ShardActor:
         """Return what is known of each partition."""
         return {partition: dict(facts) for partition, facts in self._shard.report().items()}
 
-    async def use_model(self, bundle_path: str, app_name: str) -> None:
-        """Score by this model version from the next decision on; by priors for empty arguments."""
+    async def use_model(self, model: ModelInForce) -> None:
+        """Score by this model from the next decision on. Told again of what it has, it does nothing.
 
-        async def make() -> Scorer | None:
-            if not bundle_path:
-                return None
-            from serving.bundle import read_manifest
-            from serving.scorer import local_scorer
+        Raises:
+            BundleRefused: it cannot be served; what scored before goes on.
+        """
+        async with self._changing_model:
+            if model == self._model:
+                return
+            # It serves nothing yet: should it have to without the model, its decisions say so.
+            is_first = not self._shard.report()
+            if is_first and model.version:
+                await self._miss(f"model {model.version} is not loaded yet")
+            try:
+                await self._shard.use_scorer(lambda: self._scorer_of(model))
+            except Exception as wrong:
+                if is_first:
+                    await self._miss(f"model {model.version} is not loaded: {wrong}")
+                raise
+            self._model = model
 
-            manifest = read_manifest(Path(bundle_path))
-            schema_hash = manifest.feature_schema_hash
-            local = await asyncio.to_thread(local_scorer, Path(bundle_path), feature_schema_hash=schema_hash)
-            scorer = await connect(
-                app_name,
-                model_version=manifest.version,
-                feature_schema_hash=schema_hash,
-                column_count=len(manifest.columns),
-                local=local,
-                config=self._scoring,
-            )
-            if self._watched is not None:
-                self._watched.numbers.scoring.append(scorer.counters)
-            return scorer
+    async def _miss(self, why: str) -> None:
+        async def make() -> Scorer:
+            return MissingModel(why)
 
         await self._shard.use_scorer(make)
+
+    async def _scorer_of(self, model: ModelInForce) -> Scorer | None:
+        if not model.version:
+            self._local = None
+            return MissingModel(model.missing) if model.missing else None
+        from serving.bundle import read_manifest
+        from serving.scorer import local_scorer
+
+        folder = Path(model.bundle_path)
+        if self._local is None or self._local.model_version != model.version:
+            self._local = await asyncio.to_thread(
+                local_scorer,
+                folder,
+                feature_schema_hash=model.feature_schema_hash,
+                columns=model.columns,
+                proven_sha256=model.sha256,
+            )
+        if not model.app_name:
+            return self._local
+        scorer = await connect(
+            model.app_name,
+            model_version=model.version,
+            feature_schema_hash=model.feature_schema_hash,
+            column_count=len(model.columns),
+            local=self._local,
+            config=self._scoring,
+            rows=read_manifest(folder).golden_rows,
+        )
+        if self._watched is not None:
+            self._watched.numbers.scoring.append(scorer.counters)
+        return scorer
 
     async def drain(self) -> None:
         """Finish what waits and close the logs."""

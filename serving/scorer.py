@@ -4,6 +4,7 @@ A replica answers one contiguous float32 matrix per call. It does not wait to fi
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from household.scoring import Scored, Way
-from serving.bundle import Bundle, load_bundle, not_probabilities, open_booster, predict, read_manifest
+from serving.bundle import MODEL_FILE, Bundle, load_bundle, not_probabilities, open_booster, predict, read_manifest
 
 DEPLOYMENT: Final = "Scorer"
 
@@ -76,20 +77,29 @@ class LocalScorer:
         return self._booster.score(rows)
 
 
-def local_scorer(bundle_path: Path, *, feature_schema_hash: str) -> LocalScorer:
-    """Return the scorer of a checked bundle; blocks for about a second.
+def local_scorer(
+    bundle_path: Path,
+    *,
+    feature_schema_hash: str,
+    columns: Sequence[str] | None = None,
+    proven_sha256: str | None = None,
+) -> LocalScorer:
+    """Return the scorer of a bundle, checked as `load_bundle` does; blocks for about a second unless it is proven.
 
     Raises:
         BundleRefused: damaged, or made for another feature schema.
     """
-    return LocalScorer(Booster(load_bundle(bundle_path, feature_schema_hash=feature_schema_hash)))
+    bundle = load_bundle(
+        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256
+    )
+    return LocalScorer(Booster(bundle))
 
 
 class ScorerReplica:
     """One replica of one model version; Serve makes it remote."""
 
-    def __init__(self, bundle_path: str) -> None:
-        self._booster = Booster(load_bundle(Path(bundle_path)))
+    def __init__(self, bundle_path: str, proven_sha256: str | None = None) -> None:
+        self._booster = Booster(load_bundle(Path(bundle_path), proven_sha256=proven_sha256))
 
     async def score(self, buf: bytes, count: int, feature_schema_hash: str) -> bytes:
         """Return the `count` float32 scores of the rows in `buf` (count × columns float32, row by row).
@@ -123,6 +133,7 @@ def app_name(version: str) -> str:
 def scorer_application(
     bundle_path: Path,
     *,
+    proven_sha256: str | None = None,
     replicas: int = 1,
     cpus: float = 0.1,
     concurrent_max: int = 8,
@@ -132,6 +143,7 @@ def scorer_application(
 
     Args:
         bundle_path: readable at this path on every node that may run a replica.
+        proven_sha256: as in `load_bundle`.
         cpus: what Ray reserves for a replica; scheduling only.
         concurrent_max: batches in a replica at once. Shards send one each, so about as many as shards.
         queued_max: batches waiting in one caller before it fails fast.
@@ -148,18 +160,30 @@ def scorer_application(
         graceful_shutdown_wait_loop_s=0.1,
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    return make(ScorerReplica).bind(str(bundle_path))
+    return make(ScorerReplica).bind(str(bundle_path), proven_sha256)
 
 
-def deploy(bundle_path: Path, **options: Any) -> str:
+def deploy(
+    bundle_path: Path,
+    *,
+    feature_schema_hash: str | None = None,
+    columns: Sequence[str] | None = None,
+    proven_sha256: str | None = None,
+    **options: Any,
+) -> str:
     """Run a model version on Serve and wait until it is ready; return its application name. Twice is once.
+
+    What is expected of it is as in `load_bundle`; its replicas take only the bytes that were proven here.
 
     Raises:
         BundleRefused: found out here, before any replica starts.
     """
-    bundle = load_bundle(bundle_path)
+    bundle = load_bundle(
+        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256
+    )
     name = app_name(bundle.version)
-    serve.run(scorer_application(bundle_path, **options), name=name, route_prefix=None)
+    application = scorer_application(bundle_path, proven_sha256=bundle.manifest.sha256[MODEL_FILE], **options)
+    serve.run(application, name=name, route_prefix=None)
     return name
 
 

@@ -7,10 +7,11 @@ force on decisions that neither has seen; being told `--force` replaces the last
 from dataclasses import asdict
 from pathlib import Path
 
-from cluster.commands.models import MODEL_NAME, LearnedFrom, aliases_refused, plain, read_log
+from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_log
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
+from cluster.model_in_force import MODEL_NAME
 from cluster.output import print_json, say
 from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan

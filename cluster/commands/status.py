@@ -130,7 +130,7 @@ def _print_state(state: object) -> None:
         f"+ late {total['late']:,} + rejected {total['rejected']:,}"
     )
     print(f"  {total['decisions']:,} decisions, {total['pending']:,} moments pending, {total['outbox']:,} to be sent")
-    print(f"  scored by {state['model'] or 'the priors of the playbook'}")
+    _print_model(state)
     _print_ways(partitions)
     _print_snapshots(partitions)
     _print_unknown_fields(partitions)
@@ -141,6 +141,19 @@ def _print_state(state: object) -> None:
         print(f"  partition {partition} is down: {why}")
     for name, one in state.get("capture", {}).items():
         print(f"  {name} {_connector(one)}")
+
+
+def _print_model(state: dict[str, Any]) -> None:
+    """Tell what is in force, where it runs, and what keeps the champion from being it."""
+    models = state.get("models", {})
+    version = state.get("model_version") or state["model"]
+    where = "" if not version else " on Serve" if models.get("is_on_serve") else " in the shards"
+    missing = ": degraded, a model should score" if models.get("is_missing") else ""
+    print(f"  scored by {f'model {version}{where}' if version else f'the priors of the playbook{missing}'}")
+    if models.get("trouble"):
+        print(f"  models: {models['trouble']}")
+    for shard, trouble in state.get("model_trouble", {}).items():
+        print(f"  {shard} does not take the model: {trouble}")
 
 
 def _print_ways(partitions: list[dict[str, Any]]) -> None:

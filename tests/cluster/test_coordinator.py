@@ -25,6 +25,7 @@ import pytest
 
 from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced, StartedShard
 from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
+from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import end, is_gone, node_identity, process_started_s
 from tests.actors.harness import in_loop
 
@@ -63,6 +64,10 @@ class FakeShard:
         """Partitions whose next assignment fails."""
         self.gives_up = False
         """Whether it says so to the metadata store when it cannot open what it was given."""
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.model = PRIORS_IN_FORCE
+        self.refused_models: set[str] = set()
         self.owned: dict[int, dict[str, Any]] = {}
         self.starts = 0
         self.asked = 0
@@ -116,7 +121,11 @@ class FakeShard:
         self.metadata.renew(self.holder)
         return {partition: dict(facts) for partition, facts in self.owned.items()}
 
-    async def _use_model(self, bundle_path: str, app_name: str) -> None: ...
+    async def _use_model(self, model: ModelInForce) -> None:
+        await self.may_load.wait()
+        if model.version in self.refused_models:
+            raise OSError(f"{model.version} is damaged")
+        self.model = model
 
     async def _drain(self) -> None: ...
 
@@ -276,7 +285,7 @@ async def test_a_process_that_cannot_be_ended_keeps_no_other_lease_from_being_lo
             try:
                 await it.coordinator.start({"shard-0": FakeShard("shard-0", it.metadata)})
                 await until(lambda: sum(one.is_revoked for one in it.metadata.leases()) == 2)
-                assert len(it.coordinator._ending) == 2
+                await until(lambda: len(it.coordinator._ending) == 2)
             finally:
                 may_end.set()
 
@@ -377,13 +386,57 @@ async def test_a_model_that_takes_long_to_load_keeps_no_partition_waiting(tmp_pa
         never = asyncio.Event()
         shard.use_model = Remote(lambda *_: never.wait())  # type: ignore[attr-defined]
         await it.coordinator.start({"shard-0": shard})
-        telling = asyncio.create_task(it.coordinator.use_model("some", "app"))
+        telling = asyncio.create_task(it.coordinator.use_model(ModelInForce(version="some")))
         await asyncio.sleep(0)
         first = shard.owned[0]["epoch"]
         shard.owned[0]["is_lost"] = True
         await until(lambda: shard.owned[0]["epoch"] > first)
         never.set()
         await telling
+
+
+@in_loop
+async def test_a_shard_is_given_nothing_before_it_has_the_model_in_force(tmp_path: Path):
+    async with world(tmp_path, partition_count=2) as it:
+        shards = [FakeShard(f"shard-{number}", it.metadata) for number in range(2)]
+        shards[1].may_load.clear()
+        model = ModelInForce(version="v1")
+        starting = asyncio.create_task(it.coordinator.start({one.name: one for one in shards}, {}, model))
+        await until(lambda: shards[0].model == model)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [one.owned for one in shards] == [{}, {}], "a decision here would be by the priors"
+        assert not (await it.coordinator.routes())["ready"]
+        shards[1].may_load.set()
+        await starting
+        assert (await it.coordinator.routes())["ready"]
+        assert [sorted(one.owned) for one in shards] == [[0], [1]]
+        report = await it.coordinator.report()
+        assert (report["model_version"], report["model_trouble"]) == ("v1", {})
+
+        # One that Ray has made anew has to load it again before it is given anything.
+        shards[0].may_load.clear()
+        shards[0].model = PRIORS_IN_FORCE
+        shards[0].die()
+        it.metadata.revoke("shard-0/1", None)
+        await until(lambda: sorted(shards[1].owned) == [0, 1])
+        assert shards[0].owned == {}
+
+
+@in_loop
+async def test_a_shard_that_cannot_load_the_model_serves_all_the_same_and_is_told_of(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("cluster.coordinator.MODEL_PAUSE_S", 0.05)
+    async with world(tmp_path) as it:
+        shard = FakeShard("shard-0", it.metadata)
+        shard.refused_models.add("v1")
+        model = ModelInForce(version="v1")
+        await it.coordinator.start({"shard-0": shard}, {}, model)
+        await it.until_served_by(shard, 0)
+        assert (await it.coordinator.report())["model_trouble"] == {"shard-0": "v1 is damaged"}
+
+        shard.refused_models.clear()
+        await until(lambda: shard.model == model)
+        assert (await it.coordinator.report())["model_trouble"] == {}
 
 
 @in_loop

@@ -1,5 +1,9 @@
-"""Laws of the actor around a shard: what it cannot open it gives up, so that another may be asked, and only that."""
+"""Laws of the actor around a shard: what it cannot open it gives up, so that another may be asked, and only that; it
+has the model in force before it serves anything, or its decisions say that they are worse for it.
+"""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +12,82 @@ from actors.scoring import ScoringConfig
 from actors.shard import ShardConfig
 from cluster.leases import LeaseSettings
 from cluster.metadata import NOBODY, MetadataStore, sqlite_url
+from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.shard_actor import ShardActor, Stores
+from hearth.internal.v1 import shard_pb2
+from hearth.v1 import decision_pb2
 from household.plan import PlanUnreadable
-from tests.actors.harness import corner, in_loop
+from household.scoring import feature_schema
+from serving import bundle as bundles
+from serving import wire
+from serving.bundle import BundleRefused, read_manifest, save_bundle
+from tests.actors.harness import corner, in_loop, signal
+from tests.serving.test_bundle import make_draft
+
+
+def model_of_corner(directory: Path) -> ModelInForce:
+    schema = feature_schema(corner())
+    draft = replace(make_draft(columns=len(schema.names), names=schema.names), feature_schema_hash=schema.hash)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundles, "_probe", lambda *_: None)  # test_bundle.py has it
+        folder = save_bundle(directory / "models", "acceptance", draft, created="now", version="v1")
+    return ModelInForce(
+        version="v1",
+        bundle_path=str(folder),
+        sha256=read_manifest(folder).sha256["model.ubj"],
+        feature_schema_hash=schema.hash,
+        columns=schema.names,
+    )
+
+
+def a_visit(name: str) -> decision_pb2.DecideRequest:
+    return decision_pb2.DecideRequest(request_id=name, household=name, member="m", channel="app")
+
+
+async def decides(actor: ShardActor, name: str) -> decision_pb2.DecideResponse:
+    visit = signal(f"{name}-v", name, "visit", time.time_ns() // 1_000, member="m")
+    batch = wire.ipc_bytes(wire.batch_from_signals([visit]))
+    call = shard_pb2.DecideCall(request=a_visit(name), signal_batch=batch)
+    answer = await actor._shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), 10.0, "")
+    return decision_pb2.DecideResponse.FromString(answer)
 
 
 @in_loop
-async def test_a_partition_that_cannot_be_opened_is_given_up_and_others_stay(tmp_path: Path):
+async def test_a_restart_scores_by_the_champion_from_its_first_decision_on_or_says_that_it_does_not(tmp_path: Path):
+    model = model_of_corner(tmp_path)
+    actor, metadata = actor_in(tmp_path)
+    try:
+        holder = (await actor.start())["holder"]
+        exchanged = replace(model, columns=(model.columns[1], model.columns[0], *model.columns[2:]))
+        with pytest.raises(BundleRefused, match="column 0 is"):
+            await actor.use_model(exchanged)
+        assert metadata.take(0, holder=holder, seen_epoch=0, epoch=1)
+        await actor.assign(0, plan_bytes=corner().canonical_bytes, epoch=1)
+        without = await decides(actor, "without")
+        assert (without.model_version, without.degraded) == ("prior", True)
+
+        await actor.use_model(model)
+        first = await decides(actor, "first")
+        assert (first.model_version, first.degraded, first.scored_by) == ("v1", False, decision_pb2.SCORED_BY_SHARD)
+        scorer = actor._shard._scorer
+        await actor.use_model(model)
+        assert actor._shard._scorer is scorer, "told again, it loads nothing"
+
+        # What comes later and cannot be served leaves it in service.
+        with pytest.raises(BundleRefused):
+            await actor.use_model(replace(exchanged, version="v2"))
+        assert (await decides(actor, "still")).model_version == "v1"
+        await actor.use_model(ModelInForce(missing="the registry is gone"))
+        assert (await decides(actor, "missing")).degraded
+        await actor.use_model(PRIORS_IN_FORCE)
+        priors = await decides(actor, "priors")
+        assert (priors.model_version, priors.degraded) == ("prior", False)
+    finally:
+        await actor.drain()
+        metadata.close()
+
+
+def actor_in(tmp_path: Path) -> tuple[ShardActor, MetadataStore]:
     url = sqlite_url(tmp_path / "metadata.sqlite")
     stores = Stores(
         log=str(tmp_path / "log"),
@@ -25,7 +98,12 @@ async def test_a_partition_that_cannot_be_opened_is_given_up_and_others_stay(tmp
     )
     config = ShardConfig(name="shard-0", address=f"unix:{tmp_path}/s")
     actor = ShardActor(config, stores=stores, lease=LeaseSettings(), scoring=ScoringConfig())
-    metadata = MetadataStore(url)
+    return actor, MetadataStore(url)
+
+
+@in_loop
+async def test_a_partition_that_cannot_be_opened_is_given_up_and_others_stay(tmp_path: Path):
+    actor, metadata = actor_in(tmp_path)
     try:
         holder = (await actor.start())["holder"]
         for partition in (0, 1):

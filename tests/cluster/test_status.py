@@ -110,6 +110,29 @@ def test_a_status_of_a_hearth_without_any_of_it_is_shown(run: Run, tmp_path: Pat
         assert "a restart folds 0 events of a partition at most\n" in run("status").out
 
 
+def test_which_model_scores_where_and_which_way_scores_came_is_shown(run: Run, tmp_path: Path):
+    ways = {"scored_serve": 1_900, "scored_shard": 90, "scored_prior": 4, "degraded": 3}
+    trouble = "the champion v2 cannot be served: sha256; v1 stays in service"
+    state = STATE | {
+        "partitions": {"0": PARTITION | ways, "1": PARTITION | ways},
+        "model": "/models/v1",
+        "model_version": "v1",
+        "model_trouble": {"shard-0": "no memory"},
+        "models": {"in_force": "v1", "is_on_serve": True, "is_missing": False, "trouble": trouble},
+    }
+    with hold(HearthConfig(data_dir=tmp_path / "hearth-data")) as path:
+        write_status(path, state)
+        lines = [one.strip() for one in run("status").out.splitlines()]
+        assert "scored by model v1 on Serve" in lines
+        assert f"models: {trouble}" in lines
+        assert "shard-0 does not take the model: no memory" in lines
+        made = "3,800 on Serve, 180 by the same model in the shard, 8 by the priors; 6 degraded"
+        assert f"scores made: {made}" in lines
+
+        write_status(path, state | {"model": "", "model_version": "", "models": {"is_missing": True}})
+        assert "scored by the priors of the playbook: degraded, a model should score" in run("status").out
+
+
 def test_on_a_full_disk_the_last_report_is_written_over_in_its_room(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

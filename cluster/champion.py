@@ -1,0 +1,289 @@
+"""The registry's champion: chosen and proven here, put into force by telling the coordinator, and followed.
+
+What was in service stays in service while the registry is broken or its champion cannot be served, across a restart as
+well: the data directory remembers it. Where nothing can be served that should be, the priors score, degraded, and the
+status says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.config import HearthConfig
+from cluster.model_in_force import MODEL_NAME, PRIORS_IN_FORCE, ModelInForce
+from cluster.output import say
+
+if TYPE_CHECKING:
+    from household.plan import Plan
+
+LOOK_INTERVAL_S: Final = 2.0
+TRY_AGAIN_S: Final = 30.0
+"""After which a champion that was refused, or could not be put on Serve, is tried again though nothing has changed."""
+CHOICE_S_MAX: Final = 20.0
+"""So long a start waits for the champion to be proven; then it starts without, and says so in every decision."""
+
+MEMORY_NAME: Final = "model.json"
+"""In the data directory: the version in service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What should be in force, and what keeps the champion itself from it."""
+
+    model: ModelInForce
+    trouble: str = ""
+    """For people; empty when all is well."""
+
+
+def choose(
+    registry: Path, plan: Callable[[], Plan], *, in_service: ModelInForce | None, remembered: str | None
+) -> Choice:
+    """Return what should be in force by the registry: its champion, or else what is or was in service.
+
+    Args:
+        plan: the one in force; asked for only if there is a model.
+        in_service: in force now; None at a start.
+        remembered: the version that was in service before the start, empty for the priors; None where nobody knows.
+    """
+    if not (registry / MODEL_NAME).is_dir():
+        return Choice(model=PRIORS_IN_FORCE)
+    from serving.bundle import CHAMPION, BundleRefused, read_aliases
+
+    try:
+        champion = read_aliases(registry, MODEL_NAME).get(CHAMPION, "")
+    except BundleRefused as broken:
+        return _stay(registry, plan, in_service, remembered, f"the champion cannot be told: {broken}")
+    if not champion:
+        return Choice(model=PRIORS_IN_FORCE)
+    if in_service is not None and champion == in_service.version:
+        return Choice(model=in_service)
+    try:
+        return Choice(model=_proven(registry, plan(), champion))
+    except BundleRefused as refused:
+        trouble = f"the champion {champion} cannot be served: {refused}"
+        return _stay(registry, plan, in_service, remembered if remembered != champion else None, trouble)
+
+
+def _stay(
+    registry: Path, plan: Callable[[], Plan], in_service: ModelInForce | None, remembered: str | None, trouble: str
+) -> Choice:
+    """Return what is or was in service, since the champion cannot be told or served."""
+    if in_service is not None:
+        stays = in_service.version or "what scored before"
+        return Choice(model=in_service, trouble=f"{trouble}; {stays} stays in service")
+    from serving.bundle import BundleRefused, list_versions
+    from serving.promotions import read_history
+
+    if remembered is None:
+        with contextlib.suppress(BundleRefused):
+            history = read_history(registry, MODEL_NAME)
+            remembered = history[-1].champion if history else None
+    if remembered:
+        with contextlib.suppress(BundleRefused):
+            model = _proven(registry, plan(), remembered)
+            return Choice(model=model, trouble=f"{trouble}; {remembered} stays in service")
+    if remembered == "" or not list_versions(registry, MODEL_NAME):
+        return Choice(model=PRIORS_IN_FORCE, trouble=f"{trouble}; the playbook's priors score, as before")
+    return Choice(model=ModelInForce(missing=trouble), trouble=f"{trouble}; the playbook's priors score, degraded")
+
+
+def _proven(registry: Path, plan: Plan, version: str) -> ModelInForce:
+    from household.scoring import feature_schema
+    from serving.bundle import MODEL_FILE, load_bundle
+
+    schema = feature_schema(plan)
+    folder = registry / MODEL_NAME / version
+    bundle = load_bundle(folder, feature_schema_hash=schema.hash, columns=schema.names)
+    return ModelInForce(
+        version=version,
+        bundle_path=str(folder.absolute()),
+        sha256=bundle.manifest.sha256[MODEL_FILE],
+        feature_schema_hash=schema.hash,
+        columns=schema.names,
+    )
+
+
+def recall(data_dir: Path) -> str | None:
+    """Return the version that was in service on this data directory, empty for the priors; None if it is not known."""
+    try:
+        version = json.loads((data_dir / MEMORY_NAME).read_text())["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, str) else None
+
+
+def remember(data_dir: Path, version: str) -> None:
+    """Keep which version is in service. On a full disk the older one stands: it is for bad times only."""
+    if recall(data_dir) != version and (version or (data_dir / MEMORY_NAME).exists()):
+        from serving.bundle import replace_durably
+
+        with contextlib.suppress(OSError):
+            replace_durably(data_dir / MEMORY_NAME, json.dumps({"version": version}).encode() + b"\n")
+
+
+class ChampionFollower:
+    """Puts the registry's champion into force whenever it is another; in a thread, since proving it takes seconds."""
+
+    def __init__(
+        self,
+        config: HearthConfig,
+        tell: Callable[[dict[str, Any]], None],
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._monotonic_s = monotonic_s
+        self._registry = config.model_path
+        self._data_dir = config.data_dir
+        self._plan: Plan | None = None
+        self._tell = tell
+        self._use_model: Callable[[ModelInForce], None] = lambda _: None
+        self._in_force = ModelInForce(missing="the champion is still being proven")
+        self._trouble = ""
+        self._told_trouble = ""
+        self._refused: tuple[object, float] | None = None
+        """What the registry looked like when it was refused last, and when that was."""
+        self._is_chosen = threading.Event()
+        self._may_follow = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="champion-follower", daemon=True)
+
+    def begin(self) -> None:
+        """Begin to choose what is in force first; beside all that a start has to do."""
+        self._thread.start()
+
+    @property
+    def in_force(self) -> ModelInForce:
+        """What shards are to score by; waits for the first choice, though not for ever."""
+        self._is_chosen.wait(CHOICE_S_MAX)
+        return self._in_force
+
+    def follow(self, use_model: Callable[[ModelInForce], None]) -> None:
+        """Put what is in force on Serve, and follow the registry from now on; `use_model` has shards score by it."""
+        self._use_model = use_model
+        self._may_follow.set()
+
+    def report(self) -> dict[str, object]:
+        """Return what a status page shows."""
+        model = self._in_force
+        return {
+            "in_force": model.version,
+            "is_on_serve": bool(model.app_name),
+            "is_missing": bool(model.missing),
+            "trouble": self._trouble,
+        }
+
+    def _run(self) -> None:
+        try:
+            self._choose_first()
+        except Exception as wrong:  # noqa: BLE001 - a start goes on without, and says so in every decision
+            self._trouble = f"the champion cannot be proven: {wrong}"
+            self._in_force = ModelInForce(missing=self._trouble)
+        self._is_chosen.set()
+        self._tell_trouble()
+        self._may_follow.wait()
+        while True:
+            self.look()
+            time.sleep(LOOK_INTERVAL_S)
+
+    def _plan_in_force(self) -> Plan:
+        from cluster.playbook_in_force import playbook_in_force
+
+        if self._plan is None:
+            self._plan = playbook_in_force(self._config).plan
+        return self._plan
+
+    def _choose_first(self) -> None:
+        choice = choose(self._registry, self._plan_in_force, in_service=None, remembered=recall(self._data_dir))
+        self._in_force, self._trouble = choice.model, choice.trouble
+        if not choice.model.missing:
+            remember(self._data_dir, choice.model.version)
+        self._tell_trouble()
+
+    def look(self) -> None:
+        """Compare the registry with what is in force, and act on a difference."""
+        try:
+            self._look()
+        except Exception as wrong:  # noqa: BLE001 - whatever fails is tried again, and what is in force stays
+            self._trouble = f"the champion cannot be put into force yet: {str(wrong).partition(chr(10))[0]}"
+        self._tell_trouble()
+
+    def _look(self) -> None:
+        looks, now_s = self._looks(), self._monotonic_s()
+        if self._refused is not None and self._refused[0] == looks and now_s - self._refused[1] < TRY_AGAIN_S:
+            return
+        before = self._in_force
+        in_service = None if before.missing else before
+        choice = choose(self._registry, self._plan_in_force, in_service=in_service, remembered=recall(self._data_dir))
+        self._refused = (looks, now_s) if choice.trouble else None
+        self._trouble = choice.trouble
+        model = choice.model
+        if model.version and not model.app_name:
+            # Shards score by themselves first: what takes Serve long, or what it cannot do, must not keep it waiting.
+            if model.version != before.version:
+                self._put_into_force(model)
+            model = self._on_serve(model)
+        if model != self._in_force:
+            self._put_into_force(model)
+        if model.version != before.version or model.app_name != before.app_name:
+            self._leave_alone_on_serve(model.version)
+            self._tell({"model": model.version})
+
+    def _put_into_force(self, model: ModelInForce) -> None:
+        self._use_model(model)
+        self._in_force = model
+        if not model.missing:
+            remember(self._data_dir, model.version)
+
+    def _on_serve(self, model: ModelInForce) -> ModelInForce:
+        from serving import scorer
+        from serving.bundle import BundleRefused
+
+        try:
+            app_name = scorer.deploy(
+                Path(model.bundle_path),
+                feature_schema_hash=model.feature_schema_hash,
+                columns=model.columns,
+                proven_sha256=model.sha256,
+            )
+        except (BundleRefused, RuntimeError) as wrong:
+            self._trouble = f"model {model.version} is not on Serve, shards score by themselves: {wrong}"
+            self._refused = (self._looks(), self._monotonic_s())
+            return model
+        return replace(model, app_name=app_name)
+
+    def _leave_alone_on_serve(self, version: str) -> None:
+        from serving import scorer
+
+        for other in scorer.deployed_versions():
+            if other != version:
+                scorer.undeploy(other)
+
+    def _looks(self) -> object:
+        """Return what changes whenever the aliases or a version in the registry do."""
+        folder = self._registry / MODEL_NAME
+        try:
+            files = [folder / "aliases.json", *sorted(folder.glob("*/manifest.json")), *sorted(folder.glob("*/*.ubj"))]
+            return [(str(file), *_state_of(file)) for file in files]
+        except OSError as wrong:
+            return str(wrong)
+
+    def _tell_trouble(self) -> None:
+        if self._trouble != self._told_trouble:
+            self._told_trouble = self._trouble
+            if self._trouble:
+                say(f"warning: {self._trouble}")
+
+
+def _state_of(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)

@@ -1,0 +1,246 @@
+"""What is in force, by the registry.
+
+Laws: the champion is, once it is proven to fit the playbook; a broken registry or a champion that cannot be served
+leaves what is in service in service, across a restart as well; where nothing can be served that should be, the priors
+score and say that they are degraded; what is wrong is said once, and no longer once it is mended.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import champion as champions
+from cluster.champion import ChampionFollower, choose, recall, remember
+from cluster.config import HearthConfig
+from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
+from household.scoring import feature_schema
+from serving import bundle as bundles
+from serving import scorer
+from serving.bundle import save_bundle, set_alias
+from serving.promotions import promote
+from tests.actors.harness import corner
+from tests.serving.test_bundle import make_draft
+
+SCHEMA = feature_schema(corner())
+NAME = "acceptance"
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(bundles, "_probe", lambda *_: None)  # test_bundle.py has it
+    draft = replace(make_draft(columns=len(SCHEMA.names), names=SCHEMA.names), feature_schema_hash=SCHEMA.hash)
+    for version in ("v1", "v2"):
+        save_bundle(tmp_path / "models", NAME, draft, created="now", version=version)
+    return tmp_path / "models"
+
+
+def write_aliases(registry: Path, text: str) -> None:
+    (registry / NAME / "aliases.json").write_text(text)
+
+
+def damage(registry: Path, version: str) -> None:
+    (registry / NAME / version / "model.ubj").write_bytes(b"nonsense")
+
+
+def pick(registry: Path, *, in_service: ModelInForce | None = None, remembered: str | None = None) -> tuple[str, str]:
+    choice = choose(registry, corner, in_service=in_service, remembered=remembered)
+    return choice.model.version or ("degraded" if choice.model.missing else "priors"), choice.trouble
+
+
+def test_no_registry_and_no_champion_are_the_priors_and_no_trouble(registry: Path, tmp_path: Path):
+    assert pick(tmp_path / "nowhere") == ("priors", "")
+    assert pick(registry) == ("priors", "")
+    # What was champion and is none any more is out of force: somebody wanted that.
+    assert pick(registry, remembered="v1") == ("priors", "")
+
+
+def test_the_champion_is_proven_to_fit_the_playbook(registry: Path):
+    set_alias(registry, NAME, "champion", "v1")
+    choice = choose(registry, corner, in_service=None, remembered="v2")
+    assert choice.trouble == ""
+    model = choice.model
+    assert (model.version, model.columns, model.feature_schema_hash) == ("v1", SCHEMA.names, SCHEMA.hash)
+    assert Path(model.bundle_path) == registry / NAME / "v1"
+    assert model.app_name == ""
+
+
+@pytest.mark.parametrize("text", ["{", '{"champion": 1}', "[]", '{"champion": "../v1"}', "\x00"])
+def test_a_broken_alias_file_leaves_in_service_what_is(registry: Path, text: str):
+    in_service = ModelInForce(version="v1", app_name="model-v1")
+    write_aliases(registry, text)
+    version, trouble = pick(registry, in_service=in_service)
+    assert version == "v1"
+    assert "aliases.json" in trouble
+    assert trouble.endswith("v1 stays in service")
+    # And across a restart, by what the data directory remembers, or else the history.
+    assert pick(registry, remembered="v1")[0] == "v1"
+    assert pick(registry, remembered="")[0] == "priors"
+    assert pick(registry)[0] == "degraded"
+
+
+def test_without_memory_the_history_tells_what_was_in_service(registry: Path):
+    promote(registry, NAME, "v1", time="t", is_forced=True)
+    promote(registry, NAME, "v2", time="t", is_forced=True)
+    write_aliases(registry, "{")
+    assert pick(registry)[0] == "v2"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("damaged", "sha256 is"),
+        ("gone", "cannot be read"),
+        ("unordered", "column 0 is"),
+        ("another schema", "made for feature schema"),
+    ],
+)
+def test_a_champion_that_cannot_be_served_leaves_in_service_what_is(registry: Path, wrong: str, told: str):
+    set_alias(registry, NAME, "champion", "v2")
+    manifest = registry / NAME / "v2" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    match wrong:
+        case "damaged":
+            damage(registry, "v2")
+        case "gone":
+            manifest.unlink()
+        case "unordered":
+            manifest.write_text(json.dumps(facts | {"columns": [*facts["columns"][1:], facts["columns"][0]]}))
+        case _:
+            manifest.write_text(json.dumps(facts | {"feature_schema_hash": "0" * 16}))
+    version, trouble = pick(registry, in_service=ModelInForce(version="v1"))
+    assert version == "v1"
+    assert told in trouble
+    assert pick(registry, remembered="v1")[0] == "v1"
+    # It was in service before the restart itself, and nothing else is known to be good.
+    assert pick(registry, remembered="v2")[0] == "degraded"
+    assert pick(registry)[0] == "degraded"
+
+
+def test_the_memory_outlives_whatever_is_in_its_place(tmp_path: Path):
+    assert recall(tmp_path) is None
+    remember(tmp_path, "")
+    assert recall(tmp_path) is None, "a file for those who never had a model"
+    remember(tmp_path, "v1")
+    assert recall(tmp_path) == "v1"
+    remember(tmp_path, "")
+    assert recall(tmp_path) == ""
+    for content in ("", "{", "[]", '{"version": 3}', "\x00"):
+        (tmp_path / "model.json").write_text(content)
+        assert recall(tmp_path) is None
+
+
+class World:
+    """A follower, and what it tells of."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.used: list[tuple[str, bool]] = []
+        self.on_serve: set[str] = set()
+        self.serve_fails = False
+        self.now_s = 0.0
+        monkeypatch.setattr(scorer, "deploy", self._deploy)
+        monkeypatch.setattr(scorer, "undeploy", self.on_serve.discard)
+        monkeypatch.setattr(scorer, "deployed_versions", lambda: sorted(self.on_serve))
+        self.follower = ChampionFollower(
+            HearthConfig(data_dir=tmp_path), self.told.append, monotonic_s=lambda: self.now_s
+        )
+        self.follower._plan = corner()
+        self.follower._choose_first()
+        self.follower._use_model = lambda model: self.used.append((model.version, bool(model.app_name)))
+
+    def _deploy(self, folder: Path, **_: object) -> str:
+        if self.serve_fails:
+            raise RuntimeError("no replica starts")
+        self.on_serve.add(folder.name)
+        return scorer.app_name(folder.name)
+
+    @property
+    def trouble(self) -> str:
+        return str(self.follower.report()["trouble"])
+
+
+def test_a_restart_has_the_champion_before_serve_runs_it_and_then_puts_it_there(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    set_alias(registry, NAME, "champion", "v1")
+    it = World(tmp_path, monkeypatch)
+    assert (it.follower._in_force.version, it.follower._in_force.app_name) == ("v1", "")
+    it.follower.look()
+    assert it.used == [("v1", True)]
+    assert it.told == [{"model": "v1"}]
+    it.follower.look()
+    assert len(it.used) == 1
+
+    set_alias(registry, NAME, "champion", "v2")
+    it.follower.look()
+    # In the shards at once, on Serve as soon as it is there; only then the other leaves it.
+    assert it.used[1:] == [("v2", False), ("v2", True)]
+    assert it.on_serve == {"v2"}
+    assert recall(tmp_path) == "v2"
+
+    set_alias(registry, NAME, "champion", None)
+    it.follower.look()
+    assert it.used[3:] == [("", False)]
+    assert (it.on_serve, it.told[-1], recall(tmp_path)) == (set(), {"model": ""}, "")
+
+
+def test_a_registry_that_breaks_is_said_once_and_changes_nothing_until_it_is_mended(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: Any
+):
+    set_alias(registry, NAME, "champion", "v1")
+    it = World(tmp_path, monkeypatch)
+    it.follower.look()
+    write_aliases(registry, "{")
+    for _ in range(3):
+        it.follower.look()
+        it.now_s += 60
+    assert it.used == [("v1", True)]
+    assert "v1 stays in service" in it.trouble
+    assert capsys.readouterr().err.count("aliases.json") == 1
+    assert caplog.text.count("aliases.json") == 1
+
+    write_aliases(registry, '{"champion": "v2"}')
+    it.follower.look()
+    assert (it.used[-1], it.trouble) == (("v2", True), "")
+
+
+def test_a_champion_that_was_refused_is_looked_at_again_when_it_changes_or_after_a_while(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    set_alias(registry, NAME, "champion", "v1")
+    whole = (registry / NAME / "v1" / "model.ubj").read_bytes()
+    damage(registry, "v1")
+    it = World(tmp_path, monkeypatch)
+    assert it.follower._in_force.missing
+    assert it.follower.report()["is_missing"]
+    proofs: list[str] = []
+    proven = champions._proven
+    monkeypatch.setattr(champions, "_proven", lambda *those: (proofs.append(those[2]), proven(*those))[1])
+    it.follower.look()
+    it.follower.look()
+    assert proofs == ["v1"]
+    it.now_s += 31
+    it.follower.look()
+    assert proofs == ["v1"] * 2
+    (registry / NAME / "v1" / "model.ubj").write_bytes(whole)
+    it.follower.look()
+    assert (it.used[-1], it.trouble, it.follower._in_force.missing) == (("v1", True), "", "")
+
+
+def test_a_model_that_serve_cannot_run_is_in_force_in_the_shards_and_said(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    it = World(tmp_path, monkeypatch)
+    assert it.follower._in_force == PRIORS_IN_FORCE
+    it.serve_fails = True
+    set_alias(registry, NAME, "champion", "v1")
+    it.follower.look()
+    assert it.used == [("v1", False)]
+    assert "model v1 is not on Serve, shards score by themselves: no replica starts" in it.trouble
+    it.serve_fails = False
+    it.now_s += 31
+    it.follower.look()
+    assert (it.used[-1], it.trouble) == (("v1", True), "")
