@@ -52,7 +52,8 @@ class PublicChannel:
         self, channels: Sequence[str], group: str = ""
     ) -> AsyncIterator[delivery_pb2.SubscribeResponse]:
         """Yield outbound actions until the stream breaks."""
-        async for one in self.delivery.Subscribe(delivery_pb2.SubscribeRequest(channels=channels, gateway="chaos", group=group)):
+        request = delivery_pb2.SubscribeRequest(channels=channels, gateway="chaos", group=group)
+        async for one in self.delivery.Subscribe(request):
             yield one
 
     async def close(self) -> None:
@@ -136,9 +137,7 @@ class PublicClient(internal.Client):
         told = await self._told(call, self._channel.decisions.Report(request, timeout=CALL_TIMEOUT_S))
         return call if told is None else self.history.end(call, Result.OK, effective=told.effective)
 
-    async def ack(
-        self, household: str, action_id: str, *, delivered: bool, request_id: str, channel: str = ""
-    ) -> Call:
+    async def ack(self, household: str, action_id: str, *, delivered: bool, request_id: str, channel: str = "") -> Call:
         kind = internal.wire.DELIVERED if delivered else internal.wire.UNDELIVERED
         call = self.history.begin(
             Kind.ACK,
