@@ -42,7 +42,7 @@ from actors.warm import warm_kernels
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import Status
-from household.plan import Plan, plan_from_bytes
+from household.plan import NONE, Channel, Plan, plan_from_bytes
 from household.scoring import Scorer
 
 logger = logging.getLogger(__name__)
@@ -431,7 +431,13 @@ class Shard:
         )
 
     async def _ack(self, owned: _Owned, payload: bytes, caller: Caller) -> delivery_pb2.AckResponse:
-        _, why_not = await self._outcome(owned, shard_pb2.ReportCall.FromString(payload), caller)
+        call = shard_pb2.ReportCall.FromString(payload)
+        state = owned.owner.state
+        outbound = state.outbox.get(call.action_id)
+        about = state.plan.channel_by_name.get(call.channel, outbound.channel if outbound is not None else NONE)
+        if outbound is not None and about != NONE:
+            _check_group(state.plan.channels[about], call.group)
+        _, why_not = await self._outcome(owned, call, caller)
         return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
 
     async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall, caller: Caller) -> tuple[Status, str]:
@@ -482,14 +488,18 @@ def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None
     for index, channel in enumerate(channels):
         if channel not in plan.channel_by_name:
             raise _unknown_channel(channel, sorted(plan.channel_by_name), field=f"channels[{index}]")
-        groups = plan.channels[plan.channel_by_name[channel]].groups
-        if groups and group not in groups:
-            raise call_failed(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "UNKNOWN_GROUP",
-                f"group {group!r} is not one of channel {channel!r}'s, which are {', '.join(groups)}",
-                violations={"group": f"one of {', '.join(groups)}"},
-            )
+        _check_group(plan.channels[plan.channel_by_name[channel]], group)
+
+
+def _check_group(channel: Channel, group: str) -> None:
+    if channel.groups and group not in channel.groups:
+        listed = ", ".join(channel.groups)
+        raise call_failed(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNKNOWN_GROUP",
+            f"group {group!r} is not one of channel {channel.name!r}'s, which are {listed}",
+            violations={"group": f"one of {listed}"},
+        )
 
 
 def _unknown_channel(channel: str, known: list[str], *, field: str = "channel") -> CallFailed:

@@ -407,6 +407,7 @@ class PublicServices:
             household=request.household,
             action_id=request.action_id,
             channel=request.channel or None,
+            group=request.group,
         )
         return await self._call_owner(shard_pb2.METHOD_ACK, request.household, call, limits)
 

@@ -419,7 +419,7 @@ class Hearth:
             group=group,
         )
         call = shard_pb2.ReportCall(
-            signal_batch=batch, household=household, action_id=action_id, channel=channel or None
+            signal_batch=batch, household=household, action_id=action_id, channel=channel or None, group=group
         )
         return await self.call(method, self.partition_of(household), call.SerializeToString())
 

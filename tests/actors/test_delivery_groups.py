@@ -140,7 +140,10 @@ async def test_each_listed_group_has_every_action_and_the_first_one_settles(tmp_
         assert (await hearth.ack("h", action_id, group="archive")).effective
         assert (hearth.counter("outbox"), hearth.counter("delivered")) == (1, 0)
         assert not (await hearth.ack("h", action_id, group="archive")).effective
-        assert (await hearth.ack("h", action_id)).effective
+        for group in ("", "mian"):
+            with pytest.raises(CallFailed, match=r"'push'.* main, archive"):
+                await hearth.ack("h", action_id, group=group)
+        assert (await hearth.ack("h", action_id, group="main")).effective
         assert (hearth.counter("outbox"), hearth.counter("delivered")) == (0, 1)
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted

@@ -85,16 +85,18 @@ class DecideCall(_message.Message):
     def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ...) -> None: ...
 
 class ReportCall(_message.Message):
-    __slots__ = ("signal_batch", "household", "action_id", "channel")
+    __slots__ = ("signal_batch", "household", "action_id", "channel", "group")
     SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     signal_batch: bytes
     household: str
     action_id: str
     channel: str
-    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ...) -> None: ...
+    group: str
+    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
     __slots__ = ("channels", "group")
