@@ -129,12 +129,14 @@ def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionS
     return _STATUS[action.status]
 
 
-def action_message(state: PartitionState, action: SlateAction, channel: int, member: bytes) -> decision_pb2.Action:
+def action_message(
+    state: PartitionState, action: SlateAction, channel: int, member: bytes, *, plan: Plan | None = None
+) -> decision_pb2.Action:
     """Return an action as a channel renders it; without treatment where the channel cannot carry it.
 
-    `member`: for whom it was decided.
+    `member`: for whom it was decided. `plan`: whose words it is told in; the one in force if none is given.
     """
-    message = _action(action, state.plan, channel, action_status(state, action.action_id), member)
+    message = _action(action, plan or state.plan, channel, action_status(state, action.action_id), member)
     message.withdrawn_because = _withdrawn_because(state, action.action_id)
     return message
 
@@ -189,9 +191,14 @@ def find_action(decision: Decision, standing: Decision | None) -> tuple[SlateAct
 
 
 def decide_response(
-    state: PartitionState, decision: Decision, answered: tuple[SlateAction, bytes] | None, *, repeated: bool
+    state: PartitionState,
+    decision: Decision,
+    answered: tuple[SlateAction, bytes] | None,
+    *,
+    plan: Plan,
+    repeated: bool,
 ) -> decision_pb2.DecideResponse:
-    """Return the answer to a Decide."""
+    """Return the answer to a Decide; `plan` is the one it was decided under."""
     response = decision_pb2.DecideResponse(
         decision_id=decision.decision_id,
         reasons=decision.reasons,
@@ -203,8 +210,8 @@ def decide_response(
         repeated_request=repeated,
     )
     if answered is not None:
-        channel = state.plan.channel_by_name.get(decision.channel, NONE)
-        response.action.CopyFrom(action_message(state, answered[0], channel, answered[1]))
+        channel = plan.channel_by_name.get(decision.channel, NONE)
+        response.action.CopyFrom(action_message(state, answered[0], channel, answered[1], plan=plan))
     return response
 
 

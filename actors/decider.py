@@ -180,7 +180,8 @@ class PartitionDecider:
         def respond() -> decision_pb2.DecideResponse:
             state = self._owner.state_as_of_now()
             answered = answers.find_action(decision, standing)
-            return answers.decide_response(state, decision, answered, repeated=repeated)
+            plan = self._owner.plan_at_hand(decision) or state.plan
+            return answers.decide_response(state, decision, answered, plan=plan, repeated=repeated)
 
         return await self._state_thread.run(Urgency.DECISION, respond)
 

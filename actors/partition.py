@@ -644,6 +644,11 @@ class PartitionOwner:
         assert stored.record.kind is RecordKind.DECISION, f"offset {offset} holds {stored.record.kind.name}"
         return codec.decode_decision(stored.record.payload)
 
+    def plan_at_hand(self, decision: Decision) -> Plan | None:
+        """Return the plan that a decision was made under if it is in memory. In the state thread; blocks nobody."""
+        plan = self.state.plan
+        return plan if plan.version == decision.plan_version else self._plans.at_hand(decision.plan_version)
+
     def plan_of(self, decision: Decision, offset: int) -> Plan | None:
         """Return the plan that a decision recorded at an offset was made under; None where nothing has it any more.
 

@@ -34,6 +34,10 @@ class PlansAtHand:
         with self._lock:
             self._keep(plan)
 
+    def at_hand(self, version: str) -> Plan | None:
+        """Return a plan if it is in memory. Waits for nothing."""
+        return self._plans.get(version)
+
     def find(self, version: str, *, before: Offset) -> Plan | None:
         """Return the plan of a decision that stands at `before`; None where nothing reaches back to it. Blocks.
 

@@ -154,6 +154,22 @@ async def test_a_decision_of_an_older_playbook_keeps_its_features_kinds_and_fami
 
 
 @in_loop
+async def test_a_request_that_is_repeated_under_another_playbook_reads_as_it_did(tmp_path: Path):
+    clock = SettableClock()
+    async with running(tmp_path, clock) as hearth:
+        first = await hearth.decide("h", visit(), member="m", request_id="r")
+    assert (first.action.offer, first.action.family, first.action.currency) == ("films", "content", "EUR")
+    async with running(tmp_path, clock, plan=corner(*LATER)) as hearth:
+        again = await hearth.decide("h", visit(), member="m", request_id="r")
+        assert again.repeated_request
+        assert again.action.status == decision_pb2.ACTION_STATUS_WITHDRAWN
+        for action in (first.action, again.action):
+            action.ClearField("status")
+            action.ClearField("withdrawn_because")
+        assert again.action == first.action
+
+
+@in_loop
 async def test_where_nothing_has_the_playbook_any_more_that_is_said_instead_of_another_ones_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
