@@ -1,17 +1,108 @@
-"""Compile the kernels before they are needed: some seconds the first time on a machine, from a cache after that."""
+"""Compile the kernels before they are needed: some seconds the first time on a machine, from a cache after that.
 
+The cache is numba's, beside the kernels or where NUMBA_CACHE_DIR says. Processes that wrote it at the same time could
+mix up its entries, so the first compiles alone, the others wait for it, and a mark of this very version of everything
+then lets all load at once. An entry that cannot be loaded, as a power cut may leave it, is thrown away and compiled
+again.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import llvmlite.binding
+import numba
 import numpy as np
+from numba.core import config as numba_config
 
+import household
 from household.apply import apply_signals
 from household.events import EventBatch, keys_of
 from household.plan import EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope, Window
 from household.state import NO_MEMBER, PartitionState
 
+logger = logging.getLogger(__name__)
+
 _DAY_US = 86_400_000_000
+
+KERNELS: Final = Path(household.__file__).parent
+UNLOADABLE: Final = (EOFError, pickle.UnpicklingError, ValueError, KeyError, AttributeError, ImportError)
+"""What numba raises at an entry of its cache that is not as it was written."""
+
+LOCK_NAME, MARK_PREFIX = "hearth-kernels.lock", "hearth-kernels-"
 
 
 def warm_kernels() -> None:
-    """Fold one event through every kernel. Concurrent first calls on one machine would compile twice: warm serially."""
+    """Have every kernel compiled: beside other processes, where that was done before on this machine."""
+    folder = Path(numba_config.CACHE_DIR) if numba_config.CACHE_DIR else KERNELS / "__pycache__"
+    with first_alone(folder):
+        try:
+            fold_once()
+        except UNLOADABLE as wrong:
+            logger.warning("the cache of compiled kernels in %s cannot be loaded (%r) and is made anew", folder, wrong)
+            throw_away(folder)
+            fold_once()
+
+
+@contextmanager
+def first_alone(folder: Path) -> Iterator[None]:
+    """Let one process after another through, until one has come out again; then all of them.
+
+    Args:
+        folder: of the cache; in one that cannot be written nothing is kept, and nobody has to wait.
+    """
+    mark = folder / f"{MARK_PREFIX}{_stamp()}"
+    if mark.exists():
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if mark.exists():
+            # Whoever was here before has compiled all.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            yield
+            return
+        yield
+        with suppress(OSError):
+            for old in folder.glob(f"{MARK_PREFIX}*"):
+                old.unlink()
+            mark.touch()
+    finally:
+        os.close(descriptor)
+
+
+def throw_away(folder: Path) -> None:
+    """Remove the compiled kernels."""
+    for kind in ("nbi", "nbc"):
+        for file in folder.rglob(f"*.{kind}"):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _stamp() -> str:
+    """Return what tells apart all that a compiled kernel depends on."""
+    parts = [sys.version, numba.__version__, llvmlite.binding.get_host_cpu_name()]
+    for file in sorted(KERNELS.glob("*.py")):
+        facts = file.stat()
+        parts.append(f"{file} {facts.st_mtime_ns} {facts.st_size}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def fold_once() -> None:
+    """Fold one event through every kernel."""
     plan = Plan(
         name="warm",
         fields=(Field(name="amount", kind=FieldKind.NUMBER),),

@@ -162,9 +162,9 @@ class Coordinator:
         await asyncio.gather(*(self._begin_quietly(seen, REPORT_DEADLINE_S) for seen in known))
         self._knows_its_shards = True
         if all(seen.started is None for seen in self._shards.values()):
-            # One after another: the first compiles the kernels, the others find them compiled.
-            for seen in [seen for seen in self._shards.values() if not seen.is_spare]:
-                await self._begin_quietly(seen, self._assign_deadline_s)
+            # Beside each other, on as many cores; which of them compiles the kernels they settle among themselves.
+            homes = [seen for seen in self._shards.values() if not seen.is_spare]
+            await asyncio.gather(*(self._begin_quietly(seen, self._assign_deadline_s) for seen in homes))
         if self._telling:
             # All of them, or the first that has the model would be given everything.
             await asyncio.wait(self._telling, timeout=MODEL_START_S_MAX)

@@ -7,7 +7,6 @@ cannot be ends the run, and the supervisor makes another.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -52,6 +51,8 @@ SHARD_SLOT = "shard_slot"
 HEAD = {"node:__internal_head__": 0.001}
 """What only the head of a Ray cluster has: the launcher is there, and with it the public port."""
 
+KERNEL_CACHE = "NUMBA_CACHE_DIR"
+
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 logger = logging.getLogger(__name__)
@@ -79,12 +80,6 @@ class _StatePlane:
         """Make the spares and tell the coordinator of them. After all is served: they would be in the way before."""
         self.spares.update(self.make_spares())
         self.coordinator.add_spares.remote(self.spares)
-
-
-def prepare() -> None:
-    """Import what every run needs and is no part of Ray, which reads its environment when it is imported."""
-    for name in ("cluster.coordinator", "cluster.playbook_in_force", "cluster.shard_actor"):
-        importlib.import_module(name)
 
 
 def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
@@ -136,7 +131,7 @@ def _ray(
         # How Ray's processes know each other is for whoever keeps the cluster.
         export_environment(**environment)
         return joined_ray(config.ray_address, environment=environment, namespace=COORDINATOR_NAMESPACE)
-    _set_environment(serve_environment(edge) | ray_environment(run_dir))
+    _set_environment(serve_environment(edge) | ray_environment(run_dir) | _kernel_cache(config))
     cpu_count = config.shard_count + config.spare_shard_count + CONTROL_CPU_COUNT
     return local_ray(run_dir, cpu_count=cpu_count, namespace=COORDINATOR_NAMESPACE, on_lost=on_lost)
 
@@ -169,6 +164,15 @@ def _set_environment(demanded: dict[str, str]) -> None:
     }
     given = {name for name in fresh if environment_variable(name) is not None}
     export_environment(**demanded, **{name: value for name, value in fresh.items() if name not in given})
+
+
+def _kernel_cache(config: HearthConfig) -> dict[str, str]:
+    """Keep compiled kernels in the data directory where they cannot be beside their sources: not anew at each start."""
+    import household
+
+    beside = Path(household.__file__).parent
+    is_kept = environment_variable(KERNEL_CACHE) is not None or os.access(beside, os.W_OK)
+    return {} if is_kept else {KERNEL_CACHE: str(config.data_dir / "kernels")}
 
 
 def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, champion: ChampionFollower) -> int:

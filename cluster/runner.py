@@ -3,10 +3,12 @@
 Not a command for people: `hearth up` is.
 """
 
+import importlib
 import json
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +23,8 @@ from cluster.watching import telemetry_settings
 
 logger = logging.getLogger(__name__)
 
+PREPARED = ("cluster.launch", "cluster.coordinator", "cluster.playbook_in_force", "cluster.shard_actor")
+
 DEFECT = 70
 """Exit code of a run that ended by a mistake of ours (EX_SOFTWARE of sysexits.h)."""
 
@@ -28,16 +32,19 @@ DEFECT = 70
 def main() -> NoReturn:
     """Run until SIGINT or SIGTERM."""
     # Meanwhile the supervisor checks what it is to run.
-    from cluster.launch import prepare, run_up
-
-    prepare()
+    is_ordered = threading.Event()
+    threading.Thread(target=_prepare, args=(is_ordered,), name="prepare", daemon=True).start()
     order = json.load(sys.stdin)
+    is_ordered.set()
     config, run_dir = HearthConfig(**order["settings"]), Path(order["run_dir"])
     logs = telemetry_settings(config).logs
     start_logging(logs, "up")
     keep_console(raw_output(logs.folder))
     try:
+        # Ray takes seconds to import: not before the directory is ours.
         with hold_run(config.data_dir), shared(run_dir):
+            from cluster.launch import run_up
+
             code = run_up(config, run_dir, tell=print_json, on_lost=_end_at_once)
     except CommandFailed as failed:
         say(f"hearth: {failed}")
@@ -47,6 +54,17 @@ def main() -> NoReturn:
         say(f"hearth: this run ended by a defect, {type(wrong).__name__}: {wrong}; {logs.folder} has the whole story")
         sys.exit(DEFECT)
     sys.exit(code)
+
+
+def _prepare(is_ordered: threading.Event) -> None:
+    """Import what every run needs and is no part of Ray, which reads its environment when it is imported.
+
+    Not beside Ray's own start: other processes wait for that one, and these are needed after it.
+    """
+    for name in PREPARED:
+        if is_ordered.is_set():
+            return
+        importlib.import_module(name)
 
 
 def _end_at_once(why: str) -> NoReturn:

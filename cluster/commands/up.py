@@ -34,7 +34,8 @@ def up(config: HearthConfig) -> int:
     if logs.folder.is_dir():
         # A refusal is part of the story that is told there.
         start_logging(logs, "supervisor")
-    check_temporary_directory()
+    if config.ray_address is None:
+        check_temporary_directory()
     asked = _asked(config)
     check_log(config)
     if config.capture is not None:

@@ -1,0 +1,126 @@
+"""Laws: of processes that start at once, one compiles the kernels and the others wait for it; once that is done, none
+waits for any; other sources are compiled anew; a cache that cannot be loaded is made anew; a folder that cannot be
+written keeps nobody waiting.
+"""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from actors import warm
+from actors.warm import LOCK_NAME, MARK_PREFIX, first_alone, warm_kernels
+
+ROOT = Path(__file__).parents[2]
+
+COMPILING = """
+import sys
+from pathlib import Path
+from actors.warm import first_alone
+with first_alone(Path(sys.argv[1])):
+    print("in", flush=True)
+    input()
+"""
+
+
+class Compiler:
+    """Another process that has been let through."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMPILING, str(folder)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "in\n"
+
+    def finish(self) -> None:
+        self.process.communicate("\n")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def passes(folder: Path) -> threading.Event:
+    """Return what is set once this process has been let through, and out again."""
+    passed = threading.Event()
+
+    def go() -> None:
+        with first_alone(folder):
+            pass
+        passed.set()
+
+    threading.Thread(target=go, daemon=True).start()
+    return passed
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_others_wait_for_the_first_be_it_that_it_is_killed(tmp_path: Path, is_killed: bool):
+    first = Compiler(tmp_path)
+    try:
+        passed = passes(tmp_path)
+        assert not passed.wait(0.2)
+        assert not list(tmp_path.glob(f"{MARK_PREFIX}*"))
+    finally:
+        first.kill() if is_killed else first.finish()
+    assert passed.wait(20)
+    assert len(list(tmp_path.glob(f"{MARK_PREFIX}*"))) == 1
+
+
+def test_once_all_is_compiled_nobody_waits(tmp_path: Path):
+    with first_alone(tmp_path):
+        pass
+    second = Compiler(tmp_path)
+    try:
+        assert passes(tmp_path).wait(20)
+    finally:
+        second.finish()
+
+
+def test_other_sources_are_compiled_anew_and_forget_the_mark_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "apply.py").write_text("one")
+    monkeypatch.setattr(warm, "KERNELS", sources)
+    with first_alone(tmp_path):
+        pass
+    (before,) = tmp_path.glob(f"{MARK_PREFIX}*")
+    (sources / "apply.py").write_text("another")
+    with first_alone(tmp_path):
+        assert before.exists()
+    (after,) = tmp_path.glob(f"{MARK_PREFIX}*")
+    assert after != before
+
+
+def test_what_did_not_compile_leaves_no_mark(tmp_path: Path):
+    with pytest.raises(RuntimeError), first_alone(tmp_path):
+        raise RuntimeError("no")
+    assert [one.name for one in tmp_path.iterdir()] == [LOCK_NAME]
+    assert passes(tmp_path).wait(20)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_waiting(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with first_alone(tmp_path / "file"), first_alone(tmp_path / "file"):
+        pass
+
+
+def test_a_cache_that_cannot_be_loaded_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(warm.numba_config, "CACHE_DIR", str(tmp_path))
+    (tmp_path / "household").mkdir()
+    (tmp_path / "household" / "apply._fold.nbi").write_bytes(b"")
+    (tmp_path / "keep.txt").touch()
+    found: list[bool] = []
+
+    def fold() -> None:
+        found.append(bool(list(tmp_path.rglob("*.nbi"))))
+        if found[-1]:
+            raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(warm, "fold_once", fold)
+    warm_kernels()
+    assert found == [True, False]
+    assert (tmp_path / "keep.txt").exists()
