@@ -1,6 +1,7 @@
 """`hearth log export`: what the log holds, as one Parquet file."""
 
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from cluster.config import HearthConfig
@@ -51,6 +52,12 @@ def _write(config: HearthConfig, reach: Reach, *, kind: str, file: Path) -> int:
 
     try:
         with meter(f"exporting {kind}", unit="rows") as show:
-            return write_parquet(export_table(reach, kind, snapshot_store(config.snapshot_location)), file, show)
+            tables = export_table(reach, kind, snapshot_store(config.snapshot_location))
+            try:
+                # Before the first table stands all reading of snapshots.
+                first = next(tables)
+            except OSError as failed:
+                raise CommandFailed(f"the snapshots cannot be listed: {failed}") from failed
+            return write_parquet(chain([first], tables), file, show)
     except (LogError, PayloadUnreadable, PlanUnreadable) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed

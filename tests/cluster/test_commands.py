@@ -251,6 +251,8 @@ def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, mo
     def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
         assert list(read()) == []
         asked.append(kind)
+        if kind == "decisions":
+            raise ConnectionError("the store is away")
         schema = pa.schema([("event_id", pa.string())], {"hearth.kind": kind})
         yield pa.table({"event_id": ["a", "b"]}, schema=schema)
         yield pa.table({"event_id": ["c"]}, schema=schema)
@@ -277,6 +279,8 @@ def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, mo
     assert "a bit has flipped" in failed.err
     assert pa.parquet.read_table("s.parquet").num_rows == 3
     assert run("log", "export", "--kind", "signals", "--out", "t.parquet", "--data-dir", "d").code == 1
+    away = run("log", "export", "--kind", "decisions", "--out", "t.parquet", "--data-dir", "d")
+    assert (away.code, "the snapshots cannot be listed: the store is away" in away.err) == (1, True)
     assert sorted(path.name for path in Path().glob("*.parquet*")) == ["s.parquet"]
     for arguments, told in (
         (("--kind", "wishes", "--out", "x", "--data-dir", "d"), "the kinds are decisions, signals, moments"),
