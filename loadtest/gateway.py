@@ -36,7 +36,13 @@ LONGEST_WAIT_S = 2.0
 EXAMPLES_KEPT = 5
 
 SAME_ID_MAY_SUCCEED = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        # Not by us, or it would not be told as a status: gRPC ends calls so that a server has no time to accept.
+        grpc.StatusCode.CANCELLED,
+    }
 )
 
 

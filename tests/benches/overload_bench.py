@@ -1,8 +1,9 @@
 """What overload does: how much is still answered in time at 1 x, 2 x and 5 x of the most that is served.
 
-python -m tests.benches.overload_bench [--seconds 5] [--edges 1] [--target host:port] [--json]
+python -m tests.benches.overload_bench [--seconds 3] [--signals both] [--target host:port] [--json]
 
-Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray.
+Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray. The
+load generator takes part of the same processors, and so do refusals: what one costs a bare grpc.aio server is told, too.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
+import psutil
 import uvloop
 from google.rpc import error_details_pb2
 
@@ -39,10 +41,15 @@ from playbooks.compiler import compile_playbook
 from serving import edge
 from serving.edge import PublicServices
 from serving.shard_client import Router, Routes
+from serving.status import Condition, RequestFailed, set_status, status_of
 
 PARTITION_COUNT = 8
 SHARD_COUNT = 2
 HOUSEHOLD_COUNT = 2_000
+TIMES = (1, 2, 5)
+IN_FLIGHT = (300, 600, 1_000)
+CALM = 0.5
+ANSWERING, REFUSING = "/bare/Answer", "/bare/Refuse"
 DEADLINE_S = 1.0
 """Of a Decide: what is answered later is answered for nobody."""
 
@@ -52,16 +59,23 @@ DEADLINE_S = 1.0
 
 async def serve_bare(port: int) -> None:
     server = grpc.aio.server()
-    decision_pb2_grpc.add_DecisionServiceServicer_to_server(Bare(), server)
+    refusal = RequestFailed(status_of(Condition.OVERLOADED, "refused")).status
+
+    async def answer(_message: bytes, _context: Any) -> bytes:
+        return b""
+
+    async def refuse(_messages: object, context: Any) -> None:
+        set_status(context, refusal)
+
+    handlers = {
+        "Answer": grpc.unary_unary_rpc_method_handler(answer),
+        "Refuse": grpc.stream_stream_rpc_method_handler(refuse),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", handlers),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print("listening", flush=True)
     await server.wait_for_termination()
-
-
-class Bare(decision_pb2_grpc.DecisionServiceServicer):
-    async def Decide(self, request, context):
-        return decision_pb2.DecideResponse(reasons=["NO_CANDIDATES"])
 
 
 async def serve_shard(folder: Path, index: int) -> None:
@@ -231,50 +245,96 @@ async def fill(address: str, event: str) -> None:
         await stub.Ingest(request, timeout=30)
 
 
-async def measure(address: str, *, seconds: float, with_signals: bool, say: Callable[[str, Any], None]) -> None:
+async def measure(address: str, *, seconds: float, with_signals: bool) -> dict[str, dict[str, Any]]:
+    """Find the most that is served, then ask for it once, twice and five times, and look at how it is after each."""
     event = counted_event(compile_playbook(SHIPPED_PLAYBOOK))
     await fill(address, event)
     load = Load(address, event, with_signals=with_signals)
     await load.closed(16, 1.0)
-    most = 0.0
-    for in_flight in (16, 48, 128):
-        seen = await load.closed(in_flight, seconds)
-        say(f"closed {in_flight}", seen.figures())
-        most = max(most, len(seen.ok_s) / seconds)
-    for times in (0.5, 1, 2, 5):
-        say(f"open {times} x", (await load.open(times * most, seconds)).figures())
-        say("after", (await load.open(0.5 * most, 2.0)).figures())
-    for in_flight in (300, 600, 1_000):
-        say(f"closed {in_flight}", (await load.closed(in_flight, seconds)).figures())
-    say("after", (await load.open(0.5 * most, 2.0)).figures())
-    say("closed 1000 impatient", (await load.closed(1_000, seconds, patient=False)).figures())
+    closed = [await load.closed(in_flight, seconds) for in_flight in (32, 96)]
+    most = max(len(seen.ok_s) / seen.seconds for seen in closed)
+    found: dict[str, dict[str, Any]] = {"most": {"ok_per_s": round(most, 1)}}
+    calm = await load.open(CALM * most, seconds)
+    found["calm before"] = calm.figures()
+    for times in TIMES:
+        found[f"open {times} x"] = judged(await load.open(times * most, seconds), most)
+        await asyncio.sleep(0.5)
+        found[f"calm after {times} x"] = (await load.open(CALM * most, 2.0)).figures()
+    for in_flight in IN_FLIGHT:
+        found[f"{in_flight} in flight"] = judged(await load.closed(in_flight, seconds), most)
+    found["calm after all"] = (await load.open(CALM * most, 2.0)).figures()
     await load.close()
+    return found
 
 
-def run(arguments: argparse.Namespace) -> None:
-    def say(name: str, figures: Any) -> None:
-        print(f"{name:<24}", json.dumps(figures), flush=True)
+def judged(seen: Seen, most: float) -> dict[str, Any]:
+    """Return the figures of a load, with what it got of the most."""
+    return {"of_most": round(len(seen.ok_s) / seen.seconds / most, 2), **seen.figures()}
 
-    async def both(address: str) -> None:
-        for with_signals in (False, True):
-            if with_signals in arguments.signals:
-                print("with a signal each" if with_signals else "without signals")
-                await measure(address, seconds=arguments.seconds, with_signals=with_signals, say=say)
 
-    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder:
-        shards = (part("--shard", str(index), "--folder", folder) for index in range(SHARD_COUNT))
-        with contextlib.ExitStack() as stack:
-            for each in (*shards, part("--edge", str(arguments.port), "--folder", folder)):
-                stack.enter_context(each)
-            asyncio.run(both(f"127.0.0.1:{arguments.port}"))
+def processor_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def bare_cost_us(address: str, process: psutil.Process, method: str, seconds: float) -> float:
+    """Return the processor time of a bare server per call that is asked by 64 at a time."""
+    count = 0
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(method)
+        until = time.perf_counter() + seconds
+
+        async def one() -> None:
+            nonlocal count
+            while time.perf_counter() < until:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await call(b"", timeout=5)
+                count += 1
+
+        before_s = processor_s(process)
+        await asyncio.gather(*(one() for _ in range(64)))
+    return 1e6 * (processor_s(process) - before_s) / max(count, 1)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    port, seconds = arguments.port, arguments.seconds
+    with part("--bare", str(port + 1)) as bare:
+        for name, method in (("answers", ANSWERING), ("refuses", REFUSING)):
+            cost_us = asyncio.run(bare_cost_us(f"127.0.0.1:{port + 1}", psutil.Process(bare.pid), method, 1.5))
+            found[f"bare grpc.aio {name}, us"] = round(cost_us)
+    modes = [False, True] if arguments.signals == "both" else [arguments.signals == "with"]
+    with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder, contextlib.ExitStack() as stack:
+        if arguments.target is None:
+            for index in range(SHARD_COUNT):
+                stack.enter_context(part("--shard", str(index), "--folder", folder))
+            stack.enter_context(part("--edge", str(port), "--folder", folder))
+        address = arguments.target or f"127.0.0.1:{port}"
+        for with_signals in modes:
+            name = "with a signal each" if with_signals else "without signals"
+            found[name] = asyncio.run(measure(address, seconds=seconds, with_signals=with_signals))
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    columns = ("of_most", "sent_per_s", "ok_per_s", "ok_p99_ms", "refused_per_s", "refused_p50_ms", "refused_p99_ms")
+    for name, figures in found.items():
+        if not isinstance(figures, dict):
+            print(f"{name}: {figures}")
+            continue
+        print(f"\n{name:<22}" + "".join(f"{column:>16}" for column in columns) + "   codes")
+        for load, one in figures.items():
+            cells = "".join(f"{one.get(column) if one.get(column) is not None else '-':>16}" for column in columns)
+            print(f"{load:<22}{cells}   {one.get('codes', '')}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--port", type=int, default=19_300)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--signals", type=json.loads, default=[False, True])
+    parser.add_argument("--signals", choices=["without", "with", "both"], default="both")
+    parser.add_argument("--target", help="host:port of a Hearth that runs already, with the telco playbook")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--edge", type=int, help=argparse.SUPPRESS)
@@ -288,7 +348,8 @@ def main() -> None:
     elif arguments.bare:
         asyncio.run(serve_bare(arguments.bare))
     else:
-        run(arguments)
+        found = run(arguments)
+        print(json.dumps(found)) if arguments.json else show(found)
 
 
 if __name__ == "__main__":
