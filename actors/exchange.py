@@ -209,10 +209,10 @@ class Queues:
 
     def leave(self, partition: int, caller: Caller) -> None:
         """Get out of line."""
-        queue = self._since_s[partition]
+        queue = self._since_s.get(partition, {})
         queue.pop(caller, None)
         if not queue:
-            del self._since_s[partition]
+            self._since_s.pop(partition, None)
 
 
 class _Stream:

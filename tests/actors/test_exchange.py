@@ -22,6 +22,7 @@ class Handler:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, bytes, float | None, str]] = []
+        self.callers: list[Caller] = []
         self.gates: dict[bytes, asyncio.Event] = {}
         self.started: asyncio.Queue[bytes] = asyncio.Queue()
         self.finished: list[bytes] = []
@@ -33,7 +34,9 @@ class Handler:
         return self.gates.setdefault(payload, asyncio.Event())
 
     async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
-        timeout_s = caller.timeout_s if caller is not None else None
+        assert caller is not None
+        self.callers.append(caller)
+        timeout_s = caller.timeout_s
         self.calls.append((method, partition, payload, timeout_s, traceparent))
         self.started.put_nowait(payload)
         if payload == b"wrong owner":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.caller import Caller, CallerGone
+from actors.exchange import Queues
 from actors.group import Waiting
 from actors.state_thread import OUTRUN_MAX, StateThread, Urgency
 from hearth.internal.v1 import shard_pb2
@@ -26,6 +27,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from tests.actors.test_exchange import Handler, serving
 from tests.household.oracle import batch_of
 
 
@@ -47,6 +49,11 @@ def ingest(hearth: Hearth, caller: Caller, event_id: str, count: int = 1) -> "as
     signals = [signal(f"{event_id}-{row}", f"h-{event_id}-{row}", "visit", MONDAY) for row in range(count)]
     payload = wire.ipc_bytes(wire.batch_from_signals(signals))
     return asyncio.ensure_future(hearth.shard.call(shard_pb2.METHOD_INGEST, 0, payload, caller, ""))
+
+
+async def turn() -> None:
+    """Let everybody else in this loop take one."""
+    await asyncio.sleep(0)
 
 
 @in_loop
@@ -150,6 +157,51 @@ async def test_a_report_names_a_channel_of_the_playbook(tmp_path: Path):
             assert reason_of(one) == "UNKNOWN_CHANNEL"
             assert "app, push, sms, web" in one.status.message
         assert hearth.counter("received") == 0
+
+
+def test_who_comes_is_late_if_the_first_in_line_has_waited_as_long_as_he_may():
+    queues = Queues()
+    gone, also_gone, first = Caller(None), Caller(None), Caller(None)
+    queues.join(0, gone, 0.0)
+    queues.join(0, also_gone, 0.0)
+    assert queues.is_late(0, 1.0, now_s=1.0)
+    assert not queues.is_late(0, 1.0, now_s=0.9)
+    assert not queues.is_late(1, 1.0, now_s=1.0)  # another partition
+
+    gone.leave()
+    also_gone.leave()
+    assert not queues.is_late(0, 1.0, now_s=1.0)
+    queues.leave(0, gone)
+    queues.leave(0, also_gone)
+    queues.join(0, first, 2.0)
+    assert queues.is_late(0, 0.5, now_s=2.5)
+    queues.leave(0, first)
+    assert not queues.is_late(0, 0.5, now_s=2.5)
+
+
+@in_loop
+async def test_whoever_stood_in_line_on_a_stream_that_ended_has_left(tmp_path: Path):
+    handler = Handler()
+    gate = handler.gate(b"held")
+    async with serving(tmp_path, handler) as (servicer, stub):
+        exchange = stub.Exchange()
+        calls = [
+            shard_pb2.Call(id=number, method=shard_pb2.METHOD_GET, payload=b"held", timeout_ms=10_000)
+            for number in (1, 2)
+        ]
+        await exchange.write(shard_pb2.ExchangeRequest(calls=calls))
+        for _ in calls:
+            await handler.started.get()
+        await exchange.write(shard_pb2.ExchangeRequest(left=[2, 99]))
+        first, second = handler.callers
+        while second.is_waiting:
+            await turn()
+        assert first.is_waiting
+        exchange.cancel()
+        while first.is_waiting:
+            await turn()
+        gate.set()
+        await servicer.settled()
 
 
 def test_a_slice_of_ingest_has_its_turn_under_a_flood_of_decisions():

@@ -3,7 +3,7 @@
 python -m tests.benches.overload_bench [--seconds 3] [--signals both] [--target host:port] [--json]
 
 Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray. The
-load generator takes part of the same processors, and so do refusals: what one costs a bare grpc.aio server is told, too.
+load generator takes part of the same processors, and so do refusals: what one costs bare grpc.aio is told, too.
 """
 
 import argparse
