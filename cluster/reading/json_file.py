@@ -81,28 +81,31 @@ class _Held:
     """The rows of a chunk to come."""
 
     file: str
-    events: list[Flat] = field(default_factory=list)
+    cells: dict[str, tuple[list[int], list[str | None]]] = field(default_factory=dict)
+    """By key: which of the rows have it, and what."""
     rows: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
-    names: dict[str, None] = field(default_factory=dict)
     bytes_done: int = 0
 
     @property
     def count(self) -> int:
-        return len(self.events) + len(self.unreadable)
+        return len(self.rows) + len(self.unreadable)
 
     @property
     def is_full(self) -> bool:
-        return self.count >= CHUNK_ROWS or len(self.events) * len(self.names) >= CHUNK_CELLS_MAX
+        return self.count >= CHUNK_ROWS or len(self.rows) * len(self.cells) >= CHUNK_CELLS_MAX
 
     def take(self, row: int, document: _Document, event: Flat) -> None:
-        self.events.append(event)
+        place = len(self.rows)
+        for name, cell in event.items():
+            places, texts = self.cells.setdefault(name, ([], []))
+            places.append(place)
+            texts.append(text_of_cell(cell))
         self.rows.append(row)
         self.lines.append(document.line)
         self.texts.append(document.text[:TEXT_SHOWN_MAX])
-        self.names |= dict.fromkeys(event)
         self.bytes_done = document.bytes_done
 
     def refuse(self, row: int, document: _Document, why: str) -> None:
@@ -112,18 +115,25 @@ class _Held:
 
     def chunk(self) -> Chunk:
         return Chunk(
-            columns={
-                name: pa.array([text_of_cell(event.get(name)) for event in self.events], pa.string())
-                for name in self.names
-                if name
-            },
+            columns={name: self._column(*cells) for name, cells in self.cells.items() if name},
             rows=np.array(self.rows, np.int64),
             lines=np.array(self.lines, np.int64),
             unreadable=tuple(self.unreadable),
             bytes_done=self.bytes_done,
             texts=tuple(self.texts),
-            passed_over=(NAMELESS,) if "" in self.names else (),
+            passed_over=(NAMELESS,) if "" in self.cells else (),
         )
+
+    def _column(self, places: list[int], texts: list[str | None]) -> pa.Array:
+        cells = pa.array(texts, pa.string())
+        if len(places) == len(self.rows):
+            return cells
+        # Rows that all bring other keys have few cells in each of many columns.
+        indices = np.zeros(len(self.rows), np.int32)
+        is_absent = np.ones(len(self.rows), np.bool_)
+        indices[places] = np.arange(len(places), dtype=np.int32)
+        is_absent[places] = False
+        return cells.take(pa.array(indices, mask=is_absent))
 
 
 def holds_cloudevents(path: Path) -> bool:
