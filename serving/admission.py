@@ -2,7 +2,7 @@
 
 A count says nothing: a thousand calls are two seconds here and a tenth of one on a larger machine. By Little's law,
 whoever joins a line waits for its length divided by the pace at which it moves, and the pace is measured.
-docs/decisions/0013-overload.md tells why so.
+docs/decisions/0014-overload.md tells why so.
 """
 
 from __future__ import annotations
