@@ -18,6 +18,7 @@ from household.decision import Candidate, Decision, Moment, SlateAction, Withdra
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import (
     ACTION_OUTCOMES,
+    NO_KEYS,
     NO_TIME_US,
     RESERVED_TYPES,
     UNKNOWN_TYPE,
@@ -133,6 +134,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             plan_version=plan.version,
             outcomes=_outcomes(batch, types, codes),
             unknown_fields=_counts(batch, unknown) if unknown else (),
+            sources=_keys(batch.column("source")) if "source" in names else NO_KEYS,
         )
     except (pa.ArrowException, ValueError) as wrong:
         raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
@@ -152,8 +154,10 @@ def _checked_names(schema: pa.Schema) -> tuple[str, ...]:
     for field in schema:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         match field.name.partition(":")[0]:
-            case "event_id" | "household" | "member":
+            case "event_id" | "household" | "member" | "source":
                 is_right = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
+            case "request_hash":
+                is_right = pa.types.is_binary(field.type)
             case "time":
                 is_right = pa.types.is_int64(field.type)
             case "n":
@@ -200,7 +204,7 @@ def _values(
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[tuple[str, int]]]:
     """Return (fields, n) values, the mask of rows with a value of the wrong kind, and unknown fields with their places.
 
-    What only reports carry is known to every plan.
+    What only reports carry is known to every plan, and so is what is a column of its own as well.
     """
     unknown: list[tuple[str, int]] = []
     values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
@@ -211,7 +215,7 @@ def _values(
         if space not in ("n", "s"):
             continue
         if index < 0:
-            if field_name not in _REPORTED:
+            if field_name not in _REPORTED and field_name not in names:
                 unknown.append((field_name, place))
             continue
         column = batch.column(place)
@@ -271,15 +275,20 @@ def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.
         return ()
     chosen = batch.take(pa.array(rows)) if len(rows) < batch.num_rows else batch
 
-    def texts(name: str) -> list[str | None]:
+    def cells(name: str) -> list[Any]:
         return chosen.column(name).to_pylist() if name in chosen.schema.names else [None] * len(rows)
 
     return tuple(
         OutcomeRow(
-            row=row, outcome=outcomes[int(codes[row])], action_id=action or "", channel=channel or "", group=group or ""
+            row=row,
+            outcome=outcomes[int(codes[row])],
+            action_id=action or "",
+            channel=channel or "",
+            group=group or "",
+            request_hash=request_hash or b"",
         )
-        for row, action, channel, group in zip(
-            rows, texts("s:action_id"), texts("s:channel"), texts(GROUP_COLUMN), strict=True
+        for row, action, channel, group, request_hash in zip(
+            rows, cells("s:action_id"), cells("s:channel"), cells(GROUP_COLUMN), cells("request_hash"), strict=True
         )
     )
 

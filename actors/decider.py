@@ -19,6 +19,7 @@ from actors.conditions import NotCurrent, PartitionLost
 from actors.group import Folded
 from actors.log import OffsetOutOfRange
 from actors.partition import PartitionOwner
+from actors.requests import Requests
 from actors.state_thread import StateThread, Urgency
 from actors.telemetry import Laps, Stage
 from hearth.v1 import decision_pb2
@@ -39,10 +40,6 @@ MOMENT_BATCH = 64
 """Households whose moments are decided together."""
 
 
-class RequestIdReused(Exception):
-    """The request id is that of another household's decision, which is nobody else's business."""
-
-
 class NotSettled(Exception):
     """The household's state moved on again and again while it was being decided."""
 
@@ -55,6 +52,8 @@ class DecideCall:
     member: bytes
     channel: str
     request_id: str
+    request_hash: bytes
+    """Of what is asked; empty where the edge told none."""
     signal_batch: bytes
     """Empty when no signals came with it."""
     caller: Caller = NOBODY_LEAVES
@@ -94,8 +93,15 @@ class HouseholdLocks:
 class PartitionDecider:
     """Decides for the households of one partition."""
 
-    def __init__(self, owner: PartitionOwner, state_thread: StateThread, scorer: Callable[[], Scorer | None]) -> None:
+    def __init__(
+        self,
+        owner: PartitionOwner,
+        state_thread: StateThread,
+        scorer: Callable[[], Scorer | None],
+        requests: Requests,
+    ) -> None:
         self._owner = owner
+        self._requests = requests
         self._state_thread = state_thread
         self._scorer = scorer
         self._locks = HouseholdLocks()
@@ -128,7 +134,7 @@ class PartitionDecider:
             CallerGone: nothing was decided; the signals that came with it may have been folded.
         """
         try:
-            return await self._decide_held(call)
+            return await self._decide_once(call)
         finally:
             # The request may have decided nothing (it failed, or had been answered before): look at the moments again.
             row = self._left_to_requests.pop(call.household, None)
@@ -136,14 +142,21 @@ class PartitionDecider:
                 self._owner.households_with_moments[row] = None
                 self._owner.moments_arose.set()
 
+    async def _decide_once(self, call: DecideCall) -> decision_pb2.DecideResponse:
+        """Decide, or answer as before where this request was answered before."""
+        held = self._requests.hold(call.household, call.request_id, call.request_hash, is_decide=True)
+        async with held as before:
+            if before is not None:
+                answer = await self._answer_again(before.offset, call.household)
+                if answer is not None:
+                    return answer
+            return await self._decide_held(call)
+
     async def _decide_held(self, call: DecideCall) -> decision_pb2.DecideResponse:
         async with self._locks.hold(call.household):
             call.caller.check()
-            before = await self._state_thread.run(Urgency.DECISION, self._known_request, call.request_id)
             if call.laps is not None:
                 call.laps.end(Stage.WAIT)
-            if before is not None:
-                return await self._answer_again(before, call.household)
             folded = None
             if call.signal_batch:
                 folded = await self._owner.signals(call.signal_batch, caller=call.caller, is_urgent=True)
@@ -156,18 +169,12 @@ class PartitionDecider:
             response.rejections.extend(answers.rejections(folded, call.signal_batch))
         return response
 
-    def _known_request(self, request_id: str) -> int | None:
-        state = self._owner.state_as_of_now()
-        found = state.requests.get(request_id)
-        if found is None or found[2] < state.now_us - state.plan.clock.request_window_us:
-            return None
-        return found[1]
-
-    async def _answer_again(self, offset: int, household: bytes) -> decision_pb2.DecideResponse:
+    async def _answer_again(self, offset: int, household: bytes) -> decision_pb2.DecideResponse | None:
+        """Return the answer of a recorded decision; None if it is another household's, so another request's."""
         loop = asyncio.get_running_loop()
         recorded = await loop.run_in_executor(None, self._owner.read_decision, offset)
         if recorded.decision.household != household:
-            raise RequestIdReused
+            return None
         return await self._respond(recorded.decision, repeated=True)
 
     async def _respond(self, decision: Decision, *, repeated: bool) -> decision_pb2.DecideResponse:
@@ -221,6 +228,7 @@ class PartitionDecider:
             member=call.member,
             channel=plan.channel_by_name[call.channel],
             request_id=call.request_id,
+            request_hash=call.request_hash,
             is_contact=folded is None or bool(types & plan.contact_types),
             contact_types=types,
         )

@@ -189,6 +189,7 @@ class RejectedEvent:
     """An event's row, decoded."""
 
     event_id: bytes
+    source: bytes
     household: bytes
     member: bytes
     type: str
@@ -212,6 +213,7 @@ def event_of(reject: Reject) -> RejectedEvent:
         time_us = row["time"]
         return RejectedEvent(
             event_id=_bytes(row["event_id"]),
+            source=_bytes(row.get("source")),
             household=_bytes(row["household"]),
             member=_bytes(row["member"]),
             type=row["type"] or "",

@@ -25,7 +25,7 @@ from actors import answers, codec, queries
 from actors.caller import NOBODY_LEAVES, Caller
 from actors.clock import Clock, WallClock
 from actors.conditions import NotCurrent, Overloaded, PartitionLost
-from actors.decider import DecideCall, NotSettled, PartitionDecider, RequestIdReused
+from actors.decider import DecideCall, NotSettled, PartitionDecider
 from actors.delivery import Deliveries
 from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
 from actors.lease import HeldForGood, Lease
@@ -34,6 +34,7 @@ from actors.partition import OwnerPorts, PartitionOwner
 from actors.recovery import Recovered, open_partition
 from actors.reject_entries import reject_of_request
 from actors.rejects import RejectCounters, RejectSettings, RejectStore, RejectStores
+from actors.requests import RequestIdReused, Requests
 from actors.snapshot import SnapshotFailed, SnapshotStore
 from actors.snapshotting import SnapshotPolicy, SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
@@ -75,6 +76,7 @@ _NOT_CURRENT = {
 class _Owned:
     owner: PartitionOwner
     decider: PartitionDecider
+    requests: Requests
 
 
 class Shard:
@@ -187,7 +189,9 @@ class Shard:
         except BaseException:
             await owner.close()
             raise
-        self._owned[partition] = _Owned(owner, PartitionDecider(owner, self._state_thread, lambda: self._scorer))
+        requests = Requests(owner, self._state_thread)
+        decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests)
+        self._owned[partition] = _Owned(owner, decider, requests)
         owner.on_outbox_change = self._look_at_outboxes
         self._look_at_outboxes()
         logger.info(
@@ -339,7 +343,7 @@ class Shard:
             raise call_failed(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "REQUEST_ID_REUSED",
-                "this request_id was used for another household; every request needs one of its own",
+                "this request_id was used for another request of this household; every request needs one of its own",
                 violations={"request_id": "one that no other request has"},
             ) from wrong
         except DecodeError as wrong:
@@ -416,6 +420,7 @@ class Shard:
                 member=call.request.member.encode(),
                 channel=call.request.channel,
                 request_id=call.request.request_id,
+                request_hash=call.request_hash,
                 signal_batch=call.signal_batch,
                 caller=caller,
                 laps=laps,
@@ -445,7 +450,9 @@ class Shard:
         channels = owned.owner.state.plan.channel_by_name
         if call.HasField("channel") and call.channel not in channels:
             raise _unknown_channel(call.channel, sorted(channels))
-        folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
+        household = call.household.encode()
+        async with owned.requests.hold(household, call.request_id, call.request_hash, is_decide=False):
+            folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
         if folded.batch.count != 1:
             raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))

@@ -23,7 +23,17 @@ from household.decision import Decision, Moment
 from household.freeze import Frozen, FrozenKeys
 from household.keys import NO_PARENT
 from household.plan import PlanUnreadable
-from household.state import Contact, Counters, HouseholdLedger, LiveAction, Outbound, Slate
+from household.state import (
+    NEVER_US,
+    Contact,
+    Counters,
+    HouseholdLedger,
+    KnownRequest,
+    LiveAction,
+    Outbound,
+    RequestKey,
+    Slate,
+)
 from household.windows import Slab, new_slab
 
 Entry = TypeVar("Entry")
@@ -97,6 +107,7 @@ def head_of(frozen: Frozen) -> dict[str, Any]:
         "counters": counters | {"by_status": dict(frozen.counters.by_status)},
         "id_slots": frozen.id_slots,
         "fold_version": frozen.fold_version,
+        "alone_until_us": int(frozen.alone_until_us),
     }
 
 
@@ -112,7 +123,10 @@ def encoded(frozen: Frozen, *, pause_s: float) -> Iterator[tuple[str, bytes | pa
     yield LEDGERS, _pieces(ledgers, LEDGERS_PER_PIECE, pause_s)
     actions = map(_action_values, frozen.actions.values())
     yield ACTIONS, _pieces(actions, ITEMS_PER_PIECE, pause_s)
-    requests = ((request_id, *found) for request_id, found in frozen.requests.items())
+    requests = (
+        (request_id, *found[:3], household, found.body_hash)
+        for (household, request_id), found in frozen.requests.items()
+    )
     yield REQUESTS, _pieces(requests, ITEMS_PER_PIECE, pause_s)
     yield OUTBOX, _pieces(map(_outbound_values, frozen.outbox.values()), ITEMS_PER_PIECE, pause_s)
 
@@ -199,9 +213,7 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer]) -> Frozen:
         name = ACTIONS
         actions = {one[0]: _read_action(one) for one in _entries(files[name])}
         name = REQUESTS
-        requests = {
-            request_id: (decision, offset, when) for request_id, decision, offset, when in _entries(files[name])
-        }
+        requests = dict(map(_read_request, _entries(files[name])))
         name = OUTBOX
         outbox = {one[0]: _read_outbound(one) for one in _entries(files[name])}
         name = "manifest.json"
@@ -235,6 +247,7 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer]) -> Frozen:
         id_times=times,
         id_slots=head["id_slots"],
         fold_version=head.get("fold_version", 1),  # written by software that knew no other
+        alone_until_us=head.get("alone_until_us", NEVER_US),
         ledgers=ledgers,
         actions=actions,
         requests=requests,
@@ -316,6 +329,12 @@ def _read_moment(plain: list[Any]) -> Moment:
         event_type=sys.intern(event_type),
         time_us=time_us,
     )
+
+
+def _read_request(plain: list[Any]) -> tuple[RequestKey, KnownRequest]:
+    request_id, decision_id, offset, seen_us, *came_later = plain
+    household, body_hash = came_later or (b"", b"")
+    return (household, request_id), KnownRequest(decision_id, offset, seen_us, body_hash)
 
 
 def _read_outbound(plain: list[Any]) -> Outbound:

@@ -25,6 +25,7 @@ REFUSED = "REFUSED"
 """What came of an event that Hearth takes in no form: its request is invalid as a whole."""
 
 FIXED_COLUMNS = ("event_id", "household", "member", "type", "time")
+SOURCE_COLUMN = "source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,8 @@ def _request(one: KeptReject) -> signal_pb2.IngestRequest | None:
         return None
     event_id = replay_id(event, one.reject.position)
     names = [name for name, _ in event.fields]
-    if len({*names, *FIXED_COLUMNS}) == len(names) + len(FIXED_COLUMNS):
+    taken = {*FIXED_COLUMNS, SOURCE_COLUMN}
+    if len({*names, *taken}) == len(names) + len(taken):
         return signal_pb2.IngestRequest(arrow_stream=_arrow(event, event_id, dict(event.fields)))
     # A field by the name of a column, which only the other form can say.
     return _as_signal(event, event_id)
@@ -138,6 +140,8 @@ def _arrow(event: RejectedEvent, event_id: bytes, fields: Mapping[str, float | s
         "member": pa.array([event.member], pa.binary()),
         "time": pa.array([event.time_us], pa.int64()),
     }
+    if event.source:
+        columns[SOURCE_COLUMN] = pa.array([event.source], pa.binary())
     for name, value in fields.items():
         columns[name] = pa.array([value], pa.string() if isinstance(value, str) else pa.float64())
     table = pa.table(columns)
@@ -153,6 +157,7 @@ def _as_signal(event: RejectedEvent, event_id: bytes) -> signal_pb2.IngestReques
     try:
         signal = signal_pb2.Signal(
             event_id=event_id.decode(),
+            source=event.source.decode(),
             type=event.type,
             household=event.household.decode(),
             member=event.member.decode(),

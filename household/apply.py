@@ -17,9 +17,9 @@ from household.columns import Rules
 from household.decision import Decision, Moment
 from household.dedupe import FREE, DedupeArrays, dedupe_slot
 from household.delivery import DeliveryNote
-from household.events import LONGEST_KEY, NO_TIME_US, EventBatch, Status
+from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, EventBatch, Status
 from household.features import Cells, run_program, update_features
-from household.fingerprint import fingerprint
+from household.fingerprint import fingerprint, fingerprint_behind
 from household.kernel import inlined, kernel
 from household.keys import NO_PARENT
 from household.program import STACK_DEPTH
@@ -55,6 +55,9 @@ class _Admission(NamedTuple):
     future_us: int
     missing_time: int
     """Status of a signal without time, by the version of the term's fold."""
+    by_household: bool
+    """Ids are known by household and source; otherwise by themselves."""
+    alone_until_us: int
 
 
 @inlined
@@ -66,13 +69,14 @@ def _rejection(
     missing_time: int,
     is_bad: int,
     id_length: int,
+    source_length: int,
     household_length: int,
     member_length: int,
     values: NDArray[np.float64],
     i: int,
 ) -> int:
     """Return why an event is not acceptable, or _APPLIED."""
-    if id_length == 0 or id_length > LONGEST_KEY:
+    if id_length == 0 or id_length > LONGEST_KEY or source_length > LONGEST_SOURCE:
         return _BAD_ID
     if household_length == 0 or household_length > LONGEST_KEY or member_length > LONGEST_KEY:
         return _BAD_KEY
@@ -105,7 +109,10 @@ def _admit(
     rule: _Admission,
     id_offsets: NDArray[np.int64],
     id_letters: NDArray[np.uint8],
+    source_offsets: NDArray[np.int64],
+    source_letters: NDArray[np.uint8],
     household_offsets: NDArray[np.int64],
+    household_letters: NDArray[np.uint8],
     member_offsets: NDArray[np.int64],
     types: NDArray[np.int32],
     times_us: NDArray[np.int64],
@@ -113,9 +120,15 @@ def _admit(
     is_bad: NDArray[np.uint8],
     first: int,
     statuses: NDArray[np.uint8],
+    codes: NDArray[np.uint64],
 ) -> tuple[int, int, int]:
-    """Set statuses[first:]; stop where the window needs room. Returns (next event, known ids, now)."""
+    """Set statuses[first:]; stop where the window needs room. Returns (next event, known ids, now).
+
+    Ids known by household: sets the household's fingerprint (its first word) in `codes` of what is applied, too.
+    """
+    has_sources = source_offsets.shape[0] > 0
     for i in range(first, types.shape[0]):
+        source_length = source_offsets[i + 1] - source_offsets[i] if has_sources else 0
         if times_us[i] == NO_TIME_US and types[i] >= 0 and rules.is_report[types[i]] == 1:
             times_us[i] = now_us
         t = times_us[i]
@@ -127,6 +140,7 @@ def _admit(
             rule.missing_time,
             is_bad[i],
             id_offsets[i + 1] - id_offsets[i],
+            source_length,
             household_offsets[i + 1] - household_offsets[i],
             member_offsets[i + 1] - member_offsets[i],
             values,
@@ -138,9 +152,21 @@ def _admit(
         if status == _APPLIED:
             if 2 * (known + 1) > window.times.shape[0]:
                 return i, known, now_us
-            low, high = fingerprint(id_letters, id_offsets[i], id_offsets[i + 1], np.uint64(0))
+            start, end = id_offsets[i], id_offsets[i + 1]
+            if rule.by_household:
+                low, high = fingerprint(household_letters, household_offsets[i], household_offsets[i + 1], np.uint64(0))
+                codes[i] = low
+                if source_length > 0:
+                    low, high = fingerprint_behind(source_letters, source_offsets[i], source_offsets[i + 1], low, high)
+                low, high = fingerprint_behind(id_letters, start, end, low, high)
+            else:
+                low, high = fingerprint(id_letters, start, end, np.uint64(0))
             slot = dedupe_slot(window, low, high)
-            if window.times[slot] != FREE:
+            is_known = window.times[slot] != FREE
+            if not is_known and rule.by_household and rule.alone_until_us >= now_us - rule.lateness_us:
+                alone_low, alone_high = fingerprint(id_letters, start, end, np.uint64(0))
+                is_known = window.times[dedupe_slot(window, alone_low, alone_high)] != FREE
+            if is_known:
                 status = _DUPLICATE
             elif t < now_us - rule.lateness_us:
                 status = _LATE
@@ -213,8 +239,9 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
     """
     advance_now(state, stamp_us)
     before_us = state.now_us
-    statuses = _admit_all(state, batch, stamp_us)
-    household_rows, member_rows = _rows(state, batch, statuses)
+    codes = np.empty(batch.count if state.fold_version >= 2 else 0, np.uint64)
+    statuses = _admit_all(state, batch, stamp_us, codes)
+    household_rows, member_rows = _rows(state, batch, statuses, codes)
     state.ensure_rows()
     if state.freeze is not None:
         state.freeze.keep(household_rows, member_rows)
@@ -241,6 +268,9 @@ def _outcomes(
         now_us = np.maximum.accumulate(np.where(statuses == _APPLIED, np.maximum(batch.times_us, now_us), now_us))
     for report in batch.outcomes:
         row = report.row
+        if statuses[row] == _APPLIED:
+            household, seen_us = int(household_rows[row]), int(now_us[row])
+            ledger.report_remembered(state, household, batch.ids[row], report.request_hash, now_us=seen_us)
         yield bool(statuses[row] == _APPLIED) and ledger.outcome_reported(
             state,
             int(household_rows[row]),
@@ -253,10 +283,18 @@ def _outcomes(
         )
 
 
-def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArray[np.uint8]:
+def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int, codes: NDArray[np.uint64]) -> NDArray[np.uint8]:
     clock = state.plan.clock
     missing_time = _MISSING_TIME if state.fold_version >= 2 else _PAST_CALENDAR
-    rule = _Admission(state.stream_clock, stamp_us, clock.lateness_us, clock.future_us, missing_time)
+    rule = _Admission(
+        state.stream_clock,
+        stamp_us,
+        clock.lateness_us,
+        clock.future_us,
+        missing_time,
+        state.fold_version >= 2,
+        state.alone_until_us,
+    )
     statuses = np.empty(batch.count, np.uint8)
     done = 0
     while True:
@@ -268,7 +306,10 @@ def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArr
             rule,
             batch.ids.offsets,
             batch.ids.letters,
+            batch.sources.offsets,
+            batch.sources.letters,
             batch.households.offsets,
+            batch.households.letters,
             batch.members.offsets,
             batch.types,
             batch.times_us,
@@ -276,6 +317,7 @@ def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArr
             batch.is_bad,
             done,
             statuses,
+            codes,
         )
         if done == batch.count:
             return statuses
@@ -283,11 +325,11 @@ def _admit_all(state: PartitionState, batch: EventBatch, stamp_us: int) -> NDArr
 
 
 def _rows(
-    state: PartitionState, batch: EventBatch, statuses: NDArray[np.uint8]
+    state: PartitionState, batch: EventBatch, statuses: NDArray[np.uint8], codes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     applied = (statuses == _APPLIED).astype(np.uint8)
     nobody = np.full(batch.count, NO_PARENT, np.int32)
-    households = state.households.intern(batch.households.offsets, batch.households.letters, nobody, applied)
+    households = state.households.intern(batch.households.offsets, batch.households.letters, nobody, applied, codes)
     named = applied & (batch.members.offsets[1:] > batch.members.offsets[:-1])
     members = state.members.intern(
         batch.members.offsets, batch.members.letters, households, named.astype(np.uint8, copy=False)
@@ -391,4 +433,7 @@ def apply_delivery(state: PartitionState, notes: Sequence[DeliveryNote], *, epoc
 def apply_epoch(state: PartitionState, *, epoch: int, fold_version: int = FOLD_VERSION) -> None:
     """Open an owner's term, folded by a version of its own: from here on, what older epochs write is void."""
     assert epoch > state.epoch, f"offered epoch {epoch}, already at {state.epoch}"
-    state.epoch, state.fold_version = epoch, fold_version
+    if state.fold_version < 2 <= fold_version and state.dedupe.count:
+        state.alone_until_us = state.dedupe.newest_us()
+    # Never back: what is known by the newer rules is not to be found by the older ones.
+    state.epoch, state.fold_version = epoch, max(fold_version, state.fold_version)

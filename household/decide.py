@@ -38,6 +38,8 @@ class Ask:
     """Whether the asking itself is a contact: no signals came with it, or one of a contact type."""
     contact_types: frozenset[int]
     """Event types of the signals that came with it."""
+    request_hash: bytes = b""
+    """Of the request's body; empty where none was told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +341,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     return Decision(
         decision_id=decision_id,
         request_id=ask.request_id,
+        request_hash=ask.request_hash,
         household=ask.household,
         member=ask.member,
         channel="" if ask.channel == NONE else plan.channels[ask.channel].name,

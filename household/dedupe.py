@@ -103,6 +103,10 @@ class DedupeWindow:
         self.count = _move(self.arrays, fresh, oldest_us)
         self.arrays = fresh
 
+    def newest_us(self) -> int:
+        """Return the latest event time of a known id; FREE for none."""
+        return int(self.arrays.times.max())
+
     def mark_fresh(self) -> DedupeArrays:
         """Mark from now on what is inserted; return the arrays with all that is known by now.
 

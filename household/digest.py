@@ -17,7 +17,7 @@ from household.dedupe import FREE
 from household.events import Status
 from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window
-from household.state import NO_MEMBER, HouseholdLedger, PartitionState
+from household.state import NEVER_US, NO_MEMBER, HouseholdLedger, PartitionState
 
 DIGEST_LAYOUT = 1
 """Grows when the same content gives another digest; says nothing about the fold."""
@@ -216,15 +216,31 @@ def _decision(decision: Decision) -> Plain:
 
 
 def _partition_wide(state: PartitionState) -> Plain:
-    version = {} if state.fold_version == 1 else {"fold_version": state.fold_version}
-    return version | {
+    return _since_version_2(state) | {
         "plan": state.plan.version,
         "stream_clock": state.stream_clock,
         "now_us": int(state.now_us),
         "epoch": int(state.epoch),
         "counters": spoken(state.counters) | {"by_status": _by_status(state)},
-        "requests": {request_id: list(found) for request_id, found in state.requests.items()},
+        "requests": {key[1]: list(found[:3]) for key, found in state.requests.items() if not key[0]},
     }
+
+
+def _since_version_2(state: PartitionState) -> Plain:
+    """Return what no term of fold version 1 has; nothing of what says nothing."""
+    plain: Plain = {}
+    if state.fold_version != 1:
+        plain["fold_version"] = state.fold_version
+    if state.alone_until_us != NEVER_US:
+        plain["alone_until_us"] = int(state.alone_until_us)
+    requests = [
+        [_key_text(household), request_id, *found[:3], found.body_hash.hex()]
+        for (household, request_id), found in state.requests.items()
+        if household
+    ]
+    if requests:
+        plain["household_requests"] = sorted(requests)
+    return plain
 
 
 def _by_status(state: PartitionState) -> dict[str, int]:

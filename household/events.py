@@ -19,6 +19,12 @@ RESERVED_TYPES = tuple(f"hearth.{outcome}" for outcome in ACTION_OUTCOMES)
 LONGEST_KEY = 128
 """Bytes in an event id, a household key or a member key."""
 
+LONGEST_SOURCE = 512
+"""Bytes in the name of an event's source."""
+
+REPORT_SOURCE = "hearth"
+"""Source of the events that Reports and Acks become: their ids are request ids, and no other event's."""
+
 
 class Status(IntEnum):
     """What became of an event. 3 and above are rejections; each has its line in docs/gateway.md."""
@@ -59,6 +65,10 @@ class Keys:
         return self.letters[int(self.offsets[row]) : int(self.offsets[row + 1])].tobytes()
 
 
+NO_KEYS = Keys(offsets=np.zeros(0, np.int64), letters=np.zeros(1, np.uint8))
+"""Where a batch has none at all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventBatch:
     """n events in the order of their partition's log."""
@@ -81,6 +91,8 @@ class EventBatch:
     """The rows of reserved types, in order."""
     unknown_fields: tuple[tuple[str, int], ...] = ()
     """Fields that came with them and that the plan does not know; of how many events of the whole batch, each."""
+    sources: Keys = NO_KEYS
+    """Who chose the ids, empty where it was not said; NO_KEYS where no event says so."""
 
     @property
     def count(self) -> int:
@@ -98,6 +110,7 @@ class EventBatch:
             values=np.ascontiguousarray(self.values[:, start:stop]),
             is_bad=self.is_bad[start:stop],
             plan_version=self.plan_version,
+            sources=self.sources.part(start, stop) if self.sources.offsets.shape[0] else self.sources,
             outcomes=tuple(
                 replace(outcome, row=outcome.row - start) for outcome in self.outcomes if start <= outcome.row < stop
             ),
@@ -115,6 +128,8 @@ class OutcomeRow:
     channel: str
     group: str = ""
     """Of the gateway that acknowledges; empty for none."""
+    request_hash: bytes = b""
+    """Of the body of the request that reported it; empty where no request did, or it was not told."""
 
 
 def keys_of(items: list[bytes]) -> Keys:

@@ -61,8 +61,17 @@ def _part_word(data: NDArray[np.uint8], at: int, length: int) -> int:
 @kernel
 def fingerprint(data: NDArray[np.uint8], start: int, end: int, seed: int) -> tuple[int, int]:
     """Return the 128-bit hash of data[start:end] as two uint64 words."""
-    h1 = np.uint64(seed)
-    h2 = np.uint64(seed)
+    return fingerprint_behind(data, start, end, np.uint64(seed), np.uint64(seed))
+
+
+@kernel
+def fingerprint_behind(data: NDArray[np.uint8], start: int, end: int, low: int, high: int) -> tuple[int, int]:
+    """Return the hash of what has the hash (low, high), followed by data[start:end] as a part of its own.
+
+    Each part's length is in its hash, so no other parts that join to the same bytes have the same one.
+    """
+    h1 = low
+    h2 = high
     at = start
     while end - at >= 16:
         k1 = _whole_word(data, at)

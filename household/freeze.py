@@ -21,7 +21,15 @@ from household.features import Cells
 from household.kernel import inlined, kernel
 from household.keys import KeyTable, key_table_of
 from household.plan import EventTimeUs, Plan, Scope
-from household.state import Counters, HouseholdLedger, LiveAction, Outbound, PartitionState
+from household.state import (
+    Counters,
+    HouseholdLedger,
+    KnownRequest,
+    LiveAction,
+    Outbound,
+    PartitionState,
+    RequestKey,
+)
 from household.windows import CLASSES, Slab, new_slab
 
 STEP_ROWS = 512
@@ -74,9 +82,10 @@ class Frozen:
     """Length of the dedupe table; it decides when old ids are forgotten."""
     ledgers: dict[int, HouseholdLedger]
     actions: dict[str, LiveAction]
-    requests: dict[str, tuple[str, int, int]]
+    requests: dict[RequestKey, KnownRequest]
     outbox: dict[str, Outbound]
     fold_version: int
+    alone_until_us: int
     generation: int
     """None of the ledgers is of a newer one; a state that shares them is."""
 
@@ -237,6 +246,7 @@ class Freeze:
             requests=state.requests.copy(),
             outbox=state.outbox.copy(),
             fold_version=state.fold_version,
+            alone_until_us=state.alone_until_us,
             generation=state.generation,
         )
         state.generation += 1
@@ -324,6 +334,7 @@ def thaw(frozen: Frozen) -> PartitionState:
         tidied_us=frozen.tidied_us,
         counters=replace(frozen.counters, by_status=dict(frozen.counters.by_status)),
         fold_version=frozen.fold_version,
+        alone_until_us=frozen.alone_until_us,
         generation=frozen.generation + 1,
     )
     households, members = frozen.household_cells, frozen.member_cells

@@ -11,6 +11,8 @@ from household.kernel import inlined, kernel
 
 NO_PARENT = -1
 
+_NO_CODES = np.empty(0, np.uint64)
+
 
 class KeyArrays(NamedTuple):
     """What the kernels see of a KeyTable."""
@@ -53,6 +55,7 @@ def _intern(
     data: NDArray[np.uint8],
     parents: NDArray[np.int32],
     wanted: NDArray[np.uint8],
+    codes: NDArray[np.uint64],
     first: int,
     rows: NDArray[np.int32],
 ) -> tuple[int, int]:
@@ -62,7 +65,10 @@ def _intern(
             rows[i] = -1
             continue
         start, end = offsets[i], offsets[i + 1]
-        code, _ = fingerprint(data, start, end, np.uint64(parents[i] + 1))
+        if codes.shape[0] > 0:
+            code = codes[i]
+        else:
+            code, _ = fingerprint(data, start, end, np.uint64(parents[i] + 1))
         slot = _find_slot(table, code, parents[i], data, start, end)
         row = table.slots[slot] - 1
         if row < 0:
@@ -121,6 +127,7 @@ class KeyTable:
         data: NDArray[np.uint8],
         parents: NDArray[np.int32],
         wanted: NDArray[np.uint8],
+        codes: NDArray[np.uint64] = _NO_CODES,
     ) -> NDArray[np.int32]:
         """Return the row of each wanted key, giving new rows to new keys; -1 where not wanted.
 
@@ -129,11 +136,12 @@ class KeyTable:
             data: the keys' bytes.
             parents: (n,) parent row of each key, or NO_PARENT.
             wanted: (n,) 1 for keys to intern, 0 for keys to skip.
+            codes: (n,) first word of each wanted key's fingerprint, seeded with its parent + 1; empty to have it made.
         """
         rows = np.empty(wanted.shape[0], np.int32)
         done = 0
         while True:
-            done, self.count = _intern(self.arrays, self.count, offsets, data, parents, wanted, done, rows)
+            done, self.count = _intern(self.arrays, self.count, offsets, data, parents, wanted, codes, done, rows)
             if done == wanted.shape[0]:
                 return rows
             self._grow(int(offsets[done + 1] - offsets[done]))

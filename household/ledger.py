@@ -20,7 +20,16 @@ from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE, Plan
 from household.standing import slate_owner
-from household.state import NEVER_US, Contact, HouseholdLedger, LiveAction, Outbound, PartitionState, Slate
+from household.state import (
+    NEVER_US,
+    Contact,
+    HouseholdLedger,
+    KnownRequest,
+    LiveAction,
+    Outbound,
+    PartitionState,
+    Slate,
+)
 
 SETTLED_MOMENTS_KEPT = 64
 """Moment ids remembered per household; a decision is void only against moments this recent."""
@@ -79,7 +88,22 @@ def _remember_request(state: PartitionState, decision: Decision, offset: int) ->
     if state.tidied_us == NEVER_US:
         state.tidied_us = state.now_us
     if decision.request_id:
-        state.requests[decision.request_id] = (decision.decision_id, offset, state.now_us)
+        # By the household, too: on two households it is two requests, in whatever partitions they live.
+        household = decision.household if state.fold_version >= 2 else b""
+        found = KnownRequest(decision.decision_id, offset, state.now_us, decision.request_hash)
+        state.requests[household, decision.request_id] = found
+
+
+def report_remembered(
+    state: PartitionState, household: int, request_id: bytes, request_hash: bytes, *, now_us: int
+) -> None:
+    """Remember a Report or an Ack that was applied, so that another under its id shows; from fold version 2 on."""
+    if state.fold_version < 2 or not request_hash:
+        return
+    if state.tidied_us == NEVER_US:
+        state.tidied_us = now_us
+    key = (state.households.key(household), request_id.decode(errors="backslashreplace"))
+    state.requests[key] = KnownRequest("", -1, now_us, request_hash)
 
 
 def _put_slate(state: PartitionState, ledger: HouseholdLedger, decision: Decision, household: int, member: int) -> None:
@@ -305,8 +329,8 @@ def time_passed(state: PartitionState) -> None:
         state.counters.expired += int(not outbound.is_delivered)
         give_place_back(state.ledger(outbound.household), action_id)
     forget_before_us = now_us - state.plan.clock.request_window_us
-    for request_id in [key for key, (_, _, seen_us) in state.requests.items() if seen_us < forget_before_us]:
-        del state.requests[request_id]
+    for key in [key for key, found in state.requests.items() if found.seen_us < forget_before_us]:
+        del state.requests[key]
     for action in list(state.actions.values()):
         if action.status == "live" and action.valid_until_us <= now_us:
             _set_status(state, action, "expired", now_us)

@@ -45,6 +45,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         counters=state.counters,
         generation=state.generation,
         fold_version=state.fold_version,
+        alone_until_us=state.alone_until_us,
     )
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()

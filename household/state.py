@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,30 @@ FOLD_VERSION = 2
 A term folds by the version its epoch record names (docs/decisions/0012):
 1: a contact is given back whenever its action leaves the outbox undelivered; event ids are known by themselves.
 2: a contact that was handed over counts until the gateway says that it was not delivered; DELIVERY records; an event is
-   known by its household, source and id; one slate for the household, and one for what is a member's own; no time is
-   a reason of its own to reject.
+   known by its household, source and id, a request by its household and id; one slate for the household, and one for
+   what is a member's own; no time is a reason of its own to reject.
 """
 
 NO_MEMBER = -1
 NO_HOUSEHOLD = -1
 
 NEVER_US = EventTimeUs(-(2**62))
+
+
+class KnownRequest(NamedTuple):
+    """A request that was answered, and how to tell it from another under the same id."""
+
+    decision_id: str
+    """Empty for a Report or an Ack, whose event is what is recorded."""
+    offset: int
+    """Of the decision's record; −1 where there is none."""
+    seen_us: int
+    body_hash: bytes = b""
+    """Empty where it was not kept: any body is taken for the same."""
+
+
+RequestKey = tuple[bytes, str]
+"""Household key and request id. In terms of fold version 1 a request was known by its id alone: b"" and the id."""
 
 
 class RowKeeper(Protocol):
@@ -192,8 +208,8 @@ class PartitionState:
     dedupe: DedupeWindow = field(default_factory=DedupeWindow)
     ledgers: dict[int, HouseholdLedger] = field(default_factory=dict)
     actions: dict[str, LiveAction] = field(default_factory=dict)
-    requests: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    """request_id → (decision id, offset of its record, when), oldest first."""
+    requests: dict[RequestKey, KnownRequest] = field(default_factory=dict)
+    """Oldest first."""
     outbox: dict[str, Outbound] = field(default_factory=dict)
     """By action id, in the order they were decided."""
     tidied_us: int = NEVER_US
@@ -203,6 +219,9 @@ class PartitionState:
     """How many freezes there were; nothing that the fold knows."""
     fold_version: int = FOLD_VERSION
     """By which the records of the term in force fold."""
+    alone_until_us: int = NEVER_US
+    """Event time of the youngest of the ids that are known by themselves, from terms of fold version 1: while it is in
+    the window, an event whose id is among them is a duplicate, too. NEVER_US for none."""
     freeze: RowKeeper | None = None
     """What is being frozen of this state, if anything."""
 

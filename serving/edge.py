@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import LONGEST_KEY
-from serving import admin, wire
+from serving import admin, identity, wire
 from serving.batches import Batches
 from serving.gate import Admission, Gate
 from serving.shard_client import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
@@ -327,7 +327,7 @@ class PublicServices:
     async def decide(self, request: decision_pb2.DecideRequest, limits: Limits) -> bytes:
         """Ask the household's owner for its decision; the answer is passed on unread."""
         _check(_decide_violations(request))
-        call = shard_pb2.DecideCall(request=request)
+        call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(request))
         if request.signals:
             call.request.ClearField("signals")
             call.signal_batch = wire.ipc_bytes(await self._batch(request.signals, limits))
@@ -351,6 +351,7 @@ class PublicServices:
                 *_outcome_violations(request.outcome),
             )
         )
+        request_hash = identity.report_hash(request)
         batch = wire.report_batch(
             request_id=request.request_id,
             household=request.household,
@@ -359,9 +360,15 @@ class PublicServices:
             action_id=request.action_id,
             channel=request.channel,
             time_us=wire.microseconds(request.time) if request.HasField("time") else self._arrival_us(),
+            request_hash=request_hash,
         )
         call = shard_pb2.ReportCall(
-            signal_batch=batch, household=request.household, action_id=request.action_id, channel=request.channel
+            signal_batch=batch,
+            household=request.household,
+            action_id=request.action_id,
+            channel=request.channel,
+            request_id=request.request_id,
+            request_hash=request_hash,
         )
         return await self._call_owner(shard_pb2.METHOD_REPORT, request.household, call, limits)
 
@@ -396,6 +403,7 @@ class PublicServices:
                 *_text_violations(channel=request.channel, group=request.group),
             )
         )
+        request_hash = identity.ack_hash(request)
         batch = wire.report_batch(
             request_id=request.request_id,
             household=request.household,
@@ -405,6 +413,7 @@ class PublicServices:
             channel=request.channel,
             time_us=self._arrival_us(),
             group=request.group,
+            request_hash=request_hash,
         )
         call = shard_pb2.ReportCall(
             signal_batch=batch,
@@ -412,6 +421,8 @@ class PublicServices:
             action_id=request.action_id,
             channel=request.channel or None,
             group=request.group,
+            request_id=request.request_id,
+            request_hash=request_hash,
         )
         return await self._call_owner(shard_pb2.METHOD_ACK, request.household, call, limits)
 

@@ -3,7 +3,8 @@
 A **signal batch** is an Arrow IPC stream of one record batch: `event_id`, `household`, `member` (binary), `type`
 (dictionary<int16, string>), `time` (int64, microseconds since 1970 UTC), then per field `n:<name>` (float64) and/or
 `s:<name>` (dictionary<int32, string>), null where a signal has no such field. The first five have no nulls: what is
-missing is empty, or MISSING_TIME_US. Wrong rows go through: the fold rejects and counts them, nothing is dropped here.
+missing is empty, or MISSING_TIME_US. Where known, `source` (binary, empty for none) and `request_hash` (binary, of a
+report) come with them. Wrong rows go through: the fold rejects and counts them, nothing is dropped here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from hearth.v1 import decision_pb2, signal_pb2
-from household.events import LONGEST_KEY, RESERVED_TYPES
+from household.events import LONGEST_KEY, REPORT_SOURCE, RESERVED_TYPES
 from serving.status import FieldViolation, InvalidRequest, RequestTooLarge, invalid
 
 SIGNAL_COUNT_MAX: Final = 10_000
@@ -54,6 +55,9 @@ DELIVERED: Final = "hearth.delivered"
 UNDELIVERED: Final = "hearth.undelivered"
 assert {*TYPE_BY_OUTCOME.values(), DELIVERED, UNDELIVERED} == set(RESERVED_TYPES), "the fold knows other reserved types"
 
+SOURCE_COLUMN: Final = "source"
+"""Of text or bytes it is the signals' source. It stays a field as well, since playbooks may have one of that name."""
+
 
 class TooManyFields(InvalidRequest):
     """More different fields than one batch may have; without those that no playbook needs they may be few enough."""
@@ -81,6 +85,7 @@ def batch_from_signals(signals: Sequence[signal_pb2.Signal]) -> pa.RecordBatch:
     if len(signals) > SIGNAL_COUNT_MAX:
         raise invalid("signals", f"{len(signals):,} signals; at most {SIGNAL_COUNT_MAX:,} travel in one request")
 
+    sources = [signal.source for signal in signals]
     columns = {
         "event_id": _keys([signal.event_id for signal in signals]),
         "household": _keys([signal.household for signal in signals]),
@@ -88,6 +93,8 @@ def batch_from_signals(signals: Sequence[signal_pb2.Signal]) -> pa.RecordBatch:
         "type": _types(pa.array([signal.type for signal in signals], pa.string())),
         "time": pa.array([_signal_time_us(signal) for signal in signals], pa.int64()),
     }
+    if any(sources):
+        columns["source"] = _keys(sources)
     return pa.RecordBatch.from_pydict(columns | _field_columns(signals))
 
 
@@ -101,11 +108,20 @@ def report_batch(
     channel: str,
     time_us: int,
     group: str = "",
+    request_hash: bytes = b"",
 ) -> bytes:
-    """Return the signal batch (IPC) of one report or acknowledgement; its request id serves as the event id."""
+    """Return the signal batch (IPC) of one report or acknowledgement; its request id serves as the event id.
+
+    With a hash it is the request's own event, of Hearth's own source: what sources send under that id is another.
+    """
     assert event_type in RESERVED_TYPES
 
     of_group = {"s:hearth.group": pa.array([group], pa.string()).dictionary_encode()} if group else {}
+    of_request = (
+        {"source": _keys([REPORT_SOURCE]), "request_hash": pa.array([request_hash], pa.binary())}
+        if request_hash
+        else {}
+    )
     batch = pa.RecordBatch.from_pydict(
         {
             "event_id": _keys([request_id]),
@@ -116,6 +132,7 @@ def report_batch(
             "s:action_id": pa.array([action_id], pa.string()).dictionary_encode(),
             "s:channel": pa.array([channel or None], pa.string()).dictionary_encode(),
             **of_group,
+            **of_request,
         }
     )
     return ipc_bytes(batch)
@@ -218,7 +235,11 @@ def batch_from_arrow_stream(stream: bytes) -> pa.RecordBatch:
     columns = {name: _key_column(table, name) for name in KEY_COLUMNS}
     columns["type"] = _types(_dense_text(_column(table, "type"), "type", "string").fill_null(""))
     columns["time"] = _time_column(_column(table, "time"))
+    if SOURCE_COLUMN in names and _is_key(table.schema.field(SOURCE_COLUMN).type):
+        columns[SOURCE_COLUMN] = _key_column(table, SOURCE_COLUMN)
     for name in names:
+        if name == SOURCE_COLUMN and SOURCE_COLUMN in columns and not _is_text_type(table.schema.field(name).type):
+            continue  # bytes are no field
         if name not in FIXED_COLUMNS and not pa.types.is_null(table.schema.field(name).type):
             key, column = _value_column(_column(table, name), name)
             columns[key] = column
@@ -302,6 +323,14 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
+def _is_key(kind: pa.DataType) -> bool:
+    return _is_text_type(kind) or _is_bytes(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def _is_text_type(kind: pa.DataType) -> bool:
+    return _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
 def _key_column(table: pa.Table, name: str) -> pa.Array:
     if name not in table.column_names:
         return pa.array([b""] * table.num_rows, pa.binary())
@@ -309,7 +338,7 @@ def _key_column(table: pa.Table, name: str) -> pa.Array:
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if pa.types.is_null(kind):
         return pa.array([b""] * len(array), pa.binary())
-    if not (_is_text(kind) or _is_bytes(kind)):
+    if not _is_key(kind):
         raise invalid("arrow_stream", f"column {name!r} is {array.type}; wanted string or binary")
     return _dense(array).cast(pa.binary()).fill_null(b"")
 

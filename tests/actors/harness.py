@@ -39,7 +39,7 @@ from household.plan import Plan
 from household.scoring import Scored, Scorer, Way
 from household.state import PartitionState
 from playbooks.compiler import compile_playbook
-from serving import wire
+from serving import identity, wire
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 
@@ -342,7 +342,9 @@ class Hearth:
         request = decision_pb2.DecideRequest(
             request_id=request_id or self.request_id(), household=household, member=member, channel=channel
         )
-        call = shard_pb2.DecideCall(request=request)
+        asked = decision_pb2.DecideRequest(signals=signals)
+        asked.MergeFrom(request)
+        call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(asked))
         if signals:
             call.signal_batch = wire.ipc_bytes(wire.batch_from_signals(signals))
         payload, partition = call.SerializeToString(), self.partition_of(household)
@@ -408,6 +410,8 @@ class Hearth:
         group: str = "",
         time_us: int = wire.MISSING_TIME_US,
     ) -> bytes:
+        told = decision_pb2.ReportRequest(household=household, member=member, channel=channel, action_id=action_id)
+        request_hash = identity.report_hash(told) + kind.encode() + group.encode()
         batch = wire.report_batch(
             request_id=request_id,
             household=household,
@@ -417,9 +421,16 @@ class Hearth:
             channel=channel,
             time_us=time_us,
             group=group,
+            request_hash=request_hash,
         )
         call = shard_pb2.ReportCall(
-            signal_batch=batch, household=household, action_id=action_id, channel=channel or None, group=group
+            signal_batch=batch,
+            household=household,
+            action_id=action_id,
+            channel=channel or None,
+            group=group,
+            request_id=request_id,
+            request_hash=request_hash,
         )
         return await self.call(method, self.partition_of(household), call.SerializeToString())
 

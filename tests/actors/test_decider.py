@@ -131,10 +131,10 @@ async def test_a_retry_shows_what_has_become_of_the_action_also_after_a_restart(
             clock.pass_us(2 * HOUR)
         elif became == WITHDRAWN:
             await hearth.accept("h", f"{shown.decision_id}-1", member="m")  # the one behind it on the slate
-        again = await hearth.decide("h", member="m", request_id="once")
+        again = await hearth.decide("h", visit(), member="m", request_id="once")
         left = hearth.disk_copy(tmp_path / "left")
     async with running(left, clock) as next_owner:
-        after = await next_owner.decide("h", member="m", request_id="once")
+        after = await next_owner.decide("h", visit(), member="m", request_id="once")
         for answer in (again, after):
             assert answer.repeated_request
             assert answer.decision_id == shown.decision_id
@@ -189,19 +189,21 @@ async def test_a_request_id_is_forgotten_after_its_window(tmp_path: Path):
     async with running(tmp_path, clock) as hearth:
         first = await hearth.decide("h", visit(), member="m", request_id="once")
         clock.pass_us(DAY)
-        assert (await hearth.decide("h", member="m", request_id="once")).decision_id == first.decision_id
+        assert (await hearth.decide("h", visit(), member="m", request_id="once")).decision_id == first.decision_id
         clock.pass_us(1)
-        assert (await hearth.decide("h", member="m", request_id="once")).decision_id != first.decision_id
+        assert (await hearth.decide("h", visit(), member="m", request_id="once")).decision_id != first.decision_id
 
 
 @in_loop
-async def test_one_households_request_id_never_shows_another_household_its_answer(tmp_path: Path):
+async def test_one_request_id_on_two_households_is_two_requests(tmp_path: Path):
     async with running(tmp_path) as hearth:
         mine = await hearth.decide("a", visit("a"), member="m", request_id="once")
-        failure = await outcome(hearth.decide("b", visit("b"), member="m", request_id="once"))
-        assert reason_of(failure) == "REQUEST_ID_REUSED"
-        again = await hearth.decide("a", member="m", request_id="once")
-        assert again.decision_id == mine.decision_id
+        other = await hearth.decide("b", visit("b"), member="m", request_id="once")
+        assert (other.repeated_request, other.signal_counts.applied) == (False, 1)
+        assert other.decision_id != mine.decision_id
+        for household, first in (("a", mine), ("b", other)):
+            again = await hearth.decide(household, visit(household), member="m", request_id="once")
+            assert (again.decision_id, again.repeated_request) == (first.decision_id, True)
 
 
 @in_loop
@@ -338,7 +340,7 @@ async def test_a_moment_left_to_a_request_that_decides_nothing_is_decided_by_the
         moment = asyncio.create_task(a_moment(hearth))
         await disk.held()
         # Retries hold the household while the moment arises, and decide nothing.
-        retries = [asyncio.create_task(hearth.decide("h", member="m", request_id="once")) for _ in range(20)]
+        retries = [asyncio.create_task(hearth.decide("h", visit(), member="m", request_id="once")) for _ in range(20)]
         disk.release()
         await asyncio.gather(moment, *retries)
         await hearth.until(lambda: hearth.counter("pending") == 0)

@@ -143,7 +143,7 @@ def many(frozen: Frozen, copies: int) -> Frozen:
         for action_id, item in frozen.outbox.items():
             name = f"{action_id}{copy}"
             outbox[name] = replace(item, action_id=name, household=item.household + copy * count)
-        requests |= {f"{request_id}{copy}": found for request_id, found in frozen.requests.items()}
+        requests |= {(home, f"{key}{copy}"): found for (home, key), found in frozen.requests.items()}
     return replace(
         frozen,
         households=households,

@@ -169,16 +169,16 @@ class _Ordered(dict):
 class PlainPartition(Oracle):
     """The whole state of one partition under one plan, in dicts and lists."""
 
-    def __init__(self, plan: Plan, *, stream_clock: bool, epoch: int) -> None:
-        super().__init__(plan, stream_clock=stream_clock)
+    def __init__(self, plan: Plan, *, stream_clock: bool, epoch: int, fold_version: int) -> None:
+        super().__init__(plan, stream_clock=stream_clock, fold_version=fold_version)
         self.households = _Ordered()  # type: ignore[assignment]
         self.members = _Ordered()  # type: ignore[assignment]
         self.epoch = epoch
-        self.fold_version = 2
         self.ledgers: dict[bytes, PlainHousehold] = defaultdict(PlainHousehold)
         self.actions: dict[str, PlainAction] = {}
         self.outbox: dict[str, PlainSending] = {}
-        self.requests: dict[str, tuple[str, int, int]] = {}
+        self.requests: dict[tuple[bytes, str], tuple[str, int, int, bytes]] = {}
+        """(household, request id) → decision id, offset, when, hash of the body; version 1: of no household."""
         self.told: Counter[str] = Counter()
         """Counters of everything but events."""
         self.breaches: list[Breach] = []
@@ -209,6 +209,9 @@ class PlainPartition(Oracle):
             )
             self.ledgers[fired.household].pending.append(PlainMoment(moment, fired.member))
         if kind in RESERVED_TYPES:
+            if event.request_hash and self.fold_version >= 2:
+                request_id = event.id.decode(errors="backslashreplace")
+                self.requests[event.household, request_id] = ("", -1, self.now_us, event.request_hash)
             self._outcome(event, ACTION_OUTCOMES[RESERVED_TYPES.index(kind)], time_us)
 
     def _outcome(self, event: Event, outcome: str, time_us: int) -> None:
@@ -454,7 +457,9 @@ class PlainPartition(Oracle):
 
     def _remember(self, decision: Decision, offset: int) -> None:
         if decision.request_id:
-            self.requests[decision.request_id] = (decision.decision_id, offset, self.now_us)
+            household = decision.household if self.fold_version >= 2 else b""
+            found = (decision.decision_id, offset, self.now_us, decision.request_hash)
+            self.requests[household, decision.request_id] = found
 
     def _stand(self, decision: Decision, household: bytes, member: bytes | None) -> None:
         home, plan = self.ledgers[household], self.plan
@@ -685,6 +690,7 @@ class PlainPartition(Oracle):
             "moments": len(self.moments),
             "requests": dict(self.requests),
             "known_ids": len(self.known),
+            "alone_until_us": self.alone_until_us,
             **counters,
         }
 
@@ -700,8 +706,9 @@ def wide(state: PartitionState) -> dict[str, object]:
         "now_us": int(state.now_us),
         "epoch": int(state.epoch),
         "by_status": {name: count for name, count in counters.pop("by_status").items() if count},
-        "requests": dict(state.requests),
+        "requests": {key: tuple(found) for key, found in state.requests.items()},
         "known_ids": state.dedupe.count,
+        "alone_until_us": int(state.alone_until_us),
         **{name: counters[name] for name in _COUNTED},
     }
 
@@ -784,7 +791,7 @@ class PlainReplay:
         self.epochs.append((stored.offset, epoch, opening.owner))
         if self.state is not None:
             self.state.epoch, self.state.stream_clock = epoch, opening.stream_clock
-            self.state.fold_version = opening.fold_version
+            self.state.open_term(opening.fold_version)
 
     def _plan(self, stored: StoredRecord) -> None:
         if stored.record.epoch < self.epoch:
@@ -793,8 +800,9 @@ class PlainReplay:
         plan = codec.decode_plan(stored.record.payload)
         assert self.state is None or self.state.plan.version == plan.version, "a change of plan is not covered here"
         if self.state is None:
-            self.state = PlainPartition(plan, stream_clock=self.stream_clock, epoch=self.epoch)
-            self.state.fold_version = self.fold_version
+            self.state = PlainPartition(
+                plan, stream_clock=self.stream_clock, epoch=self.epoch, fold_version=self.fold_version
+            )
 
     def _signals(self, stored: StoredRecord) -> None:
         events = list(plain_events(stored.record.payload, self.now.plan))
@@ -833,8 +841,10 @@ def plain_events(payload: bytes, plan: Plan) -> Iterator[Event]:
             values[index] = math.nan if value is None else value
         time_us = columns["time"][row]
         action_ids, channels = columns.get("s:action_id"), columns.get("s:channel")
+        sources, hashes = columns.get("source"), columns.get("request_hash")
         yield Event(
             id=bytes(columns["event_id"][row]),
+            source=bytes(sources[row] or b"") if sources else b"",
             household=bytes(columns["household"][row]),
             member=bytes(columns["member"][row]),
             kind=plan.event_type_by_name.get(columns["type"][row] or "", UNKNOWN_TYPE),
@@ -843,6 +853,7 @@ def plain_events(payload: bytes, plan: Plan) -> Iterator[Event]:
             is_bad=is_bad,
             action_id=(action_ids[row] or "") if action_ids else "",
             channel=(channels[row] or "") if channels else "",
+            request_hash=bytes(hashes[row] or b"") if hashes else b"",
         )
 
 

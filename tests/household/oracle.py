@@ -18,6 +18,8 @@ from household.decay import decay
 from household.events import (
     ACTION_OUTCOMES,
     LONGEST_KEY,
+    LONGEST_SOURCE,
+    NO_KEYS,
     NO_TIME_US,
     RESERVED_TYPES,
     UNKNOWN_TYPE,
@@ -28,7 +30,7 @@ from household.events import (
 )
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
 from household.program import evaluate
-from household.state import NEVER_US
+from household.state import FOLD_VERSION, NEVER_US
 
 YEAR_2200_US = 7_258_118_400_000_000
 FIRST_SLOTS = 1_024
@@ -43,6 +45,7 @@ class Event:
     """One signal, as a person would write it down."""
 
     id: bytes
+    source: bytes = b""
     household: bytes = b"home"
     member: bytes = b""
     kind: int = 0
@@ -54,6 +57,8 @@ class Event:
     """Of a report."""
     channel: str = ""
     """Of a report; a name."""
+    request_hash: bytes = b""
+    """Of a report that a request made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,15 @@ def batch_of(plan: Plan, events: list[Event]) -> EventBatch:
         name = plan.event_types[event.kind].name if event.kind != UNKNOWN_TYPE else ""
         if name in RESERVED_TYPES:
             outcome = ACTION_OUTCOMES[RESERVED_TYPES.index(name)]
-            outcomes.append(OutcomeRow(row=row, outcome=outcome, action_id=event.action_id, channel=event.channel))
+            outcomes.append(
+                OutcomeRow(
+                    row=row,
+                    outcome=outcome,
+                    action_id=event.action_id,
+                    channel=event.channel,
+                    request_hash=event.request_hash,
+                )
+            )
     return EventBatch(
         ids=keys_of([event.id for event in events]),
         households=keys_of([event.household for event in events]),
@@ -89,6 +102,7 @@ def batch_of(plan: Plan, events: list[Event]) -> EventBatch:
         is_bad=np.array([event.is_bad for event in events], np.uint8),
         plan_version=plan.version,
         outcomes=tuple(outcomes),
+        sources=keys_of([event.source for event in events]) if any(event.source for event in events) else NO_KEYS,
     )
 
 
@@ -109,12 +123,15 @@ class Kept:
 class Oracle:
     """State of one partition under one plan."""
 
-    def __init__(self, plan: Plan, *, stream_clock: bool) -> None:
+    def __init__(self, plan: Plan, *, stream_clock: bool, fold_version: int = FOLD_VERSION) -> None:
         self.plan = plan
         self.stream_clock = stream_clock
+        self.fold_version = fold_version
         self.now_us = int(NEVER_US)
-        self.known: dict[bytes, int] = {}
-        """Event id → event time."""
+        self.known: dict[bytes | tuple[bytes, bytes, bytes], int] = {}
+        """(household, source, event id) → event time; in terms of fold version 1 the id by itself."""
+        self.alone_until_us = int(NEVER_US)
+        """Event time of the youngest id that is known by itself, once another version is in force."""
         self.slots = FIRST_SLOTS
         self.households: list[bytes] = []
         self.members: list[tuple[bytes, bytes]] = []
@@ -145,15 +162,23 @@ class Oracle:
         if not self.stream_clock:
             time_us = min(time_us, self.now_us)
         self._make_room()
-        if event.id in self.known:
+        identity = (event.household, event.source, event.id) if self.fold_version >= 2 else event.id
+        asks_alone = self.alone_until_us >= self.now_us - self.plan.clock.lateness_us
+        if identity in self.known or (asks_alone and event.id in self.known):
             return Status.DUPLICATE
         if time_us < self.now_us - self.plan.clock.lateness_us:
             return Status.LATE
-        self.known[event.id] = time_us
+        self.known[identity] = time_us
         if self.stream_clock:
             self.now_us = max(self.now_us, time_us)
         self._fold(event, time_us)
         return Status.APPLIED
+
+    def open_term(self, fold_version: int) -> None:
+        """From here on fold by this version."""
+        if self.fold_version < 2 <= fold_version and self.known:
+            self.alone_until_us = max(self.known.values())
+        self.fold_version = max(fold_version, self.fold_version)
 
     def _make_room(self) -> None:
         """When the window of ids is half full it forgets what would be late, and stays at most a quarter full."""
@@ -166,7 +191,7 @@ class Oracle:
 
     def _rejection(self, event: Event, time_us: int, stamp_us: int) -> Status | None:
         """Return the first reason why an event is not acceptable, in this order."""
-        if not 1 <= len(event.id) <= LONGEST_KEY:
+        if not 1 <= len(event.id) <= LONGEST_KEY or len(event.source) > LONGEST_SOURCE:
             return Status.BAD_ID
         if not 1 <= len(event.household) <= LONGEST_KEY or len(event.member) > LONGEST_KEY:
             return Status.BAD_KEY

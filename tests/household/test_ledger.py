@@ -100,7 +100,7 @@ def test_a_decision_for_an_unknown_household_is_nothing_and_its_request_is_remem
 
     assert decision.reasons == ("UNKNOWN_HOUSEHOLD",)
     assert (shop.state.counters.decisions, shop.state.counters.nothing) == (1, 1)
-    assert shop.state.requests["r"] == (decision.decision_id, 1, NOON_US)
+    assert shop.state.requests[b"elsewhere", "r"] == (decision.decision_id, 1, NOON_US, b"")
     assert shop.state.ledgers == {}
 
 
@@ -177,7 +177,7 @@ def test_a_request_is_remembered_for_its_window_and_forgotten_by_a_tick_beyond_i
     window_us = PLAN.clock.request_window_us
 
     shop.pass_time(window_us)
-    assert shop.state.requests == {"r": (decision.decision_id, 1, NOON_US)}
+    assert shop.state.requests == {(b"home", "r"): (decision.decision_id, 1, NOON_US, b"")}
     shop.pass_time(1)
     assert shop.state.requests == {}
 

@@ -478,7 +478,7 @@ def test_pending_moments_slates_declines_and_requests_stay():
     changed_shop(shop, replace(SHOP_PLAN, name="next", offers=SHOP_PLAN.offers[:3], journeys=SHOP_PLAN.journeys[:1]))
 
     assert [moment.journey for moment in shop.state.ledgers[0].pending] == ["low_balance"]
-    assert list(shop.state.requests) == ["r"]
+    assert list(shop.state.requests) == [(b"other", "r")]
     assert shop.decide(APP, household="other", member="bert", request_id="s").stands == decision.decision_id
     assert shop.report("decline", decision.answered, household="other", member="bert")
     assert list(shop.state.ledgers[1].declined_offers) == ["wallet"]

@@ -33,7 +33,7 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
-from serving import edge, wire
+from serving import edge, identity, wire
 from serving.edge import EdgeSettings, PublicServices
 from serving.shard_client import ClientSettings, Router, Routes, ShardChannel
 from serving.status import RequestFailed
@@ -279,8 +279,9 @@ async def test_a_decide_reaches_the_owner_of_its_household_and_the_answer_comes_
         method, partition, payload, _, _ = world.shard_of(household).calls[-1]
         assert method == shard_pb2.METHOD_DECIDE
         assert partition == wire.partition_of(household.encode(), PARTITION_COUNT)
+        asked = decide_request(household, member="m1")
         assert shard_pb2.DecideCall.FromString(payload) == shard_pb2.DecideCall(
-            request=decide_request(household, member="m1")
+            request=asked, request_hash=identity.decide_hash(asked)
         )
     assert len(world.shards[0].calls) + len(world.shards[1].calls) == 20
 
@@ -292,6 +293,7 @@ async def test_the_signals_of_a_decide_travel_as_a_batch(world: World):
 
     call = shard_pb2.DecideCall.FromString(world.shard_of("h1").calls[0][2])
     assert call.request == decide_request()
+    assert call.request_hash == identity.decide_hash(decide_request(signals=signals))
     assert batch_of(call.signal_batch).equals(wire.batch_from_signals(signals))
 
 
@@ -299,12 +301,14 @@ async def test_the_signals_of_a_decide_travel_as_a_batch(world: World):
 def test_a_report_becomes_a_signal_of_its_reserved_type(tmp_path: Path, outcome: int):
     @with_world()
     async def test(world: World):
-        await world.decisions.Report(report_request(outcome=outcome, member="m1"))
+        request = report_request(outcome=outcome, member="m1")
+        await world.decisions.Report(request)
 
         method, _, payload, _, _ = world.shard_of("h1").calls[0]
         call = shard_pb2.ReportCall.FromString(payload)
         assert method == shard_pb2.METHOD_REPORT
-        assert (call.household, call.action_id) == ("h1", "a1")
+        assert (call.household, call.action_id, call.request_id) == ("h1", "a1", "r1")
+        assert call.request_hash == identity.report_hash(request)
         assert batch_of(call.signal_batch).to_pylist() == [
             {
                 "event_id": b"r1",
@@ -314,6 +318,8 @@ def test_a_report_becomes_a_signal_of_its_reserved_type(tmp_path: Path, outcome:
                 "time": 1_700_000_000_000_000,
                 "s:action_id": "a1",
                 "s:channel": "app",
+                "source": b"hearth",
+                "request_hash": call.request_hash,
             }
         ]
 

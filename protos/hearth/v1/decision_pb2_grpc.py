@@ -53,7 +53,8 @@ class DecisionServiceServicer:
 
     def Decide(self, request, context):
         """Decide answers with the one action worth taking now on the channel that asks, or with none, and why.
-        Two calls with one request_id give one decision. "Nothing" and an unknown household are answers, not errors.
+        Two calls with one request_id for one household give one decision; if they ask for different things, the second is
+        refused (REQUEST_ID_REUSED). "Nothing" and an unknown household are answers, not errors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Signal(_message.Message):
-    __slots__ = ("event_id", "type", "household", "member", "time", "fields")
+    __slots__ = ("event_id", "type", "household", "member", "time", "fields", "source")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -24,13 +24,15 @@ class Signal(_message.Message):
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     type: str
     household: str
     member: str
     time: _timestamp_pb2.Timestamp
     fields: _containers.MessageMap[str, FieldValue]
-    def __init__(self, event_id: _Optional[str] = ..., type: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Mapping[str, FieldValue]] = ...) -> None: ...
+    source: str
+    def __init__(self, event_id: _Optional[str] = ..., type: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Mapping[str, FieldValue]] = ..., source: _Optional[str] = ...) -> None: ...
 
 class FieldValue(_message.Message):
     __slots__ = ("number", "integer", "text", "flag")

@@ -77,26 +77,32 @@ class ExchangeResponse(_message.Message):
     def __init__(self, replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ...) -> None: ...
 
 class DecideCall(_message.Message):
-    __slots__ = ("request", "signal_batch")
+    __slots__ = ("request", "signal_batch", "request_hash")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HASH_FIELD_NUMBER: _ClassVar[int]
     request: _decision_pb2.DecideRequest
     signal_batch: bytes
-    def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ...) -> None: ...
+    request_hash: bytes
+    def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ..., request_hash: _Optional[bytes] = ...) -> None: ...
 
 class ReportCall(_message.Message):
-    __slots__ = ("signal_batch", "household", "action_id", "channel", "group")
+    __slots__ = ("signal_batch", "household", "action_id", "channel", "group", "request_id", "request_hash")
     SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HASH_FIELD_NUMBER: _ClassVar[int]
     signal_batch: bytes
     household: str
     action_id: str
     channel: str
     group: str
-    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+    request_id: str
+    request_hash: bytes
+    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ..., request_id: _Optional[str] = ..., request_hash: _Optional[bytes] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
     __slots__ = ("channels", "group")
