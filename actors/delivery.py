@@ -147,16 +147,20 @@ class Deliveries:
         waiting = self._waiting.setdefault(owner.partition, {})
         looked_at_again = list(islice(waiting, WAITING_LOOKED_AT))
         found: list[_Due] = []
-        for outbound in state.outbox.values():
-            # By night most of what is there is held for the morning.
-            if outbound.not_before_us <= state.now_us and outbound.action_id not in waiting:
-                found += self._look_at(state, outbound, subscription, had, listened, waiting)
+        now_us = state.now_us
+        for action_id, outbound in state.outbox.items():
+            # Most of what is there is held for the morning, or handed over a moment ago.
+            if outbound.not_before_us > now_us or action_id in waiting or had.get((action_id, ALL)) == outbound.channel:
+                continue
+            if due := self._look_at(state, outbound, subscription, had, listened, waiting):
+                found.append(due)
                 if len(found) >= TURN_MAX:
                     break
         for action_id in looked_at_again:
             del waiting[action_id]
             if (again := state.outbox.get(action_id)) is not None:
-                found += self._look_at(state, again, subscription, had, listened, waiting)
+                due = self._look_at(state, again, subscription, had, listened, waiting)
+                found += [due] if due is not None else []
         return found
 
     def _look_at(
@@ -167,31 +171,30 @@ class Deliveries:
         had: Mapping[Key, int],
         listened: frozenset[str],
         waiting: dict[str, None],
-    ) -> Iterable[_Due]:
+    ) -> _Due | None:
         action_id, channel = outbound.action_id, outbound.channel
         if channel == NONE or not outbound.not_before_us <= state.now_us < outbound.send_before_us:
-            return
+            return None
         group = subscription.share_of(state, channel)
         if group is not None and had.get((action_id, group)) == channel:
-            return
+            return None
         if group in outbound.copies:
             assert group is not None
-            yield _Due(action_id=action_id, group=group, channel=channel, is_copy=True, is_handed=False, is_noted=True)
-            return
+            return _Due(action_id=action_id, group=group, channel=channel, is_copy=True, is_handed=False, is_noted=True)
         if group is None and not outbound.is_fallback:
-            return
+            return None
         note = next_step(state, action_id, listened)
         if note is None:
             waiting[action_id] = None
-            return
+            return None
         channel = state.plan.channel_by_name[note.channel]
         group = subscription.share_of(state, channel)
         groups = state.plan.channels[channel].groups
         if group is None or had.get((action_id, group)) == channel or (groups and group != groups[0]):
-            return
+            return None
         is_handed = bool(outbound.handed_us)
         is_noted = is_handed and note.step is DeliveryStep.HANDED
-        yield _Due(
+        return _Due(
             action_id=action_id, group=group, channel=channel, is_copy=False, is_handed=is_handed, is_noted=is_noted
         )
 
