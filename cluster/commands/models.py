@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from actors.reading import ReadLogs
 from cluster.config import HearthConfig, utc_now
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader
 from cluster.model_in_force import MODEL_NAME
 from cluster.output import meter, print_json, say
@@ -45,6 +45,8 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     from serving.training import BadExport, NotEnoughData, TrainingConfig
     from serving.training import train as train_model
 
+    if is_forced and not is_promoted:
+        raise UsageWrong("--force goes with --promote: it has a model promoted that has not proved better")
     read = log_reader(config)
     plan = playbook_in_force(config).plan
     _check_aliases(config)

@@ -107,7 +107,7 @@ async def bench_serve(name: str, folder: Path, alone: dict[int, float], seconds:
         feature_schema_hash=SCHEMA,
         column_count=COLUMNS,
         local=local_scorer(folder, feature_schema_hash=SCHEMA),
-        config=ScoringConfig(slice_ms_max=50, rest_ms=100),
+        config=ScoringConfig(),
     )
     rows = rows_of(24)
     for clients in (1, 4, 16, 64):
@@ -121,7 +121,9 @@ async def bench_serve(name: str, folder: Path, alone: dict[int, float], seconds:
             clients=clients,
             per_s=round(len(times) / seconds),
             requests_per_batch=round(len(times) / max(batches, 1), 1),
+            in_the_shard=scorer.counters.local_requests - before.local_requests,
             degraded=scorer.counters.degraded_requests - before.degraded_requests,
+            slice_ms=scorer.counters.slice_us / 1_000,
         )
     scorer.close()
 

@@ -194,6 +194,11 @@ def test_what_cannot_be_served_is_not_promoted_whoever_insists(run: Run, data: t
     assert aliases(tmp_path) == {}
 
 
+def test_insisting_without_promoting_is_a_mistake(run: Run, data: tuple[str, ...]):
+    ended = run("models", "train", "--force", *data)
+    assert (ended.code, "--force goes with --promote" in ended.err) == (2, True)
+
+
 @pytest.mark.parametrize("version", ["nobody", "../acceptance/blind", "", "a b", ".", "champion"])
 def test_a_version_that_is_not_there_is_told_with_those_that_are(
     run: Run, data: tuple[str, ...], tmp_path: Path, version: str
