@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from household.events import LONGEST_KEY, NO_TIME_US, Status
+from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, Status
 from household.plan import Field, FieldKind, Plan
 
 SHOWN_LENGTH_MAX = 80
@@ -48,6 +48,9 @@ def why_rejected(status: Status, batch: pa.RecordBatch, row: int, plan: Plan | N
         case Status.PAST_CALENDAR | Status.FUTURE:
             return _about("time", _time(status, _cell(batch, "time", row), plan, stamp_us))
         case Status.BAD_ID:
+            source_bytes = _byte_count(_cell(batch, "source", row))
+            if source_bytes > LONGEST_SOURCE and 1 <= _byte_count(_cell(batch, "event_id", row)) <= LONGEST_KEY:
+                return _about("source", f"{source_bytes:,} bytes, at most {LONGEST_SOURCE} are allowed")
             return _about("event_id", _length(_cell(batch, "event_id", row)))
         case Status.BAD_KEY:
             is_household = not 1 <= _byte_count(_cell(batch, "household", row)) <= LONGEST_KEY

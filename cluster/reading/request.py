@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
 from hearth.v1 import signal_pb2
+from serving.wire import SOURCE_COLUMN
 
 OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
 
@@ -18,13 +19,14 @@ def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
     """Return the request for a table as `FileMapper.map` makes it, up to 65,536 rows.
 
     Columnar; in that form a field cannot be called as a column of ours, so where one is, message by message. Then at
-    most 10,000 rows. Fields that no row has are left out.
+    most 10,000 rows. Fields that no row has are left out. No event is given a source: the ids of files hold it where
+    there is one, and must not depend on which fields came along.
     """
     table = signals.drop_columns([FILE_COLUMN, ROW_COLUMN])
     present = [name for name, column in zip(table.column_names, table.columns, strict=True) if _is_sent(name, column)]
     table = table.select(present)
     fields = [name.removeprefix(FIELD_PREFIX) for name in present if name.startswith(FIELD_PREFIX)]
-    if any(name in OUR_COLUMNS for name in fields):
+    if any(name in OUR_COLUMNS or name == SOURCE_COLUMN for name in fields):
         return signal_pb2.IngestRequest(signals=_signals_of(table))
     sink = pa.BufferOutputStream()
     table = table.rename_columns([*OUR_COLUMNS, *fields])

@@ -6,11 +6,14 @@ import json
 from itertools import product
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.reading.signals import cloudevent_id
+from cluster.reading.request import request_of
+from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN, cloudevent_id
+from serving import wire
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
 
@@ -223,3 +226,19 @@ def test_a_column_that_occurs_twice_is_refused_only_where_it_would_be_used(heart
     assert refused.code == 2
     assert "column 'x' occurs twice" in refused.err
     assert taken.json["applied"] == 1
+
+
+def test_a_field_called_source_is_a_field_and_no_part_of_an_events_identity():
+    table = pa.table(
+        {
+            **{name: ["x"] for name in ("event_id", "type", "household", "member")},
+            "time": [1],
+            FILE_COLUMN: [0],
+            ROW_COLUMN: [0],
+            f"{FIELD_PREFIX}source": ["shop"],
+        }
+    )
+    request = request_of(table)
+    batch = wire.batch_from_signals(request.signals) if request.signals else None
+    assert batch is not None
+    assert ("source" in batch.schema.names, batch.column("s:source").to_pylist()) == (False, ["shop"])

@@ -215,6 +215,27 @@ def test_a_stream_gives_the_same_batch_as_signals():
 
 
 @pytest.mark.parametrize(
+    "sources",
+    [pa.array(["app", None]), pa.array(["app", None]).dictionary_encode(), pa.array([b"app", None], pa.large_binary())],
+    ids=lambda sources: str(sources.type),
+)
+def test_a_source_travels_in_both_forms(sources: pa.Array):
+    batch = wire.batch_from_arrow_stream(stream_of(columns_of(source=sources)))
+    assert batch.column("source").to_pylist() == [b"app", b""]
+    assert batch.column("source").type == pa.binary()
+    is_text = "binary" not in str(sources.type)
+    assert ("s:source" in batch.schema.names) == is_text, "a playbook may have a field of that name"
+    signals = [signal_pb2.Signal(event_id="e", source="app"), signal_pb2.Signal(event_id="e")]
+    assert wire.batch_from_signals(signals).column("source").equals(batch.column("source"))
+
+
+def test_a_column_source_that_holds_no_names_is_a_field_and_without_any_there_is_no_column():
+    batch = wire.batch_from_arrow_stream(stream_of(columns_of(source=pa.array([1.5, 2.5]))))
+    assert ("source" in batch.schema.names, batch.column("n:source").to_pylist()) == (False, [1.5, 2.5])
+    assert "source" not in wire.batch_from_signals([signal_pb2.Signal(event_id="e")]).schema.names
+
+
+@pytest.mark.parametrize(
     "keys",
     [
         pa.array(["h0", None]),
