@@ -5,10 +5,12 @@ One Hearth is started, used, killed in part, stopped and started again; the test
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -20,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, household_pb2, household_pb2_grpc, signal_pb2, signal_pb2_grpc
 from loadtest.k6 import K6Settings, run_k6
 from tests.end_to_end.hearth_process import Hearth, command, running
+from tests.readme import REPOSITORY, readme_commands
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -79,7 +82,7 @@ def life_before() -> list[signal_pb2.Signal]:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up") / "data"
+    return tmp_path_factory.mktemp("up") / "hearth-data"
 
 
 @pytest.fixture(scope="module")
@@ -220,21 +223,61 @@ def ask_until_answered(client: Client, request_id: str) -> decision_pb2.DecideRe
                 raise
 
 
-def test_after_a_stop_nothing_runs_and_after_a_start_all_is_there(
-    hearth: Hearth, client: Client, data_dir: Path
-) -> None:
-    before = client.decide("before-stop", "app")
-    features = client.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5)
+@dataclass(frozen=True)
+class Known:
+    """What a client was told before the stop."""
 
+    decided: decision_pb2.DecideResponse
+    household: household_pb2.GetResponse
+
+
+@pytest.fixture(scope="module")
+def known(client: Client) -> Known:
+    return Known(
+        client.decide("before-stop", "app"),
+        client.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5),
+    )
+
+
+@pytest.fixture(scope="module")
+def started_again(hearth: Hearth, known: Known, data_dir: Path) -> Iterator[Hearth]:
+    del known
+    if hearth.process.poll() is None:
+        hearth.stop()
+    with running(data_dir, "--clock", "stream") as one:
+        yield one
+
+
+def test_after_a_stop_nothing_runs(hearth: Hearth, known: Known) -> None:
+    assert known.household.known
     assert hearth.stop() == 0
     assert hearth.left_behind() == []
 
-    with running(data_dir, "--clock", "stream") as again:
-        second = Client(again.address)
-        after = second.decide("after-stop", "app")
-        known = second.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5)
-        assert after.action.action_id == before.action.action_id
-        assert known.features == features.features
-        assert known.members == features.members
-        assert again.stop(signal.SIGINT) == 0
-        assert again.left_behind() == []
+
+def test_after_a_start_all_is_there(started_again: Hearth, known: Known) -> None:
+    second = Client(started_again.address)
+    after = second.decide("after-stop", "app")
+    household = second.households.Get(household_pb2.GetRequest(household=HOUSEHOLD), timeout=5)
+    assert after.action.action_id == known.decided.action.action_id
+    assert household.features == known.household.features
+    assert household.members == known.household.members
+
+
+def test_what_the_readme_types_works(started_again: Hearth, data_dir: Path) -> None:
+    """In a folder that has of the repository what the README names; tests/cluster/test_readme.py reads the answers."""
+    folder = data_dir.parent
+    (folder / "playbooks").symlink_to(REPOSITORY / "playbooks")
+    shutil.copytree(REPOSITORY / "docs" / "samples", folder / "docs" / "samples")
+    typed = readme_commands()
+    assert typed.pop(0) == ["up"], "it runs already"
+    for arguments in typed:
+        ended = command(*arguments, folder=folder)
+        # The doctor tells what is weak about this machine.
+        assert ended.returncode == 0 or arguments == ["doctor"], (arguments, ended.stdout, ended.stderr)
+        assert "Traceback" not in ended.stderr
+        assert ended.stdout, arguments
+
+
+def test_ctrl_c_stops_it_and_leaves_nothing_behind(started_again: Hearth) -> None:
+    assert started_again.stop(signal.SIGINT) == 0
+    assert started_again.left_behind() == []
