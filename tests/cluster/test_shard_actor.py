@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.caller import Caller
 from actors.scoring import ScoringConfig
 from actors.shard import ShardConfig
 from cluster.leases import LeaseSettings
@@ -48,7 +49,7 @@ async def decides(actor: ShardActor, name: str) -> decision_pb2.DecideResponse:
     visit = signal(f"{name}-v", name, "visit", time.time_ns() // 1_000, member="m")
     batch = wire.ipc_bytes(wire.batch_from_signals([visit]))
     call = shard_pb2.DecideCall(request=a_visit(name), signal_batch=batch)
-    answer = await actor._shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), 10.0, "")
+    answer = await actor._shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), Caller(10.0), "")
     return decision_pb2.DecideResponse.FromString(answer)
 
 
