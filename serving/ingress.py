@@ -226,7 +226,8 @@ def stop() -> None:
         # All are told first; then those are waited for that may have open requests.
         serve.delete(name, _blocking=False)
     for name, one in standing.items():
-        if one.status == "RUNNING":
+        # Serve tells of the first one's running some time after it answers.
+        if name == APPLICATION or one.status == "RUNNING":
             serve.delete(name)
 
 
