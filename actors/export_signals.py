@@ -19,6 +19,9 @@ KEYS = ("event_id", "household", "member")
 POSITION = (("partition", pa.int32()), ("offset", pa.int64()), ("recorded_at", TIME))
 """What a record says of all its signals."""
 
+NOT_TOLD = ("request_hash",)
+"""What identifies a call and says nothing of what happened."""
+
 _CONTINUATION = b"\xff\xff\xff\xff"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -61,8 +64,8 @@ class SignalColumns:
                     fields[field.name] = pa.bool_() if name in flag_names else pa.float64()
                 elif space == "s" and name:
                     fields[field.name] = pa.string()
-                elif ":" not in field.name and field.name not in kinds:
-                    # Something else that a later layout says of a signal.
+                elif ":" not in field.name and field.name not in (*kinds, *NOT_TOLD):
+                    # Its source, and whatever else a later layout says of a signal.
                     kinds[field.name] = pa.string() if _is_text(field.type) else field.type
         named = _names(fields, taken={*kinds, *(name for name, _ in POSITION)})
         columns = [pa.field(name, kind) for name, kind in (*POSITION, *kinds.items())]

@@ -329,8 +329,10 @@ def test_fields_named_like_our_columns_or_sent_as_two_kinds_have_columns_of_thei
 
 
 def test_what_a_later_layout_says_of_a_signal_has_a_column(tmp_path: Path):
-    batch = a_batch([b"a"], [MONDAY], source=pa.array([b"billing"], pa.binary()), n_of_source=pa.array([1.0]))
+    more = {"source": pa.array([b"billing"], pa.binary()), "request_hash": pa.array([b"\xff"], pa.binary())}
+    batch = a_batch([b"a"], [MONDAY], **more, n_of_source=pa.array([1.0]))
     row = as_file(a_signal_log(batch, plan=corner()), "signals", tmp_path).to_pylist()[0]
+    assert "request_hash" not in row
     assert sorted((name, value) for name, value in row.items() if name.startswith("source")) == [
         ("source", "billing"),
         ("source_field", 1.0),
