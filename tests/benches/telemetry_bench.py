@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from actors.caller import NOBODY_LEAVES
 from actors.segments import SegmentStore
 from actors.shard import Shard, ShardConfig
 from actors.warm import warm_kernels
@@ -77,7 +78,7 @@ class Variant:
         self.number += 1
         request = decision_pb2.DecideRequest(request_id=f"{self.number}", household=household, channel="app")
         call = shard_pb2.DecideCall(request=request)
-        await self.shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), None, traceparent)
+        await self.shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), NOBODY_LEAVES, traceparent)
 
     async def measure(self, seconds: float) -> None:
         """Let clients ask one after another, each for its own households."""
@@ -147,7 +148,7 @@ async def variant(name: str, folder: Path, stack: AsyncExitStack, endpoint: str 
         stack.callback(watched.export.stop)
     visits = [signal(f"{number}", f"household-{number}", "visit", MONDAY) for number in range(HOUSEHOLDS)]
     batch = wire.ipc_bytes(wire.batch_from_signals(visits))
-    await shard.call(shard_pb2.METHOD_INGEST, 0, batch, None, "")
+    await shard.call(shard_pb2.METHOD_INGEST, 0, batch, NOBODY_LEAVES, "")
     return Variant(name, shard, watched, share)
 
 
