@@ -74,6 +74,10 @@ def some_signals(chance: np.random.Generator, number: int, now_us: int) -> Itera
                 made.type = ("opt_out", "opt_in")[chance.integers(2)]
             case 7:
                 made.event_id = f"e{number - 1}-0"
+            case 10:
+                made.event_id, made.source = f"shared-{number}", ("crm", "billing")[chance.integers(2)]
+            case 11 if chance.integers(2):
+                made.ClearField("time")
             case 8 if chance.integers(2):
                 made.type = ("no.such.type", "consent")[chance.integers(2)]
             case 9 if chance.integers(2):
@@ -97,7 +101,7 @@ async def live(hearth: Hearth, chance: np.random.Generator, rounds: range) -> No
             for home, member in people
         )
     )
-    async with hearth.subscribed("push", "sms") as deliveries:
+    async with hearth.subscribed("push", "sms", group="main") as deliveries:
         handed = asyncio.ensure_future(anext(deliveries))
         for number in rounds:
             await hearth.ingest(*some_signals(chance, number, hearth.clock.now_us()))
@@ -110,7 +114,8 @@ async def live(hearth: Hearth, chance: np.random.Generator, rounds: range) -> No
                 delivery = handed.result()
                 if chance.integers(4):
                     delivered = bool(chance.integers(4))
-                    await hearth.ack(delivery.household, delivery.action.action_id, delivered=delivered)
+                    where = {"channel": delivery.channel, "group": "main"}
+                    await hearth.ack(delivery.household, delivery.action.action_id, delivered=delivered, **where)
                 handed = asyncio.ensure_future(anext(deliveries))
             await time_passes(hearth, int(chance.integers(3 * HOUR)) + SECOND)
         # An evening on which nobody takes over what is to be sent: it expires.
@@ -123,7 +128,7 @@ async def live(hearth: Hearth, chance: np.random.Generator, rounds: range) -> No
             )
         )
         await settled(hearth)
-        await time_passes(hearth, 3 * HOUR)
+        await time_passes(hearth, 14 * HOUR)
         handed.cancel()
         await asyncio.wait([handed])
 
@@ -158,7 +163,7 @@ async def settled(hearth: Hearth) -> None:
 
 async def write_logs(directory: Path, clock_kind: str) -> None:
     """Write the logs of two terms, a new playbook between them."""
-    chance, clock = np.random.default_rng(20250106), SettableClock(MONDAY)
+    chance, clock = np.random.default_rng(20250111), SettableClock(MONDAY)
     rounds = ROUNDS_PER_TERM[clock_kind]
     for term, plan in enumerate(plans()):
         hearth = Hearth(
