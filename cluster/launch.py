@@ -191,10 +191,12 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
     captures = Captures(tell=say)
+    serving = ingress.begin(edge)
     plane = _start_state_plane(config, run_dir, champion)
     introduced = plane.introduce()
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
+        serving.join()
         ingress.start(edge)
         ray.get(introduced)
         report = ray.get(plane.coordinator.report.remote())

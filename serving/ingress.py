@@ -10,10 +10,12 @@ Ray is imported inside the functions: Serve reads its environment when imported,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -186,6 +188,23 @@ def edge_application(config: EdgeConfig) -> serve.Application:
         health_check_timeout_s=10,
     )
     return decorate(EdgeReplica).bind(config)
+
+
+def begin(config: EdgeConfig) -> threading.Thread:
+    """Start Serve's controller, beside all else: it takes seconds to import what it needs. `start` goes on from there.
+
+    What goes wrong, `start` meets again and tells.
+    """
+
+    def start_serve() -> None:
+        from ray import serve
+
+        with contextlib.suppress(Exception):
+            serve.start(**serve_options(config))
+
+    thread = threading.Thread(target=start_serve, name="serve-start", daemon=True)
+    thread.start()
+    return thread
 
 
 def start(config: EdgeConfig) -> str:
