@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,7 +245,9 @@ async def fill(address: str, event: str) -> None:
         await stub.Ingest(request, timeout=30)
 
 
-async def measure(address: str, *, seconds: float, with_signals: bool) -> dict[str, dict[str, Any]]:
+async def measure(
+    address: str, *, seconds: float, with_signals: bool, say: Callable[[str, dict[str, Any]], None]
+) -> None:
     """Find the most that is served, then ask for it once, twice and five times, and look at how it is after each."""
     event = counted_event(compile_playbook(SHIPPED_PLAYBOOK))
     await fill(address, event)
@@ -253,18 +255,15 @@ async def measure(address: str, *, seconds: float, with_signals: bool) -> dict[s
     await load.closed(16, 1.0)
     closed = [await load.closed(in_flight, seconds) for in_flight in (32, 96)]
     most = max(len(seen.ok_s) / seen.seconds for seen in closed)
-    found: dict[str, dict[str, Any]] = {"most": {"ok_per_s": round(most, 1)}}
-    calm = await load.open(CALM * most, seconds)
-    found["calm before"] = calm.figures()
+    say("most, 32 or 96", max(closed, key=lambda seen: len(seen.ok_s)).figures())
     for times in TIMES:
-        found[f"open {times} x"] = judged(await load.open(times * most, seconds), most)
+        say(f"open {times} x", judged(await load.open(times * most, seconds), most))
         await asyncio.sleep(0.5)
-        found[f"calm after {times} x"] = (await load.open(CALM * most, 2.0)).figures()
+        say(f"half after {times} x", (await load.open(CALM * most, 1.5)).figures())
     for in_flight in IN_FLIGHT:
-        found[f"{in_flight} in flight"] = judged(await load.closed(in_flight, seconds), most)
-    found["calm after all"] = (await load.open(CALM * most, 2.0)).figures()
+        say(f"{in_flight} in flight", judged(await load.closed(in_flight, seconds), most))
+    say("half after all", (await load.open(CALM * most, 1.5)).figures())
     await load.close()
-    return found
 
 
 def judged(seen: Seen, most: float) -> dict[str, Any]:
@@ -296,13 +295,15 @@ async def bare_cost_us(address: str, process: psutil.Process, method: str, secon
     return 1e6 * (processor_s(process) - before_s) / max(count, 1)
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def run(arguments: argparse.Namespace) -> None:
     port, seconds = arguments.port, arguments.seconds
+    say = say_json if arguments.json else say_text
     with part("--bare", str(port + 1)) as bare:
-        for name, method in (("answers", ANSWERING), ("refuses", REFUSING)):
-            cost_us = asyncio.run(bare_cost_us(f"127.0.0.1:{port + 1}", psutil.Process(bare.pid), method, 1.5))
-            found[f"bare grpc.aio {name}, us"] = round(cost_us)
+        costs_us = {
+            name: round(asyncio.run(bare_cost_us(f"127.0.0.1:{port + 1}", psutil.Process(bare.pid), method, 1.5)))
+            for name, method in (("answered_us", ANSWERING), ("refused_us", REFUSING))
+        }
+        say("bare grpc.aio", costs_us)
     modes = [False, True] if arguments.signals == "both" else [arguments.signals == "with"]
     with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder, contextlib.ExitStack() as stack:
         if arguments.target is None:
@@ -311,21 +312,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             stack.enter_context(part("--edge", str(port), "--folder", folder))
         address = arguments.target or f"127.0.0.1:{port}"
         for with_signals in modes:
-            name = "with a signal each" if with_signals else "without signals"
-            found[name] = asyncio.run(measure(address, seconds=seconds, with_signals=with_signals))
-    return found
+            say("with a signal each" if with_signals else "without signals", {})
+            asyncio.run(measure(address, seconds=seconds, with_signals=with_signals, say=say))
 
 
-def show(found: dict[str, Any]) -> None:
-    columns = ("of_most", "sent_per_s", "ok_per_s", "ok_p99_ms", "refused_per_s", "refused_p50_ms", "refused_p99_ms")
-    for name, figures in found.items():
-        if not isinstance(figures, dict):
-            print(f"{name}: {figures}")
-            continue
-        print(f"\n{name:<22}" + "".join(f"{column:>16}" for column in columns) + "   codes")
-        for load, one in figures.items():
-            cells = "".join(f"{one.get(column) if one.get(column) is not None else '-':>16}" for column in columns)
-            print(f"{load:<22}{cells}   {one.get('codes', '')}")
+def say_json(name: str, figures: dict[str, Any]) -> None:
+    print(json.dumps({"load": name, **figures}), flush=True)
+
+
+def say_text(name: str, figures: dict[str, Any]) -> None:
+    told = ", ".join(f"{key} {value}" for key, value in figures.items() if value not in (None, 0, 0.0, {}))
+    print(f"{name:<20} {told}", flush=True)
 
 
 def main() -> None:
@@ -348,8 +345,7 @@ def main() -> None:
     elif arguments.bare:
         asyncio.run(serve_bare(arguments.bare))
     else:
-        found = run(arguments)
-        print(json.dumps(found)) if arguments.json else show(found)
+        run(arguments)
 
 
 if __name__ == "__main__":
