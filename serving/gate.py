@@ -33,7 +33,8 @@ class Gate(grpc.ServiceRpcHandler):
     ) -> None:
         """Take the methods and their admissions, both by full name: /service/method."""
         self._service = service
-        self._methods = dict(methods)
+        # Under this name, by which Ray Serve's server learns what passes it through, as of gRPC's own handlers.
+        self._method_handlers = dict(methods)
         self._gated = {
             method: (admissions[method], _refusing(method, admissions[method].lines, on_refusal))
             for method in methods
@@ -52,7 +53,7 @@ class Gate(grpc.ServiceRpcHandler):
             admission, refusing = gated
             if admission.lines.is_full(patience=admission.patience):
                 return refusing
-        return self._methods.get(method)
+        return self._method_handlers.get(method)
 
 
 def _refusing(method: str, lines: Lines, on_refusal: OnRefusal) -> Handler:
