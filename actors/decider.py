@@ -147,6 +147,8 @@ class PartitionDecider:
         held = self._requests.hold(call.household, call.request_id, call.request_hash, is_decide=True)
         async with held as before:
             if before is not None:
+                if call.laps is not None:
+                    call.laps.end(Stage.WAIT)
                 answer = await self._answer_again(before.offset, call.household)
                 if answer is not None:
                     return answer
