@@ -273,10 +273,10 @@ def test_a_client_that_has_left_leaves_no_traceback(tmp_path: Path, caplog: pyte
                 for number in range(20):
                     request = report_request() if path.endswith("Report") else decide_request(f"h{number}")
                     calls.append(call(request.SerializeToString(), timeout=timeout_s))
-            for _ in range(40):
-                await world.shards[0].started.get()
-                if world.shards[0].started.empty():
-                    break
+            if timeout_s < 1:
+                await asyncio.gather(*calls, return_exceptions=True)
+            else:
+                await world.shards[0].started.get()  # the others are under way, too, or are never begun
         while world.services.in_flight_count:
             await world.health.Check(health_pb2.HealthCheckRequest())
 
