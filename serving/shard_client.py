@@ -33,6 +33,9 @@ FRAME_BYTES_MAX: Final = 1024 * 1024
 BULK_WAIT_S_MAX: Final = 0.1
 """A batch that waits for longer goes before the decisions, one in each frame."""
 
+TIMEOUT_MS_MAX: Final = 2**31 - 1
+"""The longest deadline that a frame can tell of; a caller that waits for months is told of no shorter one."""
+
 QUESTION_PATIENCE: Final = 1.0
 OUTCOME_PATIENCE: Final = 1.5
 """Outcomes go on when questions are refused: caps and journeys need them, and they are told until they are known."""
@@ -346,7 +349,7 @@ class ShardChannel:
                 partition=call.partition,
                 method=call.method,
                 payload=call.payload,
-                timeout_ms=max(1, int((call.deadline_s - now_s) * 1_000)),
+                timeout_ms=int(min(max(1, (call.deadline_s - now_s) * 1_000), TIMEOUT_MS_MAX)),
                 traceparent=call.traceparent,
             )
             byte_count += len(call.payload)

@@ -761,6 +761,22 @@ def test_a_caller_that_gave_up_is_not_sent(tmp_path: Path):
     run(test())
 
 
+def test_a_caller_with_a_deadline_in_months_is_answered_like_any_other(tmp_path: Path):
+    async def test():
+        servicer = Frames()
+        server = await listening(f"unix:{tmp_path}/s.sock", servicer)
+        channel = ShardChannel(f"unix:{tmp_path}/s.sock", QUICK)
+        patient = channel.call(shard_pb2.METHOD_GET, 0, b"patient", timeout_s=3e6)
+        usual = channel.call(shard_pb2.METHOD_GET, 0, b"usual")
+
+        assert await asyncio.gather(patient, usual) == [b"patient", b"usual"]
+        assert servicer.frames == [[b"patient", b"usual"]]
+        await channel.close()
+        await server.stop(None)
+
+    run(test())
+
+
 def test_a_broken_stream_fails_what_is_open_and_connects_again(tmp_path: Path):
     async def test():
         address, shard = f"unix:{tmp_path}/s.sock", FakeShard()
