@@ -2,6 +2,7 @@
 text is no id. Fields may be called as they like; a column that cannot be a field is passed over and said.
 """
 
+import base64
 import json
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.reading.json_file import RowWrong, event_of
 from cluster.reading.request import request_of
 from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN, cloudevent_id
 from serving import wire
@@ -135,6 +137,19 @@ def test_a_key_that_occurs_twice_costs_its_row(hearth: FakeHearth, run: Run):
 
     assert (ended.json["unreadable"], ids(hearth)) == (3, ["e1"])
     assert "the key 'event_id' occurs twice" in ended.err
+
+
+@pytest.mark.parametrize("space", ["  ", "\t", "\r", " \t "])
+def test_a_doubled_key_is_found_whatever_white_space_stands_before_a_colon(space: str):
+    with pytest.raises(RowWrong, match="the key 'a' occurs twice"):
+        event_of(f'{{"a": 1, "a": 2, "b"{space}: 3}}', is_cloudevents=False)
+
+
+def test_a_doubled_attribute_is_found_beside_data_in_base64():
+    data = base64.b64encode(b'{"b": 1}').decode()
+    attributes = '"specversion": "1.0", "type": "t", "source": "s", "id": "1", "id": "2"'
+    with pytest.raises(RowWrong, match="the key 'id' occurs twice"):
+        event_of(f'{{{attributes}, "data_base64": "{data}"}}', is_cloudevents=True)
 
 
 @given(st.lists(st.tuples(st.text("a#%:1", max_size=5), st.text("a#%:1", max_size=5)), min_size=2, max_size=20))
