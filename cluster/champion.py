@@ -146,6 +146,8 @@ class ChampionFollower:
         self._tell = tell
         self._use_model: Callable[[ModelInForce], None] = lambda _: None
         self._in_force = ModelInForce(missing="the champion is still being proven")
+        self._given: ModelInForce | None = None
+        """What shards were told last; None if they never were."""
         self._trouble = ""
         self._told_trouble = ""
         self._refused: tuple[object, float] | None = None
@@ -162,7 +164,8 @@ class ChampionFollower:
     def in_force(self) -> ModelInForce:
         """What shards are to score by; waits for the first choice, though not for ever."""
         self._is_chosen.wait(CHOICE_S_MAX)
-        return self._in_force
+        self._given = given = self._in_force
+        return given
 
     def follow(self, use_model: Callable[[ModelInForce], None]) -> None:
         """Put what is in force on Serve, and follow the registry from now on; `use_model` has shards score by it."""
@@ -215,6 +218,9 @@ class ChampionFollower:
         self._tell_trouble()
 
     def _look(self) -> None:
+        if self._given is not None and self._given != self._in_force:
+            # The start did not wait until it was chosen.
+            self._put_into_force(self._in_force)
         looks, now_s = self._looks(), self._monotonic_s()
         if self._refused is not None and self._refused[0] == looks and now_s - self._refused[1] < TRY_AGAIN_S:
             return
@@ -237,7 +243,7 @@ class ChampionFollower:
 
     def _put_into_force(self, model: ModelInForce) -> None:
         self._use_model(model)
-        self._in_force = model
+        self._in_force = self._given = model
         if not model.missing:
             remember(self._data_dir, model.version)
 

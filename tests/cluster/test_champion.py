@@ -135,7 +135,7 @@ def test_the_memory_outlives_whatever_is_in_its_place(tmp_path: Path):
 class World:
     """A follower, and what it tells of."""
 
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, starts_without: bool = False) -> None:
         self.told: list[dict[str, Any]] = []
         self.used: list[tuple[str, bool]] = []
         self.on_serve: set[str] = set()
@@ -148,6 +148,9 @@ class World:
             HearthConfig(data_dir=tmp_path), self.told.append, monotonic_s=lambda: self.now_s
         )
         self.follower._plan = corner()
+        if starts_without:
+            monkeypatch.setattr(champions, "CHOICE_S_MAX", 0.0)
+            assert self.follower.in_force.missing
         self.follower._choose_first()
         self.follower._use_model = lambda model: self.used.append((model.version, bool(model.app_name)))
 
@@ -244,3 +247,15 @@ def test_a_model_that_serve_cannot_run_is_in_force_in_the_shards_and_said(
     it.now_s += 31
     it.follower.look()
     assert (it.used[-1], it.trouble) == (("v1", True), "")
+
+
+@pytest.mark.parametrize("champion", ["v1", None])
+def test_shards_are_told_of_a_choice_that_the_start_did_not_wait_for(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, champion: str | None
+):
+    set_alias(registry, NAME, "champion", champion)
+    it = World(tmp_path, monkeypatch, starts_without=True)
+    it.serve_fails = True
+    it.follower.look()
+    it.follower.look()
+    assert it.used == [(champion or "", False)]
