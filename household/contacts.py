@@ -67,9 +67,10 @@ def acknowledged(state: PartitionState, ledger: HouseholdLedger, report: Sending
     """Fold an acknowledgement; return whether it changed anything."""
     action_id = report.action.action_id
     outbound = state.outbox.get(action_id)
-    if outbound is not None and report.group and report.group in state.plan.channels[outbound.channel].groups[1:]:
-        return _copy_taken(state, outbound, report.group)
     channel = _acknowledged_channel(state, outbound, report)
+    if _is_of_a_copy(state, channel, report.group):
+        # It settles nothing, however late it comes, and wherever the action has gone meanwhile.
+        return outbound is not None and channel == outbound.channel and _copy_taken(state, outbound, report.group)
     is_open = outbound is not None and not outbound.is_delivered
     if is_delivered:
         is_new = channel != NONE and _count_contact(
@@ -106,12 +107,13 @@ def prove_contact(state: PartitionState, ledger: HouseholdLedger, report: Sendin
         _count_contact(ledger, action.member, channel, action.action_id, _contact_time_us(report, channel))
 
 
-def bounced_late(state: PartitionState, household: int, action_id: str, channel: str) -> bool:
+def bounced_late(state: PartitionState, household: int, action_id: str, channel: str, group: str) -> bool:
     """Give the contact of an action back that is itself forgotten by now; return whether there was one."""
     known = state.ledgers.get(household)
-    if known is None or not any(one.action_id == action_id for one in known.contacts):
-        return False
     index = state.plan.channel_by_name.get(channel, NONE) if channel else None
+    made = [one.channel for one in known.contacts if one.action_id == action_id] if known is not None else []
+    if not made or any(_is_of_a_copy(state, one, group) for one in (made if index is None else (index,))):
+        return False
     return _forget_contact(state.ledger(household), action_id, index)
 
 
@@ -147,6 +149,11 @@ def _leave_outbox(state: PartitionState, outbound: Outbound) -> None:
         state.outbox[outbound.action_id] = outbound
     else:
         del state.outbox[outbound.action_id]
+
+
+def _is_of_a_copy(state: PartitionState, channel: int, group: str) -> bool:
+    """Return whether a group has but copies of what another settles on a channel."""
+    return channel != NONE and group in state.plan.channels[channel].groups[1:]
 
 
 def _copy_taken(state: PartitionState, outbound: Outbound, group: str) -> bool:

@@ -50,10 +50,12 @@ def _is_open(state: PartitionState, outbound: Outbound, channel: int) -> bool:
 def _has_room(state: PartitionState, outbound: Outbound, channel: int) -> bool:
     """Return whether every cap has room for one more contact.
 
-    Only contacts that were made count here: of two that hold a place, the first whose turn comes takes it.
+    Only contacts that were made count here: of two that hold a place, the first whose turn comes takes it. One whose
+    action is on its way no more and that was not given back was delivered in a term of fold version 1.
     """
-    ledger = state.ledgers.get(outbound.household)
-    made = [one for one in ledger.contacts if one.is_handed] if ledger is not None else []
+    ledger, outbox = state.ledgers.get(outbound.household), state.outbox
+    contacts = ledger.contacts if ledger is not None else []
+    made = [one for one in contacts if one.is_handed or one.action_id not in outbox]
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:
             continue

@@ -239,7 +239,7 @@ def outcome_reported(
     action = state.actions.get(action_id)
     if action is None or action.household != household:
         is_forgotten = action is None and state.fold_version >= 2
-        return is_forgotten and outcome == "undelivered" and bounced_late(state, household, action_id, channel)
+        return is_forgotten and outcome == "undelivered" and bounced_late(state, household, action_id, channel, group)
     if is_before_decision(state, action, time_us):
         return False
     ledger = state.ledger(household)

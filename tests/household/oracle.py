@@ -57,6 +57,8 @@ class Event:
     """Of a report."""
     channel: str = ""
     """Of a report; a name."""
+    group: str = ""
+    """Of an acknowledgement; empty for none."""
     request_hash: bytes = b""
     """Of a report that a request made."""
 
@@ -89,6 +91,7 @@ def batch_of(plan: Plan, events: list[Event]) -> EventBatch:
                     outcome=outcome,
                     action_id=event.action_id,
                     channel=event.channel,
+                    group=event.group,
                     request_hash=event.request_hash,
                 )
             )

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
 from household.delivery import DeliveryStep
+from household.hand_over import next_step
 from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
-from household.plan import NONE
+from household.plan import NONE, Plan
 from household.state import Contact, PartitionState
 from tests.household.oracle import Event, batch_of
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NOON_US, PLAN, PUSH, SMS, Shop, with_journey
@@ -404,15 +405,22 @@ def test_a_contact_says_who_was_reached_when_and_where():
 # --- hand-overs ------------------------------------------------------------------------------------------------------
 
 
-def handed_shop() -> tuple[Shop, str]:
+def handed_shop(plan: Plan = EAGER) -> tuple[Shop, str]:
     """Return a shop whose message to anna has just been handed over on push, and that action's id."""
-    shop = Shop(EAGER)
+    shop = Shop(plan)
     shop.signal("app.consent", is_on=1.0)
     shop.third_check()
     decision = shop.decide(NONE)
     assert decision.send_channel == "push"
     shop.note(decision.slate[0].action_id, DeliveryStep.HANDED, "push")
     return shop, decision.slate[0].action_id
+
+
+def with_groups(plan: Plan, channel: int, groups: tuple[str, ...]) -> Plan:
+    """Return a plan that lists groups for a channel."""
+    channels = list(plan.channels)
+    channels[channel] = replace(channels[channel], groups=groups)
+    return replace(plan, channels=tuple(channels))
 
 
 def made(shop: Shop) -> list[tuple[int, bool]]:
@@ -535,6 +543,48 @@ def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
     assert shop.report("delivered", action_id, channel="push"), "after all"
     assert made(shop) == [(SMS, True), (PUSH, True)]
     assert shop.state.outbox == {}
+
+
+@pytest.mark.parametrize("word", ["delivered", "undelivered"])
+@pytest.mark.parametrize("named", ["push", ""])
+def test_a_group_that_had_a_copy_says_nothing_of_what_became_of_the_action(word, named):
+    copied = with_groups(EAGER, PUSH, ("main", "archive"))
+    shop, action_id = handed_shop(copied)
+    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+    assert shop.report("undelivered", action_id, channel="push", group="main")
+    assert made(shop) == [(SMS, False)]
+    assert not shop.report(word, action_id, channel=named, group="archive"), "the action has left its channel"
+    assert made(shop) == [(SMS, False)]
+    assert action_id in shop.state.outbox, "it is still owed on sms"
+
+    shop, action_id = handed_shop(copied)
+    assert shop.report("delivered", action_id, channel=named, group="main")
+    assert shop.report("delivered", action_id, channel=named, group="archive")
+    assert shop.state.outbox == {}
+    assert not shop.report(word, action_id, channel=named, group="archive"), "said once more"
+    assert made(shop) == [(PUSH, True)]
+    shop.pass_time(23 * HOUR)
+    shop.state.actions.clear()
+    assert not shop.report(word, action_id, channel=named, group="archive"), "of an action that is forgotten"
+    assert made(shop) == [(PUSH, True)]
+
+
+def test_a_contact_of_the_first_fold_that_was_delivered_leaves_no_room_at_a_hand_over():
+    shop = Shop(EAGER)
+    shop.signal("app.consent", is_on=1.0)
+    shop.state.fold_version = 1
+    shop.third_check()
+    delivered = shop.decide(NONE).slate[0].action_id
+    shop.report("delivered", delivered, channel="push")
+    assert made(shop) == [(PUSH, False)], "no hand-over was kept then"
+    shop.state.fold_version = 2
+    shop.now_us += MINUTE
+    shop.third_check()
+    decision = shop.weigh(shop.draft(NONE))
+    until_us = decision.slate[0].valid_until_us
+    shop.record(replace(decision, send_channel="push", send_before_us=until_us, send_not_before_us=0))
+
+    assert next_step(shop.state, decision.slate[0].action_id, ("push",)) is None
 
 
 def test_a_report_of_a_time_before_its_decision_changes_nothing():
