@@ -416,11 +416,17 @@ def pass_over(signals: Iterable[signal_pb2.Signal], known: Set[str]) -> list[sig
 def without_unknown(stream: bytes, known: Set[str]) -> tuple[bytes, list[signal_pb2.UnknownField]]:
     """Return a user's Arrow stream without the columns of fields that are not known, and these.
 
+    The signals' sources stay: whose event it is hangs on no other column.
+
     Raises:
         InvalidRequest: not such a stream.
     """
     table = _read_table(stream)
-    kept = [place for place, name in enumerate(table.column_names) if name in known or name in FIXED_COLUMNS]
+    kept = [
+        place
+        for place, name in enumerate(table.column_names)
+        if name in known or name in FIXED_COLUMNS or (name == SOURCE_COLUMN and _is_key(table.schema.field(place).type))
+    ]
     left_out = {
         name: table.num_rows - table.column(place).null_count
         for place, name in enumerate(table.column_names)

@@ -229,6 +229,16 @@ def test_a_source_travels_in_both_forms(sources: pa.Array):
     assert wire.batch_from_signals(signals).column("source").equals(batch.column("source"))
 
 
+def test_whose_event_it_is_hangs_on_no_number_of_fields():
+    many = {f"x{number}": pa.array([1.0, 2.0]) for number in range(wire.FIELD_COUNT_MAX + 1)}
+    stream = stream_of(columns_of(source=pa.array(["app", "shop"]), amount=pa.array([3.0, 4.0]), **many))
+
+    fewer, passed_over = wire.without_unknown(stream, {"amount"})
+
+    assert wire.batch_from_arrow_stream(fewer).column("source").to_pylist() == [b"app", b"shop"]
+    assert sorted(one.name for one in passed_over) == sorted(many)
+
+
 def test_a_column_source_that_holds_no_names_is_a_field_and_without_any_there_is_no_column():
     batch = wire.batch_from_arrow_stream(stream_of(columns_of(source=pa.array([1.5, 2.5]))))
     assert ("source" in batch.schema.names, batch.column("n:source").to_pylist()) == (False, [1.5, 2.5])
