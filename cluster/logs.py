@@ -88,12 +88,25 @@ def keep_ray_logs(run_dir: Path, folder: Path) -> None:
 
 
 class _JsonFile(RotatingFileHandler):
-    """A log file of JSON lines that begins anew at a size and keeps the last few."""
+    """A log file of JSON lines that begins anew at a size and keeps the last few. Several processes may share it."""
 
     def __init__(self, path: Path, process: str) -> None:
         super().__init__(path, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8")
         self.addFilter(_Seldom())
         self.setFormatter(_JsonLine(process))
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Follow another edge that has begun the file anew: a line here would put away what that one writes."""
+        if self.stream is not None and not self._is_in_place():
+            former, self.stream = self.stream, self._open()
+            former.close()
+        return bool(super().shouldRollover(record))
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
+        except OSError:
+            return False
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A full disk must not fill stderr too."""

@@ -87,6 +87,26 @@ def test_a_traceback_is_one_line_of_its_own_field(log: Path):
     assert last["time"].endswith("Z")
 
 
+def test_two_processes_that_share_a_log_file_put_away_no_more_than_is_long(
+    tmp_path: Path, own_handlers: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cluster.logs.FILE_BYTES_MAX", 2_000)
+    handlers = []
+    for _ in range(2):  # as each edge process does
+        start_logging(LogSettings(folder=tmp_path, level="error"), "edge")
+        handlers.append(logging.getLogger().handlers.pop())
+    for number in range(30):
+        line = logging.LogRecord("edge", logging.ERROR, "", 0, f"{number} {'x' * 100}", None, None)
+        handlers[number % 2].handle(line)
+    for handler in handlers:
+        handler.close()
+
+    sizes = [file.stat().st_size for file in tmp_path.glob("edge.log.*")]
+    assert len(sizes) == 3
+    assert min(sizes) > 1_500, "put away although it had just begun"
+    assert "29 xx" in (tmp_path / "edge.log").read_text()
+
+
 def test_without_a_log_file_it_is_only_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     say("warning: once")
