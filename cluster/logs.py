@@ -97,14 +97,15 @@ class _JsonFile(RotatingFileHandler):
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Follow another edge that has begun the file anew: a line here would put away what that one writes."""
-        if self.stream is not None and not self._is_in_place():
-            former, self.stream = self.stream, self._open()
+        former = self.stream
+        if former is not None and not self._is_in_place(former.fileno()):
+            self.stream = self._open()
             former.close()
         return bool(super().shouldRollover(record))
 
-    def _is_in_place(self) -> bool:
+    def _is_in_place(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(descriptor))
         except OSError:
             return False
 
