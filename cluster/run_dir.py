@@ -60,8 +60,7 @@ def run_dir(prefix: str = PREFIX) -> Iterator[Path]:
         TemporaryDirectoryUnusable: it cannot be made.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
-        descriptor = _own(folder)
+        folder, descriptor = _made(prefix)
     except OSError as wrong:
         raise TemporaryDirectoryUnusable(
             f"no folder can be made in the temporary directory: {wrong}; make room there or set TMPDIR to another"
@@ -98,6 +97,16 @@ def sweep() -> list[Path]:
     if removed:
         say(f"removed what killed runs had left behind: {', '.join(map(str, removed))}")
     return removed
+
+
+def _made(prefix: str) -> tuple[Path, int]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        return folder, _own(folder)
+    except OSError:
+        # Without its owner's name in it nobody would ever remove it.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _own(folder: Path) -> int:

@@ -2,6 +2,7 @@
 that is too long for the sockets of a run is refused at once, with what would do.
 """
 
+import errno
 import os
 import subprocess
 import sys
@@ -70,6 +71,17 @@ def test_what_a_killed_run_left_is_removed(owner: Owner):
 
     assert sweep() == [owner.folder]
     assert not owner.folder.exists()
+
+
+def test_a_run_that_finds_the_disk_full_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tempfile.gettempdir()  # there was room at the first run
+    monkeypatch.setattr("cluster.run_dir.os.write", full)
+    with pytest.raises(TemporaryDirectoryUnusable, match="No space left"), run_dir():
+        pass
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_run_that_outlives_its_supervisor_keeps_its_folder(owner: Owner):
