@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from serving.admission import Line, Lines
@@ -28,6 +28,8 @@ class Batches:
             length_max=bytes_max,
             monotonic_s=asyncio.get_running_loop().time,
         )
+        self._kept = 0
+        """Bytes of batches that have room and are not in line yet."""
         self._left = asyncio.Event()
         # One: converting holds Python's lock for the most part, and several threads that want it would between them
         # leave the loop one turn in so many.
@@ -35,7 +37,7 @@ class Batches:
 
     @contextmanager
     def joined(self, size: int, *, timeout_s: float | None) -> Iterator[None]:
-        """Stand in line with a batch of so many bytes; without a timeout, after `room`, in any case.
+        """Stand in line with a batch of so many bytes; without a timeout, within `room`, in any case.
 
         Raises:
             RequestFailed: OVERLOADED; it would not be taken in time.
@@ -49,11 +51,18 @@ class Batches:
             self._line.leave(weight=size, is_answered=is_answered)
             self._left.set()
 
-    async def room(self, size: int) -> None:
-        """Return once there is room for so many bytes: a stream is slowed down, not refused."""
-        while self._line.length and self._line.length + size > self._line.room:
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait for room for so many bytes, and keep it for who joins within: a stream is slowed down, not refused."""
+        while (held := self._line.length + self._kept) and held + size > self._line.room:
             self._left.clear()
             await self._left.wait()
+        self._kept += size
+        try:
+            yield
+        finally:
+            self._kept -= size
+            self._left.set()
 
     async def in_thread(self, convert: Callable[..., Result], *arguments: Any) -> Result:
         """Convert beside the loop, one batch after the other."""

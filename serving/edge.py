@@ -243,10 +243,11 @@ class PublicServices:
                 if len(under_way) >= self._settings.stream_depth:
                     totals.add(await under_way.popleft())
                 _check_size(message, wrapping=STREAM_WRAPPING_BYTES)
-                await self._batches.room(len(message))
-                pieces, passed_over = await self._pieces(message, _batch_of_stream, limits)
-                ingesting = self._ingest_joined(pieces, passed_over, len(message), limits)
-                under_way.append(asyncio.create_task(ingesting))
+                async with self._batches.room(len(message)):
+                    pieces, passed_over = await self._pieces(message, _batch_of_stream, limits)
+                    ingesting = self._ingest_joined(pieces, passed_over, len(message), limits)
+                    under_way.append(asyncio.create_task(ingesting))
+                    await asyncio.sleep(0)  # it joins the line
             while under_way:
                 totals.add(await under_way.popleft())
         finally:

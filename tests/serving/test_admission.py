@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2
 
 from hearth.v1 import decision_pb2, signal_pb2
 from serving.admission import FULL_SHARE, RETRY_MS_MAX, RETRY_MS_MIN, Line, Lines
+from serving.batches import Batches
 from serving.status import RequestFailed
 from tests.serving.test_edge import (
     Code,
@@ -239,6 +240,31 @@ async def test_batches_beyond_what_may_wait_are_refused_and_a_stream_of_them_is_
         shard.gate.set()
     await first
     assert (await stream).counts.applied == 300
+
+
+def test_room_goes_to_one_of_many_streams_and_is_kept_while_its_batch_is_converted():
+    async def test():
+        batches = Batches(wait_s_max=1.0, bytes_min=1_000, bytes_max=1_000)
+        with_room: list[int] = []
+        converted = asyncio.Event()
+
+        async def stream(number: int) -> None:
+            async with batches.room(600):
+                with_room.append(number)
+                await converted.wait()
+
+        with batches.joined(600, timeout_s=1.0):
+            streams = [asyncio.ensure_future(stream(number)) for number in range(3)]
+            await asyncio.wait(streams, timeout=0)
+            assert with_room == []
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert with_room == [0]
+        converted.set()
+        await asyncio.gather(*streams)
+        assert with_room == [0, 1, 2]
+
+    asyncio.run(asyncio.wait_for(test(), 10))
 
 
 @with_world()
