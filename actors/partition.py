@@ -101,6 +101,8 @@ class PartitionOwner:
         self._replay = recovered.replay
         self._folded_to = recovered.position
         """End of what is folded; the log may go on behind it only while a group is being folded."""
+        self._no_tick_before_us = 0
+        """No tick is due before that time; 0 where it is to be looked up. For the state thread, as the state is."""
         self._events_before = self._events_received()
         self._records_before = recovered.replay.fold_count
         self._to_do: deque[_BetweenGroups] = deque()
@@ -209,6 +211,7 @@ class PartitionOwner:
             StaleEpoch: a newer term has been opened.
         """
         count = await self._fold_up_to(end)
+        self._no_tick_before_us = 0
         logger.warning("partition %d: folded %d records of another writer", self.partition, count)
         if self._replay.epoch > self.epoch:
             raise StaleEpoch(self.partition, self.epoch, Epoch(self._replay.epoch))
@@ -515,9 +518,8 @@ class PartitionOwner:
         A tick is a group of its own: it changes what is live, and what waits is then looked at in its light.
         """
         state = self.state
-        due_us = ledger.next_due_us(state)
         now_us = state.now_us if state.stream_clock else max(state.now_us, group.stamp_us)
-        if due_us is not None and due_us <= now_us:
+        if self._is_tick_due(state, now_us):
             group.ticks = True
             group.records.append(self._record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
             return
@@ -535,6 +537,14 @@ class PartitionOwner:
         for one in group.signals:
             group.records.append(self._record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
         self._form_hand_overs(group, as_of_now)
+
+    def _is_tick_due(self, state: PartitionState, now_us: int) -> bool:
+        """Looked up again when its time has come: of what is held overnight there may be a lot, and groups are many."""
+        if now_us < self._no_tick_before_us:
+            return False
+        due_us = ledger.next_due_us(state)
+        self._no_tick_before_us = due_us or 0
+        return due_us is not None and due_us <= now_us
 
     def _form_hand_overs(self, group: Group, as_of_now: PartitionState) -> None:
         """Look at each once more. It stands behind the signals: what they take back is not handed over by the fold."""
@@ -606,6 +616,8 @@ class PartitionOwner:
             if self._telemetry is not None:
                 self._telemetry.decision_folded(proposal.decision, is_in_force=is_in_force)
             in_force.append(is_in_force)
+            if proposal.decision.send_channel:
+                self._no_tick_before_us = min(self._no_tick_before_us, proposal.decision.send_before_us)
             self._replay.fold_count += 1
         return in_force
 

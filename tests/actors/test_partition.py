@@ -19,6 +19,7 @@ from actors.exchange import CallFailed
 from actors.group import WAITING_BYTES_MAX
 from actors.log import LogLocked, RecordKind
 from hearth.internal.v1 import shard_pb2
+from household import ledger
 from household.digest import household_digests, state_digest
 from serving import wire
 from tests.actors.harness import (
@@ -555,6 +556,24 @@ async def test_an_unsent_action_expires_by_a_tick_at_its_send_before_and_gives_i
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted
     assert kinds(tmp_path / "log").count(RecordKind.TICK) == 1
+
+
+@in_loop
+async def test_what_waits_to_be_sent_is_not_gone_through_for_every_group(tmp_path: Path, monkeypatch):
+    looks = Counter[str]()
+
+    def counted(state, look=ledger.next_due_us):
+        looks["all"] += 1
+        return look(state)
+
+    async with running(tmp_path) as hearth:
+        await ready_to_send(hearth)
+        await hearth.turn()
+        monkeypatch.setattr(ledger, "next_due_us", counted)
+        for payment in payments(20):
+            await hearth.ingest(payment)
+        assert looks["all"] <= 2
+    assert kinds(tmp_path).count(RecordKind.SIGNALS) >= 20
 
 
 @in_loop
