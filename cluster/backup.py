@@ -21,7 +21,7 @@ import xxhash
 
 from cluster.config import utc_now
 from cluster.data_dir import LAYOUT_NAME
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.remembered_playbook import PLAYBOOK_NAME
 
 BACKUP_FORMAT = 1
@@ -136,7 +136,7 @@ def read_layout(data_dir: Path) -> Mapping[str, Any]:
     """Return what a data directory was born with.
 
     Raises:
-        CommandFailed: it is none.
+        UsageWrong: it is none.
     """
     try:
         layout = json.loads((data_dir / LAYOUT_NAME).read_text())
@@ -144,7 +144,7 @@ def read_layout(data_dir: Path) -> Mapping[str, Any]:
         int(layout["partition_count"])
         return layout
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as wrong:
-        raise CommandFailed(f"{data_dir} is no data directory of Hearth; name one with --data-dir") from wrong
+        raise UsageWrong(f"{data_dir} is no data directory of Hearth; name one with --data-dir") from wrong
 
 
 def _copy_partition(data_dir: Path, target: Path, folder: str) -> dict[str, tuple[int, str]]:

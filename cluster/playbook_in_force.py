@@ -19,7 +19,7 @@ from actors.segments import partition_of_directory
 from actors.snapshot import SnapshotStore, snapshot_store
 from actors.verification import Read
 from cluster.config import HearthConfig, utc_now
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
 from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
@@ -52,14 +52,14 @@ def compiled(path: Path) -> PlaybookInForce:
     """Return the playbook in a file or folder.
 
     Raises:
-        CommandFailed: there is none, or it does not compile; with its first mistake, and how to see all.
+        UsageWrong: there is none, or it does not compile; with its first mistake, and how to see all.
     """
     if not path.exists():
-        raise CommandFailed(f"there is no playbook {path}; name its folder with --playbook")
+        raise UsageWrong(f"there is no playbook {path}; name its folder with --playbook")
     examined = examine(path)
     if examined.plan is None:
         count = len(examined.problems)
-        raise CommandFailed(
+        raise UsageWrong(
             f"the playbook has {count} mistake{'s' if count != 1 else ''}: {examined.problems[0]}; "
             f"`hearth playbook check {path}` shows all"
         )

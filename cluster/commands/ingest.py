@@ -10,7 +10,7 @@ from cluster.ingest import Sender, Stopped, Tally
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from cluster.reading.examine import FIELDS_MAX, Source, examine, fields_to_send
-from cluster.reading.mapping import load_mapping
+from cluster.reading.mapping import Mapping, load_mapping
 from cluster.reading.rejects import Rejects
 
 PASSED_OVER_SHOWN_MAX = 10
@@ -26,8 +26,7 @@ def ingest(
     started_s = time.monotonic()
     with connect(target) as channel, Rejects(files) as rejects:
         try:
-            with meter("looking through", unit="bytes") as show:
-                sources = [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
+            sources = _examined(files, mapping=mapping, file_format=file_format)
             fields, passed_over = fields_to_send(sources, lambda: known_fields(channel))
             _tell_passed_over(sources, passed_over)
         except KeyboardInterrupt:
@@ -63,6 +62,15 @@ def _check_names(files: list[Path]) -> None:
                 f"{name} is named twice: rows get their ids from file name and row number, so each file of a run "
                 "needs a name of its own"
             )
+
+
+def _examined(files: list[Path], *, mapping: Mapping | None, file_format: str | None) -> list[Source]:
+    try:
+        with meter("looking through", unit="bytes") as show:
+            return [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
+    except CommandFailed as failed:
+        # Whatever a file is not, nothing of any was sent.
+        raise UsageWrong(str(failed)) from failed
 
 
 def _tell_passed_over(sources: list[Source], fields: list[str]) -> None:

@@ -21,7 +21,7 @@ from actors.snapshot import snapshot_store
 from actors.verification import verify
 from cluster import backup as backups
 from cluster.backup import BackupUnusable, back_up, read_backup, restore
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from household.digest import household_digests
 from tests.actors.harness import Hearth, SettableClock, corner, in_loop, running, signal
 from tests.actors.test_recovery import some_life
@@ -150,7 +150,7 @@ def test_nothing_is_overwritten(tmp_path: Path, made: backups.Backup):
         back_up(tmp_path / "data", made.path, quiet)
     with pytest.raises(CommandFailed, match="not empty"):
         restore(made, tmp_path / "data", quiet)
-    with pytest.raises(CommandFailed, match="no data directory"):
+    with pytest.raises(UsageWrong, match="no data directory"):
         back_up(tmp_path / "nowhere", tmp_path / "other", quiet)
 
 

@@ -353,8 +353,8 @@ def test_up_starts_nothing_when_directory_port_or_playbook_are_wrong(
             (("--data-dir", "file"), 1, "is a file"),
             (("--port", port), 1, f"port {port} on 127.0.0.1 is in use"),
             (("--port", "70000"), 2, "setting port"),
-            (("--playbook", "nowhere"), 1, "there is no playbook nowhere"),
-            (("--playbook", "bad.yaml"), 1, "the playbook has 1 mistake: bad.yaml:1:1"),
+            (("--playbook", "nowhere"), 2, "there is no playbook nowhere"),
+            (("--playbook", "bad.yaml"), 2, "the playbook has 1 mistake: bad.yaml:1:1"),
             (("--shards", "9"), 2, "shard_count 9 exceeds partition_count 8"),
         ):
             ended = run("up", *arguments)

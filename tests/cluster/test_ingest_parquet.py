@@ -140,8 +140,8 @@ def test_a_column_that_occurs_twice_and_a_file_that_was_cut_are_told_before_anyt
 
     for name, code, wanted in (
         ("a.parquet", 2, "column 'x' occurs twice"),
-        ("b.parquet", 1, "b.parquet cannot be read as Parquet"),
-        ("c.parquet", 1, "c.parquet cannot be read as Parquet"),
+        ("b.parquet", 2, "b.parquet cannot be read as Parquet"),
+        ("c.parquet", 2, "c.parquet cannot be read as Parquet"),
     ):
         ended = run("ingest", "--target", hearth.address, name)
         assert (ended.code, hearth.signals) == (code, [])

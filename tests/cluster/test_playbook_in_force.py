@@ -106,7 +106,7 @@ def test_a_playbook_that_no_longer_compiles_goes_on_but_is_not_taken_when_asked_
     (path / "all.yaml").write_text("playbook: {}\n")
 
     assert start().code == 0
-    assert start("--playbook", "shop").code == 1
+    assert start("--playbook", "shop").code == 2
     assert [plan.version for plan in plans] == [corner().version] * 2
 
 
