@@ -372,8 +372,12 @@ class EdgeReplica:
             await asyncio.sleep(FIRST_ROUTES_PAUSE_S)
 
     async def _is_ready(self) -> bool:
-        routes = await self._router.routes(age_s_max=self._config.settings.routes_age_s_max)
-        return routes is not None and routes.ready and len(routes.owners) == self._partition_count
+        # Bad news is not believed for long: Hearth may have become ready since, and says so to whoever started it.
+        for age_s_max in (self._config.settings.routes_age_s_max, 0.0):
+            routes = await self._router.routes(age_s_max=age_s_max)
+            if routes is not None and routes.ready and len(routes.owners) == self._partition_count:
+                return True
+        return False
 
 
 def _listen(server: grpc.aio.Server, config: EdgeConfig, port: int) -> None:

@@ -129,6 +129,8 @@ async def live(directory: Path, clock_of: Callable[[Machine], object], *, jump_s
                 await _while_away(hearth, machine, days, step)
                 machine.jumped_us = 0
             await _step(hearth, machine, chance, step)
+            while await hearth.in_state(lambda state: _on_their_way(state, days)):
+                await hearth.turn()
             for household, action_id in sorted(days.to_acknowledge):
                 await hearth.ack(household, action_id, request_id=action_id)
             days.to_acknowledge.clear()
@@ -207,9 +209,16 @@ def _is_tick_due(hearth: Hearth, state: PartitionState) -> bool:
 
 def _can_be_handed_over(hearth: Hearth) -> bool:
     owner = hearth.shard._owned[0].owner
-    (subscription,) = hearth.shard._subscriptions
-    due = subscription._due(owner, float("-inf"))
-    return any(subscription._hand_over(owner, action_id) is not None for action_id in due)
+    deliveries = hearth.shard._deliveries
+    (subscription,) = deliveries._subscriptions
+    had = {key: share.channel for key, share in deliveries.shares(owner.partition).items()}
+    return bool(deliveries.due(owner, subscription, had, deliveries.listened()))
+
+
+def _on_their_way(state: PartitionState, days: Days) -> set[str]:
+    """Return the actions that are recorded as handed over and have not reached the gateway yet."""
+    handed = {one.action_id for one in state.outbox.values() if one.handed_us}
+    return handed - {action_id for _, action_id in days.to_acknowledge}
 
 
 async def _some_turns(hearth: Hearth) -> None:

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from actors.failpoints import Failpoint
+from actors.log import LogUnavailable
 from serving.shard_client import ClientSettings, ShardChannel
 from tests.chaos.load import Load
 from tests.chaos.oracles import Verdict, judge
@@ -107,7 +108,12 @@ class Trial:
         deadline_s = time.monotonic() + RESTS_WITHIN_S
         before: dict = {}
         while True:
-            records = await asyncio.to_thread(records_in, self.directory, archive=Path(f"{self.directory}.archive"))
+            try:
+                records = await asyncio.to_thread(records_in, self.directory, archive=Path(f"{self.directory}.archive"))
+            except LogUnavailable:
+                # A living owner has just dropped the segment file that was to be read next; it is in the archive now.
+                assert time.monotonic() < deadline_s, "the log cannot be read"
+                continue
             now = await ask(self.socket, "digests")
             is_pending = any(one["pending"] for one in now.values())
             if now == before and (not is_pending or time.monotonic() > deadline_s):

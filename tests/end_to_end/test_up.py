@@ -123,7 +123,7 @@ def test_every_channel_gets_the_same_action(client: Client) -> None:
 
 
 def test_a_retry_gives_the_recorded_decision(client: Client) -> None:
-    again = client.decide("check-2", "ussd")
+    again = client.decide("check-2", "ussd", a_signal("app.balance_check", START_US + 14 * DAY_US))
 
     assert again.repeated_request
     assert again.action.offer == "topup_series_plus"
