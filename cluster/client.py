@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,8 +145,11 @@ def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
     return list(status.details) if status is not None else []
 
 
-def known_fields(channel: grpc.Channel) -> Set[str] | None:
-    """Return the fields that the playbook in force knows; None where the Hearth at the other end cannot tell."""
+def declared_fields(channel: grpc.Channel) -> Mapping[str, str] | None:
+    """Return the fields that the playbook in force knows, and as what they travel: number, flag or text.
+
+    None where the Hearth at the other end cannot tell.
+    """
     from hearth.v1 import signal_pb2, signal_pb2_grpc
 
     stub = signal_pb2_grpc.SignalServiceStub(channel)
@@ -154,4 +157,5 @@ def known_fields(channel: grpc.Channel) -> Set[str] | None:
         described = stub.Describe(signal_pb2.DescribeRequest(), timeout=DESCRIBE_DEADLINE_S)
     except grpc.RpcError:
         return None
-    return frozenset(field.name for event_type in described.types for field in event_type.fields)
+    travels_as = {"number": "number", "flag": "flag"}
+    return {field.name: travels_as.get(field.kind, "text") for one in described.types for field in one.fields}

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.client import connect, known_fields
+from cluster.client import connect, declared_fields
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.ingest import Sender, Stopped, Tally
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
-from cluster.reading.examine import FIELDS_MAX, Source, examine, fields_to_send
+from cluster.reading.examine import FIELDS_MAX, Source, as_declared, examine, fields_to_send
 from cluster.reading.mapping import Mapping, load_mapping
 from cluster.reading.rejects import Rejects
 
@@ -27,7 +27,9 @@ def ingest(
     with connect(target) as channel, Rejects(files) as rejects:
         try:
             sources = _examined(files, mapping=mapping, file_format=file_format)
-            fields, passed_over = fields_to_send(sources, lambda: known_fields(channel))
+            declared = declared_fields(channel)
+            sources = [as_declared(source, declared or {}) for source in sources]
+            fields, passed_over = fields_to_send(sources, declared)
             _tell_passed_over(sources, passed_over)
         except KeyboardInterrupt:
             say("interrupted before anything was sent")

@@ -3,8 +3,8 @@
 Everything that is wrong with a mapping shows here, before anything is sent.
 """
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,10 @@ DATA_PREFIX = "data."
 """CloudEvents keep an event's own values under this key."""
 
 
+Declared = Dict[str, str]
+"""Fields that a playbook knows, and as what they travel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A file that fits its mapping."""
@@ -64,6 +68,8 @@ class Source:
     """Whether no row that can be read is older than one before it."""
     passed_over: tuple[str, ...] = ()
     """Columns that are not sent although the mapping takes all others, for people."""
+    is_guessed: bool = False
+    """Whether what its fields are was told from their cells."""
 
 
 def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, show: Meter) -> Source:
@@ -102,6 +108,24 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
         row_count=look.row_count,
         is_sorted=look.is_sorted,
         passed_over=tuple(look.passed_over) if takes_all else (),
+        is_guessed=takes_all,
+    )
+
+
+def as_declared(source: Source, declared: Declared) -> Source:
+    """Return a file whose guessed fields are what the playbook declares them to be.
+
+    A cell that does not fit costs its row; to go by the cells alone, it would cost its column.
+    """
+    assert not isinstance(source.section.fields, str)
+    if not source.is_guessed:
+        return source
+    guessed = source.section.fields
+    spelled = {name: one.model_copy(update={"type": declared.get(name, one.type)}) for name, one in guessed.items()}
+    return replace(
+        source,
+        section=source.section.model_copy(update={"fields": spelled}),
+        fields={name: one.type for name, one in spelled.items()},
     )
 
 
@@ -130,12 +154,12 @@ def merged_fields(sources: list[Source]) -> FieldTypes:
     return merged
 
 
-def fields_to_send(sources: list[Source], known: Callable[[], Set[str] | None]) -> tuple[FieldTypes, list[str]]:
+def fields_to_send(sources: list[Source], declared: Declared | None) -> tuple[FieldTypes, list[str]]:
     """Return the fields of all files, and those that are passed over because a request cannot have as many.
 
     Args:
         sources: the files.
-        known: asked where there are too many: the fields that the playbook in force knows, None if that cannot be told.
+        declared: the fields that the playbook in force knows; None if that cannot be told.
 
     Raises:
         MappingInvalid: two files give one field different types, or more fields are needed than a request can have.
@@ -143,9 +167,8 @@ def fields_to_send(sources: list[Source], known: Callable[[], Set[str] | None]) 
     merged = merged_fields(sources)
     if len(merged) <= FIELDS_MAX:
         return merged, []
-    names = known()
-    kept = {name: kind for name, kind in merged.items() if name in names} if names is not None else merged
-    if names is not None and len(kept) > FIELDS_MAX:
+    kept = {name: kind for name, kind in merged.items() if name in declared} if declared is not None else merged
+    if declared is not None and len(kept) > FIELDS_MAX:
         raise MappingInvalid(
             f"the files have {len(kept):,} fields that the playbook knows; at most {FIELDS_MAX} travel"
         )

@@ -249,6 +249,31 @@ def test_inputs_that_never_were_signals_are_kept_shown_and_written_out(run: Run,
     assert sorted(out.read_bytes().splitlines()) == sorted(lines)
 
 
+def test_without_a_mapping_a_field_is_what_the_playbook_declares_and_a_bad_cell_costs_its_row(
+    run: Run, hearth: RealHearth
+):
+    # A number that is none in one row; a text that is a number in all; a flag that is none in one.
+    rows = [
+        {"type": "pay", "household": "h1", "amount": 5, "shop": "12"},
+        {"type": "pay", "household": "h1", "amount": "five", "shop": "12"},
+        {"type": "pay", "household": "h1", "amount": "1e2", "shop": "7"},
+        {"type": "consent", "household": "h1", "member": "m", "marketing": True},
+        {"type": "consent", "household": "h1", "member": "m", "marketing": "perhaps"},
+    ]
+    rows = [row | {"event_id": f"e{n}", "time": "2025-01-06T10:00:00Z"} for n, row in enumerate(rows)]
+    Path("pays.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = ["event_id", "type", "household", "member", "time", "amount", "shop", "marketing"]
+    cells = [[str(row.get(name, "")).replace("True", "true") for name in names] for row in rows]
+    Path("pays.csv").write_text("".join(",".join(line) + "\n" for line in [names, *cells]))
+
+    first = run("ingest", "--target", hearth.address, "--json", "pays.jsonl").json
+    again = run("ingest", "--target", hearth.address, "--json", "pays.csv").json
+
+    assert (first["applied"], first["unreadable"], first["rejected"]) == (3, 2, 0)
+    assert (again["duplicate"], again["unreadable"], again["rejected"]) == (3, 2, 0)
+    assert payments(hearth, "h1") == 2
+
+
 def test_rows_that_ingest_cannot_read_are_kept_too(run: Run, hearth: RealHearth, tmp_path: Path):
     lines = [
         '{"broken',
