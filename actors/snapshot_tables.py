@@ -173,6 +173,7 @@ def _plain_ledger(ledger: HouseholdLedger) -> tuple[Any, ...]:
         ledger.declined_offers,
         ledger.declined_families,
         list(ledger.decisions),
+        ledger.accepted_offers,
     )
 
 
@@ -306,7 +307,8 @@ def _entries(content: pa.Buffer) -> Iterator[list[Any]]:
 
 
 def _read_ledger(plain: list[Any]) -> HouseholdLedger:
-    pending, settled, slates, contacts, offers, families, decisions = plain
+    # The accepted offers came later.
+    pending, settled, slates, contacts, offers, families, decisions, *accepted = plain
     ledger = HouseholdLedger(
         pending=[_read_moment(one) for one in pending],
         settled=settled,
@@ -314,6 +316,7 @@ def _read_ledger(plain: list[Any]) -> HouseholdLedger:
         contacts=[Contact(*one) for one in contacts],
         declined_offers=offers,
         declined_families=families,
+        accepted_offers=accepted[0] if accepted else {},
     )
     ledger.decisions.extend((decision_id, offset) for decision_id, offset in decisions)
     return ledger

@@ -281,6 +281,8 @@ def _vetoes_and_prices(
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append("NOT_ELIGIBLE")
         if ledger is not None:
+            if ledger.accepted_offers.get(offer.name, 0) > state.now_us:
+                against.append("ACCEPTED_OFFER")
             if ledger.declined_offers.get(offer.name, 0) > state.now_us:
                 against.append("DECLINED_OFFER")
             elif ledger.declined_families.get(offer.family, 0) > state.now_us:

@@ -172,7 +172,7 @@ def _ledger(state: PartitionState, ledger: HouseholdLedger) -> Plain:
         "declined_offers": dict(ledger.declined_offers),
         "declined_families": dict(ledger.declined_families),
         "decisions": [list(one) for one in ledger.decisions],
-    }
+    } | ({"accepted_offers": dict(ledger.accepted_offers)} if ledger.accepted_offers else {})
 
 
 def _sorted(items: Iterable[Plain]) -> list[Plain]:

@@ -261,14 +261,12 @@ def outcome_reported(
         case "convert" if state.fold_version >= 2 and action.status == "live":
             # She has it, with or without a word on accepting it before: it is as settled as it can be.
             if _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
-                offers = {action.offer, *_excluded(state.plan, action.offer)}
-                _withdraw_offers(state, ledger, offers=offers, family="", now_us=now_us)
+                _accepted(state, ledger, action, now_us=now_us)
             return True
         case "accept":
             if not _settle(state, ledger, action, "accepted", time_us=time_us, now_us=now_us):
                 return False
-            offers = {action.offer, *_excluded(state.plan, action.offer)}
-            _withdraw_offers(state, ledger, offers=offers, family="", now_us=now_us)
+            _accepted(state, ledger, action, now_us=now_us)
             return True
         case "decline":
             if not _settle(state, ledger, action, "declined", time_us=time_us, now_us=now_us):
@@ -282,8 +280,16 @@ def outcome_reported(
     return True
 
 
+def _accepted(state: PartitionState, ledger: HouseholdLedger, action: LiveAction, *, now_us: int) -> None:
+    """Take back what does not go with an accepted action, and do not offer the same at once once more."""
+    offers = {action.offer, *_excluded(state.plan, action.offer)}
+    _withdraw_offers(state, ledger, offers=offers, family="", now_us=now_us)
+    if state.fold_version >= 2:
+        _extend(ledger.accepted_offers, action.offer, action.valid_until_us)
+
+
 def _extend(until_by_name: dict[str, int], name: str, until_us: int) -> None:
-    """Of two declines the later one says how long, in whatever order they came."""
+    """Of two reports the later one says how long, in whatever order they came."""
     until_by_name[name] = max(until_us, until_by_name.get(name, until_us))
 
 
@@ -347,10 +353,13 @@ def _tidy(state: PartitionState, row: int) -> None:
     contacts = [contact for contact in ledger.contacts if contact.time_us > now_us - longest_us]
     offers = {name: until for name, until in ledger.declined_offers.items() if until > now_us}
     families = {name: until for name, until in ledger.declined_families.items() if until > now_us}
+    accepted = {name: until for name, until in ledger.accepted_offers.items() if until > now_us}
     slates = {member: slate for member, slate in ledger.slates.items() if slate.valid_until_us > now_us}
     before = len(ledger.contacts) + len(ledger.declined_offers) + len(ledger.declined_families) + len(ledger.slates)
-    if len(contacts) + len(offers) + len(families) + len(slates) < before:
+    before += len(ledger.accepted_offers)
+    if len(contacts) + len(offers) + len(families) + len(slates) + len(accepted) < before:
         ledger = state.ledger(row)
+        ledger.accepted_offers = accepted
         ledger.contacts, ledger.slates = contacts, slates
         ledger.declined_offers, ledger.declined_families = offers, families
 

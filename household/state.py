@@ -147,6 +147,8 @@ class HouseholdLedger:
     declined_offers: dict[str, int] = field(default_factory=dict)
     """Offer → until when it is not offered again."""
     declined_families: dict[str, int] = field(default_factory=dict)
+    accepted_offers: dict[str, int] = field(default_factory=dict)
+    """Offer → when the action that was accepted would have expired: before, it is not offered once more."""
     decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=20))
     """(decision id, offset of its record), oldest first."""
     generation: int = field(default=0, compare=False)
@@ -161,6 +163,7 @@ class HouseholdLedger:
             contacts=list(self.contacts),
             declined_offers=dict(self.declined_offers),
             declined_families=dict(self.declined_families),
+            accepted_offers=dict(self.accepted_offers),
             decisions=self.decisions.copy(),
             generation=generation,
         )

@@ -79,7 +79,7 @@ async def converse(hearth: Hearth, seed: int, rounds: int) -> None:
             name, member = f"h{chance.integers(40)}", f"m{chance.integers(3)}"
             channel = ("app", "web")[chance.integers(2)]
             shown = await hearth.decide(
-                name, member=member, channel=channel, request_id=f"ask{seed}-{number % 20}-{name}"
+                name, member=member, channel=channel, request_id=f"ask{seed}-{number % 20}-{name}-{member}-{channel}"
             )
             if shown.HasField("action"):
                 answer = (hearth.accept, hearth.decline, hearth.get)[chance.integers(3)]

@@ -156,6 +156,7 @@ class PlainHousehold:
     contacts: list[PlainContact] = field(default_factory=list)
     declined_offers: dict[str, int] = field(default_factory=dict)
     declined_families: dict[str, int] = field(default_factory=dict)
+    accepted_offers: dict[str, int] = field(default_factory=dict)
     decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
 
 
@@ -235,6 +236,9 @@ class PlainPartition(Oracle):
             )
             names = {action.offer, *(plan.offers[index].name for index in excluded)}
             self._withdraw(action.household, lambda one: one.offer in names)
+            if self.fold_version >= 2:
+                until = self.ledgers[action.household].accepted_offers
+                until[action.offer] = max(action.valid_until_us, until.get(action.offer, 0))
         elif outcome == "decline" and self._settles(action, "declined", time_us):
             home, policy = self.ledgers[action.household], self.plan.policy
             for until, name, span_us in (
@@ -566,6 +570,7 @@ class PlainPartition(Oracle):
             home.contacts = [one for one in home.contacts if one.time_us > now_us - longest_us]
             home.declined_offers = {name: us for name, us in home.declined_offers.items() if us > now_us}
             home.declined_families = {name: us for name, us in home.declined_families.items() if us > now_us}
+            home.accepted_offers = {name: us for name, us in home.accepted_offers.items() if us > now_us}
             home.slates = {member: one for member, one in home.slates.items() if one.until_us > now_us}
 
     # --- hashes ---
@@ -671,6 +676,8 @@ class PlainPartition(Oracle):
             "declined_families": home.declined_families,
             "decisions": [list(one) for one in home.decisions],
         }
+        if home.accepted_offers:
+            content["accepted_offers"] = home.accepted_offers
         if any(content.values()):
             side.update(content)
         for name, items in (("actions", actions), ("outbox", sendings)):

@@ -54,6 +54,8 @@ JUMP_SHARE = 0.4
 """Of the steps, how many the wall clock is away in."""
 JUMPS_BY_SEED = {1: JUMPS_US[:2], 2: JUMPS_US[2:], 3: JUMPS_US}
 SETTLE_TURNS = 12
+ARRIVES_TURNS = 200
+"""Where a clock follows the wall, what is recorded as handed over may never arrive."""
 
 PLAN = corner(
     ("outbound: [push, sms]", "outbound: sms"),
@@ -129,7 +131,9 @@ async def live(directory: Path, clock_of: Callable[[Machine], object], *, jump_s
                 await _while_away(hearth, machine, days, step)
                 machine.jumped_us = 0
             await _step(hearth, machine, chance, step)
-            while await hearth.in_state(lambda state: _on_their_way(state, days)):
+            for _ in range(ARRIVES_TURNS):
+                if not await hearth.in_state(lambda state: _on_their_way(state, days)):
+                    break
                 await hearth.turn()
             for household, action_id in sorted(days.to_acknowledge):
                 await hearth.ack(household, action_id, request_id=action_id)

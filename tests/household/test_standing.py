@@ -18,7 +18,7 @@ from household.hand_over import next_step
 from household.migration import migrated
 from household.plan import NONE
 from household.standing import why_not
-from tests.household.shop import APP, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
+from tests.household.shop import APP, DAY, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
 
 
 def visited(plan=PLAN) -> Shop:
@@ -138,6 +138,20 @@ def test_a_member_who_asks_first_gets_no_other_answer_than_one_who_names_nobody(
     shop = visited()
     asked_by = {who: shop.decide(APP, member=who, request_id=f"by {who}").answered for who in ("anna", "", "bert")}
     assert len(set(asked_by.values())) == 1
+
+
+@pytest.mark.parametrize("outcome", ["accept", "convert"])
+def test_what_she_has_is_not_offered_at_once_once_more_while_it_would_be_valid(outcome: str):
+    shop = visited(with_offer(PLAN, WALLET, eligible=NONE))
+    first = shop.decide(APP, request_id="1")
+    assert shop.offered(first) == "wallet"
+    shop.report(outcome, first.answered)
+
+    assert shop.vetoes(APP)["wallet"] == ("ACCEPTED_OFFER",)
+    assert shop.offered(shop.decide(APP, member="bert", request_id="2")) == "broadband"
+    shop.pass_time(DAY)
+    assert shop.state.ledgers[0].accepted_offers == {}
+    assert shop.vetoes(APP)["wallet"] == ()
 
 
 @pytest.mark.parametrize("who", ["anna", ""])
