@@ -158,7 +158,7 @@ def _side_tables(state: PartitionState) -> dict[int, Plain]:
 
 
 def _ledger(state: PartitionState, ledger: HouseholdLedger) -> Plain:
-    return {
+    plain: Plain = {
         "pending": [_moment(moment) | {"member": _member(state, moment.member)} for moment in ledger.pending],
         "settled": dict(ledger.settled),
         "slates": _sorted(
@@ -172,7 +172,10 @@ def _ledger(state: PartitionState, ledger: HouseholdLedger) -> Plain:
         "declined_offers": dict(ledger.declined_offers),
         "declined_families": dict(ledger.declined_families),
         "decisions": [list(one) for one in ledger.decisions],
-    } | ({"accepted_offers": dict(ledger.accepted_offers)} if ledger.accepted_offers else {})
+    }
+    if ledger.accepted_offers:  # which came later
+        plain["accepted_offers"] = dict(ledger.accepted_offers)
+    return plain
 
 
 def _sorted(items: Iterable[Plain]) -> list[Plain]:
