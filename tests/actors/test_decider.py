@@ -223,6 +223,15 @@ async def test_an_unknown_channel_is_refused_and_decides_nothing(tmp_path: Path)
         assert (hearth.counter("received"), hearth.counter("decisions")) == (0, 0)
 
 
+@pytest.mark.parametrize("channel", ["push", "sms"])
+@in_loop
+async def test_nobody_asks_on_a_channel_that_only_sends(tmp_path: Path, channel: str):
+    async with running(tmp_path) as hearth:
+        failure = await outcome(hearth.decide("h", visit(), channel=channel))
+        assert reason_of(failure) == "CHANNEL_NOT_INBOUND"
+        assert (hearth.counter("received"), hearth.counter("decisions")) == (0, 0)
+
+
 # --- signals with the question ----------------------------------------------------------------------------------------
 
 
