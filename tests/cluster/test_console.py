@@ -71,7 +71,7 @@ def test_a_start_that_is_refused_is_part_of_the_story(run: Run, tmp_path: Path):
 
     (data_dir / "logs").mkdir(parents=True)
     again = run("up", "--playbook", tmp_path / "nowhere")
-    assert (refused.code, again.code) == (1, 1)
+    assert (refused.code, again.code) == (2, 2)
     (told,) = lines(data_dir / "logs" / "supervisor.log")
     assert told == ("error", again.err.removeprefix("hearth: ").rstrip("\n"))
 
