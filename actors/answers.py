@@ -121,12 +121,19 @@ def _field_description(field: Field, use: EventField) -> signal_pb2.FieldDescrip
 
 def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionStatus:
     """Return what has become of an action, as of now; EXPIRED once it is forgotten."""
+    return _status_and_why(state, action_id)[0]
+
+
+def _status_and_why(state: PartitionState, action_id: str) -> tuple[decision_pb2.ActionStatus, str]:
+    """Return what has become of an action, and why it was taken back, if it was because something no longer held."""
     action = state.actions.get(action_id)
-    if action is None or (action.status == "live" and state.now_us >= action.valid_until_us):
-        return decision_pb2.ACTION_STATUS_EXPIRED
-    if why_not(state, action_id):
-        return decision_pb2.ACTION_STATUS_WITHDRAWN
-    return _STATUS[action.status]
+    if action is None:
+        return decision_pb2.ACTION_STATUS_EXPIRED, ""
+    if action.status == "live" and state.now_us >= action.valid_until_us:
+        return decision_pb2.ACTION_STATUS_EXPIRED, action.why
+    if why := why_not(state, action_id):
+        return decision_pb2.ACTION_STATUS_WITHDRAWN, why
+    return _STATUS[action.status], action.why
 
 
 def action_message(
@@ -136,14 +143,10 @@ def action_message(
 
     `member`: for whom it was decided. `plan`: whose words it is told in; the one in force if none is given.
     """
-    message = _action(action, plan or state.plan, channel, action_status(state, action.action_id), member)
-    message.withdrawn_because = _withdrawn_because(state, action.action_id)
+    status, why = _status_and_why(state, action.action_id)
+    message = _action(action, plan or state.plan, channel, status, member)
+    message.withdrawn_because = why
     return message
-
-
-def _withdrawn_because(state: PartitionState, action_id: str) -> str:
-    known = state.actions.get(action_id)
-    return why_not(state, action_id) or (known.why if known is not None else "")
 
 
 def _action(
@@ -355,7 +358,7 @@ def _recorded_action(
         own = plan.channel_by_name.get(decision.channel or decision.send_channel, NONE)
         channel = own if own != NONE and carries(plan, action, own) else _any_channel(plan, action)
     message = _action(action, plan, channel, _recorded_status(state, decision, action), member)
-    message.withdrawn_because = _withdrawn_because(state, action.action_id)
+    message.withdrawn_because = _status_and_why(state, action.action_id)[1]
     return message
 
 
