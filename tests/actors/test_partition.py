@@ -568,7 +568,7 @@ async def test_what_waits_to_be_sent_is_not_gone_through_for_every_group(tmp_pat
 
     async with running(tmp_path) as hearth:
         await ready_to_send(hearth)
-        await hearth.turn()
+        await hearth.until(lambda: hearth.counter("outbox") == 1)
         monkeypatch.setattr(ledger, "next_due_us", counted)
         for payment in payments(20):
             await hearth.ingest(payment)
