@@ -54,7 +54,7 @@ def choose(
     """
     if not (registry / MODEL_NAME).is_dir():
         return Choice(model=PRIORS_IN_FORCE)
-    from serving.bundle import CHAMPION, BundleRefused, read_aliases
+    from serving.models.bundle import CHAMPION, BundleRefused, read_aliases
 
     try:
         champion = read_aliases(registry, MODEL_NAME).get(CHAMPION, "")
@@ -78,8 +78,8 @@ def _stay(
     if in_service is not None:
         stays = in_service.version or "what scored before"
         return Choice(model=in_service, trouble=f"{trouble}; {stays} stays in service")
-    from serving.bundle import BundleRefused, list_versions
-    from serving.promotions import read_history
+    from serving.models.bundle import BundleRefused, list_versions
+    from serving.models.rollout import read_history
 
     if remembered is None:
         with contextlib.suppress(BundleRefused):
@@ -96,7 +96,7 @@ def _stay(
 
 def _proven(registry: Path, plan: Plan, version: str) -> ModelInForce:
     from household.scoring import feature_schema
-    from serving.bundle import MODEL_FILE, load_bundle
+    from serving.models.bundle import MODEL_FILE, load_bundle
 
     schema = feature_schema(plan)
     folder = registry / MODEL_NAME / version
@@ -122,7 +122,7 @@ def recall(data_dir: Path) -> str | None:
 def remember(data_dir: Path, version: str) -> None:
     """Keep which version is in service. On a full disk the older one stands: it is for bad times only."""
     if recall(data_dir) != version and (version or (data_dir / MEMORY_NAME).exists()):
-        from serving.bundle import replace_durably
+        from serving.models.bundle import replace_durably
 
         with contextlib.suppress(OSError):
             replace_durably(data_dir / MEMORY_NAME, json.dumps({"version": version}).encode() + b"\n")
@@ -248,8 +248,8 @@ class ChampionFollower:
             remember(self._data_dir, model.version)
 
     def _on_serve(self, model: ModelInForce) -> ModelInForce:
-        from serving import scorer
-        from serving.bundle import BundleRefused
+        from serving.models import scorer
+        from serving.models.bundle import BundleRefused
 
         try:
             app_name = scorer.deploy(
@@ -265,7 +265,7 @@ class ChampionFollower:
         return replace(model, app_name=app_name)
 
     def _leave_alone_on_serve(self, version: str) -> None:
-        from serving import scorer
+        from serving.models import scorer
 
         for other in scorer.deployed_versions():
             if other != version:

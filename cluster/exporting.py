@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from actors.log import LOG_START, StoredRecord
-from actors.reading import ReadLogs, read_only_logs
+from actors.log.contract import LOG_START, StoredRecord
+from actors.log.reading import ReadLogs, read_only_logs
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import UsageWrong
@@ -29,7 +29,7 @@ def log_reader(config: HearthConfig) -> ReadLogs:
     """
     if config.log_location.startswith("kafka:"):
         try:
-            from actors.kafka import kafka_store
+            from actors.log.kafka import kafka_store
 
             return kafka_store(config.log_location).read_only
         except (ImportError, ValueError) as wrong:

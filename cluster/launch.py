@@ -32,7 +32,7 @@ from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig,
 from serving.shard_client import ClientSettings
 
 if TYPE_CHECKING:
-    from actors.scoring import ScoringConfig
+    from actors.partition.scoring import ScoringConfig
     from cluster.capture import CaptureSettings
     from cluster.capturing import Captures, RemoteConnector
 
@@ -234,8 +234,8 @@ def _start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFo
     """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
-    from actors.shard import ShardConfig
-    from actors.snapshotting import SnapshotPolicy
+    from actors.shard.shard import ShardConfig
+    from actors.snapshots.taking import SnapshotPolicy
     from cluster.coordinator import Coordinator
     from cluster.leases import lease_settings
     from cluster.metadata import sqlite_url
@@ -313,7 +313,7 @@ def _start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFo
 
 def _scoring(config: HearthConfig) -> ScoringConfig:
     """Return how long shards wait for the model plane; what is more than the most moves up with it."""
-    from actors.scoring import ScoringConfig
+    from actors.partition.scoring import ScoringConfig
 
     most_ms, usual = config.scoring_slice_ms, ScoringConfig()
     return ScoringConfig(
@@ -388,7 +388,7 @@ class _ConnectorActor:
 
 def _undeploy_models() -> None:
     """Leave no model behind in a cluster that goes on."""
-    from serving import scorer
+    from serving.models import scorer
 
     for version in scorer.deployed_versions():
         scorer.undeploy(version)

@@ -1,6 +1,6 @@
 """Which metrics Hearth exports, and how the plain numbers of a process become OpenTelemetry's.
 
-The numbers are kept in actors/telemetry.py and cluster/telemetry.py; docs/telemetry.md lists what each is for.
+The numbers are kept in actors/partition/telemetry.py and cluster/telemetry.py; docs/telemetry.md says what each is for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from actors.telemetry import Histogram, Outcome, ShardTelemetry
+from actors.partition.telemetry import Histogram, Outcome, ShardTelemetry
 from household.events import Status
 
 SCOPE = InstrumentationScope("hearth")

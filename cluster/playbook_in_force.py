@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from actors import codec
-from actors.log import LOG_START, LogError, Offset, PartitionId, RecordKind, StoredRecord
-from actors.reading import read_partition
-from actors.segments import partition_of_directory
-from actors.snapshot import SnapshotStore, snapshot_store
-from actors.verification import Read
+from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind, StoredRecord
+from actors.log.reading import read_partition
+from actors.log.segments import partition_of_directory
+from actors.records import codec
+from actors.snapshots.store import SnapshotStore, snapshot_store
+from actors.snapshots.verification import Read
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
@@ -222,7 +222,7 @@ def _log(config: HearthConfig) -> tuple[tuple[PartitionId, ...], Read]:
         directory = Path(config.log_location)
         numbers = (partition_of_directory(folder.name) for folder in sorted(directory.glob("p-*")))
         return tuple(number for number in numbers if number is not None), partial(read_partition, directory)
-    from actors.kafka import kafka_store
+    from actors.log.kafka import kafka_store
 
     store = kafka_store(config.log_location)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import grpc
 import pyarrow as pa
 
-from actors.codec import PayloadUnreadable
-from actors.reject_entries import REPLAYED, KeptReject, RejectedEvent, event_of, replay_id
+from actors.records.codec import PayloadUnreadable
+from actors.rejects.entries import REPLAYED, KeptReject, RejectedEvent, event_of, replay_id
 from cluster.client import code_of, explain_failure
 from cluster.ingest import RETRIED, RETRY_WAITS_S
 from cluster.output import Meter, say

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.clock import WallClock
-from actors.log import LogStore
-from actors.reject_entries import reject_location
-from actors.scoring import MissingModel, ScoringConfig, connect
-from actors.segments import SegmentSettings, SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.snapshot import snapshot_store
+from actors.log.contract import LogStore
+from actors.log.segments import SegmentSettings, SegmentStore
+from actors.partition.scoring import MissingModel, ScoringConfig, connect
+from actors.rejects.entries import reject_location
+from actors.shard.shard import Shard, ShardConfig
+from actors.snapshots.store import snapshot_store
 from cluster.coordinator import StartedShard
 from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
@@ -25,7 +25,7 @@ from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
 
 if TYPE_CHECKING:
-    from serving.scorer import LocalScorer
+    from serving.models.scorer import LocalScorer
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Stores:
 def open_logs(stores: Stores) -> LogStore:
     """Return the logs, embedded or on Kafka."""
     if stores.log.startswith("kafka://"):
-        from actors.kafka import kafka_store
+        from actors.log.kafka import kafka_store
 
         return kafka_store(stores.log, partition_count=stores.partition_count)
     return SegmentStore(Path(stores.log), settings=SegmentSettings(segment_bytes=stores.segment_bytes))
@@ -186,8 +186,8 @@ class ShardActor:
         if not model.version:
             self._local = None
             return MissingModel(model.missing) if model.missing else None
-        from serving.bundle import read_manifest
-        from serving.scorer import local_scorer
+        from serving.models.bundle import read_manifest
+        from serving.models.scorer import local_scorer
 
         folder = Path(model.bundle_path)
         if self._local is None or self._local.model_version != model.version:

@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household import ledger
-from household.columns import Rules
+from household.columns.dedupe import FREE, DedupeArrays, dedupe_slot
+from household.columns.features import Cells, run_program, update_features
+from household.columns.fingerprint import fingerprint, fingerprint_behind
+from household.columns.keys import NO_PARENT
+from household.columns.layout import Rules
+from household.columns.program import STACK_DEPTH
+from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
-from household.dedupe import FREE, DedupeArrays, dedupe_slot
 from household.delivery import DeliveryNote
 from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, EventBatch, Status
-from household.features import Cells, run_program, update_features
-from household.fingerprint import fingerprint, fingerprint_behind
 from household.kernel import inlined, kernel
-from household.keys import NO_PARENT
-from household.program import STACK_DEPTH
 from household.state import FOLD_VERSION, PartitionState
-from household.windows import CLASSES, grown_slab
 
 LATEST_US = 7_258_118_400_000_000
 """2200-01-01: later times are no event times."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from household import standing
-from household.channels import has_consent, local_minute_of_week
+from household.deciding import standing
+from household.deciding.contact_policy import has_consent, local_minute_of_week
+from household.deciding.sending import NOT_SENT, Outlet, Sending, carries, openings, outlet_of, outlets_of, sending
+from household.deciding.standing import is_live, sees, truths
 from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
 from household.plan import NONE, Journey, Plan, Scope
 from household.scoring import state_vector
-from household.sending import NOT_SENT, Outlet, Sending, carries, openings, outlet_of, outlets_of, sending
-from household.standing import is_live, sees, truths
 from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState, Slate
 
 ALWAYS_NOTHING_MINOR = 0.0

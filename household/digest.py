@@ -12,8 +12,8 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from household.columns.dedupe import FREE
 from household.decision import Decision, Moment
-from household.dedupe import FREE
 from household.events import Status
 from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window

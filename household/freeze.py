@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from household.dedupe import IdSweep, window_of
-from household.features import Cells
+from household.columns.dedupe import IdSweep, window_of
+from household.columns.features import Cells
+from household.columns.keys import KeyTable, key_table_of
+from household.columns.windows import CLASSES, Slab, new_slab
 from household.kernel import inlined, kernel
-from household.keys import KeyTable, key_table_of
 from household.plan import EventTimeUs, Plan, Scope
 from household.state import (
     Counters,
@@ -30,7 +31,6 @@ from household.state import (
     PartitionState,
     RequestKey,
 )
-from household.windows import CLASSES, Slab, new_slab
 
 STEP_ROWS = 512
 """Rows copied in one step: some tenths of a millisecond."""

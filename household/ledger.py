@@ -16,10 +16,10 @@ from household.contacts import (
     keep_back,
     prove_contact,
 )
+from household.deciding.standing import slate_owner
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE, Plan
-from household.standing import slate_owner
 from household.state import (
     NEVER_US,
     Contact,

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from household.columns import Layout
+from household.columns.layout import Layout
+from household.columns.windows import copied_counts, give_back
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
 from household.state import LiveAction, Outbound, PartitionState
-from household.windows import copied_counts, give_back
 
 Definition = tuple[object, ...]
 

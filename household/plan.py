@@ -49,7 +49,7 @@ class FieldKind(StrEnum):
 
 
 class FeatureKind(StrEnum):
-    """What a feature keeps and how it reads; household/features.py has one update and one read for each."""
+    """What a feature keeps and how it reads; household/columns/features.py has one update and one read for each."""
 
     COUNT = "count"
     DECAYED_COUNT = "decayed_count"
@@ -107,7 +107,7 @@ class EventType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A condition or value, lowered to stack code (household/program.py)."""
+    """A condition or value, lowered to stack code (household/columns/program.py)."""
 
     text: str
     """The CEL source, for explanations."""

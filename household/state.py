@@ -7,16 +7,16 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from household.columns import Layout, lay_out
+from household.columns.dedupe import DedupeWindow
+from household.columns.features import Cells, read_all, run_all
+from household.columns.keys import NO_PARENT, KeyTable
+from household.columns.layout import Layout, lay_out
+from household.columns.program import STACK_DEPTH
+from household.columns.windows import new_slab
 from household.decision import Decision, Moment
-from household.dedupe import DedupeWindow
 from household.events import Status
-from household.features import Cells, read_all, run_all
-from household.keys import NO_PARENT, KeyTable
 from household.later import later
 from household.plan import NONE, EventTimeUs, Plan
-from household.program import STACK_DEPTH
-from household.windows import new_slab
 
 Number = TypeVar("Number", bound=np.generic)
 

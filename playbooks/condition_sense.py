@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from household.columns.program import Op
 from household.plan import NONE
-from household.program import Op
 from playbooks.remarks import Check
 from playbooks.satisfiable import Scene, Term, contradiction, terms_of
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from household.columns.program import Op
 from household.plan import EventType, FieldKind, Program
-from household.program import Op
 from playbooks.cel import CelError, CelType, Checker
 from playbooks.checked_expression import Name
 from playbooks.diagnostics import Problems, suggestion

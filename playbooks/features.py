@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from household.columns.program import Op
+from household.columns.windows import MOST_BUCKETS
 from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKind, Scope, Window
-from household.program import Op
-from household.windows import MOST_BUCKETS
 from playbooks.conditions import WRONG, Conditions, known_code
 from playbooks.diagnostics import Problems, suggestion
 from playbooks.lowering import ValueKind, reference

@@ -1,4 +1,4 @@
-"""From a checked CEL expression to the stack code that kernels run (household/program.py).
+"""From a checked CEL expression to the stack code that kernels run (household/columns/program.py).
 
 Kept are three-valued logic, short circuits and exact comparisons. Enum values become their index in the list of the
 very field or feature they are compared with. Whatever stack code cannot say is refused here, never approximated.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from household.program import STACK_DEPTH, Op
+from household.columns.program import STACK_DEPTH, Op
 from playbooks.checked_expression import Call, Expression, Items, Literal, Name, Unsupported
 from playbooks.diagnostics import suggestion
 

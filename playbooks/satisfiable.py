@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from household.columns.program import Op
 from household.plan import Plan, Program
-from household.program import Op
 from playbooks import ranges
 from playbooks.ranges import ANY, TRUTH, Range
 

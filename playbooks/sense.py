@@ -4,9 +4,9 @@ A warning is said only where the playbook itself shows that something has no eff
 What may well be meant, and is only worth knowing, is an information.
 """
 
+from household.columns.program import Op
 from household.money import minor_digits
 from household.plan import NONE, ContactCap, Journey, Offer, Plan, Program
-from household.program import Op
 from playbooks.condition_sense import ConditionSense
 from playbooks.offers import Offers
 from playbooks.remarks import Check, Remarks, Written, duration, some

@@ -28,7 +28,7 @@ DETAIL_LENGTH_MAX: Final = 4_096
 ORIGINAL_BYTES_MAX: Final = 1024 * 1024
 
 LOG_POSITION: Final = re.compile(r"log:(\d{1,9})/\d+/\d+")
-"""Of an event in the log of a partition (actors/reject_entries.py)."""
+"""Of an event in the log of a partition (actors/rejects/entries.py)."""
 REPLAYED: Final = "REPLAYED:"
 """Begins the reason of an entry that only says what became of a replay."""
 _REASON: Final = re.compile(r"[A-Z][A-Z0-9_:]*")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import grpc
 
-from actors.log import Offset, PartitionId, StoredRecord
-from actors.reading import read_partition
-from actors.snapshot import snapshot_store
-from actors.verification import Read, Verified
-from actors.verification import verify as verify_partition
+from actors.log.contract import Offset, PartitionId, StoredRecord
+from actors.log.reading import read_partition
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.verification import Read, Verified
+from actors.snapshots.verification import verify as verify_partition
 from cluster.backup import back_up, read_backup, read_layout
 from cluster.backup import restore as restore_backup
 from cluster.client import connect, explain_failure
@@ -116,7 +116,7 @@ def _snapshot_now(config: HearthConfig) -> None:
 def _reader(config: HearthConfig) -> Read:
     if config.log is None:
         return partial(read_partition, config.data_dir / "log")
-    from actors.kafka import kafka_store
+    from actors.log.kafka import kafka_store
 
     store = kafka_store(config.log)
 

@@ -44,10 +44,10 @@ def _since(reach: Reach) -> str | None:
 
 
 def _write(config: HearthConfig, reach: Reach, *, kind: str, file: Path) -> int:
-    from actors.codec import PayloadUnreadable
-    from actors.export import export_table
-    from actors.log import LogError
-    from actors.snapshot import snapshot_store
+    from actors.exports.log_export import export_table
+    from actors.log.contract import LogError
+    from actors.records.codec import PayloadUnreadable
+    from actors.snapshots.store import snapshot_store
     from household.plan import PlanUnreadable
 
     try:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.reading import ReadLogs
+from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader
@@ -41,9 +41,9 @@ class Enough:
 def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, is_forced: bool, as_json: bool) -> int:
     """Train on all that the data directory holds, save the version; make it champion if asked and if it is better."""
     # XGBoost takes a second to import: only the commands that need it pay.
-    from serving.bundle import BundleExists, BundleRefused, save_bundle
-    from serving.training import BadExport, NotEnoughData, TrainingConfig
-    from serving.training import train as train_model
+    from serving.models.bundle import BundleExists, BundleRefused, save_bundle
+    from serving.models.training import BadExport, NotEnoughData, TrainingConfig
+    from serving.models.training import train as train_model
 
     if is_forced and not is_promoted:
         raise UsageWrong("--force goes with --promote: it has a model promoted that has not proved better")
@@ -94,7 +94,7 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
 
 def list_models(config: HearthConfig, *, as_json: bool) -> int:
     """Print the versions in the registry, oldest first."""
-    from serving.bundle import BundleRefused, list_versions, read_aliases, read_manifest
+    from serving.models.bundle import BundleRefused, list_versions, read_aliases, read_manifest
 
     registry = config.model_path
     is_there = (registry / MODEL_NAME).is_dir()
@@ -138,7 +138,7 @@ def aliases_refused(broken: Exception) -> str:
 
 def _check_aliases(config: HearthConfig) -> None:
     """Learn that the registry is broken before a model is learned that could not be put into force."""
-    from serving.bundle import BundleRefused, read_aliases
+    from serving.models.bundle import BundleRefused, read_aliases
 
     try:
         read_aliases(config.model_path, MODEL_NAME)
@@ -152,10 +152,10 @@ def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
     Raises:
         CommandFailed: the log cannot be read.
     """
-    from actors.codec import PayloadUnreadable
-    from actors.export import export_plans, export_table
-    from actors.log import LogError
-    from actors.snapshot import snapshot_store
+    from actors.exports.log_export import export_plans, export_table
+    from actors.log.contract import LogError
+    from actors.records.codec import PayloadUnreadable
+    from actors.snapshots.store import snapshot_store
 
     try:
         with meter("reading the log", unit="rows") as show:

@@ -16,7 +16,7 @@ from cluster.output import print_json, say
 from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.bundle import (
+from serving.models.bundle import (
     CHAMPION,
     Bundle,
     BundleRefused,
@@ -26,8 +26,8 @@ from serving.bundle import (
     read_aliases,
     read_manifest,
 )
-from serving.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
-from serving.promotions import (
+from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
+from serving.models.rollout import (
     PRIORS,
     Change,
     NothingBefore,
@@ -36,7 +36,7 @@ from serving.promotions import (
     read_history,
     roll_back,
 )
-from serving.training import BadExport, NotEnoughData, TrainingConfig, gather
+from serving.models.training import BadExport, NotEnoughData, TrainingConfig, gather
 
 
 def promote_version(config: HearthConfig, version: str, *, is_forced: bool, as_json: bool) -> int:

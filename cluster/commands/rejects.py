@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from actors.codec import PayloadUnreadable
-from actors.log import LogError
-from actors.reject_entries import (
+from actors.log.contract import LogError
+from actors.records.codec import PayloadUnreadable
+from actors.rejects.entries import (
     KeptReject,
     Reject,
     entries_of,
@@ -154,7 +154,7 @@ def _all(config: HearthConfig) -> Iterator[KeptReject]:
         if not location.startswith("kafka://"):
             yield from read_rejects(Path(location))
             return
-        from actors.kafka import kafka_store
+        from actors.log.kafka import kafka_store
 
         yield from rejects_among(partial(entries_of, kafka_store(location)))
 

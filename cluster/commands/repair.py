@@ -84,9 +84,9 @@ def held(data_dir: Path) -> Iterator[None]:
 
 
 def _work(data_dir: Path, only: int | None, is_applied: bool) -> list[Finding]:
-    from actors.files import Files
-    from actors.log import LogError, PartitionId
-    from actors.segments import lock_partition
+    from actors.log.contract import LogError, PartitionId
+    from actors.log.files import Files
+    from actors.log.segments import lock_partition
 
     log_dir = data_dir / LOG_NAME
     partitions = _partitions(log_dir)
@@ -112,7 +112,7 @@ def _work(data_dir: Path, only: int | None, is_applied: bool) -> list[Finding]:
 
 def _partitions(log_dir: Path) -> list[int]:
     """Return the partitions that have a log, or had one until a repair was interrupted."""
-    from actors.segments import partition_of_directory
+    from actors.log.segments import partition_of_directory
 
     names = {entry.name.removesuffix(".rebuilt") for entry in log_dir.iterdir() if entry.is_dir()}
     numbers = (partition_of_directory(name) for name in names)
@@ -121,8 +121,8 @@ def _partitions(log_dir: Path) -> list[int]:
 
 def _partition(data_dir: Path, partition: int, aside: Path, is_applied: bool) -> tuple[Finding, int]:
     """Return what is to be said of a partition, and the last epoch of its log."""
-    from actors.log import PartitionId
-    from actors.repair import RemedyKind, choose, examine
+    from actors.log.contract import PartitionId
+    from actors.log.repair import RemedyKind, choose, examine
 
     number = PartitionId(partition)
     directory = data_dir / LOG_NAME / partition_directory_name(partition)
@@ -160,7 +160,7 @@ def _partition(data_dir: Path, partition: int, aside: Path, is_applied: bool) ->
 
 
 def _explained(examination: Any, remedy: Any, snapshots: Sequence[Any]) -> list[str]:
-    from actors.repair import Verdict
+    from actors.log.repair import Verdict
 
     begins, end = examination.prefix.first, examination.prefix.end
     lines = [f"{one.path}, byte {one.position}: {one.what}" for one in examination.problems[:5]]
@@ -197,7 +197,7 @@ def _explained(examination: Any, remedy: Any, snapshots: Sequence[Any]) -> list[
 
 
 def _remedy_lines(remedy: Any) -> list[str]:
-    from actors.repair import RemedyKind
+    from actors.log.repair import RemedyKind
 
     lines: list[str] = []
     match remedy.kind:
@@ -236,7 +236,7 @@ def _remedy_lines(remedy: Any) -> list[str]:
 
 
 def _apply(finding: Finding, examination: Any, remedy: Any, aside: Path) -> None:
-    from actors.repair import RemedyKind, finish, rebuild, set_aside
+    from actors.log.repair import RemedyKind, finish, rebuild, set_aside
 
     try:
         for snapshot in remedy.snapshots_aside:
@@ -275,9 +275,9 @@ def _keep_layout(data_dir: Path, target: Path) -> None:
 
 def kept_snapshots(data_dir: Path, partition: int) -> tuple[Any, ...]:
     """Return a partition's snapshots, newest first, each read to its last byte."""
-    from actors.log import PartitionId
-    from actors.repair import KeptSnapshot
-    from actors.snapshot import snapshot_store
+    from actors.log.contract import PartitionId
+    from actors.log.repair import KeptSnapshot
+    from actors.snapshots.store import snapshot_store
 
     root = data_dir / SNAPSHOTS_NAME
     if not root.is_dir():
@@ -294,8 +294,8 @@ def kept_snapshots(data_dir: Path, partition: int) -> tuple[Any, ...]:
 
 def partition_directory_name(partition: int) -> str:
     """Return how the folder of a partition is called, in the log and beside it."""
-    from actors.log import PartitionId
-    from actors.segments import partition_directory
+    from actors.log.contract import PartitionId
+    from actors.log.segments import partition_directory
 
     return partition_directory(PartitionId(partition))
 
@@ -422,8 +422,8 @@ def _some_households(data_dir: Path, partition: int) -> set[bytes]:
     """Return household keys of the first signals in a partition's log that can be read."""
     import pyarrow as pa
 
-    from actors.inspection import inspect
-    from actors.log import RecordKind
+    from actors.log.contract import RecordKind
+    from actors.log.inspection import inspect
 
     found: set[bytes] = set()
     frames = (entry.frame for entry in inspect(data_dir / LOG_NAME / partition_directory_name(partition)))
@@ -442,7 +442,7 @@ def _some_households(data_dir: Path, partition: int) -> set[bytes]:
 
 
 def _write(path: Path, content: str, finding: Finding) -> None:
-    from actors.files import Files, write_fully
+    from actors.log.files import Files, write_fully
 
     files = Files()
     fresh = path.with_name(path.name + ".new")
@@ -463,7 +463,7 @@ def _write(path: Path, content: str, finding: Finding) -> None:
 
 
 def _set_files_aside(finding: Finding, paths: Sequence[Path], aside: Path) -> None:
-    from actors.repair import set_aside
+    from actors.log.repair import set_aside
 
     try:
         for path in paths:

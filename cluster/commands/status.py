@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.unknown_fields import UNKNOWN_FIELD
+from actors.partition.unknown_fields import UNKNOWN_FIELD
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
 from cluster.remembered_playbook import told_facts, told_line

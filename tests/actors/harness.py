@@ -20,17 +20,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from numpy.typing import NDArray
 
-from actors.caller import Caller
-from actors.exchange import CallFailed
-from actors.files import Files
-from actors.lease import Lease
-from actors.log import PartitionId, RecordKind, StoredRecord
-from actors.rejects import RejectSettings
-from actors.replay import Replay
-from actors.segments import SegmentSettings, SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.snapshot import snapshot_store
-from actors.snapshotting import SnapshotPolicy
+from actors.log.contract import PartitionId, RecordKind, StoredRecord
+from actors.log.files import Files
+from actors.log.segments import SegmentSettings, SegmentStore
+from actors.partition.caller import Caller
+from actors.partition.lease import Lease
+from actors.records.replay import Replay
+from actors.rejects.store import RejectSettings
+from actors.shard.exchange import CallFailed
+from actors.shard.shard import Shard, ShardConfig
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.taking import SnapshotPolicy
 from actors.state_thread import Urgency
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import codec
+from actors.records import codec
 from household.decision import Candidate, Decision, Moment, SlateAction
 from household.events import NO_TIME_US, UNKNOWN_TYPE, EventBatch
 from household.plan import PlanUnreadable

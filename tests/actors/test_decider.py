@@ -12,10 +12,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from actors import codec
-from actors.log import Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.replay import Replay
-from actors.scoring import MissingModel
+from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.partition.scoring import MissingModel
+from actors.records import codec
+from actors.records.replay import Replay
 from hearth.v1 import decision_pb2
 from household.digest import state_digest
 from household.scoring import Way

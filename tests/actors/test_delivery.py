@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.delivery import Deliveries
-from actors.partition import PartitionOwner
+from actors.partition.owner import PartitionOwner
+from actors.shard.delivery import Deliveries
 from hearth.v1 import decision_pb2
 from household.digest import state_digest
 from tests.actors.harness import (

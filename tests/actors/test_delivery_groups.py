@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.exchange import CallFailed
-from actors.log import RecordKind
+from actors.log.contract import RecordKind
+from actors.shard.exchange import CallFailed
 from household.digest import state_digest
 from tests.actors.harness import (
     DAY,

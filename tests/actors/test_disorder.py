@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from household.dedupe import DedupeWindow
+from household.columns.dedupe import DedupeWindow
 from household.digest import household_digests, state_digest
 from household.events import Status
 from tests.actors.harness import DAY, corner, in_loop

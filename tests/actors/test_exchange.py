@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from actors.caller import Caller
-from actors.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.partition.caller import Caller
+from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
 

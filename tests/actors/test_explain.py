@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from actors import codec
-from actors.log import Epoch, Offset, OffsetOutOfRange, PartitionId, Record, RecordKind, StoredRecord
-from actors.partition import PartitionOwner
-from actors.plans import PLANS_KEPT, PlansAtHand
+from actors.log.contract import Epoch, Offset, OffsetOutOfRange, PartitionId, Record, RecordKind, StoredRecord
+from actors.partition.owner import PartitionOwner
+from actors.records import codec
+from actors.records.plans import PLANS_KEPT, PlansAtHand
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, household_pb2
 from household.plan import Plan

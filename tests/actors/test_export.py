@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors import codec
-from actors.export import KINDS, export_plans, export_table
-from actors.log import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
-from actors.reading import ReadLogs, read_only_logs
-from actors.segments import SegmentSettings
-from actors.snapshot import SnapshotStore, snapshot_store
-from actors.snapshot_tables import PLAN
-from actors.snapshotting import SnapshotPolicy
+from actors.exports.log_export import KINDS, export_plans, export_table
+from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
+from actors.log.reading import ReadLogs, read_only_logs
+from actors.log.segments import SegmentSettings
+from actors.records import codec
+from actors.snapshots.store import SnapshotStore, snapshot_store
+from actors.snapshots.tables import PLAN
+from actors.snapshots.taking import SnapshotPolicy
 from cluster.exporting import write_parquet
 from household.decision import Decision
 from household.events import NO_TIME_US

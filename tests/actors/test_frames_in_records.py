@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from actors.files import Files
-from actors.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, Checksum, encode_group
-from actors.log import DamagedLog, Epoch, Offset, PartitionId, Record, RecordKind
-from actors.reading import read_only_logs
-from actors.repair import RemedyKind, Verdict, choose, examine
-from actors.segments import SegmentStore
+from actors.log.contract import DamagedLog, Epoch, Offset, PartitionId, Record, RecordKind
+from actors.log.files import Files
+from actors.log.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, Checksum, encode_group
+from actors.log.reading import read_only_logs
+from actors.log.repair import RemedyKind, Verdict, choose, examine
+from actors.log.segments import SegmentStore
 
 ZERO = PartitionId(0)
 LATER = Epoch(1_000)

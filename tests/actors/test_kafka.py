@@ -23,22 +23,7 @@ pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed"
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from actors.frame import PAYLOAD_BYTES_MAX
-from actors.kafka import KafkaLog, KafkaStore, kafka_settings, kafka_store
-from actors.kafka_client import KafkaClients, KafkaSettings
-from actors.kafka_frame import (
-    FORMAT,
-    HEADER_BYTES,
-    GroupHeader,
-    NewerGroup,
-    NotAGroup,
-    decode_header,
-    decode_records,
-    encode_group,
-    first_offset,
-)
-from actors.kafka_reader import GroupReader
-from actors.log import (
+from actors.log.contract import (
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -52,6 +37,21 @@ from actors.log import (
     StaleEpoch,
     UnknownFormat,
 )
+from actors.log.frame import PAYLOAD_BYTES_MAX
+from actors.log.kafka import KafkaLog, KafkaStore, kafka_settings, kafka_store
+from actors.log.kafka_client import KafkaClients, KafkaSettings
+from actors.log.kafka_frame import (
+    FORMAT,
+    HEADER_BYTES,
+    GroupHeader,
+    NewerGroup,
+    NotAGroup,
+    decode_header,
+    decode_records,
+    encode_group,
+    first_offset,
+)
+from actors.log.kafka_reader import GroupReader
 from tests.parts.kafka_broker import Broker, shared_broker
 from tests.parts.kafka_logs import RefusingClients, settings_for, write_past_the_log
 
@@ -493,7 +493,7 @@ def test_a_broker_that_is_away_is_an_error_within_the_deadline():
 
 
 def test_without_the_library_it_is_said_what_to_install():
-    code = "import sys; sys.modules['confluent_kafka'] = None; import actors.kafka"
+    code = "import sys; sys.modules['confluent_kafka'] = None; import actors.log.kafka"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "pip install hearth[kafka]" in done.stderr

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.caller import Caller, CallerGone
-from actors.exchange import Queues
-from actors.group import Waiting
+from actors.partition.caller import Caller, CallerGone
+from actors.partition.group import Waiting
+from actors.shard.exchange import Queues
 from actors.state_thread import OUTRUN_MAX, StateThread, Urgency
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.exchange import CallFailed
-from actors.group import WAITING_BYTES_MAX
-from actors.log import LogLocked, RecordKind
+from actors.log.contract import LogLocked, RecordKind
+from actors.partition.group import WAITING_BYTES_MAX
+from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from household import ledger
 from household.digest import household_digests, state_digest

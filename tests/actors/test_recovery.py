@@ -20,14 +20,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from actors.exchange import CallFailed
-from actors.log import DamagedLog, PartitionId, StoredRecord
-from actors.partition import PartitionOwner
-from actors.recovery import NotRecoverable
-from actors.replay import Replay
-from actors.segments import SegmentSettings
-from actors.snapshot import snapshot_store
-from actors.snapshotting import SnapshotPolicy
+from actors.log.contract import DamagedLog, PartitionId, StoredRecord
+from actors.log.segments import SegmentSettings
+from actors.partition.owner import PartitionOwner
+from actors.partition.recovery import NotRecoverable
+from actors.records.replay import Replay
+from actors.shard.exchange import CallFailed
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.taking import SnapshotPolicy
 from hearth.internal.v1 import shard_pb2
 from household.digest import state_digest
 from tests.actors.harness import (
@@ -226,7 +226,7 @@ async def _cannot(owner: PartitionOwner) -> None:
 async def test_a_lost_owner_is_forgotten_with_all_its_state(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Whatever is done about garbage while the next owner loads a snapshot."""
     # What pytest keeps of it would keep the error, and with it the owner.
-    caplog.set_level(logging.CRITICAL, logger="actors.partition")
+    caplog.set_level(logging.CRITICAL, logger="actors.partition.owner")
     disk, both = DiskFiles(), (0, 1)
     async with running(tmp_path / "log", snapshots=tmp_path / "snapshots", files=disk, partitions=both) as hearth:
         await some_life(hearth, 20)

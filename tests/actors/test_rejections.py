@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.answers import description
-from actors.unknown_fields import NAMES_MAX, UnknownFields
+from actors.partition.answers import description
+from actors.partition.unknown_fields import NAMES_MAX, UnknownFields
 from hearth.v1 import signal_pb2
 from serving import wire
 from tests.actors.harness import DAY, MONDAY, SECOND, corner, in_loop, running, signal

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import codec
-from actors.exchange import CallFailed
-from actors.log import PartitionId, RecordKind
-from actors.reject_entries import (
+from actors.log.contract import PartitionId, RecordKind
+from actors.log.segments import SegmentSettings, SegmentStore
+from actors.records import codec
+from actors.rejects.entries import (
     KeptReject,
     Reject,
     event_of,
@@ -30,8 +30,8 @@ from actors.reject_entries import (
     read_rejects,
     replay_id,
 )
-from actors.rejects import RejectCounters, RejectSettings, RejectStores, RejectsUnavailable
-from actors.segments import SegmentSettings, SegmentStore
+from actors.rejects.store import RejectCounters, RejectSettings, RejectStores, RejectsUnavailable
+from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, signal_pb2
 from household.events import FIRST_REJECTION, Status
@@ -128,7 +128,7 @@ def positions(rejects: Iterable[KeptReject]) -> list[str]:
 
 def rejected_positions(folder: Path) -> list[str]:
     """Return what is to be kept, from a fold of the whole log by itself."""
-    from actors.replay import Replay
+    from actors.records.replay import Replay
 
     found, replay = [], Replay()
     for stored in records(folder / "log"):
@@ -172,7 +172,7 @@ async def test_each_rejected_event_is_kept_with_reason_row_and_position(tmp_path
 
 
 def records_of(folder: Path):
-    from actors.reading import read_only_logs
+    from actors.log.reading import read_only_logs
 
     return [stored for _, stored in read_only_logs(folder / "log")]
 
@@ -210,8 +210,8 @@ async def test_a_replay_after_a_crash_keeps_what_was_not_kept_and_nothing_twice(
 
 def entries(folder: Path) -> list[Reject]:
     """Return every entry as it stands on disk, repeats included."""
-    from actors.reading import read_only_logs
-    from actors.reject_entries import decode_reject
+    from actors.log.reading import read_only_logs
+    from actors.rejects.entries import decode_reject
 
     return [decode_reject(stored.record.payload) for _, stored in read_only_logs(folder / "rejects")]
 
@@ -404,7 +404,7 @@ def test_a_store_whose_log_is_held_by_another_goes_on_once_it_is_free(tmp_path: 
 
 
 def test_a_defect_costs_the_rejects_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("actors.rejects.reject_of_row", lambda *_: 1 / 0)
+    monkeypatch.setattr("actors.rejects.store.reject_of_row", lambda *_: 1 / 0)
     stores = RejectStores(SegmentStore(tmp_path), AT_ONCE)
     store = stores.open(PartitionId(0), lambda _: b"")
     batch = wire.batch_from_signals([signal("a", "h", "x", MONDAY)])
@@ -455,7 +455,7 @@ def test_an_id_that_no_event_may_have_is_derived_from_the_position():
 
 
 def test_edge_and_shard_mean_the_same_by_a_position_and_a_mark():
-    from actors import reject_entries
+    from actors.rejects import entries as reject_entries
 
     assert admin.REPLAYED == reject_entries.REPLAYED
     for position in ("log:3/17/42", "log:3/17", "file:log:3/17/42", "kafka:a/0/1"):

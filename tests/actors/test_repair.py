@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from actors.files import Files
-from actors.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES
-from actors.inspection import inspect
-from actors.log import DamagedLog, Epoch, LogError, Offset, PartitionId, Record, RecordKind, UnknownFormat
-from actors.reading import read_only_logs
-from actors.repair import (
+from actors.log.contract import DamagedLog, Epoch, LogError, Offset, PartitionId, Record, RecordKind, UnknownFormat
+from actors.log.files import Files
+from actors.log.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from actors.log.inspection import inspect
+from actors.log.reading import read_only_logs
+from actors.log.repair import (
     Examination,
     KeptSnapshot,
     Remedy,
@@ -34,7 +34,7 @@ from actors.repair import (
     finish,
     rebuild,
 )
-from actors.segments import SegmentLog, SegmentSettings, SegmentStore
+from actors.log.segments import SegmentLog, SegmentSettings, SegmentStore
 
 ZERO = PartitionId(0)
 

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors import codec
-from actors.log import STATE_KINDS, Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.recovery import SLICE_ROWS, OnFolded, _Steps
-from actors.replay import Replay
+from actors.log.contract import STATE_KINDS, Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.partition.recovery import SLICE_ROWS, OnFolded, _Steps
+from actors.records import codec
+from actors.records.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest
 from household.state import PartitionState

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.scoring import ScoringConfig, ServeScorer
+from actors.partition.scoring import ScoringConfig, ServeScorer
 from household.scoring import Scored
 
 COLUMNS = 3

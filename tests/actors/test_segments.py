@@ -26,19 +26,7 @@ import pytest
 from xxhash import xxh3_64_intdigest
 
 from actors import failpoints
-from actors.files import Files
-from actors.frame import (
-    FRAME_HEADER_BYTES,
-    PAYLOAD_BYTES_MAX,
-    SEGMENT_HEADER_BYTES,
-    Checksum,
-    Frame,
-    FrameReader,
-    SegmentHeader,
-    encode_group,
-)
-from actors.inspection import inspect
-from actors.log import (
+from actors.log.contract import (
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -51,8 +39,20 @@ from actors.log import (
     RecordKind,
     UnknownFormat,
 )
-from actors.log_marks import MARK_BYTES
-from actors.segments import SegmentLog, SegmentSettings, SegmentStore, create_segment
+from actors.log.files import Files
+from actors.log.frame import (
+    FRAME_HEADER_BYTES,
+    PAYLOAD_BYTES_MAX,
+    SEGMENT_HEADER_BYTES,
+    Checksum,
+    Frame,
+    FrameReader,
+    SegmentHeader,
+    encode_group,
+)
+from actors.log.inspection import inspect
+from actors.log.marks import MARK_BYTES
+from actors.log.segments import SegmentLog, SegmentSettings, SegmentStore, create_segment
 
 ZERO = PartitionId(0)
 
@@ -429,7 +429,7 @@ def test_settings_that_contradict_the_format_are_refused(settings: dict[str, int
 
 def test_a_partition_held_by_another_process_names_it_and_is_free_once_it_died(tmp_path: Path):
     program = (
-        "import sys; from pathlib import Path; from actors.segments import SegmentStore;"
+        "import sys; from pathlib import Path; from actors.log.segments import SegmentStore;"
         "log = SegmentStore(Path(sys.argv[1])).open(0); print('open', flush=True); sys.stdin.read()"
     )
     root = Path(__file__).resolve().parents[2]

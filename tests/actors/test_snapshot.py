@@ -19,14 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from actors import failpoints, snapshot_files
+from actors import failpoints
 from actors.failpoints import Failpoint
-from actors.files import Files
-from actors.log import LOG_START, Offset, PartitionId, StoredRecord
-from actors.replay import Replay
-from actors.snapshot import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotStore, snapshot_store
-from actors.snapshot_files import MANIFEST
-from actors.snapshot_tables import NAMES
+from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
+from actors.log.files import Files
+from actors.records.replay import Replay
+from actors.snapshots import files as snapshot_files
+from actors.snapshots.files import MANIFEST
+from actors.snapshots.store import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotStore, snapshot_store
+from actors.snapshots.tables import NAMES
 from household.decision import Moment
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from actors import codec
 from actors.conditions import NotCurrent
-from actors.exchange import CallFailed
-from actors.log import (
+from actors.log.contract import (
     LOG_START,
     Epoch,
     LogUnavailable,
@@ -27,7 +25,9 @@ from actors.log import (
     StaleEpoch,
     StoredRecord,
 )
-from actors.replay import Replay
+from actors.records import codec
+from actors.records.replay import Replay
+from actors.shard.exchange import CallFailed
 from household.digest import state_digest
 from household.state import FOLD_VERSION
 from serving import wire

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from actors import warm
-from actors.warm import LOCK_NAME, MARK_PREFIX, first_alone, warm_kernels
+from actors.shard import warm
+from actors.shard.warm import LOCK_NAME, MARK_PREFIX, first_alone, warm_kernels
 
 ROOT = Path(__file__).parents[2]
 
 COMPILING = """
 import sys
 from pathlib import Path
-from actors.warm import first_alone
+from actors.shard.warm import first_alone
 with first_alone(Path(sys.argv[1])):
     print("in", flush=True)
     input()

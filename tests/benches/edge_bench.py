@@ -20,8 +20,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from actors.caller import Caller
-from actors.exchange import SERVER_OPTIONS, ExchangeServicer
+from actors.partition.caller import Caller
+from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer
 from hearth.internal.v1 import shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2
 from serving import ingress

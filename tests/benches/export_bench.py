@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors import codec
-from actors.export import export_table
-from actors.log import Epoch, PartitionId, Record, RecordKind
-from actors.reading import read_only_logs
-from actors.segments import SegmentStore
+from actors.exports.log_export import export_table
+from actors.log.contract import Epoch, PartitionId, Record, RecordKind
+from actors.log.reading import read_only_logs
+from actors.log.segments import SegmentStore
+from actors.records import codec
 from cluster.exporting import write_parquet
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook

@@ -19,10 +19,10 @@ from contextlib import ExitStack
 
 from confluent_kafka import Producer
 
-from actors.kafka import KafkaStore
-from actors.kafka_client import KafkaClients, KafkaSettings
-from actors.kafka_frame import GroupHeader, encode_group
-from actors.log import Epoch, PartitionId, Record, RecordKind
+from actors.log.contract import Epoch, PartitionId, Record, RecordKind
+from actors.log.kafka import KafkaStore
+from actors.log.kafka_client import KafkaClients, KafkaSettings
+from actors.log.kafka_frame import GroupHeader, encode_group
 from tests.parts.kafka_broker import running_broker
 
 BATCH_COUNTS = (1, 100, 1_000)

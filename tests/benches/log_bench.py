@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from actors.frame import Checksum, encode_group
-from actors.log import Epoch, Offset, PartitionId, Record, RecordKind
-from actors.segments import SegmentStore
+from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind
+from actors.log.frame import Checksum, encode_group
+from actors.log.segments import SegmentStore
 
 BATCH_COUNTS = (1, 100, 1_000)
 PAYLOAD_BYTES = 200

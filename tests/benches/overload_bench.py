@@ -31,8 +31,8 @@ import psutil
 import uvloop
 from google.rpc import error_details_pb2
 
-from actors.segments import SegmentStore
-from actors.shard import Shard, ShardConfig
+from actors.log.segments import SegmentStore
+from actors.shard.shard import Shard, ShardConfig
 from hearth.v1 import decision_pb2, decision_pb2_grpc, signal_pb2, signal_pb2_grpc
 from loadtest.bench import counted_event
 from loadtest.gateway import told_details

@@ -25,20 +25,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors import codec
-from actors.log import Epoch, Offset, PartitionId, Record, RecordKind
-from actors.replay import Replay
-from actors.segments import SegmentStore
-from actors.snapshot import ReplayFacts, SnapshotStore, snapshot_store
+from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind
+from actors.log.segments import SegmentStore
+from actors.records import codec
+from actors.records.replay import Replay
+from actors.snapshots.store import ReplayFacts, SnapshotStore, snapshot_store
 from household.apply import apply_decision, apply_epoch, apply_signals
-from household.columns import lay_out
+from household.columns.keys import KeyTable
+from household.columns.layout import lay_out
+from household.columns.windows import Slab
 from household.decide import Ask, Scores, decide, prepare
 from household.digest import state_digest
 from household.freeze import STEP_ROWS, Freeze, Frozen, FrozenKeys, thaw
-from household.keys import KeyTable
 from household.plan import NONE, Plan, Scope
 from household.state import PartitionState
-from household.windows import Slab
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook

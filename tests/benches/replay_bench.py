@@ -13,11 +13,11 @@ from itertools import islice
 
 import pyarrow as pa
 
-from actors import codec
-from actors.log import Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.recovery import TOGETHER_RECORDS, _Steps
-from actors.replay import Replay
-from actors.warm import warm_kernels
+from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.partition.recovery import TOGETHER_RECORDS, _Steps
+from actors.records import codec
+from actors.records.replay import Replay
+from actors.shard.warm import warm_kernels
 from household.apply import apply_epoch, apply_signals
 from household.plan import Plan
 from household.state import FOLD_VERSION, PartitionState

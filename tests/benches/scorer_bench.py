@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import xgboost
 
-from actors.scoring import ScoringConfig, connect, serve_call
-from serving.bundle import Draft, load_bundle, open_booster, predict, save_bundle
+from actors.partition.scoring import ScoringConfig, connect, serve_call
+from serving.models.bundle import Draft, load_bundle, open_booster, predict, save_bundle
 from tests.serving.test_bundle import FACTS
 
 SCHEMA = "0123456789abcdef"
@@ -81,7 +81,7 @@ def rows_of(count: int) -> np.ndarray:
 
 
 def bench_alone(folder: Path, seconds: float) -> dict[int, float]:
-    from serving.scorer import Booster
+    from serving.models.scorer import Booster
 
     booster = Booster(load_bundle(folder))
     p50_us = {}
@@ -92,7 +92,7 @@ def bench_alone(folder: Path, seconds: float) -> dict[int, float]:
 
 
 async def bench_serve(name: str, folder: Path, alone: dict[int, float], seconds: float) -> None:
-    from serving.scorer import local_scorer
+    from serving.models.scorer import local_scorer
 
     call = serve_call(name, deployment="Scorer", feature_schema_hash=SCHEMA)
     for count in SIZES:
@@ -156,7 +156,7 @@ def on_serve(work: Path, folder: Path, alone: dict[int, float], seconds: float) 
     import ray
     from ray import serve
 
-    from serving.scorer import deploy
+    from serving.models.scorer import deploy
 
     started = time.perf_counter()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)

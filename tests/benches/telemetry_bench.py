@@ -23,10 +23,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from actors.caller import NOBODY_LEAVES
-from actors.segments import SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.warm import warm_kernels
+from actors.log.segments import SegmentStore
+from actors.partition.caller import NOBODY_LEAVES
+from actors.shard.shard import Shard, ShardConfig
+from actors.shard.warm import warm_kernels
 from cluster.logs import LogSettings
 from cluster.telemetry import Spans, WatchedShard
 from cluster.watching import TelemetrySettings, shard_telemetry

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from google.rpc import error_details_pb2, status_pb2
 
-from actors.exchange import CallFailed
+from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, delivery_pb2, signal_pb2
 from serving import wire

@@ -15,13 +15,13 @@ import grpc
 import numpy as np
 import pyarrow as pa
 
-from actors.exchange import CallFailed
-from actors.log import RecordKind
-from actors.reading import read_only_logs
-from actors.reject_entries import log_position, read_rejects
-from actors.rejects import RejectSettings
-from actors.replay import Replay
-from actors.segments import SegmentStore
+from actors.log.contract import RecordKind
+from actors.log.reading import read_only_logs
+from actors.log.segments import SegmentStore
+from actors.records.replay import Replay
+from actors.rejects.entries import log_position, read_rejects
+from actors.rejects.store import RejectSettings
+from actors.shard.exchange import CallFailed
 from cluster.client import code_of
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import signal_pb2

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from actors.partition import PartitionOwner
+from actors.partition.owner import PartitionOwner
 from cluster import cli, runner, shard_actor, supervisor
 from cluster.leases import LeaseHolder
 

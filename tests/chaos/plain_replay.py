@@ -3,7 +3,7 @@
 What is independent of the product: decoding of signal batches to events; admission, dedupe, features and triggers
 (tests/household/oracle.py); the ledger of moments, slates, contacts, outbox, declines, requests and counters, written
 here from what docs and docstrings say of them; and which cells all that would give. What is shared: the frames of
-segment files (actors/inspection.py), the msgpack of decisions (codec.decode_decision), `decay`, `evaluate`, the
+segment files (actors/log/inspection.py), the msgpack of decisions (codec.decode_decision), `decay`, `evaluate`, the
 fingerprint of free texts, and how a digest packs its parts (household/digest.py), so that hashes can be compared.
 
 Not covered: a change of plan on the way (tests/household/test_migration.py is about that); channels with groups; terms
@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from actors import codec
-from actors.log import RecordKind, StoredRecord
-from actors.reading import read_only_logs
-from actors.replay import Replay
+from actors.log.contract import RecordKind, StoredRecord
+from actors.log.reading import read_only_logs
+from actors.records import codec
+from actors.records.replay import Replay
 from household import digest
-from household.channels import is_quiet
+from household.deciding.contact_policy import is_quiet
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOWN_TYPE, Status

@@ -31,22 +31,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import actors.delivery
-import actors.partition
-import actors.shard
+import actors.partition.owner
+import actors.shard.delivery
+import actors.shard.shard
 from actors import failpoints
-from actors.decider import PartitionDecider
 from actors.failpoints import Failpoint
-from actors.files import Files
-from actors.log import Offset, PartitionId, PartitionLog, Record, StoredRecord
-from actors.replay import Replay
-from actors.segments import SegmentSettings, SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.snapshot import snapshot_store
-from actors.snapshotting import SnapshotPolicy
+from actors.log.contract import Offset, PartitionId, PartitionLog, Record, StoredRecord
+from actors.log.files import Files
+from actors.log.segments import SegmentSettings, SegmentStore
+from actors.partition.decider import PartitionDecider
+from actors.records.replay import Replay
+from actors.shard.shard import Shard, ShardConfig
+from actors.shard.warm import warm_kernels
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.taking import SnapshotPolicy
 from actors.state_thread import Urgency
-from actors.warm import warm_kernels
-from household.dedupe import DedupeWindow
+from household.columns.dedupe import DedupeWindow
 from household.digest import state_digest
 from household.plan import Plan
 from household.scoring import Scored, Scorer
@@ -187,7 +187,7 @@ def break_guarantee(switch: str) -> None:
 
             PartitionDecider.__init__ = begin_forgetful  # type: ignore[method-assign]
         case "fresh-keys":
-            message = actors.delivery._message
+            message = actors.shard.delivery._message
 
             def delivery_renamed(state, outbound, channel, attempt):
                 made = message(state, outbound, channel, attempt)
@@ -195,11 +195,11 @@ def break_guarantee(switch: str) -> None:
                     made.action.action_id += f"-{os.getpid()}-{attempt}"
                 return made
 
-            actors.delivery._message = delivery_renamed
+            actors.shard.delivery._message = delivery_renamed
         case "no-recheck":
             global SCORER_S
             SCORER_S *= 25  # or it would take long until one arrives while a decision waits
-            actors.partition.still_allowed = lambda *_, **__: True
+            actors.partition.owner.still_allowed = lambda *_, **__: True
         case _:
             raise SystemExit(f"{switch} is not one of {', '.join(BREAKS)}")
 

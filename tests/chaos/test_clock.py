@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 from actors.clock import WallClock
-from actors.exchange import CallFailed
-from actors.log import RecordKind
+from actors.log.contract import RecordKind
+from actors.shard.exchange import CallFailed
 from cluster.leases import LeaseHolder, LeaseSettings, LeaseWatch
 from cluster.metadata import MetadataStore
 from hearth.v1 import signal_pb2

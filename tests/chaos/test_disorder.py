@@ -17,9 +17,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from actors.reading import read_only_logs
+from actors.log.reading import read_only_logs
 from hearth.v1 import signal_pb2, signal_pb2_grpc
-from household.dedupe import DedupeWindow
+from household.columns.dedupe import DedupeWindow
 from household.digest import household_digests, state_digest
 from household.events import Status
 from household.plan import Plan

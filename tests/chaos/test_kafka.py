@@ -27,12 +27,7 @@ import pytest
 
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
 
-from actors import codec
-from actors.kafka import KafkaLog, KafkaStore
-from actors.kafka_client import KafkaSettings
-from actors.kafka_frame import GroupHeader, encode_group, first_offset
-from actors.kafka_reader import GroupReader
-from actors.log import (
+from actors.log.contract import (
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -43,8 +38,13 @@ from actors.log import (
     RecordKind,
     StoredRecord,
 )
-from actors.replay import Replay
-from actors.shard import Shard, ShardConfig
+from actors.log.kafka import KafkaLog, KafkaStore
+from actors.log.kafka_client import KafkaSettings
+from actors.log.kafka_frame import GroupHeader, encode_group, first_offset
+from actors.log.kafka_reader import GroupReader
+from actors.records import codec
+from actors.records.replay import Replay
+from actors.shard.shard import Shard, ShardConfig
 from household.digest import household_digests, state_digest
 from household.state import FOLD_VERSION
 from serving import wire

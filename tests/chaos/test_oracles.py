@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import codec
-from actors.log import STATE_KINDS, Offset, Record, RecordKind, StoredRecord
+from actors.log.contract import STATE_KINDS, Offset, Record, RecordKind, StoredRecord
+from actors.records import codec
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from serving import wire

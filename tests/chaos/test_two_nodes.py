@@ -30,10 +30,10 @@ import grpc
 import psutil
 import pytest
 
-from actors.kafka import kafka_store
-from actors.log import Offset, PartitionId, RecordKind, StoredRecord
-from actors.snapshot import snapshot_store
-from actors.verification import verify
+from actors.log.contract import Offset, PartitionId, RecordKind, StoredRecord
+from actors.log.kafka import kafka_store
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.verification import verify
 from cluster.metadata import HolderLease, MetadataStore
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 from tests.actors.harness import CORNER

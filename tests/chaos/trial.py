@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from actors.failpoints import Failpoint
-from actors.log import LogUnavailable
+from actors.log.contract import LogUnavailable
 from serving.shard_client import ClientSettings, ShardChannel
 from tests.chaos.load import Load
 from tests.chaos.oracles import Verdict, judge

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import grpc.aio
 
-from actors.rejects import RejectSettings
-from actors.segments import SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.snapshot import snapshot_store
+from actors.log.segments import SegmentStore
+from actors.rejects.store import RejectSettings
+from actors.shard.shard import Shard, ShardConfig
+from actors.snapshots.store import snapshot_store
 from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
 from household.plan import Plan
 from serving import edge

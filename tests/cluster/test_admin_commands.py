@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from actors.log import PartitionId
-from actors.snapshot import snapshot_store
+from actors.log.contract import PartitionId
+from actors.snapshots.store import snapshot_store
 from hearth.v1 import signal_pb2, signal_pb2_grpc
 from tests.actors.harness import MONDAY, SettableClock, corner, signal
 from tests.cluster.conftest import Run

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.codec import decode_signals
-from actors.log import Offset, PartitionId, RecordKind
-from actors.reading import read_partition
-from actors.snapshot import snapshot_store
-from actors.verification import verify
+from actors.log.contract import Offset, PartitionId, RecordKind
+from actors.log.reading import read_partition
+from actors.records.codec import decode_signals
+from actors.snapshots.store import snapshot_store
+from actors.snapshots.verification import verify
 from cluster import backup as backups
 from cluster.backup import BackupUnusable, back_up, read_backup, restore
 from cluster.errors import CommandFailed, UsageWrong

@@ -17,10 +17,10 @@ from cluster.champion import ChampionFollower, choose, recall, remember
 from cluster.config import HearthConfig
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from household.scoring import feature_schema
-from serving import bundle as bundles
-from serving import scorer
-from serving.bundle import save_bundle, set_alias
-from serving.promotions import promote
+from serving.models import bundle as bundles
+from serving.models import scorer
+from serving.models.bundle import save_bundle, set_alias
+from serving.models.rollout import promote
 from tests.actors.harness import corner
 from tests.serving.test_bundle import make_draft
 

@@ -13,9 +13,9 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actors.log import DamagedLog, PartitionId
-from actors.reading import ReadLogs
-from actors.snapshot import SnapshotStore
+from actors.log.contract import DamagedLog, PartitionId
+from actors.log.reading import ReadLogs
+from actors.snapshots.store import SnapshotStore
 from cluster.commands import up
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, find_running, hold
@@ -259,7 +259,7 @@ def test_log_export_writes_one_parquet_file_or_none(run: Run, tmp_path: Path, mo
         if is_failing:
             raise DamagedLog(PartitionId(0), "p-0000/1.seg", 7, "a bit has flipped")
 
-    monkeypatch.setattr("actors.export.export_table", export_table)
+    monkeypatch.setattr("actors.exports.log_export.export_table", export_table)
     with hold(HearthConfig(data_dir=tmp_path / "d")):
         pass
 

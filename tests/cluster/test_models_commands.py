@@ -18,8 +18,8 @@ import pytest
 
 from hearth.v1 import decision_pb2, decision_pb2_grpc
 from household.scoring import feature_schema
-from serving import bundle as bundles
-from serving.bundle import save_bundle
+from serving.models import bundle as bundles
+from serving.models.bundle import save_bundle
 from tests.actors.harness import CORNER, MONDAY, SettableClock, corner, signal, timestamp
 from tests.cluster.conftest import Run
 from tests.cluster.real_hearth import running

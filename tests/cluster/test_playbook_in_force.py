@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.log import PartitionId
-from actors.segments import SegmentStore
+from actors.log.contract import PartitionId
+from actors.log.segments import SegmentStore
 from cluster.commands import up
 from cluster.config import HearthConfig
 from cluster.playbook_in_force import playbook_in_force
@@ -182,7 +182,7 @@ def test_a_log_on_kafka_tells_a_new_directory(start, plans: list[Plan], tmp_path
         def partitions(self) -> tuple[PartitionId, ...]:
             return PartitionId(0), PartitionId(1)
 
-    monkeypatch.setattr("actors.kafka.kafka_store", lambda url: Store(tmp_path / "elsewhere" / "log"))
+    monkeypatch.setattr("actors.log.kafka.kafka_store", lambda url: Store(tmp_path / "elsewhere" / "log"))
     began = start("--data-dir", "fresh", "--partitions", "2", "--log", "kafka://127.0.0.1:1/town?partitions=2")
 
     assert began.code == 0, began.err
@@ -195,7 +195,7 @@ def test_a_log_on_kafka_that_cannot_be_asked_is_no_reason_to_take_the_shipped_on
     def unreachable(url: str) -> object:
         raise OSError("no broker answers")
 
-    monkeypatch.setattr("actors.kafka.kafka_store", unreachable)
+    monkeypatch.setattr("actors.log.kafka.kafka_store", unreachable)
     ended = start("--data-dir", "fresh", "--log", "kafka://127.0.0.1:1/town?partitions=8")
 
     assert (ended.code, plans) == (1, [])

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 import cluster.replaying
-from actors.log import PartitionId
-from actors.reject_entries import read_rejects
-from actors.segments import SegmentStore
+from actors.log.contract import PartitionId
+from actors.log.segments import SegmentStore
+from actors.rejects.entries import read_rejects
 from hearth.v1 import admin_pb2, admin_pb2_grpc, household_pb2, household_pb2_grpc, signal_pb2, signal_pb2_grpc
 from tests.actors.harness import DAY, HOUR, MONDAY, SettableClock, corner, signal
 from tests.cluster.conftest import Run

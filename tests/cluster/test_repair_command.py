@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from actors.log import PartitionId
-from actors.segments import SegmentStore
+from actors.log.contract import PartitionId
+from actors.log.segments import SegmentStore
 from cluster import data_dir as data_directory
 from cluster.commands.log import export
 from cluster.commands.repair import repair

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.caller import Caller
-from actors.scoring import ScoringConfig
-from actors.shard import ShardConfig
+from actors.partition.caller import Caller
+from actors.partition.scoring import ScoringConfig
+from actors.shard.shard import ShardConfig
 from cluster.leases import LeaseSettings
 from cluster.metadata import NOBODY, MetadataStore, sqlite_url
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
@@ -19,9 +19,9 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
 from household.plan import PlanUnreadable
 from household.scoring import feature_schema
-from serving import bundle as bundles
 from serving import wire
-from serving.bundle import BundleRefused, read_manifest, save_bundle
+from serving.models import bundle as bundles
+from serving.models.bundle import BundleRefused, read_manifest, save_bundle
 from tests.actors.harness import corner, in_loop, signal
 from tests.serving.test_bundle import make_draft
 

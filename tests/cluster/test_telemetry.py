@@ -24,15 +24,15 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from actors.exchange import CallFailed
-from actors.log import LOG_START, PartitionId
-from actors.partition import OwnerPorts, PartitionOwner
-from actors.recovery import Recovered
-from actors.rejects import RejectSettings
-from actors.replay import Replay
-from actors.segments import SegmentStore
-from actors.shard import Shard, ShardConfig
-from actors.telemetry import Histogram, ShardTelemetry
+from actors.log.contract import LOG_START, PartitionId
+from actors.log.segments import SegmentStore
+from actors.partition.owner import OwnerPorts, PartitionOwner
+from actors.partition.recovery import Recovered
+from actors.partition.telemetry import Histogram, ShardTelemetry
+from actors.records.replay import Replay
+from actors.rejects.store import RejectSettings
+from actors.shard.exchange import CallFailed
+from actors.shard.shard import Shard, ShardConfig
 from cluster import logs, telemetry
 from cluster.config import HearthConfig
 from cluster.logs import LogSettings, start_logging, trace_of_call

@@ -27,8 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.files import Files
-from actors.log import (
+from actors.log.contract import (
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -46,7 +45,8 @@ from actors.log import (
     StaleEpoch,
     UnknownFormat,
 )
-from actors.segments import SegmentSettings, SegmentStore
+from actors.log.files import Files
+from actors.log.segments import SegmentSettings, SegmentStore
 from tests.parts.kafka_broker import Broker, shared_broker
 
 RECORD_BYTES_MAX = 4_096
@@ -100,7 +100,7 @@ _prefixes = (f"example-{number}" for number in itertools.count())
 @contextmanager
 def kafka(broker: Broker) -> Iterator[Bench]:
     # Imported here, so that the embedded log is tested where Kafka's client is missing.
-    from actors.kafka import KafkaStore
+    from actors.log.kafka import KafkaStore
     from tests.parts.kafka_logs import RefusingClients, settings_for
 
     limits = settings_for(broker, next(_prefixes), record_bytes_max=RECORD_BYTES_MAX)

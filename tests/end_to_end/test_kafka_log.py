@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.kafka import kafka_store
+from actors.log.kafka import kafka_store
 from hearth.v1 import signal_pb2
 from tests.chaos.cluster_processes import Part, find, kill
 from tests.end_to_end.hearth_process import command, running

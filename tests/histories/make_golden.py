@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.log import StoredRecord
-from actors.reading import read_only_logs
-from actors.replay import Replay
-from actors.segments import SegmentSettings
+from actors.log.contract import StoredRecord
+from actors.log.reading import read_only_logs
+from actors.log.segments import SegmentSettings
+from actors.records.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import DIGEST_LAYOUT, household_digests, state_digest
 from household.plan import Plan

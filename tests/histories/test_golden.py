@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from actors import codec
-from actors.log import STATE_KINDS, PartitionId, RecordKind, StoredRecord
-from actors.segments import SegmentStore
+from actors.log.contract import STATE_KINDS, PartitionId, RecordKind, StoredRecord
+from actors.log.segments import SegmentStore
+from actors.records import codec
 from household.digest import DIGEST_LAYOUT, household_digests, state_digest
 from household.state import FOLD_VERSION
 from tests.actors.harness import DiskFiles

@@ -21,9 +21,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from household import apply, state
 from household import freeze as freezing
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
-from household.columns import Layout, lay_out
+from household.columns.dedupe import _free_arrays
+from household.columns.layout import Layout, lay_out
+from household.columns.program import Op
+from household.columns.windows import new_slab
 from household.decision import Decision, Moment, SlateAction
-from household.dedupe import _free_arrays
 from household.digest import household_digests, state_digest
 from household.events import RESERVED_TYPES
 from household.freeze import Freeze, Frozen
@@ -42,9 +44,7 @@ from household.plan import (
     Scope,
     Trigger,
 )
-from household.program import Op
 from household.state import NO_MEMBER, PartitionState
-from household.windows import new_slab
 from serving.wire import partition_of
 from tests.household.oracle import Event, batch_of
 from tests.household.worlds import DICE, LONGEST_KEY, START_US, STEPS_US, VALUES, S, _pick, _spoilt, plans, program_of

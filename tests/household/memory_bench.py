@@ -14,12 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from actors.codec import events_from_batch
+from actors.records.codec import events_from_batch
 from household.apply import apply_signals
-from household.columns import lay_out
+from household.columns.layout import lay_out
+from household.columns.windows import CLASSES
 from household.plan import Plan, Scope
 from household.state import PartitionState
-from household.windows import CLASSES
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook

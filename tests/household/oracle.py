@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from household.decay import decay
+from household.columns.decay import decay
+from household.columns.program import evaluate
 from household.events import (
     ACTION_OUTCOMES,
     LONGEST_KEY,
@@ -29,7 +30,6 @@ from household.events import (
     keys_of,
 )
 from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
-from household.program import evaluate
 from household.state import FOLD_VERSION, NEVER_US
 
 YEAR_2200_US = 7_258_118_400_000_000

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.columns.program import Op
 from household.decide import Ask, Draft, Scores, decide, prepare
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
@@ -28,7 +29,6 @@ from household.plan import (
     Treatment,
     Trigger,
 )
-from household.program import Op
 from household.state import LiveAction, PartitionState
 from tests.household.oracle import Event, batch_of
 

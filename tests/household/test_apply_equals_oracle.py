@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import Applied, apply_signals
+from household.columns.program import Op
 from household.events import NO_TIME_US, Status
 from household.plan import (
     Clock,
@@ -30,7 +31,6 @@ from household.plan import (
     Trigger,
     Window,
 )
-from household.program import Op
 from household.state import PartitionState
 from tests.household.oracle import Event, Fired, Oracle, batch_of
 from tests.household.worlds import START_US, S, event_lists, plans

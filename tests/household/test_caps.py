@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_delivery, apply_epoch
-from household.hand_over import next_step
+from household.deciding.hand_over import next_step
 from household.migration import migrated
 from household.plan import NONE, Scope
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, Shop

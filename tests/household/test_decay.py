@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from household.decay import decay
+from household.columns.decay import decay
 
 elapsed = st.floats(0.0, 1e17) | st.integers(0, 10**17).map(float)
 half_lives = st.integers(1, 10**14).map(float)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.channels import is_quiet, local_minute_of_week
 from household.decide import chance, is_control, still_allowed
+from household.deciding.contact_policy import is_quiet, local_minute_of_week
 from household.decision import Withdrawal
 from household.plan import NONE, Arbitration, ContactPolicy, Plan, Scope
 from tests.household.shop import (

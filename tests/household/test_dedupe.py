@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.dedupe import FREE, DedupeWindow, dedupe_slot
+from household.columns.dedupe import FREE, DedupeWindow, dedupe_slot
 
 fingerprints = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_signals
+from household.columns.program import Op
 from household.plan import (
     Clock,
     EventField,
@@ -27,7 +28,6 @@ from household.plan import (
     Scope,
     Window,
 )
-from household.program import Op
 from household.state import PartitionState
 from tests.household.oracle import Event, batch_of
 from tests.household.worlds import START_US, S

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.fingerprint import fingerprint
+from household.columns.fingerprint import fingerprint
 
 
 def hashed(text: bytes, seed: int = 0) -> tuple[int, int]:

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from household import state as state_module
 from household.apply import Applied, apply_decision, apply_epoch, apply_signals, apply_tick
+from household.columns.dedupe import DedupeWindow, window_of
+from household.columns.windows import new_slab
 from household.decision import Decision
-from household.dedupe import DedupeWindow, window_of
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
 from household.ledger import next_due_us
 from household.migration import migrated
 from household.plan import Clock, Plan
 from household.state import PartitionState
-from household.windows import new_slab
 from tests.household.oracle import Event, batch_of
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NONE, Shop
 from tests.household.test_apply_equals_oracle import BUSY, busy_events

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from household.columns.keys import NO_PARENT, KeyTable
 from household.events import keys_of
-from household.keys import NO_PARENT, KeyTable
 
 keys = st.binary(min_size=1, max_size=4)
 wishes = st.lists(st.tuples(keys, st.integers(-1, 2), st.booleans()), max_size=50)

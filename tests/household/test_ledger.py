@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
+from household.deciding.hand_over import next_step
 from household.delivery import DeliveryStep
-from household.hand_over import next_step
 from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
 from household.plan import NONE, Plan
 from household.state import Contact, PartitionState

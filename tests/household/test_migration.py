@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_signals
+from household.columns.program import Op
+from household.columns.windows import CLASSES
 from household.events import UNKNOWN_TYPE
 from household.migration import migrated
 from household.plan import (
@@ -31,9 +33,7 @@ from household.plan import (
     Trigger,
     Window,
 )
-from household.program import Op
 from household.state import PartitionState
-from household.windows import CLASSES
 from tests.household.oracle import Event, Oracle, batch_of
 from tests.household.shop import APP, DAY, IVR, MINUTE, PUSH, SMS, S, Shop
 from tests.household.shop import PLAN as SHOP_PLAN

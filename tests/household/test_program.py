@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_signals
+from household.columns.program import Op, binary, evaluate, unary
 from household.plan import EventField, EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope
-from household.program import Op, binary, evaluate, unary
 from household.state import PartitionState
 from tests.household.oracle import Event, batch_of
 from tests.household.worlds import START_US, Code, conditions, numbers, program_of

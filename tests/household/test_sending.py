@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.channels import MINUTE_US, is_quiet, opens_us, quiet_until_us
+from household.deciding.contact_policy import MINUTE_US, is_quiet, opens_us, quiet_until_us
+from household.deciding.hand_over import next_step
 from household.delivery import DeliveryStep
-from household.hand_over import next_step
 from household.plan import NONE, ContactPolicy, Plan
 from household.state import Contact
 from tests.household.shop import DAY, EAGER, HOUR, MINUTE, PLAN, PUSH, SMS, S, Shop, with_journey

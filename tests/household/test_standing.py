@@ -12,12 +12,12 @@ import pytest
 
 from household.apply import apply_delivery
 from household.decide import still_allowed
+from household.deciding.hand_over import next_step
+from household.deciding.standing import why_not
 from household.decision import Withdrawal
 from household.delivery import DeliveryStep
-from household.hand_over import next_step
 from household.migration import migrated
 from household.plan import NONE
-from household.standing import why_not
 from tests.household.shop import APP, DAY, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.windows import CLASSES, MOST_BUCKETS, Slab, grown_slab, new_slab, window_add, window_read
+from household.columns.windows import CLASSES, MOST_BUCKETS, Slab, grown_slab, new_slab, window_add, window_read
 
 adds = st.lists(st.tuples(st.integers(0, 40), st.integers(-5, 5)), max_size=60)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
+from household.columns.program import Op
 from household.events import LONGEST_KEY, NO_TIME_US, UNKNOWN_TYPE
 from household.plan import (
     NONE,
@@ -24,7 +25,6 @@ from household.plan import (
     Trigger,
     Window,
 )
-from household.program import Op
 from tests.household.oracle import Event
 
 Option = TypeVar("Option")

@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Producer
 
-from actors.kafka_client import KafkaClients, KafkaSettings
+from actors.log.kafka_client import KafkaClients, KafkaSettings
 from tests.parts.kafka_broker import Broker
 
 PARTITIONS = 5

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from household.columns.program import evaluate
 from household.events import RESERVED_TYPES
 from household.plan import NONE, FeatureKind, Scope, plan_from_bytes
-from household.program import evaluate
 from playbooks.compiler import TELCO, check, compile_playbook, summary
 
 FOLD = Path(__file__).parents[2] / "loadtest" / "household_fold" / "playbook.yaml"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from household.program import STACK_DEPTH, Op, evaluate
+from household.columns.program import STACK_DEPTH, Op, evaluate
 from playbooks.cel import CelType, Checked, Checker
 from playbooks.checked_expression import Name
 from playbooks.lowering import CannotLower, Lowered, ValueKind, lower, reference, stack_depth

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from household.program import evaluate
+from household.columns.program import evaluate
 from playbooks.compiler import TELCO, Examined, compile_playbook, examine
 from playbooks.satisfiable import Scene, contradiction, tree_of
 

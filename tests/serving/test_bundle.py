@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from serving import bundle as bundles
-from serving.bundle import (
+from serving.models import bundle as bundles
+from serving.models.bundle import (
     BundleExists,
     BundleRefused,
     Draft,

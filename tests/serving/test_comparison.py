@@ -8,8 +8,8 @@ what is needed; the same examples give the same numbers.
 import numpy as np
 import pytest
 
-from serving.comparison import EVER, LEAST, Contender, Verdict, compare
-from serving.training import Examples, auc
+from serving.models.comparison import EVER, LEAST, Contender, Verdict, compare
+from serving.models.training import Examples, auc
 
 HOUR = 3_600_000_000
 

@@ -20,8 +20,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from actors.caller import Caller
-from actors.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
+from actors.partition.caller import Caller
+from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import (
     decision_pb2,

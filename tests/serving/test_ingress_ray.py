@@ -21,8 +21,8 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from actors.caller import Caller
-from actors.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
+from actors.partition.caller import Caller
+from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2, signal_pb2, signal_pb2_grpc
 from serving import ingress

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from serving import bundle as bundles
-from serving import promotions
-from serving.bundle import BundleRefused, read_aliases, save_bundle, set_alias
-from serving.promotions import NothingBefore, promote, read_history, roll_back
+from serving.models import bundle as bundles
+from serving.models import rollout as promotions
+from serving.models.bundle import BundleRefused, read_aliases, save_bundle, set_alias
+from serving.models.rollout import NothingBefore, promote, read_history, roll_back
 from tests.serving.test_bundle import make_draft
 
 NAME = "acceptance"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import bundle as bundles
-from serving.bundle import BundleRefused, save_bundle
-from serving.scorer import RowsRefused, ScorerReplica, app_name, bundle_app_name, local_scorer
+from serving.models import bundle as bundles
+from serving.models.bundle import BundleRefused, save_bundle
+from serving.models.scorer import RowsRefused, ScorerReplica, app_name, bundle_app_name, local_scorer
 from tests.serving.test_bundle import make_draft
 
 SCHEMA = "0123456789abcdef"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.scoring import ScoringConfig, connect, serve_call
-from serving import bundle as bundles
-from serving.bundle import BundleRefused, save_bundle
+from actors.partition.scoring import ScoringConfig, connect, serve_call
+from serving.models import bundle as bundles
+from serving.models.bundle import BundleRefused, save_bundle
 from tests.serving.test_bundle import make_draft
 
 pytestmark = pytest.mark.ray
@@ -53,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from serving.scorer import deploy, deployed_versions, local_scorer, undeploy
+    from serving.models.scorer import deploy, deployed_versions, local_scorer, undeploy
 
     # Replicas check in earnest; in this process six checks of a second each would add nothing to test_bundle.py.
     monkeypatch.setattr(bundles, "_probe", lambda *_: None)

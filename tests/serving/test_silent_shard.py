@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.exchange import ExchangeServicer
+from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2
 from serving.shard_client import Router, Routes
 from serving.status import RequestFailed

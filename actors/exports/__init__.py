@@ -1,0 +1,1 @@
+"""What the log holds, as tables for other tools."""

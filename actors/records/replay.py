@@ -1,0 +1,90 @@
+"""From records to state: what a live shard, a restart and every tool that reads a log have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.log.contract import RecordKind, StoredRecord
+from actors.records import codec
+from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.decision import Decision
+from household.delivery import DeliveryNote
+from household.events import EventBatch
+from household.migration import migrated
+from household.plan import Plan
+from household.state import FOLD_VERSION, PartitionState
+
+
+@dataclass(slots=True)
+class Replay:
+    """A partition's state as far as its log has been folded. There is none before the first plan record."""
+
+    state: PartitionState | None = None
+    stream_clock: bool = False
+    fold_version: int = FOLD_VERSION
+    """Of the term in force."""
+    epoch: int = 0
+    fold_count: int = 0
+    """Records folded."""
+    void_plans: int = 0
+    void_epochs: int = 0
+
+    @property
+    def now(self) -> PartitionState:
+        """The state; only to be asked for after a plan record."""
+        assert self.state is not None, "no plan record yet"
+        return self.state
+
+    def fold(self, stored: StoredRecord) -> None:
+        """Fold one record; the next expected one.
+
+        Raises:
+            PayloadUnreadable, PlanUnreadable: intact, but not what this software can read.
+        """
+        record = stored.record
+        match record.kind:
+            case RecordKind.EPOCH:
+                self.fold_epoch(codec.decode_epoch(record.payload), record.epoch)
+            case RecordKind.PLAN:
+                self.fold_plan(codec.decode_plan(record.payload), record.epoch)
+            case RecordKind.SIGNALS:
+                self.fold_signals(codec.decode_signals(record.payload, self.now.plan), record.stamp_us)
+            case RecordKind.DECISION:
+                decision = codec.decode_decision(record.payload).decision
+                self.fold_decision(decision, record.epoch, stored.offset, record.stamp_us)
+            case RecordKind.TICK:
+                apply_tick(self.now, epoch=record.epoch, stamp_us=record.stamp_us)
+            case RecordKind.DELIVERY:
+                self.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
+        self.fold_count += 1
+
+    def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:
+        """Open a term; one that is not newer than the term in force is void."""
+        if epoch <= self.epoch:
+            self.void_epochs += 1
+            return
+        self.epoch, self.stream_clock, self.fold_version = epoch, opening.stream_clock, opening.fold_version
+        if self.state is not None:
+            self.state.stream_clock = opening.stream_clock
+            apply_epoch(self.state, epoch=epoch, fold_version=opening.fold_version)
+
+    def fold_plan(self, plan: Plan, epoch: int) -> None:
+        """Put a plan into force; one written by an older epoch is void."""
+        if epoch < self.epoch:
+            self.void_plans += 1
+        elif self.state is None:
+            self.state = PartitionState(plan=plan, stream_clock=self.stream_clock)
+            self.state.epoch, self.state.fold_version = self.epoch, self.fold_version
+        else:
+            self.state = migrated(self.state, plan)
+
+    def fold_signals(self, batch: EventBatch, stamp_us: int) -> Applied:
+        """Fold a batch of events."""
+        return apply_signals(self.now, batch, stamp_us=stamp_us)
+
+    def fold_decision(self, decision: Decision, epoch: int, offset: int, stamp_us: int) -> bool:
+        """Fold a decision; False if it is void."""
+        return apply_decision(self.now, decision, epoch=epoch, offset=offset, stamp_us=stamp_us)
+
+    def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> bool:
+        """Fold what became of outbound actions on their way; False if it is void."""
+        return apply_delivery(self.now, notes, epoch=epoch, stamp_us=stamp_us)

@@ -1,0 +1,1 @@
+"""What could not be accepted: kept with its reason, and told."""

@@ -1,0 +1,1 @@
+"""A shard: some partitions behind one server, their questions and their deliveries."""

@@ -1,0 +1,170 @@
+"""Questions to a partition that change nothing."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from actors.log.contract import OffsetOutOfRange
+from actors.partition import answers
+from actors.partition.owner import PartitionOwner
+from actors.partition.unknown_fields import UNKNOWN_FIELD
+from actors.records import codec
+from actors.rejects.store import RejectCounters
+from actors.snapshots.taking import SnapshotStanding
+from actors.state_thread import StateThread, Urgency
+from hearth.internal.v1 import shard_pb2
+from hearth.v1 import decision_pb2, household_pb2
+from household.contacts import is_before_decision
+from household.decision import Decision
+from household.plan import Plan
+from household.state import NEVER_US, NO_HOUSEHOLD
+
+DECISIONS_MAX = 100
+DECISIONS_DEFAULT = 20
+
+
+async def get(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.GetRequest
+) -> household_pb2.GetResponse:
+    """Return all that is known of a household."""
+
+    def read() -> household_pb2.GetResponse:
+        state = owner.state_as_of_now()
+        household, _ = state.find(request.household.encode())
+        if household == NO_HOUSEHOLD:
+            as_of = answers.timestamp(state.now_us)
+            return household_pb2.GetResponse(known=False, partition=owner.partition, as_of=as_of)
+        return answers.household_message(state, household, owner.partition)
+
+    return await state_thread.run(Urgency.INGEST, read)
+
+
+async def explain(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.ExplainRequest
+) -> household_pb2.ExplainResponse:
+    """Return one decision of a household, as it was recorded; the newest if none is named."""
+    found, wanted = await _records(owner, state_thread, request.household, request.decision_id, 1)
+    if not found:
+        return household_pb2.ExplainResponse(found=False, dropped=bool(wanted))
+    return household_pb2.ExplainResponse(found=True, decision=found[0])
+
+
+async def decisions(
+    owner: PartitionOwner, state_thread: StateThread, request: household_pb2.DecisionsRequest
+) -> household_pb2.DecisionsResponse:
+    """Return the newest decisions of a household, newest first."""
+    limit = min(request.limit or DECISIONS_DEFAULT, DECISIONS_MAX)
+    found, _ = await _records(owner, state_thread, request.household, "", limit)
+    return household_pb2.DecisionsResponse(decisions=found)
+
+
+async def _records(
+    owner: PartitionOwner, state_thread: StateThread, household: str, decision_id: str, limit: int
+) -> tuple[list[household_pb2.DecisionRecord], int]:
+    """Return what the log still has of the decisions that were asked for, newest first, and how many those are."""
+
+    def known() -> tuple[dict[str, int], Plan]:
+        row, _ = owner.state.find(household.encode())
+        ledger = owner.state.ledgers.get(row)
+        return (dict(reversed(ledger.decisions)) if ledger else {}), owner.state.plan
+
+    def message(
+        read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
+    ) -> household_pb2.DecisionRecord:
+        return answers.decision_record(owner.state_as_of_now(), read, plan, standing)
+
+    offsets, in_force = await state_thread.run(Urgency.INGEST, known)
+    wanted = [offset for known_id, offset in offsets.items() if not decision_id or known_id == decision_id][:limit]
+    loop = asyncio.get_running_loop()
+    records = []
+    for offset in wanted:
+        read = await _read(owner, offset)
+        if read is None:
+            continue
+        decision = read.decision
+        plan: Plan | None = in_force
+        if decision.plan_version != in_force.version:
+            plan = await loop.run_in_executor(None, owner.plan_of, decision, offset)
+        standing = await _read(owner, offsets.get(decision.stands)) if decision.answered else None
+        arguments = (read, plan, standing.decision if standing is not None else None)
+        records.append(await state_thread.run(Urgency.INGEST, message, *arguments))
+    return records, len(wanted)
+
+
+async def _read(owner: PartitionOwner, offset: int | None) -> codec.DecisionRecord | None:
+    """Return the decision recorded at an offset; None for none, and where it is older than the log is kept."""
+    if offset is None:
+        return None
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+    except OffsetOutOfRange:
+        return None
+
+
+async def status_of(owner: PartitionOwner, state_thread: StateThread, action_id: str) -> decision_pb2.ActionStatus:
+    """Return what has become of an action."""
+    return await state_thread.run(Urgency.DECISION, lambda: answers.action_status(owner.state_as_of_now(), action_id))
+
+
+async def why_not_effective(
+    owner: PartitionOwner, state_thread: StateThread, call: shard_pb2.ReportCall, time_us: int
+) -> str:
+    """Return why a report that was folded changed nothing."""
+
+    def why() -> str:
+        state = owner.state
+        action = state.actions.get(call.action_id)
+        if action is None:
+            return "ACTION_UNKNOWN"
+        if state.households.key(action.household) != call.household.encode():
+            return "ACTION_OF_ANOTHER_HOUSEHOLD"
+        return "ACTION_NOT_YET_DECIDED" if is_before_decision(state, action, time_us) else "ACTION_NOT_LIVE"
+
+    return await state_thread.run(Urgency.DECISION, why)
+
+
+def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[str, int | str | bool]:
+    """Return what a status page shows. Reads plain counters beside the state thread: at most a moment old."""
+    state = owner.state
+    counters = state.counters
+    now_us = state.now_us
+    unknown = owner.unknown_fields.counts()
+    rejects = owner.rejects.counters if owner.rejects is not None else RejectCounters()
+    return {
+        "epoch": owner.epoch,
+        "is_lost": owner.is_lost,
+        "lost_because": owner.lost_because,
+        "bad_snapshots": len(owner.faults),
+        "bad_snapshots_because": "; ".join(owner.faults),
+        "snapshot_position": standing.position,
+        "snapshot_age_s": int(standing.age_s),
+        "log_tail": standing.tail_events,
+        "records": owner.fold_count,
+        "waiting_bytes": owner.lag_bytes,
+        "plan_version": state.plan.version,
+        "now": "" if now_us == NEVER_US else datetime.fromtimestamp(now_us / 1e6, tz=UTC).isoformat(),
+        "households": state.households.count,
+        "members": state.members.count,
+        "received": counters.received,
+        "applied": counters.by_status["APPLIED"],
+        "duplicate": counters.by_status["DUPLICATE"],
+        "late": counters.by_status["LATE"],
+        "rejected": counters.rejected,
+        "moments": counters.moments,
+        "pending": sum(len(one.pending) for one in list(state.ledgers.values())),
+        "decisions": counters.decisions,
+        "served": counters.served,
+        "nothing": counters.nothing,
+        "withheld": counters.withheld,
+        "voided": counters.voided,
+        "outbox": len(state.outbox),
+        "delivered": counters.delivered,
+        "expired": counters.expired,
+        "withdrawn": counters.withdrawn,
+        "unknown_field_values": owner.unknown_fields.others + sum(unknown.values()),
+        **{UNKNOWN_FIELD + name: count for name, count in unknown.items()},
+        "rejects_kept": rejects.kept,
+        "rejects_waiting": rejects.waiting,
+        "rejects_missed": rejects.missed,
+        "rejects_dropped": rejects.dropped,
+        "reject_failures": rejects.failures,
+    }

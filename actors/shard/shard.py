@@ -1,0 +1,530 @@
+"""A shard: some partitions, one state thread, one server for the edges. A plain class; cluster/ makes it a Ray actor.
+
+It answers calls by handing each to the partition it belongs to; how a partition works is told in partition.py,
+decider.py and delivery.py.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from actors.clock import Clock, WallClock
+from actors.conditions import NotCurrent, Overloaded, PartitionLost
+from actors.log.contract import Epoch, LogError, LogStore, PartitionId
+from actors.partition import answers
+from actors.partition.caller import NOBODY_LEAVES, Caller
+from actors.partition.decider import DecideCall, NotSettled, PartitionDecider
+from actors.partition.lease import HeldForGood, Lease
+from actors.partition.owner import OwnerPorts, PartitionOwner
+from actors.partition.recovery import Recovered, open_partition
+from actors.partition.requests import RequestIdReused, Requests
+from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
+from actors.records import codec
+from actors.rejects.entries import reject_of_request
+from actors.rejects.store import RejectCounters, RejectSettings, RejectStore, RejectStores
+from actors.shard import queries
+from actors.shard.delivery import Deliveries
+from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.shard.warm import warm_kernels
+from actors.snapshots.store import SnapshotFailed, SnapshotStore
+from actors.snapshots.taking import SnapshotPolicy, SnapshotStanding, SnapshotTaker
+from actors.state_thread import StateThread
+from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from household.events import Status
+from household.plan import NONE, Channel, Plan, plan_from_bytes
+from household.scoring import Scorer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """What a shard needs to know."""
+
+    name: str
+    """`shard-<i>`; what its epoch records say."""
+    address: str
+    """Where its server listens: `unix:<path>`."""
+    stream_clock: bool = False
+    redeliver_after_s: float = 10.0
+    """An outbound action that is not acknowledged is handed over again after this."""
+    tick_interval_s: float = 1.0
+    """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    rejects: RejectSettings = field(default_factory=RejectSettings)
+
+
+_NOT_CURRENT = {
+    "LEASE_EXPIRED": "its shard cannot prove at present that it is still the owner",
+    "CLOCK_UNCONFIRMED": "the machine's clock has jumped, and nobody has confirmed it yet",
+}
+
+
+@dataclass(slots=True)
+class _Owned:
+    owner: PartitionOwner
+    decider: PartitionDecider
+    requests: Requests
+
+
+class Shard:
+    """Owns partitions and answers for them."""
+
+    def __init__(
+        self,
+        config: ShardConfig,
+        logs: LogStore,
+        *,
+        clock: Clock | None = None,
+        lease: Lease | None = None,
+        snapshots: SnapshotStore | None = None,
+        rejects: LogStore | None = None,
+        telemetry: ShardTelemetry | None = None,
+    ) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        if telemetry is not None:
+            telemetry.gauges = self._gauges
+        self._logs = logs
+        self._snapshots = snapshots
+        self._clock = clock or WallClock()
+        self._owned: dict[int, _Owned] = {}
+        self._hand_offs: dict[int, asyncio.Lock] = {}
+        """By partition: held while it is being assigned or released."""
+        self._state_thread = StateThread(f"{config.name}-state")
+        self._deliveries = Deliveries(
+            lambda: [owned.owner for owned in self._owned.values()],
+            self._state_thread,
+            redeliver_after_s=config.redeliver_after_s,
+            look_every_s=config.tick_interval_s,
+        )
+        self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix=f"{config.name}-snapshot")
+        self._ports = OwnerPorts(
+            clock=self._clock,
+            lease=lease or HeldForGood(),
+            state_thread=self._state_thread,
+            appenders=self._appenders,
+            telemetry=telemetry,
+            snapshots=snapshots,
+        )
+        self._taker = self._snapshot_taker(snapshots)
+        self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
+        self._scorer: Scorer | None = None
+        self._exchange = ExchangeServicer(self)
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _snapshot_taker(self, store: SnapshotStore | None) -> SnapshotTaker | None:
+        if store is None:
+            return None
+        return SnapshotTaker(
+            store,
+            self._config.snapshots,
+            lambda: [owned.owner for owned in self._owned.values()],
+            state_thread=self._state_thread,
+            writers=self._writers,
+            monotonic_s=time.monotonic,
+        )
+
+    async def start(self) -> str:
+        """Compile the kernels, open the server; return its address."""
+        # Two threads of one process share the interpreter: the default of 5 ms would be a decision's whole deadline.
+        sys.setswitchinterval(0.0005)
+        await asyncio.to_thread(warm_kernels)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._config.address.removeprefix("unix:"))
+        port = self._server.add_insecure_port(self._config.address)
+        is_unix = self._config.address.startswith("unix:")
+        if port == 0 and not is_unix:
+            raise OSError(f"cannot listen on {self._config.address}")
+        await self._server.start()
+        self._tasks.append(asyncio.create_task(self._tick()))
+        if self._taker is not None:
+            self._tasks.append(asyncio.create_task(self._taker.run()))
+        gc.freeze()
+        return self._config.address if is_unix else f"{self._config.address.rpartition(':')[0]}:{port}"
+
+    async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
+        """Take a partition over: fold its log, open a term of at least `epoch`, and serve. Return the term's epoch.
+
+        Called again for a partition it already owns, it changes nothing.
+        """
+        async with self._hand_off(partition):
+            return await self._assign(partition, plan_bytes, epoch)
+
+    def _hand_off(self, partition: int) -> asyncio.Lock:
+        return self._hand_offs.setdefault(partition, asyncio.Lock())
+
+    async def _assign(self, partition: int, plan_bytes: bytes, epoch: int) -> int:
+        if partition in self._owned and not self._owned[partition].owner.is_lost:
+            return self._owned[partition].owner.epoch
+        await self._release(partition)
+        began_s = time.monotonic()
+        recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
+        loaded_s = time.monotonic()
+        owner = PartitionOwner(PartitionId(partition), recovered, self._ports)
+        owner.rejects = self._reject_store(PartitionId(partition), recovered)
+        try:
+            await owner.open(
+                plan=plan_from_bytes(plan_bytes),
+                owner=self._config.name,
+                stream_clock=self._config.stream_clock,
+                epoch=Epoch(epoch),
+            )
+        except BaseException:
+            await owner.close()
+            raise
+        requests = Requests(owner, self._state_thread)
+        decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests)
+        self._owned[partition] = _Owned(owner, decider, requests)
+        owner.on_outbox_change = self._look_at_outboxes
+        self._look_at_outboxes()
+        logger.info(
+            "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
+            partition,
+            owner.epoch,
+            recovered.position,
+            loaded_s - began_s,
+            owner.records_folded,
+            owner.events_folded,
+            time.monotonic() - loaded_s,
+        )
+        return owner.epoch
+
+    def _reject_store(self, partition: PartitionId, recovered: Recovered) -> RejectStore | None:
+        if self._rejects is None:
+            return None
+        log = recovered.log
+        return self._rejects.open(partition, lambda offset: next(iter(log.read(offset))).record.payload)
+
+    async def release(self, partition: int) -> None:
+        """Finish what waits for a partition and give it up; nothing if it is not owned."""
+        async with self._hand_off(partition):
+            await self._release(partition)
+
+    async def _release(self, partition: int) -> None:
+        owned = self._owned.pop(partition, None)
+        if owned is not None:
+            owned.decider.stop()
+            await owned.owner.close()
+
+    async def use_scorer(self, make: Callable[[], Awaitable[Scorer | None]]) -> None:
+        """Score by another model from the next decision on; None scores by the playbook's priors."""
+        self._scorer = await make()
+
+    async def drain(self) -> None:
+        """Refuse new calls, finish those under way, release every partition."""
+        for task in self._tasks:
+            task.cancel()
+        self._deliveries.end()
+        if self._server is not None:
+            await self._server.stop(grace=5.0)
+        await self._exchange.settled()
+        for partition in list(self._owned):
+            await self.release(partition)
+        if self._rejects is not None:
+            await asyncio.to_thread(self._rejects.stop)
+        self._state_thread.stop()
+        self._appenders.shutdown()
+        self._writers.shutdown()
+
+    def report(self) -> dict[int, dict[str, int | str | bool]]:
+        """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
+        return {
+            partition: queries.partition_report(owned.owner, self._standing(owned.owner)) | owned.decider.scored()
+            for partition, owned in self._owned.items()
+        }
+
+    def _gauges(self) -> Gauges:
+        # In another thread: the copy is one step of the interpreter, and all that is read is a number by itself.
+        owners = [owned.owner for owned in tuple(self._owned.values()) if not owned.owner.is_lost]
+        taker, standings = self._taker, [self._standing(owner) for owner in owners]
+        rejects = self._rejects.totals() if self._rejects is not None else RejectCounters()
+        return Gauges(
+            partitions_owned=len(owners),
+            waiting_bytes=sum(owner.lag_bytes for owner in owners),
+            moments_pending=sum(len(owner.households_with_moments) for owner in owners),
+            outbox_size=sum(len(owner.state.outbox) for owner in owners),
+            households=sum(owner.state.households.count for owner in owners),
+            is_lease_held=self._ports.lease.is_held(),
+            is_clock_confirmed=self._clock.is_confirmed(),
+            snapshots_written=taker.written if taker is not None else 0,
+            snapshots_failed=taker.failed if taker is not None else 0,
+            snapshot_age_s=int(max((one.age_s for one in standings), default=0)),
+            log_tail_events=max((one.tail_events for one in standings), default=0),
+            rejects_kept=rejects.kept,
+            rejects_missed=rejects.missed,
+            rejects_dropped=rejects.dropped,
+            reject_failures=rejects.failures,
+            log_repetitions=sum(owner.log_repetitions for owner in owners),
+        )
+
+    def _standing(self, owner: PartitionOwner) -> SnapshotStanding:
+        if self._taker is None:
+            return SnapshotStanding(tail_events=owner.events_folded)
+        return self._taker.standing(owner)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.tick_interval_s)
+            for owned in self._owned.values():
+                owned.owner.wake()
+
+    async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
+        """Answer one call of an edge; without a caller, of somebody who stays."""
+        caller = caller or NOBODY_LEAVES
+        if method == shard_pb2.METHOD_CONFIRM_CLOCK:
+            self._clock.confirm()
+            return b""
+        if self._telemetry is None:
+            return await self._call(method, partition, payload, caller, None)
+        with self._telemetry.observed(method, partition, traceparent) as laps:
+            return await self._call(method, partition, payload, caller, laps)
+
+    async def _call(self, method: int, partition: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
+        owned = self._owned.get(partition)
+        if owned is None:
+            raise call_failed(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "WRONG_OWNER",
+                f"partition {partition} is not owned by {self._config.name}",
+                metadata={"partition": str(partition)},
+            )
+        try:
+            if owned.owner.is_lost:
+                raise PartitionLost
+            owned.owner.check_current()
+            caller.check()
+            answer = await self._answer(owned, method, payload, caller, laps)
+            # Append, sync, fold, check the lease, then answer: another may have taken over meanwhile.
+            owned.owner.check_current()
+            return answer
+        except NotCurrent as wrong:
+            raise call_failed(
+                grpc.StatusCode.UNAVAILABLE,
+                wrong.reason,
+                f"partition {partition}: {_NOT_CURRENT[wrong.reason]}; try again",
+                retry_after_ms=500,
+            ) from wrong
+        except SnapshotFailed as wrong:
+            raise call_failed(grpc.StatusCode.INTERNAL, "SNAPSHOT_FAILED", str(wrong)) from wrong
+        except (PartitionLost, NotSettled, LogError) as wrong:
+            raise call_failed(
+                grpc.StatusCode.UNAVAILABLE,
+                "PARTITION_UNAVAILABLE",
+                f"partition {partition} cannot prove its state is current ({type(wrong).__name__}); try again",
+                retry_after_ms=500,
+            ) from wrong
+        except Overloaded as wrong:
+            raise call_failed(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "OVERLOADED",
+                f"partition {partition} has too many signals waiting",
+                retry_after_ms=200,
+            ) from wrong
+        except codec.PayloadUnreadable as wrong:
+            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_BATCH", str(wrong)) from wrong
+        except RequestIdReused as wrong:
+            raise call_failed(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "REQUEST_ID_REUSED",
+                "this request_id was used for another request of this household; every request needs one of its own",
+                violations={"request_id": "one that no other request has"},
+            ) from wrong
+        except DecodeError as wrong:
+            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_CALL", "not the message of its method") from wrong
+
+    async def _answer(self, owned: _Owned, method: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
+        match method:
+            case shard_pb2.METHOD_INGEST:
+                return (await self._ingest(owned, payload, caller)).SerializeToString()
+            case shard_pb2.METHOD_DECIDE:
+                return (await self._decide(owned, payload, caller, laps)).SerializeToString()
+            case shard_pb2.METHOD_REPORT:
+                return (await self._report(owned, payload, caller)).SerializeToString()
+            case shard_pb2.METHOD_ACK:
+                return (await self._ack(owned, payload, caller)).SerializeToString()
+            case shard_pb2.METHOD_GET:
+                get = household_pb2.GetRequest.FromString(payload)
+                return (await queries.get(owned.owner, self._state_thread, get)).SerializeToString()
+            case shard_pb2.METHOD_EXPLAIN:
+                explain = household_pb2.ExplainRequest.FromString(payload)
+                return (await queries.explain(owned.owner, self._state_thread, explain)).SerializeToString()
+            case shard_pb2.METHOD_DECISIONS:
+                newest = household_pb2.DecisionsRequest.FromString(payload)
+                return (await queries.decisions(owned.owner, self._state_thread, newest)).SerializeToString()
+            case shard_pb2.METHOD_SNAPSHOT:
+                return (await self._snapshot(owned)).SerializeToString()
+            case shard_pb2.METHOD_DESCRIBE:
+                signal_pb2.DescribeRequest.FromString(payload)
+                return answers.description(owned.owner.state.plan).SerializeToString()
+            case shard_pb2.METHOD_REJECT:
+                return (await self._reject(owned, payload)).SerializeToString()
+        raise call_failed(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", f"method {method} is not known here")
+
+    async def _snapshot(self, owned: _Owned) -> admin_pb2.PartitionSnapshot:
+        if self._taker is None:
+            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_SNAPSHOTS", "this shard takes no snapshots")
+        facts = await self._taker.take(owned.owner)
+        return admin_pb2.PartitionSnapshot(
+            partition=facts.partition,
+            position=facts.position,
+            epoch=facts.epoch,
+            households=facts.households,
+            bytes=facts.size_bytes,
+        )
+
+    async def _reject(self, owned: _Owned, payload: bytes) -> admin_pb2.RejectResponse:
+        now_us = self._clock.now_us()
+        rejects = [reject_of_request(one, now_us) for one in admin_pb2.RejectRequest.FromString(payload).rejects]
+        if owned.owner.rejects is None:
+            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_REJECTS", "this shard keeps no rejects")
+        kept: int = await asyncio.wrap_future(owned.owner.rejects.keep(rejects))
+        return admin_pb2.RejectResponse(kept=kept)
+
+    async def _ingest(self, owned: _Owned, payload: bytes, caller: Caller) -> signal_pb2.IngestResponse:
+        folded = await owned.owner.signals(payload, caller=caller)
+        return signal_pb2.IngestResponse(
+            counts=answers.signal_counts(folded.applied.statuses),
+            rejections=answers.rejections(folded, payload),
+            unknown_fields=answers.unknown_fields(folded.batch),
+        )
+
+    async def _decide(
+        self, owned: _Owned, payload: bytes, caller: Caller, laps: Laps | None
+    ) -> decision_pb2.DecideResponse:
+        call = shard_pb2.DecideCall.FromString(payload)
+        channels = owned.owner.state.plan.channel_by_name
+        if call.request.channel not in channels:
+            raise _unknown_channel(call.request.channel, sorted(channels))
+        if not owned.owner.state.plan.channels[channels[call.request.channel]].inbound:
+            raise _not_inbound(call.request.channel, owned.owner.state.plan)
+        return await owned.decider.decide(
+            DecideCall(
+                household=call.request.household.encode(),
+                member=call.request.member.encode(),
+                channel=call.request.channel,
+                request_id=call.request.request_id,
+                request_hash=call.request_hash,
+                signal_batch=call.signal_batch,
+                caller=caller,
+                laps=laps,
+            )
+        )
+
+    async def _report(self, owned: _Owned, payload: bytes, caller: Caller) -> decision_pb2.ReportResponse:
+        call = shard_pb2.ReportCall.FromString(payload)
+        status, why_not = await self._outcome(owned, call, caller)
+        action = await queries.status_of(owned.owner, self._state_thread, call.action_id)
+        return decision_pb2.ReportResponse(
+            status=action, repeated_request=status == Status.DUPLICATE, effective=not why_not, reason=why_not
+        )
+
+    async def _ack(self, owned: _Owned, payload: bytes, caller: Caller) -> delivery_pb2.AckResponse:
+        call = shard_pb2.ReportCall.FromString(payload)
+        state = owned.owner.state
+        outbound = state.outbox.get(call.action_id)
+        about = state.plan.channel_by_name.get(call.channel, outbound.channel if outbound is not None else NONE)
+        if outbound is not None and about != NONE:
+            _check_group(state.plan.channels[about], call.group)
+        _, why_not = await self._outcome(owned, call, caller)
+        return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
+
+    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall, caller: Caller) -> tuple[Status, str]:
+        """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""
+        channels = owned.owner.state.plan.channel_by_name
+        if call.HasField("channel") and call.channel not in channels:
+            raise _unknown_channel(call.channel, sorted(channels))
+        household = call.household.encode()
+        async with owned.requests.hold(household, call.request_id, call.request_hash, is_decide=False):
+            folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
+        if folded.batch.count != 1:
+            raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
+        status = Status(int(folded.applied.statuses[0]))
+        if status == Status.DUPLICATE:
+            return status, "ALREADY_REPORTED"
+        if status != Status.APPLIED:
+            return status, status.name
+        if np.any(folded.applied.effects):
+            return status, ""
+        time_us = int(folded.batch.times_us[0])
+        return status, await queries.why_not_effective(owned.owner, self._state_thread, call, time_us)
+
+    async def deliveries(
+        self, channels: Sequence[str], group: str = ""
+    ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
+        """Yield outbound actions of all partitions of this shard, each as it becomes due.
+
+        Args:
+            channels: names of those that the gateway serves.
+            group: whose share it takes part in.
+
+        Raises:
+            CallFailed: INVALID_ARGUMENT; the playbook has no such channel, or lists groups for it and not this one.
+        """
+        for owned in self._owned.values():
+            _check_subscription(owned.owner.state.plan, channels, group)
+        subscription = self._deliveries.subscribe(channels, group)
+        try:
+            async with aclosing(subscription.stream()) as deliveries:
+                async for delivery in deliveries:
+                    yield delivery
+        finally:
+            subscription.close()
+
+    def _look_at_outboxes(self) -> None:
+        self._deliveries.look()
+
+
+def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:
+    for index, channel in enumerate(channels):
+        if channel not in plan.channel_by_name:
+            raise _unknown_channel(channel, sorted(plan.channel_by_name), field=f"channels[{index}]")
+        _check_group(plan.channels[plan.channel_by_name[channel]], group)
+
+
+def _check_group(channel: Channel, group: str) -> None:
+    if channel.groups and group not in channel.groups:
+        listed = ", ".join(channel.groups)
+        raise call_failed(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNKNOWN_GROUP",
+            f"group {group!r} is not one of channel {channel.name!r}'s, which are {listed}",
+            violations={"group": f"one of {listed}"},
+        )
+
+
+def _unknown_channel(channel: str, known: list[str], *, field: str = "channel") -> CallFailed:
+    return call_failed(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "UNKNOWN_CHANNEL",
+        f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
+        violations={field: f"{channel!r} is none of the playbook's channels; wanted one of {', '.join(known)}"},
+    )
+
+
+def _not_inbound(channel: str, plan: Plan) -> CallFailed:
+    inbound = ", ".join(one.name for one in plan.channels if one.inbound)
+    return call_failed(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "CHANNEL_NOT_INBOUND",
+        f"nobody asks on channel {channel!r}: what goes out there is decided by moments and streamed by Subscribe",
+        violations={"channel": f"one that the playbook declares inbound: {inbound}"},
+    )

@@ -1,0 +1,320 @@
+"""From a plan's features to cells: which float64 cell of a household's or member's row holds what, with what at first.
+
+A row holds all cells of one household (or member) side by side, so an event touches one or two cache lines rather
+than one per column; a column is a strided view of it. See docs/decisions/0002-columns.md.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.columns.program import Op
+from household.events import RESERVED_TYPES
+from household.plan import NONE, Feature, FeatureKind, Offer, Plan, Scope
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One cell of every row of its scope."""
+
+    name: str
+    scope: Scope
+    dtype: str
+    """count, time (µs), number, enum, flag, handle or value: what the float64 stands for."""
+    unit: str
+    initial: float
+
+
+class Update(IntEnum):
+    """How an event changes a feature's cells."""
+
+    COUNT = 0
+    DECAYED = 1
+    NEWEST = 2
+    LAST = 3
+    DISTINCT = 4
+    SESSION = 5
+    PROFILE = 6
+    HELD_ON = 7
+    HELD_OFF = 8
+    MOST_USED = 9
+    WINDOW = 10
+
+
+class Read(IntEnum):
+    """How a feature's cells give its value as of a time."""
+
+    COUNT = 0
+    DECAYED = 1
+    NEWEST = 2
+    LAST = 3
+    DISTINCT = 4
+    SESSION = 5
+    PROFILE = 6
+    HELD = 7
+    MOST_USED = 8
+    WINDOW_COUNT = 9
+    WINDOW_SUM = 10
+    TREND = 11
+
+
+class Rules(NamedTuple):
+    """The plan as arrays, for the kernels. Row layouts are named where they are filled, below."""
+
+    update_start: NDArray[np.int64]
+    updates: NDArray[np.int64]
+    update_params: NDArray[np.float64]
+    reads: NDArray[np.int64]
+    read_params: NDArray[np.float64]
+    program_start: NDArray[np.int64]
+    ops: NDArray[np.int64]
+    args: NDArray[np.float64]
+    trigger_start: NDArray[np.int64]
+    trigger_list: NDArray[np.int64]
+    triggers: NDArray[np.int64]
+    cooldowns: NDArray[np.float64]
+    field_start: NDArray[np.int64]
+    fields: NDArray[np.int64]
+    field_range: NDArray[np.float64]
+    entries_per_event: NDArray[np.int64]
+    is_report: NDArray[np.uint8]
+    """Per event type: whether it is a reserved one, which may come without a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where everything of a plan lives."""
+
+    columns: tuple[Column, ...]
+    household_initial: NDArray[np.float64]
+    member_initial: NDArray[np.float64]
+    feature_cells: tuple[int, ...]
+    window_cells: tuple[int, ...]
+    trigger_cells: tuple[int, ...]
+    """Per journey; NONE for those without trigger. Two cells: time last fired, instances so far."""
+    rules: Rules
+    personal_offers: frozenset[int]
+    """Offers that hang on what is known of a member: by their condition, or by the segments of their prices."""
+
+
+def _feature_columns(feature: Feature) -> list[Column]:
+    def column(part: str, dtype: str, unit: str, initial: float) -> Column:
+        return Column(
+            name=f"{feature.name}.{part}" if part else feature.name,
+            scope=feature.scope,
+            dtype=dtype,
+            unit=unit,
+            initial=initial,
+        )
+
+    match feature.kind:
+        case FeatureKind.COUNT:
+            return [column("", "count", "events", 0.0)]
+        case FeatureKind.DECAYED_COUNT:
+            return [column("", "number", "events", 0.0), column("as_of", "time", "us", NAN)]
+        case FeatureKind.LAST_SEEN:
+            return [column("", "time", "us", NAN)]
+        case FeatureKind.NEWEST_TIMES:
+            return [column(f"time_{k}", "time", "us", NAN) for k in range(feature.keep)]
+        case FeatureKind.DISTINCT:
+            return [column(f"value_{k}", "value", feature.unit, NAN) for k in range(feature.keep)]
+        case FeatureKind.SESSION_LENGTH:
+            return [column("start", "time", "us", NAN), column("end", "time", "us", NAN)]
+        case FeatureKind.PROFILE:
+            initial = NAN if feature.initial is None else feature.initial
+            return [column("", "value", feature.unit, initial), column("as_of", "time", "us", NAN)]
+        case FeatureKind.PRODUCT_HELD:
+            return [column("", "flag", "", 0.0), column("as_of", "time", "us", NAN)]
+        case FeatureKind.MOST_USED:
+            shares = [column(name, "number", "events", 0.0) for name in feature.values]
+            return [*shares, column("as_of", "time", "us", NAN)]
+        case FeatureKind.WINDOW_COUNT | FeatureKind.WINDOW_SUM | FeatureKind.TREND:
+            return []
+
+
+_UPDATE = {
+    FeatureKind.COUNT: Update.COUNT,
+    FeatureKind.DECAYED_COUNT: Update.DECAYED,
+    FeatureKind.NEWEST_TIMES: Update.NEWEST,
+    FeatureKind.LAST_SEEN: Update.LAST,
+    FeatureKind.DISTINCT: Update.DISTINCT,
+    FeatureKind.SESSION_LENGTH: Update.SESSION,
+    FeatureKind.PROFILE: Update.PROFILE,
+    FeatureKind.PRODUCT_HELD: Update.HELD_ON,
+    FeatureKind.MOST_USED: Update.MOST_USED,
+}
+
+_READ = {
+    FeatureKind.COUNT: Read.COUNT,
+    FeatureKind.DECAYED_COUNT: Read.DECAYED,
+    FeatureKind.NEWEST_TIMES: Read.NEWEST,
+    FeatureKind.LAST_SEEN: Read.LAST,
+    FeatureKind.DISTINCT: Read.DISTINCT,
+    FeatureKind.SESSION_LENGTH: Read.SESSION,
+    FeatureKind.PROFILE: Read.PROFILE,
+    FeatureKind.PRODUCT_HELD: Read.HELD,
+    FeatureKind.MOST_USED: Read.MOST_USED,
+    FeatureKind.WINDOW_COUNT: Read.WINDOW_COUNT,
+    FeatureKind.WINDOW_SUM: Read.WINDOW_SUM,
+    FeatureKind.TREND: Read.TREND,
+}
+
+
+class _Cells:
+    """Hands out cells of both scopes."""
+
+    def __init__(self) -> None:
+        self.columns: list[Column] = []
+        self.initial: dict[Scope, list[float]] = {Scope.HOUSEHOLD: [], Scope.MEMBER: []}
+
+    def take(self, columns: list[Column]) -> int:
+        """Return the first of the cells now given to these columns (all of one scope)."""
+        if not columns:
+            return NONE
+        initial = self.initial[columns[0].scope]
+        first = len(initial)
+        self.columns += columns
+        initial += [column.initial for column in columns]
+        return first
+
+
+def _is_member(scope: Scope) -> int:
+    return int(scope is Scope.MEMBER)
+
+
+def _updates(
+    plan: Plan, feature_cells: list[int], window_cells: list[int]
+) -> list[list[tuple[list[int], list[float]]]]:
+    """Per event type: (update, is member, cell, where, field, keep), (half life, gap, bucket)."""
+    by_type: list[list[tuple[list[int], list[float]]]] = [[] for _ in plan.event_types]
+    for window, cell in zip(plan.windows, window_cells, strict=True):
+        row = [Update.WINDOW, _is_member(window.scope), cell, window.where, window.field, window.bucket_count]
+        for event in window.events:
+            by_type[event].append((list(map(int, row)), [0.0, 0.0, float(window.bucket_us)]))
+    for feature, cell in zip(plan.features, feature_cells, strict=True):
+        if feature.kind not in _UPDATE:
+            continue
+        keep = len(feature.values) if feature.kind is FeatureKind.MOST_USED else feature.keep
+        params = [float(feature.half_life_us), float(feature.gap_us), 0.0]
+        row = [_UPDATE[feature.kind], _is_member(feature.scope), cell, feature.where, feature.field, keep]
+        for event in feature.events:
+            by_type[event].append((list(map(int, row)), params))
+        for event in feature.off_events:
+            off = [Update.HELD_OFF, *row[1:]]
+            by_type[event].append((list(map(int, off)), params))
+    return by_type
+
+
+def _reads(plan: Plan, feature_cells: list[int], window_cells: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+    """Per feature: (read, is member, cell, keep), (span, half life, unit, initial, bucket)."""
+    rows, params = [], []
+    for feature, own_cell in zip(plan.features, feature_cells, strict=True):
+        cell, bucket_us = own_cell, 0
+        if feature.window != NONE:
+            cell, bucket_us = window_cells[feature.window], plan.windows[feature.window].bucket_us
+            spans = 2 if feature.kind is FeatureKind.TREND else 1
+            assert feature.span_us % bucket_us == 0, f"{feature.name}: its span is not whole buckets"
+            assert plan.windows[feature.window].bucket_count * bucket_us >= spans * feature.span_us, feature.name
+        keep = len(feature.values) if feature.kind is FeatureKind.MOST_USED else feature.keep
+        rows.append([int(_READ[feature.kind]), _is_member(feature.scope), cell, keep])
+        initial = NAN if feature.initial is None else feature.initial
+        params.append(
+            [float(feature.span_us), float(feature.half_life_us), float(feature.unit_us), initial, float(bucket_us)]
+        )
+    return rows, params
+
+
+def _array(rows: list[list[int]], width: int) -> NDArray[np.int64]:
+    return np.array(rows, np.int64).reshape(len(rows), width)
+
+
+def _floats(rows: list[list[float]], width: int) -> NDArray[np.float64]:
+    return np.array(rows, np.float64).reshape(len(rows), width)
+
+
+def _starts(groups: list[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
+
+
+def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigger_cells: list[int]) -> Rules:
+    updates = _updates(plan, feature_cells, window_cells)
+    reads, read_params = _reads(plan, feature_cells, window_cells)
+    listening: list[list[int]] = [[] for _ in plan.event_types]
+    triggers, cooldowns = [], []
+    for index, journey in enumerate(plan.journeys):
+        trigger = journey.trigger
+        if trigger is None:
+            triggers.append([0, NONE, NONE])
+            cooldowns.append(0.0)
+            continue
+        triggers.append([_is_member(trigger.scope), trigger_cells[index], trigger.program])
+        cooldowns.append(float(trigger.cooldown_us))
+        for event in trigger.events:
+            listening[event].append(index)
+    uses = [list(event.fields) for event in plan.event_types]
+    flat_updates = [update for one in updates for update in one]
+    # The worst that one event can take from the slab: every window it feeds moves to a run of twice its buckets.
+    worst = [sum(4 * row[5] for row, _ in one if row[0] == Update.WINDOW) for one in updates]
+    return Rules(
+        update_start=_starts([len(one) for one in updates]),
+        updates=_array([row for row, _ in flat_updates], 6),
+        update_params=_floats([params for _, params in flat_updates], 3),
+        reads=_array(reads, 4),
+        read_params=_floats(read_params, 5),
+        program_start=_starts([len(program.ops) for program in plan.programs]),
+        ops=np.array([op for program in plan.programs for op in program.ops], np.int64),
+        args=np.array([arg for program in plan.programs for arg in program.args], np.float64),
+        trigger_start=_starts([len(one) for one in listening]),
+        trigger_list=np.array([index for one in listening for index in one], np.int64),
+        triggers=_array(triggers, 3),
+        cooldowns=np.array(cooldowns, np.float64),
+        field_start=_starts([len(one) for one in uses]),
+        fields=_array([[use.field, int(use.required)] for one in uses for use in one], 2),
+        field_range=_floats([[use.least, use.most] for one in uses for use in one], 2),
+        entries_per_event=np.array(worst, np.int64),
+        is_report=np.array([event.name in RESERVED_TYPES for event in plan.event_types], np.uint8),
+    )
+
+
+def lay_out(plan: Plan) -> Layout:
+    """Return the cells and kernel rules of a plan; the same plan gives the same layout."""
+    cells = _Cells()
+    feature_cells = [cells.take(_feature_columns(feature)) for feature in plan.features]
+    window_cells = [
+        cells.take([Column(name=f"window_{index}", scope=window.scope, dtype="handle", unit="", initial=0.0)])
+        for index, window in enumerate(plan.windows)
+    ]
+    trigger_cells = []
+    for journey in plan.journeys:
+        if journey.trigger is None:
+            trigger_cells.append(NONE)
+            continue
+        scope = journey.trigger.scope
+        fired = Column(name=f"{journey.name}.fired", scope=scope, dtype="time", unit="us", initial=NAN)
+        instances = Column(name=f"{journey.name}.instances", scope=scope, dtype="count", unit="", initial=0.0)
+        trigger_cells.append(cells.take([fired, instances]))
+    return Layout(
+        columns=tuple(cells.columns),
+        household_initial=np.array(cells.initial[Scope.HOUSEHOLD], np.float64),
+        member_initial=np.array(cells.initial[Scope.MEMBER], np.float64),
+        feature_cells=tuple(feature_cells),
+        window_cells=tuple(window_cells),
+        trigger_cells=tuple(trigger_cells),
+        rules=_rules(plan, feature_cells, window_cells, trigger_cells),
+        personal_offers=frozenset(index for index, offer in enumerate(plan.offers) if _is_personal(plan, offer)),
+    )
+
+
+def _is_personal(plan: Plan, offer: Offer) -> bool:
+    programs = [offer.eligible, *(plan.segments[special.segment].program for special in offer.segment_prices)]
+    return any(
+        op == Op.FEATURE and plan.features[int(arg)].scope is Scope.MEMBER
+        for program in programs
+        if program != NONE
+        for op, arg in zip(plan.programs[program].ops, plan.programs[program].args, strict=True)
+    )

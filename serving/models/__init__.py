@@ -1,0 +1,1 @@
+"""Model versions: bundles, scoring, training, comparison and roll-out."""

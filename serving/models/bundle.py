@@ -1,0 +1,520 @@
+"""A model version on disk: one folder with the model, its manifest and rows whose scores are known.
+
+`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written; `<registry>/<name>/aliases.json`
+says which version is champion. Mutated .ubj files have crashed XGBoost, so nothing is loaded here that did not first
+match its SHA-256 and then give the golden scores in a process of its own. Never pickle.
+
+This file is also that process (`python serving/models/bundle.py`), so it imports nothing of Hearth.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+BUNDLE_LAYOUT: Final = 1
+"""Version of the folder and manifest; a reader refuses any other."""
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+
+MODEL_FILE: Final = "model.ubj"
+MANIFEST_FILE: Final = "manifest.json"
+ALIASES_FILE: Final = "aliases.json"
+
+SCORE_TOLERANCE: Final = 1e-6
+"""Absolute; golden scores may differ in the last bits between machine types, as their exp does."""
+
+PROBE_TIMEOUT_S: Final = 60.0
+PROBE_MEMORY_BYTES: Final = 8 << 30
+"""Address space, of which XGBoost and its libraries map about 2 GiB."""
+
+PRIOR_COLUMN: Final = "prior_acceptance"
+"""Column of a score row, see household/scoring.py; not imported from there, since the probe runs this file alone."""
+
+OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
+"""What gives one probability per row, from a margin in log odds, where the playbook's priors enter."""
+
+_HEADER: Final = "<QQII"
+"""What a probe is asked begins with: length of the model and of its columns' names, shape of the golden rows."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class BundleRefused(Exception):
+    """A model version that must not be loaded; names the file and the reason."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class BundleExists(Exception):
+    """A version of this name is already in the registry; versions never change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """What a person needs to judge a model, and what it was learned from."""
+
+    label: str
+    """Definition of the label, in a sentence."""
+    window_us: int
+    """Longest time from a decision to an acceptance that counts."""
+    seed: int
+    rows: int
+    positives: int
+    left_out: Mapping[str, int]
+    """Decisions not used, by reason; with `rows` they add up to all decisions read."""
+    from_us: int
+    to_us: int
+    """Decision times of the first and last row, inclusive."""
+    holdout_rows: int
+    holdout_positives: int
+    auc: float
+    logloss: float
+    prior_auc: float
+    prior_logloss: float
+    """The same of the playbook's priors, on the same rows."""
+    predicted_mean: float
+    observed_mean: float
+    calibration: tuple[tuple[float, float, int], ...]
+    """(mean predicted, observed rate, rows) of each tenth of the held-out rows, by prediction."""
+    trees: int
+    weighted: bool
+    """Rows weighed by inverse propensity."""
+    seen_to_us: int | None = None
+    """Decision time of the newest row that the model was fitted to or stopped by; what came later it has not seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draft:
+    """A trained model that is not in a registry yet."""
+
+    model: bytes
+    """XGBoost's UBJSON."""
+    feature_schema_hash: str
+    columns: tuple[str, ...]
+    golden_rows: NDArray[np.float32]
+    """(golden, columns)"""
+    golden_scores: NDArray[np.float32]
+    """(golden,)"""
+    playbook_version: str
+    training: TrainingFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Manifest:
+    """What `manifest.json` holds."""
+
+    layout: int
+    name: str
+    version: str
+    created: str
+    """As given when saved, ISO 8601."""
+    sha256: Mapping[str, str]
+    """Hex digest of each file beside the manifest."""
+    feature_schema_hash: str
+    columns: tuple[str, ...]
+    golden_rows: NDArray[np.float32]
+    golden_scores: NDArray[np.float32]
+    playbook_version: str
+    training: Mapping[str, Any]
+    """As TrainingFacts; for people only, so a reader does not insist on its fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A model version that was checked and may be loaded."""
+
+    path: Path
+    manifest: Manifest
+    model: bytes
+    """The very bytes that were checked, so that nothing can change between check and load."""
+
+    @property
+    def version(self) -> str:
+        """The model version as decisions record it."""
+        return self.manifest.version
+
+
+def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, version: str | None = None) -> Path:
+    """Write a model version into the registry, durably and all at once; return its folder.
+
+    Args:
+        created: ISO 8601, recorded as it is.
+        version: by default the first 12 hex digits of the model's SHA-256: the same model is the same version.
+
+    Raises:
+        BundleExists: the registry already has this version of this name.
+        BundleRefused: the draft does not give its own golden scores, or is no model of its columns.
+    """
+    digest = hashlib.sha256(draft.model).hexdigest()
+    version = digest[:12] if version is None else version
+    folder = registry / _checked(name) / _checked(version)
+    if folder.exists():
+        raise BundleExists(f"{folder} exists")
+    manifest = Manifest(
+        layout=BUNDLE_LAYOUT,
+        name=name,
+        version=version,
+        created=created,
+        sha256={MODEL_FILE: digest},
+        feature_schema_hash=draft.feature_schema_hash,
+        columns=draft.columns,
+        golden_rows=draft.golden_rows,
+        golden_scores=draft.golden_scores,
+        playbook_version=draft.playbook_version,
+        training=_plain(dataclasses.asdict(draft.training)),
+    )
+    try:
+        content = _to_json(manifest)
+        _from_json(content)
+    except (ValueError, TypeError) as wrong:
+        raise BundleRefused(folder / MANIFEST_FILE, f"would be no manifest: {wrong}") from wrong
+    _probe(folder / MODEL_FILE, manifest, draft.model)
+    unfinished = folder.with_name(f".{version}.{os.getpid()}")
+    unfinished.mkdir(parents=True)
+    try:
+        _write_durably(unfinished / MODEL_FILE, draft.model)
+        _write_durably(unfinished / MANIFEST_FILE, content)
+        _sync_directory(unfinished)
+        unfinished.rename(folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if folder.exists():
+            raise BundleExists(f"{folder} exists") from None
+        raise
+    _sync_directory(folder.parent)
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a model version, without looking at the model.
+
+    Raises:
+        BundleRefused: missing, not JSON, another layout, or a value of the wrong kind.
+    """
+    file = folder / MANIFEST_FILE
+    try:
+        manifest = _from_json(file.read_bytes())
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as wrong:
+        raise BundleRefused(file, f"not a manifest of layout {BUNDLE_LAYOUT}: {wrong!r}") from wrong
+    if manifest.version != folder.name:
+        raise BundleRefused(file, f"is that of version {manifest.version}, and lies in the folder of {folder.name}")
+    return manifest
+
+
+def load_bundle(
+    folder: Path,
+    *,
+    feature_schema_hash: str | None = None,
+    columns: Sequence[str] | None = None,
+    proven_sha256: str | None = None,
+) -> Bundle:
+    """Return a model version once it has proved harmless: hash, then golden rows in a process of its own.
+
+    Takes about a second, nearly all of it the start of that process; blocks.
+
+    Args:
+        feature_schema_hash: refuse a model made for other columns; None takes any.
+        columns: the names that go with that hash, in order; None takes those of the manifest.
+        proven_sha256: of a model that another process has put to this proof just now; it is not repeated then.
+
+    Raises:
+        BundleRefused: names the file and what is wrong with it. This process has then not opened the model.
+    """
+    manifest = read_manifest(folder)
+    file = folder / MODEL_FILE
+    if feature_schema_hash is not None and manifest.feature_schema_hash != feature_schema_hash:
+        reason = f"made for feature schema {manifest.feature_schema_hash}, this plan's is {feature_schema_hash}"
+        raise BundleRefused(folder / MANIFEST_FILE, reason)
+    if columns is not None and (difference := _difference(manifest.columns, columns)):
+        raise BundleRefused(folder / MANIFEST_FILE, f"{difference} in the feature schema of the playbook")
+    try:
+        model = file.read_bytes()
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    digest = hashlib.sha256(model).hexdigest()
+    if digest != manifest.sha256[MODEL_FILE]:
+        raise BundleRefused(file, f"sha256 is {digest}, the manifest says {manifest.sha256[MODEL_FILE]}")
+    if digest != proven_sha256:
+        _probe(file, manifest, model)
+    return Bundle(path=folder, manifest=manifest, model=model)
+
+
+def read_aliases(registry: Path, name: str) -> dict[str, str]:
+    """Return the version of each alias of `name`; empty when none was ever set.
+
+    Raises:
+        BundleRefused: the file cannot be read, or is not a JSON object of names of versions. Whether these are in the
+            registry is for whoever opens them.
+    """
+    file = registry / _checked(name) / ALIASES_FILE
+    try:
+        aliases = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as wrong:
+        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, RecursionError) as wrong:
+        raise BundleRefused(file, f"not JSON: {wrong}") from wrong
+    if not isinstance(aliases, dict):
+        raise BundleRefused(file, "not an object of alias: version")
+    for alias, version in aliases.items():
+        if not (isinstance(version, str) and _NAME.fullmatch(alias) and _NAME.fullmatch(version)):
+            raise BundleRefused(file, f"not an object of alias: version: {alias!r} is {str(version)[:100]!r}")
+    return aliases
+
+
+def set_alias(registry: Path, name: str, alias: str, version: str | None) -> None:
+    """Point `alias` at `version`, or drop it when None. Readers see the old file or the new one, never a part.
+
+    Raises:
+        BundleRefused: the version is not in the registry.
+    """
+    if version is not None:
+        read_manifest(registry / _checked(name) / _checked(version))
+    folder = registry / _checked(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".aliases.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aliases = read_aliases(registry, name)
+        aliases.pop(alias, None)
+        if version is not None:
+            aliases[_checked(alias)] = version
+        replace_durably(folder / ALIASES_FILE, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def find_bundle(registry: Path, name: str, version_or_alias: str = CHAMPION) -> Path | None:
+    """Return the folder of a version or of what an alias points at; None when there is neither."""
+    version = read_aliases(registry, name).get(version_or_alias, version_or_alias)
+    folder = registry / _checked(name) / _checked(version)
+    return folder if folder.is_dir() else None
+
+
+def list_versions(registry: Path, name: str) -> list[str]:
+    """Return the versions of `name`, oldest first by `created`; unreadable ones last."""
+    found = []
+    for folder in (registry / _checked(name)).glob("*/"):
+        if folder.name.startswith("."):
+            continue
+        try:
+            found.append((0, read_manifest(folder).created, folder.name))
+        except BundleRefused:
+            found.append((1, "", folder.name))
+    return [version for _, _, version in sorted(found)]
+
+
+def predict(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n,) float32 scores of `rows`, (n, columns). The one call to XGBoost's predictor."""
+    return np.asarray(booster.inplace_predict(rows, base_margin=prior_margin(booster, rows)), np.float32)
+
+
+def prior_margin(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return (n,) log odds of the playbook's priors, which the trees correct; None for a model without that column.
+
+    So a model that has seen little says what the business said, and a new offer starts from its own prior.
+    """
+    names = booster.feature_names or []
+    if PRIOR_COLUMN not in names:
+        return None
+    return log_odds(rows[:, names.index(PRIOR_COLUMN)])
+
+
+def log_odds(prior: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ln(p / (1 − p)), with p held within [0.0001, 0.9999]; 0 for an unknown one."""
+    held = np.clip(np.nan_to_num(prior, nan=0.5), 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(held / (1 - held)), np.float32)
+
+
+def open_booster(model: bytes) -> xgboost.Booster:
+    """Return the booster in `model`, single-threaded. Only for bytes that were checked, or in the probe."""
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(bytearray(model))
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: letters, digits, dot, dash and underscore only, at most 128, no dot or dash first")
+    return name
+
+
+def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
+    """Load the model and score the golden rows in a process that may die of it."""
+    rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
+    names = json.dumps(manifest.columns).encode()
+    asked = struct.pack(_HEADER, len(model), len(names), *rows.shape) + model + names
+    asked += rows.tobytes() + manifest.golden_scores.tobytes()
+    command = [sys.executable, "-I", "-B", str(Path(__file__).resolve())]
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BundleRefused(file, f"did not load and score within {PROBE_TIMEOUT_S:.0f} s") from None
+    if done.returncode == 0 and done.stdout == b"ok":
+        return
+    if done.returncode < 0:
+        raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
+    said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
+    raise BundleRefused(file, said[-1][:500] if said else f"the process that loaded it ended with {done.returncode}")
+
+
+def _answer_probe() -> None:
+    """Be the process of `_probe`: read the question on standard input, answer `ok` or the reason."""
+    resource.setrlimit(resource.RLIMIT_AS, (PROBE_MEMORY_BYTES, PROBE_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    asked = sys.stdin.buffer.read()
+    length, names_length, count, columns = struct.unpack_from(_HEADER, asked)
+    model_at = struct.calcsize(_HEADER)
+    names_at = model_at + length
+    golden_at = names_at + names_length
+    golden = np.frombuffer(asked[golden_at:], np.float32)
+    rows, expected = golden[: count * columns].reshape(count, columns), golden[count * columns :]
+    try:
+        booster = open_booster(asked[model_at:names_at])
+        wrong = _misfit(booster, json.loads(asked[names_at:golden_at])) or _misses(booster, rows, expected)
+    except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
+        wrong = "does not load: " + " ".join(str(failed).split())[:400]
+    sys.stdout.write(wrong or "ok")
+
+
+def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
+    """Return why a model must not be asked about rows of these columns; empty if it may."""
+    if booster.num_features() != len(columns):
+        return f"has {booster.num_features()} columns, the manifest {len(columns)}"
+    if not booster.feature_names:
+        return "does not name its columns, so nothing tells in which order they stand"
+    if difference := _difference(booster.feature_names, columns):
+        return f"{difference} in the manifest"
+    learner = json.loads(booster.save_config())["learner"]
+    objective = learner["objective"]["name"]
+    if objective not in OBJECTIVES:
+        return f"has the objective {objective}; it must give a probability: {' or '.join(OBJECTIVES)}"
+    return ""
+
+
+def _misses(booster: xgboost.Booster, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
+    """Return how far a model is from its golden scores, or from probabilities; empty if it is neither."""
+    trees, scores = booster.num_boosted_rounds(), predict(booster, rows)
+    if scores.shape != expected.shape:
+        return f"gives scores {scores.shape} for {len(rows)} rows; it must give one per row"
+    if not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
+        return f"{trees} trees do not give the golden scores of the manifest"
+    edges = np.array([np.full(rows.shape[1], edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
+    return not_probabilities(np.concatenate([scores, predict(booster, edges)]))
+
+
+def not_probabilities(scores: NDArray[np.float32]) -> str:
+    """Return what keeps (n,) scores from being probabilities; empty if nothing does."""
+    if bool((scores >= 0).all() and (scores <= 1).all()):
+        return ""
+    wrong = scores[~((scores >= 0) & (scores <= 1))][0]
+    return f"gives the score {wrong:g}, which is no probability"
+
+
+def _difference(columns: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return the first place where columns are not those wanted, half a sentence; empty if they are the same."""
+    for place, (column, other) in enumerate(zip_longest(columns, wanted)):
+        if column != other:
+            named, meant = (f"'{one}'" if one is not None else "missing" for one in (column, other))
+            return f"column {place} is {named}, and {meant}"
+    return ""
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    fields = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)}
+    fields["golden_rows"] = [[_or_none(value) for value in row] for row in manifest.golden_rows.tolist()]
+    fields["golden_scores"] = manifest.golden_scores.tolist()
+    return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _from_json(content: bytes) -> Manifest:
+    fields = json.loads(content)
+    if fields["layout"] != BUNDLE_LAYOUT:
+        raise ValueError(f"layout {fields['layout']}")
+    columns = tuple(str(column) for column in fields["columns"])
+    rows = np.array([[_or_nan(value) for value in row] for row in fields["golden_rows"]], np.float32)
+    scores = np.array(fields["golden_scores"], np.float32)
+    if scores.ndim != 1 or len(scores) == 0 or rows.shape != (len(scores), len(columns)):
+        raise ValueError(f"golden rows {rows.shape}, golden scores {scores.shape}, {len(columns)} columns")
+    if len(set(columns)) != len(columns):
+        raise ValueError("two columns have the same name")
+    if columns == tuple(f"f{place}" for place in range(len(columns))):
+        raise ValueError("columns f0, f1 … are XGBoost's own numbering, not the names of the feature schema")
+    if wrong := not_probabilities(scores):
+        raise ValueError(f"the golden rows: the model {wrong}")
+    return Manifest(
+        layout=BUNDLE_LAYOUT,
+        name=_checked(fields["name"]),
+        version=_checked(fields["version"]),
+        created=str(fields["created"]),
+        sha256={MODEL_FILE: str(fields["sha256"][MODEL_FILE])},
+        feature_schema_hash=str(fields["feature_schema_hash"]),
+        columns=columns,
+        golden_rows=rows,
+        golden_scores=scores,
+        playbook_version=str(fields["playbook_version"]),
+        training=dict(fields["training"]),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts for JSON, which has no NaN."""
+    return {name: _or_none(value) if isinstance(value, float) else value for name, value in facts.items()}
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def replace_durably(file: Path, content: bytes) -> None:
+    """Put a file in the place of another: readers see the old one or the new one, never a part."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    _write_durably(unfinished, content)
+    unfinished.rename(file)
+    _sync_directory(file.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    _answer_probe()
