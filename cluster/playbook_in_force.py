@@ -14,7 +14,7 @@ from pathlib import Path
 
 from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind, StoredRecord
 from actors.log.reading import read_partition
-from actors.log.segments import partition_of_directory
+from actors.log.segment_files import partition_of_directory
 from actors.records import codec
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.verification import Read

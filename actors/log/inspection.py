@@ -20,7 +20,7 @@ from actors.log.frame import (
     header_checksums,
 )
 from actors.log.marks import BEGINNING_NAME, read_beginning, read_end
-from actors.log.segments import partition_of_directory, segment_name, segment_paths
+from actors.log.segment_files import partition_of_directory, segment_name, segment_paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from actors.log.contract import DamagedLog, LogError, LogUnavailable, Offset, PartitionId, StoredRecord, UnknownFormat
 from actors.log.inspection import Inspected, inspect, proves_damage
-from actors.log.segments import partition_directory, partition_of_directory
+from actors.log.segment_files import partition_directory, partition_of_directory
 
 ReadLogs = Callable[[], Iterator[tuple[int, StoredRecord]]]
 """(partition, record) of whole logs, partition after partition, in log order; from the beginning at every call."""

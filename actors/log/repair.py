@@ -20,13 +20,7 @@ from actors.log.files import Files, write_fully
 from actors.log.frame import SEGMENT_HEADER_BYTES, Checksum, Frame, SegmentHeader, encode_group
 from actors.log.inspection import Inspected, inspect, proves_damage
 from actors.log.marks import write_beginning
-from actors.log.segments import (
-    Segment,
-    create_segment,
-    partition_directory,
-    rebuilt_directory,
-    segment_paths,
-)
+from actors.log.segment_files import Segment, create_segment, partition_directory, rebuilt_directory, segment_paths
 
 PROBLEMS_TOLD_MAX = 100
 SEGMENT_BYTES = 64 << 20

@@ -86,7 +86,7 @@ def held(data_dir: Path) -> Iterator[None]:
 def _work(data_dir: Path, only: int | None, is_applied: bool) -> list[Finding]:
     from actors.log.contract import LogError, PartitionId
     from actors.log.files import Files
-    from actors.log.segments import lock_partition
+    from actors.log.segment_files import lock_partition
 
     log_dir = data_dir / LOG_NAME
     partitions = _partitions(log_dir)
@@ -112,7 +112,7 @@ def _work(data_dir: Path, only: int | None, is_applied: bool) -> list[Finding]:
 
 def _partitions(log_dir: Path) -> list[int]:
     """Return the partitions that have a log, or had one until a repair was interrupted."""
-    from actors.log.segments import partition_of_directory
+    from actors.log.segment_files import partition_of_directory
 
     names = {entry.name.removesuffix(".rebuilt") for entry in log_dir.iterdir() if entry.is_dir()}
     numbers = (partition_of_directory(name) for name in names)
@@ -295,7 +295,7 @@ def kept_snapshots(data_dir: Path, partition: int) -> tuple[Any, ...]:
 def partition_directory_name(partition: int) -> str:
     """Return how the folder of a partition is called, in the log and beside it."""
     from actors.log.contract import PartitionId
-    from actors.log.segments import partition_directory
+    from actors.log.segment_files import partition_directory
 
     return partition_directory(PartitionId(partition))
 

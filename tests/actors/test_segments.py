@@ -52,7 +52,8 @@ from actors.log.frame import (
 )
 from actors.log.inspection import inspect
 from actors.log.marks import MARK_BYTES
-from actors.log.segments import SegmentLog, SegmentSettings, SegmentStore, create_segment
+from actors.log.segment_files import create_segment
+from actors.log.segments import SegmentLog, SegmentSettings, SegmentStore
 
 ZERO = PartitionId(0)
 
