@@ -1,1 +1,1 @@
-"""Composes and runs Hearth: settings, the data directory, reading files, the `hearth` command."""
+"""Composes and runs Hearth: settings, the data directory, placement, the `hearth` command."""

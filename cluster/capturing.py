@@ -1,6 +1,6 @@
 """The capture connectors of one run: looked after beside the edge, and stopped before the shards are.
 
-Knows no Ray: launch.py makes the actors. What a connector is: cluster/capture.py.
+Knows no Ray: launch.py makes the actors. What a connector is: intake/capture/.
 """
 
 import threading
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cluster.errors import CommandFailed, UsageWrong
+from cluster.environment import utc_now
+from cluster.errors import UsageWrong, ending_as_commands_do
+from intake.errors import IntakeFailed
 
 if TYPE_CHECKING:
-    from cluster.capture import CaptureSettings
+    from intake.capture.settings import CaptureSettings
 
 LOOK_EVERY_S = 1.0
 PAUSE_S = 1.0
@@ -44,6 +46,7 @@ class RemoteConnector(Protocol):
         ...
 
 
+@ending_as_commands_do()
 def connectors_of_run(path: Path) -> "dict[str, CaptureSettings]":
     """Return the connectors that a file lists, by the names of their actors; each with a member name of its own.
 
@@ -53,7 +56,7 @@ def connectors_of_run(path: Path) -> "dict[str, CaptureSettings]":
         UsageWrong: naming the file and what in it is wrong.
     """
     # Most runs have none, and what reads messages takes a second to import.
-    from cluster.capture import load_connectors
+    from intake.capture.settings import load_connectors
 
     named: dict[str, CaptureSettings] = {}
     members: dict[tuple[str, str, str], str] = {}
@@ -77,13 +80,14 @@ def check_connectors(path: Path) -> None:
     Raises:
         UsageWrong: naming the file, the connector, and what is wrong with it or its mapping.
     """
-    from cluster.capture import KafkaSource, decoder_of
+    from intake.capture.decoders import decoder_of
+    from intake.capture.kafka_source import KafkaSource
 
     for index, settings in enumerate(connectors_of_run(path).values()):
         try:
-            decoder_of(settings)
+            decoder_of(settings, now=utc_now())
             KafkaSource(settings).close()
-        except CommandFailed as wrong:
+        except IntakeFailed as wrong:
             raise UsageWrong(f"{path}: connectors.{index}: {wrong}") from wrong
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from cluster.data_dir import find_running
 from cluster.errors import CommandFailed, UsageWrong
-
-if TYPE_CHECKING:
-    from google.protobuf import any_pb2
+from intake.failures import code_of, told_of
 
 CONNECT_DEADLINE_S = 5.0
 CALL_DEADLINE_S = 30.0
@@ -63,18 +60,6 @@ def _code_of_health_check(channel: grpc.Channel) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def code_of(failed: grpc.RpcError) -> grpc.StatusCode:
-    """Return how a call ended."""
-    call = _as_call(failed)
-    return call.code() if call is not None else grpc.StatusCode.UNKNOWN
-
-
-def _as_call(failed: grpc.RpcError) -> grpc.Call | None:
-    # grpc's errors are calls as well; their types do not say so.
-    error: object = failed
-    return error if isinstance(error, grpc.Call) else None
-
-
 def health_of(channel: grpc.Channel) -> str:
     """Return "ready", "not ready", or "unknown" when the health service does not answer."""
     try:
@@ -94,55 +79,8 @@ def _check_health(channel: grpc.Channel) -> health_pb2.HealthCheckResponse:
 
 
 def explain_failure(failed: grpc.RpcError, *, doing: str, target: str) -> CommandFailed:
-    """Return the sentence for a call that failed, with the details that Hearth sent along."""
-    call = _as_call(failed)
-    if call is None:
-        return CommandFailed(f"{doing} failed at {target}: {failed}")
-    code, details = call.code(), call.details() or ""
-    match code:
-        case grpc.StatusCode.UNAVAILABLE:
-            advice = "is it running and ready? `hearth status` tells; then try again"
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            advice = "it took too long; try again, a repeat does no harm"
-        case grpc.StatusCode.UNIMPLEMENTED:
-            advice = "what answers there is not a Hearth of this version"
-        case _:
-            advice = ""
-    parts = [part for part in (details.rstrip("."), *_violations(failed), advice) if part]
-    return CommandFailed(f"{doing} failed at {target}: {code.name}: {'; '.join(parts)}")
-
-
-def is_too_large(failed: grpc.RpcError) -> bool:
-    """Tell a message that is too long from a Hearth that is too busy; the latter says when to try again."""
-    if code_of(failed) != grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return False
-    from google.rpc import error_details_pb2
-
-    return not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in _details(failed))
-
-
-def _violations(failed: grpc.RpcError) -> list[str]:
-    from google.rpc import error_details_pb2
-
-    found = []
-    for detail in _details(failed):
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(bad_request):
-            found += [f"{one.field}: {one.description}" for one in bad_request.field_violations]
-    return found
-
-
-def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
-    call = _as_call(failed)
-    if call is None:
-        return []
-    from grpc_status import rpc_status
-
-    try:
-        status = rpc_status.from_call(call)
-    except ValueError:
-        return []
-    return list(status.details) if status is not None else []
+    """Return what a command ends with whose call failed."""
+    return CommandFailed(told_of(failed, doing=doing, target=target))
 
 
 def declared_fields(channel: grpc.Channel) -> Mapping[str, str] | None:

@@ -1,5 +1,10 @@
 """What a command says when it cannot go on: one sentence that names what is wrong and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from intake.errors import InputWrong, IntakeFailed
+
 
 class CommandFailed(Exception):
     """The command ends with `exit_code` and this sentence on stderr, without a traceback."""
@@ -18,3 +23,14 @@ class UsageWrong(CommandFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 2)
+
+
+@contextmanager
+def ending_as_commands_do() -> Iterator[None]:
+    """Let what cannot be taken in end a command: with 2 where what was handed in is wrong, else with 1."""
+    try:
+        yield
+    except InputWrong as wrong:
+        raise UsageWrong(str(wrong)) from wrong
+    except IntakeFailed as failed:
+        raise CommandFailed(str(failed)) from failed

@@ -14,7 +14,7 @@ from actors.log.reading import ReadLogs, read_only_logs
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import UsageWrong
-from cluster.output import Meter
+from intake.progress import Meter
 
 ROW_GROUP_ROWS = 131_072
 

@@ -33,8 +33,8 @@ from serving.shard_client import ClientSettings
 
 if TYPE_CHECKING:
     from actors.partition.scoring import ScoringConfig
-    from cluster.capture import CaptureSettings
     from cluster.capturing import Captures, RemoteConnector
+    from intake.capture.settings import CaptureSettings
 
 WATCH_INTERVAL_S = 0.5
 """How soon a coordinator that was made anew is told of the shards."""
@@ -42,7 +42,7 @@ STATUS_INTERVAL_S = 2.0
 SILENT_S_MAX = 20.0
 """A coordinator that answers nothing for so long hangs, and is killed so that Ray makes it anew."""
 CAPTURES_STOP_S = 8.0
-"""A batch under way is given 3 of them (actors/capture.py), then the connector commits and leaves its group."""
+"""A batch under way is given 3 of them (intake/capture/connector.py); then a connector commits and leaves its group."""
 CONTROL_CPU_COUNT = 2
 """What Ray is told to have beyond one per shard: Serve's own actors."""
 
@@ -330,7 +330,7 @@ def _start_connectors(
     """Return the capture connectors, each an actor that is at work, and tries again until Hearth takes what it has."""
     import ray
 
-    from cluster.capture import CaptureActor
+    from cluster.capture_actor import CaptureActor
 
     capture_class = ray.remote(CaptureActor)
     return {

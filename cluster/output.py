@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from intake.progress import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +78,6 @@ def _bare(line: str) -> str:
 
 QUIET_S = 1.0
 """What is done sooner needs no progress."""
-
-
-class Meter(Protocol):
-    """How far a long job has come."""
-
-    def __call__(self, done: int, total: int | None, note: str = "") -> None:
-        """Show that `done` of `total` (None: not known) is done."""
-        ...
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from household.plan import Plan, PlanVersion
 from playbooks.conditions import Conditions
-from playbooks.diagnostics import PlaybookInvalid, Problem, Problems
+from playbooks.diagnostics import PlaybookInvalid
 from playbooks.features import read_features
 from playbooks.journeys import Journeys
 from playbooks.offers import Offers, Setting, read_offers
@@ -22,7 +22,8 @@ from playbooks.segments import read_segments
 from playbooks.sense import remarks_on
 from playbooks.source import load
 from playbooks.vocabulary import read_vocabulary
-from playbooks.yaml_tree import Mapping
+from written.problems import Problem, Problems
+from written.yaml_tree import Mapping
 
 TELCO = Path(__file__).parent / "telco"
 """The playbook we ship."""

@@ -8,10 +8,11 @@ from household.columns.program import Op
 from household.plan import EventType, FieldKind, Program
 from playbooks.cel import CelError, CelType, Checker
 from playbooks.checked_expression import Name
-from playbooks.diagnostics import Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.lowering import CannotLower, Lowered, ValueKind, lower, reference
 from playbooks.vocabulary import Vocabulary
-from playbooks.yaml_tree import Scalar
+from written.problems import Problems
+from written.yaml_tree import Scalar
 
 NO_PROGRAM = 0
 """Stands in for a program that was refused; never seen outside, because then the playbook does not compile."""

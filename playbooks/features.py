@@ -7,12 +7,13 @@ from household.columns.program import Op
 from household.columns.windows import MOST_BUCKETS
 from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKind, Scope, Window
 from playbooks.conditions import WRONG, Conditions, known_code
-from playbooks.diagnostics import Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.lowering import ValueKind, reference
 from playbooks.reading import Reader, check_name, describe, is_name
 from playbooks.values import UNIT_US
 from playbooks.vocabulary import Vocabulary
-from playbooks.yaml_tree import Entry
+from written.problems import Problems
+from written.yaml_tree import Entry
 
 UNITS = {
     "seconds": UNIT_US["s"],

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from household.plan import Channel, Journey, Scope, Trigger
 from playbooks.conditions import NO_PROGRAM, Conditions
-from playbooks.diagnostics import Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.offers import Offers
 from playbooks.reading import Reader, resolve
 from playbooks.vocabulary import ALL, Vocabulary
-from playbooks.yaml_tree import Entry, Scalar
+from written.problems import Problems
+from written.yaml_tree import Entry, Scalar
 
 
 class Journeys:

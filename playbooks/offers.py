@@ -10,10 +10,11 @@ from enum import StrEnum
 
 from household.plan import NONE, Channel, FieldKind, Offer, Segment, SegmentPrice, Treatment
 from playbooks.conditions import Conditions
-from playbooks.diagnostics import Place, Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, money_help, price
 from playbooks.vocabulary import Vocabulary
-from playbooks.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
+from written.problems import Place, Problems
+from written.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
 
 TEXT_LENGTH_MAX = 2_000
 """A treatment is words on a screen, not a document."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from household.plan import NONE, Arbitration, Channel, Clock, ContactCap, ContactPolicy, Scope
 from playbooks.conditions import Conditions
-from playbooks.diagnostics import Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, resolve
-from playbooks.yaml_tree import Entry
+from written.problems import Problems
+from written.yaml_tree import Entry
 
 SLATE_LENGTH_MAX = 50
 """More ranked actions than any channel can show."""

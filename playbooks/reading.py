@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from household.money import minor_digits
 from playbooks import values
-from playbooks.diagnostics import Place, Problems, suggestion
-from playbooks.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
+from playbooks.diagnostics import suggestion
+from written.problems import Place, Problems
+from written.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
 
 Value = TypeVar("Value")
 Default = TypeVar("Default")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from household.money import minor_digits
 from household.plan import Offer, Plan
-from playbooks.diagnostics import Place, Problems
 from playbooks.satisfiable import Term, tree_of
-from playbooks.yaml_tree import Mapping, Node, Scalar
+from written.problems import Place, Problems
+from written.yaml_tree import Mapping, Node, Scalar
 
 NAMED_MAX = 3
 """Names in one sentence; more are counted."""

@@ -4,9 +4,9 @@ import re
 
 from household.plan import Segment
 from playbooks.conditions import NO_PROGRAM, WRONG, Conditions, known_code
-from playbooks.diagnostics import Problems
 from playbooks.reading import Reader, describe
-from playbooks.yaml_tree import Scalar
+from written.problems import Problems
+from written.yaml_tree import Scalar
 
 
 def read_segments(top: Reader, conditions: Conditions, problems: Problems) -> tuple[Segment, ...]:

@@ -13,7 +13,7 @@ from playbooks.remarks import Check, Remarks, Written, duration, some
 from playbooks.satisfiable import terms_of
 from playbooks.values import UNIT_US
 from playbooks.vocabulary import ALL
-from playbooks.yaml_tree import Mapping
+from written.yaml_tree import Mapping
 
 FAR_APART = 100
 """An amount so many times another is in another unit: cents for euros."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from playbooks.diagnostics import Place, Problems
-from playbooks.yaml_tree import Entry, Mapping, parse
+from written.problems import Place, Problems
+from written.yaml_tree import Entry, Mapping, parse
 
 SUFFIXES = (".yaml", ".yml")
 

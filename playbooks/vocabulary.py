@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from household.events import RESERVED_TYPES
 from household.plan import EventField, EventType, Field, FieldKind
-from playbooks.diagnostics import Problems, suggestion
+from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, describe, is_name, resolve
-from playbooks.yaml_tree import Entry, Listing, Mapping, Nothing, Scalar
+from written.problems import Problems
+from written.yaml_tree import Entry, Listing, Mapping, Nothing, Scalar
 
 ENUM_VALUES_MAX = 256
 """A longer list belongs in a text field: most-used features keep a cell per value."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-PACKAGES = ("household", "playbooks", "actors", "serving", "cluster", "loadtest", "hearth")
+PACKAGES = ("household", "written", "playbooks", "intake", "actors", "serving", "cluster", "loadtest", "hearth")
 
 PURE_IMPORTS = {"household", "numpy", "numba", "llvmlite", *sys.stdlib_module_names}
 """llvmlite is numba's own code generator, needed for its intrinsics."""
@@ -74,10 +74,24 @@ def test_a_tree_without_breach_is_green(small_tree: Path):
         ("actors", "serving"),
         ("serving", "actors"),
         ("serving", "cluster"),
+        ("intake", "actors"),
+        ("intake", "serving"),
+        ("intake", "playbooks"),
+        ("intake", "cluster"),
+        ("intake", "ray"),
+        ("intake", "loadtest"),
+        ("actors", "intake"),
+        ("serving", "intake"),
+        ("playbooks", "intake"),
+        ("written", "playbooks"),
+        ("written", "intake"),
+        ("household", "written"),
+        ("household", "intake"),
         ("actors", "ray"),
         ("actors", "loadtest"),
         ("loadtest", "cluster"),
         ("loadtest", "actors"),
+        ("loadtest", "intake"),
     ],
 )
 def test_a_breach_turns_red(small_tree: Path, importer: str, imported: str):

@@ -3,17 +3,19 @@
 import time
 from pathlib import Path
 
-from actors.capture import CaptureFailed, Connector
-from cluster.capture import CaptureSettings, checked_settings, connector
-from cluster.errors import CommandFailed, UsageWrong
+from cluster.capture_actor import connector
+from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import interruptions
 from cluster.output import print_json, say
-from cluster.reading.yaml_file import read_yaml
-from playbooks.diagnostics import PlaybookInvalid
+from intake.capture.connector import CaptureFailed, Connector
+from intake.capture.settings import CaptureSettings, checked_settings
+from intake.reading.yaml_file import read_yaml
+from written.problems import WritingInvalid
 
 SHOWN_EVERY_S = 5.0
 
 
+@ending_as_commands_do()
 def settings_of(
     *,
     topics: str,
@@ -44,12 +46,13 @@ def settings_of(
 def _read_settings(path: Path) -> object:
     try:
         return read_yaml(path, name=str(path), example="security.protocol: SSL")
-    except (OSError, PlaybookInvalid) as failed:
+    except (OSError, WritingInvalid) as failed:
         raise UsageWrong(
             f"Kafka settings cannot be read from {path}: {'; '.join(str(failed).splitlines())}"
         ) from failed
 
 
+@ending_as_commands_do()
 def capture(settings: CaptureSettings, *, target: str, as_json: bool) -> int:
     """Run until Ctrl-C and return the exit code; the summary goes to stdout.
 

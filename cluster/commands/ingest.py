@@ -5,26 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.client import connect, declared_fields
-from cluster.errors import CommandFailed, UsageWrong
-from cluster.ingest import Sender, Stopped, Tally
+from cluster.config import utc_now
+from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
-from cluster.reading.examine import FIELDS_MAX, Source, as_declared, examine, fields_to_send
-from cluster.reading.mapping import Mapping, load_mapping
-from cluster.reading.rejects import Rejects
+from intake.errors import IntakeFailed
+from intake.files import Sender, Stopped, Tally
+from intake.reading.examine import FIELDS_MAX, Source, as_declared, examine, fields_to_send
+from intake.reading.mapping import Mapping, load_mapping
+from intake.reading.rejects_file import RejectsFile
 
 PASSED_OVER_SHOWN_MAX = 10
 """Columns of a file that are told by name."""
 
 
+@ending_as_commands_do()
 def ingest(
     files: list[Path], *, mapping_name: str | None, file_format: str | None, target: str, is_strict: bool, as_json: bool
 ) -> int:
     """Send the files and return the exit code; the summary goes to stdout."""
     _check_names(files)
-    mapping = load_mapping(mapping_name) if mapping_name is not None else None
+    mapping = load_mapping(mapping_name, now=utc_now()) if mapping_name is not None else None
     started_s = time.monotonic()
-    with connect(target) as channel, Rejects(files) as rejects:
+    with connect(target) as channel, RejectsFile(files, tell=say) as rejects:
         try:
             sources = _examined(files, mapping=mapping, file_format=file_format)
             declared = declared_fields(channel)
@@ -70,7 +73,7 @@ def _examined(files: list[Path], *, mapping: Mapping | None, file_format: str | 
     try:
         with meter("looking through", unit="bytes") as show:
             return [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
-    except CommandFailed as failed:
+    except IntakeFailed as failed:
         # Whatever a file is not, nothing of any was sent.
         raise UsageWrong(str(failed)) from failed
 
@@ -101,8 +104,8 @@ def _send(sender: Sender) -> int:
             f"{total_note}"
         )
         return INTERRUPTED
-    except CommandFailed as failed:
-        raise CommandFailed(f"{failed}; {sender.tally.sent:,} rows are in, {total_note}", failed.exit_code) from failed
+    except IntakeFailed as failed:
+        raise CommandFailed(f"{failed}; {sender.tally.sent:,} rows are in, {total_note}") from failed
     return 0
 
 
@@ -113,7 +116,7 @@ def _verdict(tally: Tally, *, is_strict: bool) -> int:
     return int(is_strict and tally.unreadable + tally.rejected + tally.late > 0)
 
 
-def _describe(source: Source, rejects: Rejects) -> dict[str, object]:
+def _describe(source: Source, rejects: RejectsFile) -> dict[str, object]:
     return {
         "file": source.reader.name,
         "rows": source.row_count,
@@ -123,7 +126,7 @@ def _describe(source: Source, rejects: Rejects) -> dict[str, object]:
     }
 
 
-def _print(tally: Tally, sources: list[Source], rejects: Rejects) -> None:
+def _print(tally: Tally, sources: list[Source], rejects: RejectsFile) -> None:
     for source in sources:
         note = "" if source.is_sorted else ", not in order of time: sorted in memory"
         print(f"{source.reader.name}: {source.row_count:,} rows{note}")

@@ -8,7 +8,7 @@ from cluster.errors import UsageWrong
 from cluster.output import print_json
 from household.plan import Plan
 from playbooks.compiler import Examined, examine
-from playbooks.diagnostics import Problem
+from written.problems import Problem
 
 
 def check(path: Path, *, is_strict: bool, as_json: bool) -> int:

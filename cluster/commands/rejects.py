@@ -11,6 +11,7 @@ from pathlib import Path
 from actors.log.contract import LogError
 from actors.records.codec import PayloadUnreadable
 from actors.rejects.entries import (
+    REPLAYED,
     KeptReject,
     Reject,
     entries_of,
@@ -18,14 +19,15 @@ from actors.rejects.entries import (
     read_rejects,
     reject_location,
     rejects_among,
+    replay_id,
 )
 from cluster.client import connect
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
-from cluster.errors import CommandFailed, UsageWrong
+from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
-from cluster.replaying import Replayed, Replayer
+from intake.replaying import Replayed, Replayer, ToReplay
 
 SHOWN_BYTES_MAX = 512
 """Of an original, on the screen; --output writes all of it."""
@@ -135,12 +137,24 @@ def replay(
     return 0
 
 
+@ending_as_commands_do()
 def _replay(to_send: list[KeptReject], target: str) -> tuple[list[Replayed], bool]:
     results: list[Replayed] = []
     with connect(target) as channel, interruptions() as is_stopping, meter("replaying", unit="rejects") as show:
-        for one in Replayer(channel, target=target, is_stopping=is_stopping).run(to_send, show):
+        replayer = Replayer(channel, target=target, mark=REPLAYED, tell=say, is_stopping=is_stopping)
+        for one in replayer.run([_to_replay(kept) for kept in to_send], show):
             results.append(one)
     return results, len(results) == len(to_send)
+
+
+def _to_replay(kept: KeptReject) -> ToReplay:
+    position = kept.reject.position
+    try:
+        event = event_of(kept.reject)
+    except PayloadUnreadable:
+        return ToReplay(position=position, partition=kept.partition, event_id=b"", event=None)
+    event_id = replay_id(event, position)
+    return ToReplay(position=position, partition=kept.partition, event_id=event_id, event=event)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

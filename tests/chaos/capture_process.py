@@ -5,10 +5,11 @@ import sys
 
 from confluent_kafka import KafkaException
 
-from actors.capture import CaptureLimits, Message
-from cluster.capture import KafkaSource, connector
+from cluster.capture_actor import connector
 from cluster.cli import main
 from cluster.commands import capture
+from intake.capture.connector import CaptureLimits, Message
+from intake.capture.kafka_source import KafkaSource
 
 SMALL = CaptureLimits(batch_messages=40, wait_longest_s=0.5)
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.actors.capture_fakes import CaptureHearth, serving_capture
-from tests.cluster.test_capture import MAPPING, event
 from tests.conftest import REPOSITORY
+from tests.intake.capture_fakes import CaptureHearth, serving_capture
+from tests.intake.test_decoders import MAPPING, event
 from tests.parts.kafka_broker import Broker, running_broker
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

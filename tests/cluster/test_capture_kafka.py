@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.capture import CaptureFailed, CaptureLimits, Connector
-from cluster.capture import CaptureActor, CaptureSettings, connector
-from tests.actors.capture_fakes import CaptureHearth, serving_capture
-from tests.cluster.test_capture import MAPPING, event
+from cluster.capture_actor import CaptureActor, connector
+from intake.capture.connector import CaptureFailed, CaptureLimits, Connector
+from intake.capture.settings import CaptureSettings
+from tests.intake.capture_fakes import CaptureHearth, serving_capture
+from tests.intake.test_decoders import MAPPING, event
 from tests.parts.kafka_broker import Broker, running_broker
 
 pytestmark = pytest.mark.timeout(180)

@@ -14,7 +14,7 @@ import yaml
 from cluster.capturing import PAUSE_S_MAX, Captures, check_connectors, connectors_of_run
 from cluster.errors import UsageWrong
 from tests.cluster.conftest import Run
-from tests.cluster.test_capture import MAPPING
+from tests.intake.test_decoders import MAPPING
 
 PLAIN = {"topics": ["ops.wallet"], "bootstrap": "127.0.0.1:1", "format": "protobuf"}
 

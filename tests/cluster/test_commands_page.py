@@ -8,7 +8,7 @@ import yaml
 
 from cluster.cli import app
 from cluster.config import HearthConfig
-from cluster.reading.mapping import Mapping
+from intake.reading.mapping import Mapping
 
 
 def test_every_command_is_on_the_page(repository: Path):

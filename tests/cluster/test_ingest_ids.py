@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.reading.json_file import RowWrong, event_of
-from cluster.reading.request import request_of
-from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN, cloudevent_id
+from intake.reading.json_file import RowWrong, event_of
+from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN, cloudevent_id
+from intake.request import request_of
 from serving import wire
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
@@ -59,7 +59,7 @@ def test_an_id_is_the_same_whatever_stands_around_it_and_however_the_file_is_cut
     rows = [line(number, event_id=odd, amount=odd) for number, odd in enumerate(ODD_IDS)]
     found = []
     for chunk_rows in (1, 3, 16_384):
-        monkeypatch.setattr("cluster.reading.json_file.CHUNK_ROWS", chunk_rows)
+        monkeypatch.setattr("intake.reading.json_file.CHUNK_ROWS", chunk_rows)
         hearth.signals.clear()
         hearth.ids.clear()
         write("a.jsonl", rows)

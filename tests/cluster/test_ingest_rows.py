@@ -244,7 +244,7 @@ def test_parquet_keeps_its_types_and_flattens_structs(hearth: FakeHearth, run: R
 def test_a_file_longer_than_a_block_keeps_its_row_and_line_numbers(
     hearth: FakeHearth, run: Run, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cluster.reading.csv_file.CHUNK_BYTES", 500)
+    monkeypatch.setattr("intake.reading.csv_file.CHUNK_BYTES", 500)
     rows = [f"e{n},t,H{n % 7},,2026-01-05T10:{n // 60:02}:{n % 60:02}Z,{n}\n" for n in range(1, 301)]
     rows[149] = "broken\n"
     Path("a.csv").write_text(PLAIN + "".join(rows))
@@ -288,7 +288,7 @@ def test_a_batch_too_large_for_hearth_is_halved_and_a_row_too_large_is_unreadabl
 def test_a_batch_whose_answer_was_lost_is_sent_again_and_comes_back_as_duplicate(
     hearth: FakeHearth, run: Run, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cluster.ingest.RETRY_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr("intake.files.RETRY_WAITS_S", (0.0, 0.0))
     hearth.busy_times = 2
     Path("a.csv").write_text(PLAIN + "e1,t,H1,,2026-01-05T10:00:00Z,1\n")
 

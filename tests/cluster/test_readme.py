@@ -39,7 +39,7 @@ def hearth(
     """One on ./hearth-data of an empty folder that has of the repository what the README names."""
     del run
     now: datetime = request.param
-    monkeypatch.setattr("cluster.reading.mapping.utc_now", lambda: now)
+    monkeypatch.setattr("cluster.commands.ingest.utc_now", lambda: now)
     (tmp_path / "playbooks").symlink_to(REPOSITORY / "playbooks")
     shutil.copytree(REPOSITORY / "docs" / "samples", tmp_path / "docs" / "samples")
     data_dir = tmp_path / "hearth-data"

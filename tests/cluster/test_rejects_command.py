@@ -12,7 +12,7 @@ import grpc
 import pyarrow as pa
 import pytest
 
-import cluster.replaying
+import intake.replaying
 from actors.log.contract import PartitionId
 from actors.log.segments import SegmentStore
 from actors.rejects.entries import read_rejects
@@ -198,17 +198,17 @@ def test_a_replay_that_dies_between_sending_and_recording_is_repeated_without_ha
     ahead = [signal(f"a{n}", f"h{n}", "pay", MONDAY + HOUR, fields={"amount": 5.0}) for n in range(6)]
     assert ingest(hearth, *ahead).rejected == 6
     hearth.clock.pass_us(HOUR)
-    record = cluster.replaying.Replayer._record
+    record = intake.replaying.Replayer._record
 
     def die(*_: object) -> None:
         signals.raise_signal(signals.SIGINT)
         signals.raise_signal(signals.SIGINT)
 
-    monkeypatch.setattr(cluster.replaying.Replayer, "_record", die)
+    monkeypatch.setattr(intake.replaying.Replayer, "_record", die)
     assert run("rejects", "replay", "--reason", "FUTURE", "--target", hearth.address).code == 130
     done = total(hearth, "applied")
     assert 0 < done < 6
-    monkeypatch.setattr(cluster.replaying.Replayer, "_record", record)
+    monkeypatch.setattr(intake.replaying.Replayer, "_record", record)
     told = run("rejects", "replay", "--reason", "FUTURE", "--target", hearth.address, "--json").json
     assert told["outcomes"] == {"APPLIED": 6 - done, "DUPLICATE": done}
     assert total(hearth, "applied") == 6

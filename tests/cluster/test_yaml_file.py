@@ -6,17 +6,18 @@ Laws:
     references are followed as far as people would write them.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cluster.capture import load_connectors
-from cluster.errors import UsageWrong
-from cluster.reading.mapping import MappingInvalid, load_mapping
-from cluster.reading.yaml_file import read_yaml
-from playbooks.diagnostics import PlaybookInvalid
+from intake.capture.settings import load_connectors
+from intake.errors import InputWrong
+from intake.reading.mapping import MappingInvalid, load_mapping
+from intake.reading.yaml_file import read_yaml
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
+from written.problems import WritingInvalid
 
 GUESSED = (
     "NO", "no", "yes", "Yes", "on", "off", "y", "n", "true", "False", "0123", "0o17", "0x1F", "0b11", "1_000", "12:30",
@@ -64,7 +65,7 @@ def test_nothing_is_nothing_but_in_a_list_it_is_what_is_written(tmp_path: Path):
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path: Path, text: str | bytes, told: str):
-    with pytest.raises(PlaybookInvalid) as refused:
+    with pytest.raises(WritingInvalid) as refused:
         read(tmp_path, text)
     assert told in str(refused.value)
 
@@ -77,7 +78,7 @@ def test_references_are_followed_but_not_to_the_end_of_memory(tmp_path: Path):
     }
     laughs = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"
     laughs += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
-    with pytest.raises(PlaybookInvalid, match="its references stand for too much"):
+    with pytest.raises(WritingInvalid, match="its references stand for too much"):
         read(tmp_path, laughs)
 
 
@@ -124,7 +125,7 @@ def test_a_mapping_that_says_a_thing_twice_is_refused_with_both_lines(tmp_path: 
     path = tmp_path / "twice.yaml"
     path.write_text(MAPPING + "    time: {column: later}\n")
     with pytest.raises(MappingInvalid, match=r"twice.yaml:12:5: 'time' is already given in line 8"):
-        load_mapping(str(path))
+        load_mapping(str(path), now=datetime(2026, 1, 5, tzinfo=UTC))
 
 
 def test_connectors_keep_names_and_secrets_as_they_are_written(tmp_path: Path):
@@ -139,5 +140,5 @@ def test_connectors_keep_names_and_secrets_as_they_are_written(tmp_path: Path):
         "sasl.password": "0777", "enable.ssl.certificate.verification": "true", "fetch.wait.max.ms": "50",
     }  # fmt: skip
     path.write_text("connectors:\n  - topics: [a]\n    topics: [b]\n")
-    with pytest.raises(UsageWrong, match=r"connectors.yaml:3:5: 'topics' is already given in line 2"):
+    with pytest.raises(InputWrong, match=r"connectors.yaml:3:5: 'topics' is already given in line 2"):
         load_connectors(path)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from playbooks.compiler import check, compile_playbook
-from playbooks.diagnostics import PlaybookInvalid, Problem
+from playbooks.diagnostics import PlaybookInvalid
+from written.problems import Problem
 
 SOUND = """\
 playbook:

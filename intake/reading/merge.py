@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from cluster.reading.examine import Source
-from cluster.reading.rows import CHUNK_ROWS, Chunk, Unreadable
-from cluster.reading.signals import FileMapper
+from intake.reading.examine import Source
+from intake.reading.rows import CHUNK_ROWS, Chunk, Unreadable
+from intake.reading.signals import FileMapper
 
 NoteUnreadable = Callable[[Unreadable], None]
 

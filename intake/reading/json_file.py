@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from cluster.errors import CommandFailed
-from cluster.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
+from intake.errors import IntakeFailed
+from intake.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
 
 WHOLE_BYTES_MAX = 256 << 20
 """A JSON document that is not one object per line is read as a whole, up to this size."""
@@ -176,7 +176,7 @@ def _is_one_document(path: Path) -> bool:
 
 def _whole(path: Path) -> Any:
     if path.stat().st_size > WHOLE_BYTES_MAX:
-        raise CommandFailed(
+        raise IntakeFailed(
             f"{path} is one JSON document of more than {WHOLE_BYTES_MAX >> 20} MiB; write one object per line (.jsonl)"
         )
     raw = path.read_bytes()
@@ -184,7 +184,7 @@ def _whole(path: Path) -> Any:
         # A byte that is no text costs the entry in which it stands, which is found there.
         return _parsed(raw.decode(json.detect_encoding(raw), "surrogateescape"))
     except (ValueError, RecursionError) as wrong:
-        raise CommandFailed(f"{path} is not valid JSON: {wrong}") from wrong
+        raise IntakeFailed(f"{path} is not valid JSON: {wrong}") from wrong
 
 
 class _Object(dict[str, Any]):

@@ -18,6 +18,7 @@ from typing import Protocol
 import grpc
 
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
+from intake.errors import IntakeFailed
 
 SourcePartition = tuple[str, int]
 """Topic and number of one of its partitions."""
@@ -99,7 +100,7 @@ class CommitFailed(Exception):
     """Offsets could not be committed now; they may be again."""
 
 
-class CaptureFailed(Exception):
+class CaptureFailed(IntakeFailed):
     """The source or Hearth does what no retry mends; says what."""
 
 

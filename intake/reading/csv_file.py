@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from cluster.errors import CommandFailed
-from cluster.reading.rows import CHUNK_BYTES, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
+from intake.errors import IntakeFailed
+from intake.reading.rows import CHUNK_BYTES, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
 
 NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
 RECORD_BYTES_MAX = 16 << 20
@@ -116,7 +116,7 @@ def _blocks(stream: io.BufferedReader, file: CsvFile) -> Iterator[bytes]:
         block = rest + piece
         cut = _last_record_end(block, multiline=file.shape.multiline)
         if cut == 0 and len(block) > RECORD_BYTES_MAX:
-            raise CommandFailed(
+            raise IntakeFailed(
                 f"{file.path} holds a record of more than {RECORD_BYTES_MAX >> 20} MiB, so it seems to be no CSV file; "
                 "name its format with --format"
             )
@@ -160,9 +160,9 @@ def _header(file: CsvFile, raw: bytes) -> tuple[str, ...]:
     try:
         names = next(csv.reader([raw.decode()], delimiter=file.shape.delimiter, strict=True))
     except UnicodeDecodeError:
-        raise CommandFailed(f"{file.path} is not UTF-8 text; convert it first, e.g. with iconv -t utf-8") from None
+        raise IntakeFailed(f"{file.path} is not UTF-8 text; convert it first, e.g. with iconv -t utf-8") from None
     except (csv.Error, StopIteration) as wrong:
-        raise CommandFailed(f"{file.path}:1: the header cannot be read: {wrong}") from wrong
+        raise IntakeFailed(f"{file.path}:1: the header cannot be read: {wrong}") from wrong
     return tuple(name.strip() for name in names)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.reading.values import CALENDAR_US_MAX, CALENDAR_US_MIN, UNIT_US
+from intake.reading.values import CALENDAR_US_MAX, CALENDAR_US_MIN, UNIT_US
 
 NO_YEAR = "which lies outside the years 0 to 9999"
 BYTES_SHOWN_MAX = 64

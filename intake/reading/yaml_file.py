@@ -4,8 +4,8 @@ import math
 import re
 from pathlib import Path
 
-from playbooks.diagnostics import PlaybookInvalid, Problems
-from playbooks.yaml_tree import Listing, Mapping, Node, Nothing, Scalar, parse
+from written.problems import Problems, WritingInvalid
+from written.yaml_tree import Listing, Mapping, Node, Nothing, Scalar, parse
 
 _NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """About as JSON has numbers: `0123`, `+49`, `1_000` and `12:30` are texts."""
@@ -43,12 +43,12 @@ def read_yaml(path: Path, *, name: str, example: str) -> Settings:
 
     Raises:
         OSError: it cannot be opened.
-        PlaybookInvalid: it cannot be read; every problem with file, line and what would be right.
+        WritingInvalid: it cannot be read; every problem with file, line and what would be right.
     """
     problems = Problems()
     node = parse(path.read_bytes(), name, problems, example=example, follows_references=True)
     if node is None or problems:
-        raise PlaybookInvalid(problems.in_reading_order())
+        raise WritingInvalid(problems.in_reading_order())
     return _plain(node)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from cluster.errors import CommandFailed
-from cluster.reading.parquet_cells import Cells, read_cells
-from cluster.reading.rows import CHUNK_ROWS, NAMELESS, Chunk
+from intake.errors import IntakeFailed
+from intake.reading.parquet_cells import Cells, read_cells
+from intake.reading.rows import CHUNK_ROWS, NAMELESS, Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ParquetFile:
                     row += batch.num_rows
                     yield _chunk(batch, rows, size * (row - 1) // total)
         except (pa.ArrowException, OSError) as wrong:
-            raise CommandFailed(f"{self.path} cannot be read as Parquet: {wrong}") from wrong
+            raise IntakeFailed(f"{self.path} cannot be read as Parquet: {wrong}") from wrong
 
 
 def _dictionaries(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The mappings used when none is given: columns named as the parts of a signal, and CloudEvents."""
 
-from cluster.reading.mapping import SOURCE_AND_ID, ColumnText, FileMapping, TimeSource
+from intake.reading.mapping import SOURCE_AND_ID, ColumnText, FileMapping, TimeSource
 
 PLAIN_COLUMNS = ("event_id", "type", "household", "member", "time")
 

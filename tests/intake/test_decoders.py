@@ -8,6 +8,7 @@ spoils no other; a wrong setting or mapping is named before anything is read.
 import json
 import re
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgpack
@@ -15,13 +16,16 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from actors.capture import Message
-from cluster.capture import CaptureSettings, decoder_of, load_connectors
-from cluster.errors import UsageWrong
-from cluster.reading.mapping import MappingInvalid
-from cluster.reading.signals import FileMapper
 from hearth.v1 import signal_pb2
+from intake.capture import decoders
+from intake.capture.connector import Message
+from intake.capture.settings import CaptureSettings, load_connectors
+from intake.errors import InputWrong
+from intake.reading.mapping import MappingInvalid
+from intake.reading.signals import FileMapper
 from tests.cluster.fake_hearth import rows_of
+
+decoder_of = partial(decoders.decoder_of, now=datetime(2026, 1, 5, tzinfo=UTC))
 
 MAPPING = {
     "files": [
@@ -377,44 +381,14 @@ def test_what_is_wrong_with_a_connector_is_named(tmp_path, entry, told):
     plain = {"topics": ["ops"], "bootstrap": "broker:9092", "mapping": "m.yaml"}
     path.write_text(yaml.safe_dump({"connectors": [plain | entry]}))
 
-    with pytest.raises(UsageWrong, match=told):
+    with pytest.raises(InputWrong, match=told):
         load_connectors(path)
 
 
 def test_a_file_without_connectors_is_named(tmp_path):
     path = tmp_path / "capture.yaml"
-    with pytest.raises(UsageWrong, match="cannot be read"):
+    with pytest.raises(InputWrong, match="cannot be read"):
         load_connectors(path)
     path.write_text("connectors: []")
-    with pytest.raises(UsageWrong, match="must begin with `connectors:`"):
+    with pytest.raises(InputWrong, match="must begin with `connectors:`"):
         load_connectors(path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--format", "avro"], "capture.format"),
-        ([], "`mapping` says"),
-        (["--mapping", "nowhere.yaml"], "there is no mapping file nowhere.yaml"),
-        (["--format", "protobuf", "--kafka-settings", "nowhere.yaml"], "cannot be read from nowhere.yaml"),
-    ],
-)
-def test_the_command_names_what_is_wrong_before_it_reads_anything(run, arguments, told):
-    outcome = run("capture", "--topics", "ops", "--bootstrap", "127.0.0.1:1", "--target", "127.0.0.1:1", *arguments)
-
-    assert outcome.code == 2
-    assert told in outcome.err
-
-
-def test_a_kafka_setting_that_does_not_exist_is_named(run, tmp_path):
-    pytest.importorskip("confluent_kafka")
-    path = tmp_path / "kafka.yaml"
-    path.write_text("no.such.setting: 1")
-
-    outcome = run(
-        "capture", "--topics", "ops", "--bootstrap", "127.0.0.1:1", "--target", "127.0.0.1:1",
-        "--format", "protobuf", "--kafka-settings", path,
-    )  # fmt: skip
-
-    assert outcome.code == 2
-    assert "no.such.setting" in outcome.err

@@ -12,16 +12,16 @@ from typing import Self
 import grpc
 import pyarrow as pa
 
-from cluster.client import code_of, explain_failure, is_too_large
-from cluster.errors import CommandFailed
-from cluster.output import Meter
-from cluster.reading.examine import Source, mapper_for
-from cluster.reading.merge import merge, rebatch, signals_of
-from cluster.reading.rejects import Rejects
-from cluster.reading.request import request_of
-from cluster.reading.rows import Unreadable, original_of
-from cluster.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
+from intake.errors import IntakeFailed
+from intake.failures import code_of, is_too_large, told_of
+from intake.progress import Meter
+from intake.reading.examine import Source, mapper_for
+from intake.reading.merge import merge, rebatch, signals_of
+from intake.reading.rejects_file import RejectsFile
+from intake.reading.rows import Unreadable, original_of
+from intake.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes
+from intake.request import request_of
 
 BATCH_ROWS = 8_192
 """Wire limit: 65,536. This many fold in a few milliseconds."""
@@ -111,7 +111,7 @@ class Sender:
         target: str,
         sources: list[Source],
         fields: FieldTypes,
-        rejects: Rejects,
+        rejects: RejectsFile,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stub = signal_pb2_grpc.SignalServiceStub(channel)
@@ -128,7 +128,7 @@ class Sender:
         """Send everything.
 
         Raises:
-            CommandFailed: Hearth refused a batch or could not be reached; what `tally` counts is safe in its log.
+            IntakeFailed: Hearth refused a batch or could not be reached; what `tally` counts is safe in its log.
             Stopped: `is_stopping` said so.
         """
         streams = [
@@ -150,7 +150,7 @@ class Sender:
         self._keep_unreadable()
         self.tally.read = self.tally.sent + self.tally.unreadable
         if self.tally.read != total:
-            raise CommandFailed(
+            raise IntakeFailed(
                 f"{total:,} rows were found first, {self.tally.read:,} now; did a file change meanwhile? run it again"
             )
         show(total, total)
@@ -202,7 +202,7 @@ class Sender:
                 if is_too_large(failed):
                     raise _TooLarge from failed
                 if wait_s is None or code_of(failed) not in RETRIED:
-                    raise explain_failure(failed, doing="sending signals", target=self._target) from failed
+                    raise IntakeFailed(told_of(failed, doing="sending signals", target=self._target)) from failed
             time.sleep(wait_s)
             call = self._begin(part)
         raise AssertionError("the last attempt returns or raises")
@@ -222,7 +222,7 @@ class Sender:
         counts, tally = response.counts, self.tally
         accounted = counts.applied + counts.duplicate + counts.late + counts.rejected
         if counts.received != part.table.num_rows or accounted != counts.received:
-            raise CommandFailed(
+            raise IntakeFailed(
                 f"{self._target} does not account for its signals: {part.table.num_rows:,} sent, "
                 f"{counts.received:,} received, {accounted:,} accounted for; this is a defect of Hearth"
             )

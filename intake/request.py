@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cluster.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
 from hearth.v1 import signal_pb2
-from serving.wire import SOURCE_COLUMN
+from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
+
+SOURCE_COLUMN = "source"
+"""Of the columnar form; see docs of `IngestRequest.arrow_stream`."""
 
 OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
 

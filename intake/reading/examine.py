@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.errors import CommandFailed, UsageWrong
-from cluster.output import Meter
-from cluster.reading.csv_file import CsvFile, CsvShape
-from cluster.reading.defaults import PLAIN_COLUMNS, cloudevents_mapping, plain_mapping
-from cluster.reading.json_file import JsonFile, holds_cloudevents
-from cluster.reading.mapping import (
+from intake.errors import InputWrong, IntakeFailed
+from intake.progress import Meter
+from intake.reading.csv_file import CsvFile, CsvShape
+from intake.reading.defaults import PLAIN_COLUMNS, cloudevents_mapping, plain_mapping
+from intake.reading.json_file import JsonFile, holds_cloudevents
+from intake.reading.mapping import (
     ALL_OTHERS,
     FORMATS,
     ColumnText,
@@ -25,10 +25,10 @@ from cluster.reading.mapping import (
     Mapping,
     MappingInvalid,
 )
-from cluster.reading.parquet_file import ParquetFile
-from cluster.reading.rows import Chunk, FileReader, value_of
-from cluster.reading.signals import FieldTypes, FileMapper, times_of
-from cluster.reading.values import as_number
+from intake.reading.parquet_file import ParquetFile
+from intake.reading.rows import Chunk, FileReader, value_of
+from intake.reading.signals import FieldTypes, FileMapper, times_of
+from intake.reading.values import as_number
 
 FORMAT_BY_SUFFIX = {
     ".csv": "csv",
@@ -77,7 +77,7 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
 
     Raises:
         MappingInvalid: a column the mapping names is not there, or no row has a time that can be read.
-        CommandFailed: the file as a whole cannot be read.
+        IntakeFailed: the file as a whole cannot be read.
     """
     _check_file(path)
     section = mapping.section_for(path) if mapping is not None else None
@@ -234,15 +234,15 @@ def _kind_of(cells: pa.Array) -> str:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise UsageWrong(f"there is no file {path}")
+        raise InputWrong(f"there is no file {path}")
     if not path.is_file():
-        raise UsageWrong(
+        raise InputWrong(
             f"{path} is no regular file; name the files themselves (files are read twice, so a pipe will not do)"
         )
     try:
         path.open("rb").close()
     except OSError as failed:
-        raise CommandFailed(f"{path} cannot be read: {failed.strerror}") from failed
+        raise IntakeFailed(f"{path} cannot be read: {failed.strerror}") from failed
 
 
 def _open(path: Path, section: FileMapping | None, file_format: str | None) -> tuple[FileReader, bool]:
@@ -267,9 +267,9 @@ def _open(path: Path, section: FileMapping | None, file_format: str | None) -> t
         case "parquet":
             return ParquetFile(path), False
         case None:
-            raise UsageWrong(f"{path}: the format cannot be told from the name; give --format {', '.join(FORMATS)}")
+            raise InputWrong(f"{path}: the format cannot be told from the name; give --format {', '.join(FORMATS)}")
         case _:
-            raise UsageWrong(f"{chosen!r} is no format; the formats are {', '.join(FORMATS)}")
+            raise InputWrong(f"{chosen!r} is no format; the formats are {', '.join(FORMATS)}")
 
 
 def _default_section(path: Path, columns: list[str], *, is_cloudevents: bool, is_empty: bool) -> FileMapping:

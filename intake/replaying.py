@@ -8,24 +8,57 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 import pyarrow as pa
 
-from actors.records.codec import PayloadUnreadable
-from actors.rejects.entries import REPLAYED, KeptReject, RejectedEvent, event_of, replay_id
-from cluster.client import code_of, explain_failure
-from cluster.ingest import RETRIED, RETRY_WAITS_S
-from cluster.output import Meter, say
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
+from intake.errors import IntakeFailed
+from intake.failures import code_of, told_of
+from intake.files import RETRIED, RETRY_WAITS_S
+from intake.progress import Meter
+from intake.request import OUR_COLUMNS, SOURCE_COLUMN
 
 DEADLINE_S = 30.0
 
 REFUSED = "REFUSED"
 """What came of an event that Hearth takes in no form: its request is invalid as a whole."""
 
-FIXED_COLUMNS = ("event_id", "household", "member", "type", "time")
-SOURCE_COLUMN = "source"
+
+class RejectedEvent(Protocol):
+    """What a rejected event said, as it is kept."""
+
+    @property
+    def source(self) -> bytes: ...
+    @property
+    def household(self) -> bytes: ...
+    @property
+    def member(self) -> bytes: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def time_us(self) -> int | None:
+        """None for no time at all."""
+        ...
+
+    @property
+    def fields(self) -> tuple[tuple[str, float | str], ...]:
+        """By name; of a name that was given as a number and as a text, both."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToReplay:
+    """A reject that is to be sent again."""
+
+    position: str
+    """Its identity."""
+    partition: int
+    event_id: bytes
+    """Its own, or one derived from its position: the same each time."""
+    event: RejectedEvent | None
+    """None where what is kept of it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +72,38 @@ class Replayed:
 class Replayer:
     """Sends rejects into a running Hearth."""
 
-    def __init__(self, channel: grpc.Channel, *, target: str, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        target: str,
+        mark: str,
+        tell: Callable[[str], None],
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """
+        Args:
+            channel: to Hearth.
+            target: how messages call it.
+            mark: what the reason of an entry begins with that says what came of a replay.
+            tell: is told lines for people.
+            is_stopping: whether to end early.
+        """
         self._signals = signal_pb2_grpc.SignalServiceStub(channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
         self._target = target
+        self._mark = mark
+        self._tell = tell
         self._is_stopping = is_stopping
         self._can_record = True
 
-    def run(self, rejects: list[KeptReject], show: Meter) -> Iterator[Replayed]:
+    def run(self, rejects: list[ToReplay], show: Meter) -> Iterator[Replayed]:
         """Yield what came of each, as it is recorded. Ends early when it is to stop.
 
         Raises:
-            CommandFailed: Hearth cannot be reached; what was yielded is done, and a repeat does no harm.
+            IntakeFailed: Hearth cannot be reached; what was yielded is done, and a repeat does no harm.
         """
-        by_partition: dict[int, deque[KeptReject]] = {}
+        by_partition: dict[int, deque[ToReplay]] = {}
         for reject in rejects:
             by_partition.setdefault(reject.partition, deque()).append(reject)
         done = 0
@@ -65,11 +116,11 @@ class Replayer:
             done += len(wave)
             show(done, len(rejects))
 
-    def _send(self, wave: list[KeptReject]) -> list[Replayed]:
+    def _send(self, wave: list[ToReplay]) -> list[Replayed]:
         requests = [(one, _request(one)) for one in wave]
         calls = [(one, request, self._begin(request) if request is not None else None) for one, request in requests]
         return [
-            Replayed(position=one.reject.position, outcome=self._outcome(request, call) if request else REFUSED)
+            Replayed(position=one.position, outcome=self._outcome(request, call) if request else REFUSED)
             for one, request, call in calls
         ]
 
@@ -88,7 +139,7 @@ class Replayer:
                 if code is grpc.StatusCode.INVALID_ARGUMENT:
                     return REFUSED
                 if wait_s is None or code not in RETRIED:
-                    raise explain_failure(failed, doing="replaying", target=self._target) from failed
+                    raise IntakeFailed(told_of(failed, doing="replaying", target=self._target)) from failed
             time.sleep(wait_s)
             call = self._begin(request)
         raise AssertionError("the last attempt returns or raises")
@@ -97,13 +148,15 @@ class Replayer:
         """Leave a mark in the store; without one a repeat would only find a duplicate."""
         if not self._can_record:
             return
-        marks = [admin_pb2.Reject(position=one.position, reason=REPLAYED + one.outcome) for one in outcomes]
+        marks = [admin_pb2.Reject(position=one.position, reason=self._mark + one.outcome) for one in outcomes]
         try:
             self._admin.Reject(admin_pb2.RejectRequest(rejects=marks), timeout=DEADLINE_S)
         except grpc.RpcError as failed:
             self._can_record = False
-            why = explain_failure(failed, doing="recording what came of it", target=self._target)
-            say(f"hearth: {why}; what is replayed from here on is not marked, and replaying it again does no harm")
+            why = told_of(failed, doing="recording what came of it", target=self._target)
+            self._tell(
+                f"hearth: {why}; what is replayed from here on is not marked, and replaying it again does no harm"
+            )
 
 
 def _status(response: signal_pb2.IngestResponse) -> str:
@@ -117,19 +170,17 @@ def _status(response: signal_pb2.IngestResponse) -> str:
     return str(response.rejections[0].reason) if response.rejections else REFUSED
 
 
-def _request(one: KeptReject) -> signal_pb2.IngestRequest | None:
+def _request(one: ToReplay) -> signal_pb2.IngestRequest | None:
     """Return the request that sends an event again; None where no form can carry it."""
-    try:
-        event = event_of(one.reject)
-    except PayloadUnreadable:
+    event = one.event
+    if event is None:
         return None
-    event_id = replay_id(event, one.reject.position)
     names = [name for name, _ in event.fields]
-    taken = {*FIXED_COLUMNS, SOURCE_COLUMN}
+    taken = {*OUR_COLUMNS, SOURCE_COLUMN}
     if len({*names, *taken}) == len(names) + len(taken):
-        return signal_pb2.IngestRequest(arrow_stream=_arrow(event, event_id, dict(event.fields)))
+        return signal_pb2.IngestRequest(arrow_stream=_arrow(event, one.event_id, dict(event.fields)))
     # A field by the name of a column, which only the other form can say.
-    return _as_signal(event, event_id)
+    return _as_signal(event, one.event_id)
 
 
 def _arrow(event: RejectedEvent, event_id: bytes, fields: Mapping[str, float | str]) -> bytes:

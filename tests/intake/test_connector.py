@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from actors.capture import CaptureFailed, CaptureLimits, Connector, Decoded, Message, Unreadable
 from hearth.v1 import signal_pb2
-from tests.actors.capture_fakes import AFTER, BEFORE, FINE, CaptureHearth, MemorySource, serving_capture
+from intake.capture.connector import CaptureFailed, CaptureLimits, Connector, Decoded, Message, Unreadable
+from tests.intake.capture_fakes import AFTER, BEFORE, FINE, CaptureHearth, MemorySource, serving_capture
 
 LEFT, RIGHT = ("ops", 0), ("ops", 1)
 QUICK = CaptureLimits(batch_messages=10, wait_first_s=0.001, wait_longest_s=0.004, settle_s=5.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from playbooks.diagnostics import Place, Problems
+from written.problems import Place, Problems
 
 FILE_BYTES_MAX = 4_000_000
 """A larger file was not written by people; parsing one would take minutes."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.reading.values import (
+from intake.reading.values import (
     TIME_US_MAX,
     Converted,
     as_calendar_time,

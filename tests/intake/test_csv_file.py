@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.reading import csv_file
-from cluster.reading.csv_file import CsvFile, CsvShape
+from intake.reading import csv_file
+from intake.reading.csv_file import CsvFile, CsvShape
 
 HEADER = b"a,b\n"
 NASTY = st.lists(

@@ -1,12 +1,12 @@
 """The rejects file: every row that did not become part of Hearth, with place, reason and content, so none is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from cluster.output import say
-from cluster.reading.rows import Unreadable, original_of
+from intake.reading.rows import Unreadable, original_of
 
 SHOWN_MAX = 10
 """Rows that are also told on the screen; all are in the file."""
@@ -14,13 +14,15 @@ SHOWN_MAX = 10
 SUFFIX = ".rejects.jsonl"
 
 
-class Rejects:
+class RejectsFile:
     """Collects the rows of one run, `<FILE>.rejects.jsonl` for each file; where that cannot be written, on stderr.
 
     A rejects file is begun anew by the first row of a run; a run without any leaves an older one alone.
     """
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], *, tell: Callable[[str], None]) -> None:
+        """`tell`: is told lines for people."""
+        self._tell = tell
         self._path_by_name = {path.name: path for path in paths}
         self._stream_by_name: dict[str, TextIO | None] = {}
         self._shown = 0
@@ -56,9 +58,9 @@ class Rejects:
     def _show(self, line: str) -> None:
         self._shown += 1
         if self._shown <= SHOWN_MAX:
-            say(line)
+            self._tell(line)
         elif self._shown == SHOWN_MAX + 1:
-            say("… more of these in the rejects file")
+            self._tell("… more of these in the rejects file")
 
     def _write(self, name: str, entry: dict[str, str | int]) -> None:
         if name not in self._stream_by_name:
@@ -66,7 +68,7 @@ class Rejects:
         text = json.dumps(entry, ensure_ascii=False)
         stream = self._stream_by_name[name]
         if stream is None:
-            say(text)
+            self._tell(text)
         else:
             stream.write(text + "\n")
 
@@ -76,7 +78,7 @@ class Rejects:
         try:
             stream = rejects.open("w", encoding="utf-8", errors="backslashreplace")
         except OSError as failed:
-            say(f"{rejects} cannot be written ({failed.strerror}); the rejected rows follow here")
+            self._tell(f"{rejects} cannot be written ({failed.strerror}); the rejected rows follow here")
             return None
         self.files.append(str(rejects))
         return stream

@@ -105,6 +105,6 @@ class FileReader(Protocol):
         """Yield all rows in the file's order.
 
         Raises:
-            CommandFailed: the file as a whole cannot be read.
+            IntakeFailed: the file as a whole cannot be read.
         """
         ...

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cluster.reading.mapping import (
+from intake.reading.mapping import (
     PLACEHOLDER,
     SOURCE_AND_ID,
     ColumnText,
@@ -19,8 +19,8 @@ from cluster.reading.mapping import (
     TimeSource,
     TypeWhen,
 )
-from cluster.reading.rows import Chunk, Unreadable, value_of
-from cluster.reading.values import Converted, as_calendar_time, as_counted_time, as_flag, as_number, as_text
+from intake.reading.rows import Chunk, Unreadable, value_of
+from intake.reading.values import Converted, as_calendar_time, as_counted_time, as_flag, as_number, as_text
 
 FieldTypes = dict[str, str]
 """Field name → number, text or flag."""

@@ -17,14 +17,14 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
-from cluster.config import utc_now
-from cluster.errors import UsageWrong
-from cluster.reading.values import UNIT_US
-from cluster.reading.yaml_file import Unquoted, read_yaml
-from playbooks.diagnostics import PlaybookInvalid
+from intake.errors import InputWrong
+from intake.reading.values import UNIT_US
+from intake.reading.yaml_file import Unquoted, read_yaml
+from written.problems import WritingInvalid
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 FILE_PLACEHOLDERS = ("file", "folder", "row")
@@ -40,7 +40,7 @@ NOW = "now"
 Format = Literal["csv", "jsonl", "cloudevents", "parquet"]
 
 
-class MappingInvalid(UsageWrong):
+class MappingInvalid(InputWrong):
     """The mapping cannot be used; says where and why."""
 
 
@@ -116,9 +116,10 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
-def _instant(value: Any) -> Any:
+def _instant(value: Any, told: ValidationInfo) -> Any:
     if value == NOW:
-        return utc_now()
+        assert told.context is not None, "whoever loads a mapping says what time it is"
+        value = told.context[NOW]
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -241,19 +242,19 @@ def columns_of(source: str | ColumnText | TypeWhen) -> list[str]:
 
 def shipped_mappings() -> list[str]:
     """Return the names of the mappings that come with Hearth."""
-    folder = importlib.resources.files("cluster") / "mappings"
+    folder = importlib.resources.files("intake") / "mappings"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_mapping(name: str) -> Mapping:
-    """Return the mapping in a file, or the shipped one of that name.
+def load_mapping(name: str, *, now: datetime) -> Mapping:
+    """Return the mapping in a file, or the shipped one of that name; `now` is what it means by that word.
 
     Raises:
         MappingInvalid: there is none, or it is wrong; the message says where.
     """
     path = Path(name)
     if name in shipped_mappings() and not path.exists():
-        path = Path(str(importlib.resources.files("cluster"))) / "mappings" / f"{name}.yaml"
+        path = Path(str(importlib.resources.files("intake"))) / "mappings" / f"{name}.yaml"
     try:
         content = read_yaml(path, name=name, example="files:")
     except FileNotFoundError:
@@ -261,13 +262,13 @@ def load_mapping(name: str) -> Mapping:
         raise MappingInvalid(f"there is no mapping file {name}; those that come with Hearth are: {shipped}") from None
     except OSError as failed:
         raise MappingInvalid(f"mapping {name} cannot be read: {failed}") from failed
-    except PlaybookInvalid as wrong:
+    except WritingInvalid as wrong:
         told = "; ".join(map(str, wrong.problems))
         raise MappingInvalid(f"mapping {name} is not valid YAML: {told}") from wrong
     if not isinstance(content, dict):
         raise MappingInvalid(f"mapping {name} must begin with `files:`, a list of sections; docs/ingest.md shows one")
     try:
-        return Mapping.model_validate({**content, "name": name})
+        return Mapping.model_validate({**content, "name": name}, context={NOW: now})
     except ValidationError as wrong:
         errors = wrong.errors()
         # A list whose only entry is wrong is also reported as empty; that helps nobody.

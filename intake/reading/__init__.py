@@ -1,0 +1,1 @@
+"""Reading files, and what a mapping makes of them."""
