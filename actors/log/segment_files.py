@@ -1,9 +1,11 @@
 """Where a partition's segment files lie: their names, the lock, how one is created, and the chain their headers form.
 
-<directory>/p-0003.lock                        held while partition 3 is open; holds the holder's process id
-<directory>/p-0003/00000000000000000000.seg    named by the offset of its first record
-<directory>/p-0003/first, end                  what is known of its two ends besides (actors/log/marks.py)
-<directory>/p-0003.rebuilt                     of a repair that was interrupted (actors/log/repair.py)
+Nothing here looks behind a header.
+
+    <directory>/p-0003.lock                        held while partition 3 is open; holds the holder's process id
+    <directory>/p-0003/00000000000000000000.seg    named by the offset of its first record
+    <directory>/p-0003/first, end                  what is known of its two ends besides (actors/log/marks.py)
+    <directory>/p-0003.rebuilt                     of a repair that was interrupted (actors/log/repair.py)
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ _UNFINISHED_SEGMENT = "next.tmp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class SegmentFile:
     """One segment file whose header was verified."""
 
     path: Path
@@ -78,7 +80,7 @@ def segment_paths(directory: Path, files: Files) -> list[Path]:
     return [directory / name for name in files.list(directory) if _SEGMENT_NAME.fullmatch(name)]
 
 
-def create_segment(directory: Path, header: SegmentHeader, files: Files) -> tuple[Segment, int]:
+def create_segment(directory: Path, header: SegmentHeader, files: Files) -> tuple[SegmentFile, int]:
     """Create a segment holding only its header, durably; return it and an open descriptor.
 
     It appears by a rename, so a segment without a whole header is damage and never a crash's leftover.
@@ -94,10 +96,10 @@ def create_segment(directory: Path, header: SegmentHeader, files: Files) -> tupl
     except BaseException:
         files.close(descriptor)
         raise
-    return Segment(path=path, header=header, checksum=checksum), descriptor
+    return SegmentFile(path=path, header=header, checksum=checksum), descriptor
 
 
-def load_segments(partition: PartitionId, directory: Path, files: Files) -> tuple[Segment, ...]:
+def load_segments(partition: PartitionId, directory: Path, files: Files) -> tuple[SegmentFile, ...]:
     """Return a partition's segments, headers verified and each continuing the one before by name and length.
 
     Raises:
@@ -108,7 +110,7 @@ def load_segments(partition: PartitionId, directory: Path, files: Files) -> tupl
     beginning = read_beginning(partition, directory, files)
     if isinstance(beginning, str):
         raise DamagedLog(partition, str(directory / BEGINNING_NAME), 0, beginning)
-    segments: list[Segment] = []
+    segments: list[SegmentFile] = []
     for path in segment_paths(directory, files):
         if path.name < segment_name(beginning):
             continue
@@ -124,7 +126,7 @@ def load_segments(partition: PartitionId, directory: Path, files: Files) -> tupl
     return tuple(segments)
 
 
-def _load_segment(partition: PartitionId, path: Path, files: Files) -> Segment:
+def _load_segment(partition: PartitionId, path: Path, files: Files) -> SegmentFile:
     with _opened(path, files) as descriptor:
         decoded = decode_segment_header(read_fully(files, descriptor, SEGMENT_HEADER_BYTES, 0))
     if isinstance(decoded, str):
@@ -136,10 +138,10 @@ def _load_segment(partition: PartitionId, path: Path, files: Files) -> Segment:
         raise DamagedLog(partition, str(path), 0, f"the segment belongs to partition {header.partition}")
     if path.name != segment_name(header.first_offset):
         raise DamagedLog(partition, str(path), 0, f"the segment begins at offset {header.first_offset}")
-    return Segment(path=path, header=header, checksum=checksum)
+    return SegmentFile(path=path, header=header, checksum=checksum)
 
 
-def _check_continues(partition: PartitionId, before: Segment, segment: Segment, files: Files) -> None:
+def _check_continues(partition: PartitionId, before: SegmentFile, segment: SegmentFile, files: Files) -> None:
     header = segment.header
     if header.previous_first_offset != before.header.first_offset:
         missing = segment_name(header.previous_first_offset)

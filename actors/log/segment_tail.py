@@ -10,7 +10,7 @@ from typing import NamedTuple
 from actors.log.contract import DamagedLog, Epoch, Offset, PartitionId, UnknownFormat
 from actors.log.files import Files
 from actors.log.frame import SEGMENT_HEADER_BYTES, Checksum, Fault, FrameReader
-from actors.log.segment_files import Segment
+from actors.log.segment_files import SegmentFile
 
 MARK_EVERY_BYTES = 64 << 10
 """Distance of marks: a read skips at most so much before it reaches its start."""
@@ -20,7 +20,7 @@ MARK_EVERY_BYTES = 64 << 10
 class LogExtent:
     """How far the log is durable. Replaced as a whole, so that a reader beside the writer sees one moment."""
 
-    segments: tuple[Segment, ...]
+    segments: tuple[SegmentFile, ...]
     position: int
     """Byte behind the last complete group in the last segment."""
     offset: Offset
@@ -43,17 +43,17 @@ class GroupMarks:
     def __init__(self) -> None:
         self._marks: dict[Offset, list[GroupMark]] = {}
 
-    def add(self, segment: Segment, mark: GroupMark) -> None:
+    def add(self, segment: SegmentFile, mark: GroupMark) -> None:
         """Take the next group of a segment, unless the mark before it is near."""
         marks = self._marks.setdefault(segment.header.first_offset, [])
         if not marks or mark.position - marks[-1].position >= MARK_EVERY_BYTES:
             marks.append(mark)
 
-    def forget(self, segment: Segment) -> None:
+    def forget(self, segment: SegmentFile) -> None:
         """Let go of the marks of a segment that was given up."""
         self._marks.pop(segment.header.first_offset, None)
 
-    def nearest(self, segment: Segment, start: Offset) -> GroupMark:
+    def nearest(self, segment: SegmentFile, start: Offset) -> GroupMark:
         """Return the last mark at or before `start`; the segment's own beginning where there is none."""
         marks = self._marks.get(segment.header.first_offset, [])
         place = bisect_right(marks, start, key=lambda mark: mark.offset)
@@ -64,7 +64,7 @@ class GroupMarks:
 
 def cut_torn_tail(
     partition: PartitionId,
-    segments: tuple[Segment, ...],
+    segments: tuple[SegmentFile, ...],
     descriptor: int,
     *,
     acknowledged_end: Offset,
@@ -120,7 +120,7 @@ def _check_torn(partition: PartitionId, path: Path, fault: Fault, reader: FrameR
 
 
 def _last_complete_group(
-    partition: PartitionId, segments: tuple[Segment, ...], reader: FrameReader, marks: GroupMarks
+    partition: PartitionId, segments: tuple[SegmentFile, ...], reader: FrameReader, marks: GroupMarks
 ) -> tuple[LogExtent, Fault | None]:
     """Walk the last segment; return its extent up to the last complete group, and what is wrong behind it."""
     last = segments[-1]

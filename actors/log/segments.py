@@ -42,7 +42,7 @@ from actors.log.frame import (
 )
 from actors.log.marks import EndMark, read_end, write_beginning
 from actors.log.segment_files import (
-    Segment,
+    SegmentFile,
     create_segment,
     load_segments,
     lock_partition,
@@ -348,7 +348,7 @@ class SegmentLog:
                 yield from self._read_segment(segment, start, header.previous_bytes, end)
 
     def _read_segment(
-        self, segment: Segment, start: Offset, length: int, end: tuple[Offset, Checksum]
+        self, segment: SegmentFile, start: Offset, length: int, end: tuple[Offset, Checksum]
     ) -> Iterator[StoredRecord]:
         """Yield a segment's records from `start` on, of those in its first `length` bytes, which lead to `end`."""
         path = str(segment.path)
@@ -368,7 +368,7 @@ class SegmentLog:
                 raise DamagedLog(self._partition, path, length, what)
 
     @contextmanager
-    def _opened_for_reading(self, segment: Segment, start: Offset) -> Iterator[int]:
+    def _opened_for_reading(self, segment: SegmentFile, start: Offset) -> Iterator[int]:
         """Yield a descriptor, which stays readable when the segment is dropped meanwhile."""
         try:
             descriptor = self._files.open(segment.path, os.O_RDONLY)

@@ -122,7 +122,8 @@ def _partitions(log_dir: Path) -> list[int]:
 def _partition(data_dir: Path, partition: int, aside: Path, is_applied: bool) -> tuple[Finding, int]:
     """Return what is to be said of a partition, and the last epoch of its log."""
     from actors.log.contract import PartitionId
-    from actors.log.repair import RemedyKind, choose, examine
+    from actors.log.examination import examine
+    from actors.log.remedy import RemedyKind, choose
 
     number = PartitionId(partition)
     directory = data_dir / LOG_NAME / partition_directory_name(partition)
@@ -160,32 +161,32 @@ def _partition(data_dir: Path, partition: int, aside: Path, is_applied: bool) ->
 
 
 def _explained(examination: Any, remedy: Any, snapshots: Sequence[Any]) -> list[str]:
-    from actors.log.repair import Verdict
+    from actors.log.examination import LogVerdict
 
     begins, end = examination.prefix.first, examination.prefix.end
     lines = [f"{one.path}, byte {one.position}: {one.what}" for one in examination.problems[:5]]
     if len(examination.problems) > 5:
         lines.append(f"... and {len(examination.problems) - 5} more places")
     match examination.verdict:
-        case Verdict.HEALTHY:
+        case LogVerdict.HEALTHY:
             lines.append(f"offsets {begins} to {end}, every record read and verified")
-        case Verdict.TORN:
+        case LogVerdict.TORN:
             lines.append(
                 f"the last {examination.torn_bytes} bytes are a group that a crash interrupted while it was written: "
                 f"never acknowledged, cut off at offset {end} when the log is opened. (Damage done later to the very "
                 "last group looks the same; no snapshot says that there was one.)"
             )
-        case Verdict.DAMAGED:
+        case LogVerdict.DAMAGED:
             lines.append(f"good up to offset {end}; this cannot come from a crash, so opening refuses it")
             lines += [
                 f"behind the damage {run.count} good records were found, offsets {run.first} to {run.end}"
                 for run in examination.runs[1:]
                 if run.count
             ]
-        case Verdict.NEWER | Verdict.UNREADABLE | Verdict.INTERRUPTED:
+        case LogVerdict.NEWER | LogVerdict.UNREADABLE | LogVerdict.INTERRUPTED:
             pass
     good = [one for one in snapshots if not one.problem]
-    if examination.verdict in (Verdict.DAMAGED, Verdict.TORN) and good:
+    if examination.verdict in (LogVerdict.DAMAGED, LogVerdict.TORN) and good:
         newest = max(one.position for one in good)
         if newest > end:
             lines.append(
@@ -197,7 +198,7 @@ def _explained(examination: Any, remedy: Any, snapshots: Sequence[Any]) -> list[
 
 
 def _remedy_lines(remedy: Any) -> list[str]:
-    from actors.log.repair import RemedyKind
+    from actors.log.remedy import RemedyKind
 
     lines: list[str] = []
     match remedy.kind:
@@ -236,7 +237,8 @@ def _remedy_lines(remedy: Any) -> list[str]:
 
 
 def _apply(finding: Finding, examination: Any, remedy: Any, aside: Path) -> None:
-    from actors.log.repair import RemedyKind, finish, rebuild, set_aside
+    from actors.log.remedy import RemedyKind
+    from actors.log.repair import finish, rebuild, set_aside
 
     try:
         for snapshot in remedy.snapshots_aside:
@@ -276,7 +278,7 @@ def _keep_layout(data_dir: Path, target: Path) -> None:
 def kept_snapshots(data_dir: Path, partition: int) -> tuple[Any, ...]:
     """Return a partition's snapshots, newest first, each read to its last byte."""
     from actors.log.contract import PartitionId
-    from actors.log.repair import KeptSnapshot
+    from actors.log.remedy import KeptSnapshot
     from actors.snapshots.store import snapshot_store
 
     root = data_dir / SNAPSHOTS_NAME

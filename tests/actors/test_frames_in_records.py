@@ -15,10 +15,11 @@ import pytest
 from xxhash import xxh3_64_intdigest
 
 from actors.log.contract import DamagedLog, Epoch, Offset, PartitionId, Record, RecordKind
+from actors.log.examination import LogVerdict, examine
 from actors.log.files import Files
 from actors.log.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, Checksum, encode_group
 from actors.log.reading import read_only_logs
-from actors.log.repair import RemedyKind, Verdict, choose, examine
+from actors.log.remedy import RemedyKind, choose
 from actors.log.segments import SegmentStore
 
 ZERO = PartitionId(0)
@@ -145,7 +146,7 @@ def test_a_cut_at_any_byte_of_a_record_that_holds_frames_is_torn(tmp_path: Path,
         for size in range(len(log) + 1, len(content)):
             path.write_bytes(content[:size])
             examination = examine(ZERO, path.parent, FILES)
-            assert examination.verdict is Verdict.TORN, (size, examination.problems)
+            assert examination.verdict is LogVerdict.TORN, (size, examination.problems)
             assert examination.torn_bytes == size - len(log)
             assert examination.last_epoch == 3
             remedy = choose(examination, [])
@@ -166,7 +167,7 @@ def test_blocks_that_never_reached_the_disk_tear_a_record_that_holds_frames(tmp_
     for missing in range(len(log), len(content), 7):
         path.write_bytes(content[: len(log)] + bytes(missing - len(log)) + content[missing:])
         if missing > len(log):
-            assert examine(ZERO, path.parent, FILES).verdict is Verdict.TORN
+            assert examine(ZERO, path.parent, FILES).verdict is LogVerdict.TORN
             assert records_of(tmp_path) == flat
 
 
@@ -181,7 +182,7 @@ def test_a_flipped_bit_in_an_acknowledged_record_that_holds_frames_is_found(tmp_
         flipped[byte] ^= 1 << byte % 8
         path.write_bytes(flipped)
         examination = examine(ZERO, path.parent, FILES)
-        assert examination.verdict is Verdict.DAMAGED, byte
+        assert examination.verdict is LogVerdict.DAMAGED, byte
         if encode is encode_group:
             assert [(run.first, run.end) for run in examination.runs] == [(0, END), (END + 1, END + 2)]
             assert choose(examination, []).lost == ((END, END + 2),)

@@ -19,21 +19,13 @@ import pytest
 from xxhash import xxh3_64_intdigest
 
 from actors.log.contract import DamagedLog, Epoch, LogError, Offset, PartitionId, Record, RecordKind, UnknownFormat
+from actors.log.examination import Examination, LogVerdict, examine
 from actors.log.files import Files
 from actors.log.frame import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from actors.log.inspection import inspect
 from actors.log.reading import read_only_logs
-from actors.log.repair import (
-    Examination,
-    KeptSnapshot,
-    Remedy,
-    RemedyKind,
-    Verdict,
-    choose,
-    examine,
-    finish,
-    rebuild,
-)
+from actors.log.remedy import KeptSnapshot, Remedy, RemedyKind, choose
+from actors.log.repair import finish, rebuild
 from actors.log.segments import SegmentLog, SegmentSettings, SegmentStore
 
 ZERO = PartitionId(0)
@@ -113,7 +105,7 @@ def repaired(directory: Path, *snapshots: KeptSnapshot) -> tuple[Remedy, Path]:
 def test_a_healthy_log_needs_nothing(tmp_path: Path):
     write(tmp_path / "log")
     examination = looked_at(tmp_path / "log")
-    assert (examination.verdict, examination.problems, examination.last_epoch) == (Verdict.HEALTHY, (), 4)
+    assert (examination.verdict, examination.problems, examination.last_epoch) == (LogVerdict.HEALTHY, (), 4)
     assert [(run.first, run.end, run.kinds) for run in examination.runs] == [
         (0, 8, {"epoch": 1, "plan": 1, "signals": 6})
     ]
@@ -121,7 +113,7 @@ def test_a_healthy_log_needs_nothing(tmp_path: Path):
     assert choose(examination, [snapshot(8), snapshot(5)]).kind is RemedyKind.NOTHING
 
 
-def verdict_of_opening(directory: Path) -> tuple[Verdict, list[Record]]:
+def verdict_of_opening(directory: Path) -> tuple[LogVerdict, list[Record]]:
     """Return how opening and reading everything judges a copy of a log, and what it gave."""
     copy = directory.with_name("copy")
     shutil.rmtree(copy, ignore_errors=True)
@@ -129,24 +121,24 @@ def verdict_of_opening(directory: Path) -> tuple[Verdict, list[Record]]:
     try:
         log = opened(copy)
     except DamagedLog:
-        return Verdict.DAMAGED, []
+        return LogVerdict.DAMAGED, []
     except UnknownFormat:
-        return Verdict.NEWER, []
+        return LogVerdict.NEWER, []
     try:
         found = [stored.record for stored in log.read(log.first_offset)]
     except DamagedLog:
-        return Verdict.DAMAGED, []
+        return LogVerdict.DAMAGED, []
     finally:
         log.close()
-    return (Verdict.TORN if log.cut_bytes else Verdict.HEALTHY), found
+    return (LogVerdict.TORN if log.cut_bytes else LogVerdict.HEALTHY), found
 
 
-def judged(directory: Path) -> Verdict:
+def judged(directory: Path) -> LogVerdict:
     """Return the verdict, which must be that of opening, and what tools then read must be what opening gives."""
     examination = looked_at(directory)
     verdict, found = verdict_of_opening(directory)
     assert examination.verdict is verdict, examination.problems
-    if verdict is Verdict.DAMAGED:
+    if verdict is LogVerdict.DAMAGED:
         with pytest.raises(DamagedLog):
             list(read_only_logs(directory))
     else:
@@ -164,7 +156,7 @@ def test_it_judges_every_flipped_bit_as_opening_does(tmp_path: Path, segment_byt
             flip(path, bit // 8, bit % 8)
             seen.add(judged(tmp_path / "log"))
             path.write_bytes(whole)
-    assert seen == {Verdict.TORN, Verdict.DAMAGED}
+    assert seen == {LogVerdict.TORN, LogVerdict.DAMAGED}
 
 
 @pytest.mark.parametrize("keeps_end", [False, True], ids=["end unknown", "end noted"])
@@ -179,13 +171,13 @@ def test_it_judges_every_cut_as_opening_does(tmp_path: Path, segment_bytes: int,
             path.write_bytes(whole + bytes(size))
             seen.add(judged(tmp_path / "log"))
         path.write_bytes(whole)
-    assert seen == {Verdict.HEALTHY, Verdict.TORN, Verdict.DAMAGED}
+    assert seen == {LogVerdict.HEALTHY, LogVerdict.TORN, LogVerdict.DAMAGED}
 
 
 def test_acknowledged_records_that_a_cut_took_are_named_and_the_rest_is_kept(tmp_path: Path):
     (path,) = write(tmp_path / "log", 64 << 20, keeps_end=True)
     path.write_bytes(path.read_bytes()[: SEGMENT_HEADER_BYTES + 3 * FRAME_HEADER_BYTES + 10])
-    assert judged(tmp_path / "log") is Verdict.DAMAGED
+    assert judged(tmp_path / "log") is LogVerdict.DAMAGED
     remedy, _ = repaired(tmp_path / "log")
     assert (remedy.begins, remedy.end, remedy.lost) == (0, 3, ((3, 8),))
     assert records(tmp_path / "log") == (0, FLAT[:3])
@@ -194,7 +186,7 @@ def test_acknowledged_records_that_a_cut_took_are_named_and_the_rest_is_kept(tmp
 def test_a_torn_group_whose_later_half_reached_the_disk_is_torn_for_every_tool(tmp_path: Path):
     (path,) = write(tmp_path / "log", 64 << 20)
     flip(path, path.stat().st_size - 2 * FRAME_HEADER_BYTES - 3 + 20)
-    assert judged(tmp_path / "log") is Verdict.TORN
+    assert judged(tmp_path / "log") is LogVerdict.TORN
 
 
 def test_damage_in_the_middle_keeps_the_good_prefix_and_salvages_what_follows(tmp_path: Path):
@@ -210,7 +202,7 @@ def test_damage_in_the_middle_keeps_the_good_prefix_and_salvages_what_follows(tm
 
     assert (remedy.kind, remedy.begins, remedy.end, remedy.lost) == (RemedyKind.REBUILD, 0, 2, ((2, 8),))
     assert records(tmp_path / "log") == (0, FLAT[:2])
-    assert looked_at(tmp_path / "log").verdict is Verdict.HEALTHY
+    assert looked_at(tmp_path / "log").verdict is LogVerdict.HEALTHY
     kept = {path.name: path.read_bytes() for path in (aside / "p-0000").glob("*.seg")}
     assert kept == before | {paths[1].name: damaged}
     # A log of its own: epoch and plan that were in force, then what was good behind the damage.
@@ -238,7 +230,7 @@ def test_a_damaged_segment_header_alone_loses_nothing(tmp_path: Path, number: in
         copy = tmp_path / str(byte) / "log"
         shutil.copytree(tmp_path / "log", copy)
         flip(copy / "p-0000" / paths[number].name, byte)
-        assert looked_at(copy).verdict is Verdict.DAMAGED
+        assert looked_at(copy).verdict is LogVerdict.DAMAGED
         remedy, aside = repaired(copy)
         assert (remedy.end, remedy.lost) == (8, ())
         assert records(copy) == (0, FLAT)
@@ -279,7 +271,7 @@ def test_a_snapshot_before_the_damage_does_not_help(tmp_path: Path):
 def test_a_log_that_ends_before_a_good_snapshot_begins_anew_at_it(tmp_path: Path):
     paths = write(tmp_path / "log")
     paths[-1].write_bytes(paths[-1].read_bytes()[:-1])
-    assert looked_at(tmp_path / "log").verdict is Verdict.TORN
+    assert looked_at(tmp_path / "log").verdict is LogVerdict.TORN
     assert choose(looked_at(tmp_path / "log"), []).kind is RemedyKind.NOTHING
     with pytest.raises(DamagedLog, match="8 was acknowledged"):
         opened(tmp_path / "log", acknowledged_end=8)
@@ -302,7 +294,7 @@ def test_a_log_that_was_dropped_in_part_and_has_no_snapshot_needs_a_backup(tmp_p
     log.drop_before(Offset(3))
     log.close()
     examination = looked_at(tmp_path / "log")
-    assert examination.verdict is Verdict.HEALTHY
+    assert examination.verdict is LogVerdict.HEALTHY
     assert choose(examination, []).kind is RemedyKind.BACKUP
     assert choose(examination, [snapshot(2)]).kind is RemedyKind.REBUILD
     assert choose(examination, [snapshot(3)]).kind is RemedyKind.NOTHING
@@ -317,7 +309,7 @@ def test_a_lost_or_flipped_marker_of_the_beginning_is_put_right_by_a_snapshot(
     log.drop_before(Offset(3))
     log.close()
     spoil(tmp_path / "log" / "p-0000" / "first")
-    assert judged(tmp_path / "log") is Verdict.DAMAGED
+    assert judged(tmp_path / "log") is LogVerdict.DAMAGED
     assert choose(looked_at(tmp_path / "log"), []).lost == ((0, 8),)
     remedy, _ = repaired(tmp_path / "log", snapshot(6))
     assert (remedy.begins, remedy.end, remedy.lost) == (3, 8, ())
@@ -331,7 +323,7 @@ def test_a_newer_version_is_named_and_nothing_is_proposed(tmp_path: Path):
     content[56:64] = xxh3_64_intdigest(bytes(content[:56])).to_bytes(8, "little")
     paths[-1].write_bytes(content)
     examination = looked_at(tmp_path / "log")
-    assert examination.verdict is Verdict.NEWER
+    assert examination.verdict is LogVerdict.NEWER
     assert choose(examination, []).kind is RemedyKind.NEWER_VERSION
     with pytest.raises(UnknownFormat):
         list(read_only_logs(tmp_path / "log"))
@@ -345,7 +337,7 @@ def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     examination = examine(ZERO, tmp_path / "log" / "p-0000", Unreadable())
-    assert examination.verdict is Verdict.UNREADABLE
+    assert examination.verdict is LogVerdict.UNREADABLE
     assert "Input/output error" in examination.problems[0].what
     assert choose(examination, []).kind is RemedyKind.OTHER_STORAGE
 
@@ -386,7 +378,7 @@ def test_a_repair_that_is_interrupted_anywhere_can_be_done_again(tmp_path: Path)
         except OSError:
             again = looked_at(log)
             verdicts.add(again.verdict)
-            if again.verdict is not Verdict.HEALTHY:
+            if again.verdict is not LogVerdict.HEALTHY:
                 with pytest.raises(DamagedLog):
                     records(log)
             match choose(again, []):
@@ -399,7 +391,7 @@ def test_a_repair_that_is_interrupted_anywhere_can_be_done_again(tmp_path: Path)
         break
     else:
         pytest.fail("never ran to its end")
-    assert verdicts == {Verdict.DAMAGED, Verdict.INTERRUPTED, Verdict.HEALTHY}
+    assert verdicts == {LogVerdict.DAMAGED, LogVerdict.INTERRUPTED, LogVerdict.HEALTHY}
     assert stops_at > 15
 
 
@@ -427,12 +419,12 @@ def test_it_comes_back_from_any_bytes(tmp_path: Path):
         if chance.random() < 0.2:
             marker.write_bytes(chance.randbytes(chance.choice([0, 31, 32, 33])))
         examination = looked_at(tmp_path / "log")
-        assert examination.verdict in (Verdict.DAMAGED, Verdict.TORN, Verdict.HEALTHY)
+        assert examination.verdict in (LogVerdict.DAMAGED, LogVerdict.TORN, LogVerdict.HEALTHY)
         list(inspect(tmp_path / "log" / "p-0000"))
         try:
             list(read_only_logs(tmp_path / "log"))
         except LogError:
-            assert examination.verdict is Verdict.DAMAGED
+            assert examination.verdict is LogVerdict.DAMAGED
         snapshots = [snapshot(chance.randint(0, 9)) for _ in range(chance.randrange(3))]
         remedy = choose(examination, snapshots)
         if remedy.kind is RemedyKind.REBUILD:

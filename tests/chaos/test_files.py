@@ -31,10 +31,11 @@ import pytest
 import actors.log.frame
 from actors.exports.log_export import KINDS, export_table
 from actors.log.contract import DamagedLog, LogError, Offset, PartitionId, RecordKind, StoredRecord
+from actors.log.examination import LogVerdict, examine
 from actors.log.files import Files
 from actors.log.inspection import inspect
 from actors.log.reading import read_only_logs
-from actors.log.repair import RemedyKind, Verdict, choose, examine
+from actors.log.remedy import RemedyKind, choose
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.recovery import NotRecoverable, open_partition
 from actors.records.replay import Replay
@@ -344,7 +345,7 @@ def try_damage(
         examination = examine(PartitionId(partition), town.folder(partition))
         verdict = examination.verdict
         judged = judge(town, partition, path, byte, is_folded=is_folded, is_cut=is_cut)
-        if path.suffix == ".seg" and judged == "refused" and verdict is Verdict.HEALTHY:
+        if path.suffix == ".seg" and judged == "refused" and verdict is LogVerdict.HEALTHY:
             remedy = choose(examination, repair_command.kept_snapshots(town.data_dir, partition))
             assert remedy.kind is RemedyKind.REBUILD, "repair calls well what opening refuses"
         if is_folded:
@@ -635,7 +636,7 @@ def check_run(directory: Path, ran: Ran) -> None:
     paid: Counter[str] = Counter()
     stored: set[str] = set()
     for partition in TWO:
-        assert examine(PartitionId(partition), directory / f"p-{partition:04d}").verdict is Verdict.HEALTHY
+        assert examine(PartitionId(partition), directory / f"p-{partition:04d}").verdict is LogVerdict.HEALTHY
         log = SegmentStore(directory, files=DiskFiles()).open(PartitionId(partition))
         records = list(log.read(log.first_offset))
         log.close()
