@@ -41,7 +41,8 @@ from actors.partition.unknown_fields import UnknownFields
 from actors.records import codec
 from actors.records.plans import PlansAtHand
 from actors.rejects.store import RejectStore
-from actors.snapshots.store import ReplayFacts, SnapshotStore
+from actors.snapshots.facts import ReplayFacts
+from actors.snapshots.store import SnapshotStore
 from actors.snapshots.taking import Frozen
 from actors.state_thread import StateThread, Urgency
 from household import ledger

@@ -39,7 +39,8 @@ from actors.shard import queries
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
 from actors.shard.warm import warm_kernels
-from actors.snapshots.store import SnapshotFailed, SnapshotStore
+from actors.snapshots.facts import SnapshotFailed
+from actors.snapshots.store import SnapshotStore
 from actors.snapshots.taking import SnapshotPolicy, SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc

@@ -21,123 +21,29 @@ Numbers and reasons: docs/decisions/0009-snapshots.md.
 
 import contextlib
 import gc
-import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import xxhash
 from pyarrow import fs
 
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import LOG_START, Epoch, Offset, PartitionId
 from actors.records.codec import PayloadUnreadable, decode_plan
 from actors.records.replay import Replay
-from actors.snapshots.files import MANIFEST, UNFINISHED, SnapshotFiles, StoredFile, difference, unlike
-from actors.snapshots.tables import NAMES, PLAN, TableUnreadable, decoded, encoded, head_of
+from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotFault, SnapshotUnusable
+from actors.snapshots.files import MANIFEST, UNFINISHED, SnapshotFiles, difference, unlike
+from actors.snapshots.manifest import manifest_bytes, read_manifest, stored_files
+from actors.snapshots.tables import PLAN, TableUnreadable, decoded, encoded
 from household.freeze import Frozen, thaw
 from household.plan import Plan, PlanUnreadable
 from household.state import FOLD_VERSION
 
-SNAPSHOT_FORMAT = 1
-"""Grows with any change of files or manifest; another one is not read, the log is."""
-
 _NAME = re.compile(r"(\d{20})-(\d{10})")
-
-
-class SnapshotFailed(Exception):
-    """A snapshot could not be written; those that were there before still are. The arguments survive pickling."""
-
-    def __init__(self, partition: PartitionId, path: str, reason: str) -> None:
-        super().__init__(partition, path, reason)
-        self.partition = partition
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"partition {self.partition}: no snapshot at {self.path}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayFacts:
-    """What a Replay knows besides its state, taken at the moment of the freeze."""
-
-    epoch: int
-    stream_clock: bool
-    fold_count: int
-    void_plans: int
-    void_epochs: int
-
-    @classmethod
-    def of(cls, replay: Replay) -> "ReplayFacts":
-        """Take them from a replay, in the thread that folds it."""
-        return cls(
-            epoch=replay.epoch,
-            stream_clock=replay.stream_clock,
-            fold_count=replay.fold_count,
-            void_plans=replay.void_plans,
-            void_epochs=replay.void_epochs,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotFacts:
-    """What is known of a snapshot without loading it."""
-
-    partition: PartitionId
-    name: str
-    position: Offset
-    """Offset of the first record that is not in it."""
-    epoch: Epoch
-    problem: str = ""
-    """Why it cannot be used, as far as it shows without reading it all; empty if nothing is known against it."""
-    plan_version: str = ""
-    size_bytes: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """Households, members, known ids and so on."""
-    state_hash: str = ""
-    """Digest of the state if the writer had it made; empty otherwise."""
-
-    @property
-    def households(self) -> int:
-        """How many it holds; 0 if it cannot be read."""
-        return self.counts.get("households", 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotFault:
-    """A snapshot that could not be used, and why."""
-
-    name: str
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"snapshot {self.name}: {self.file}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """What became of loading: the newest good snapshot, if any, and what is wrong with newer ones."""
-
-    replay: Replay | None
-    """Ready to fold the record at `position`; None if there is no good snapshot."""
-    position: Offset
-    """LOG_START if there is none."""
-    facts: SnapshotFacts | None
-    faults: tuple[SnapshotFault, ...]
-
-
-class _Unusable(Exception):
-    def __init__(self, file: str, what: str) -> None:
-        super().__init__(file, what)
-        self.file = file
-        self.what = what
 
 
 def snapshot_store(location: str, *, kept: int = 3) -> "SnapshotStore":
@@ -212,7 +118,7 @@ class SnapshotStore:
                 for name, content in encoded(frozen, pause_s=self._pause_s)
             }
             reached(Failpoint.SNAPSHOT_WRITTEN)
-            manifest = _manifest(frozen, partition, position, replay, state_hash, stored)
+            manifest = manifest_bytes(frozen, partition, position, replay, state_hash, stored)
             self._files.write(unfinished, MANIFEST, manifest)
             self._files.publish(unfinished, folder)
         except (OSError, pa.ArrowException):
@@ -228,7 +134,7 @@ class SnapshotStore:
         facts, manifest = self._look_at(partition, name)
         if manifest is None:
             return None
-        return None if difference(_stored(manifest), lambda file: self._files.read(folder, file)) else facts
+        return None if difference(stored_files(manifest), lambda file: self._files.read(folder, file)) else facts
 
     def _remove_leftovers(self, partition: PartitionId, epoch: int) -> None:
         """Remove what a writer that died left: nothing without a manifest is a snapshot.
@@ -282,7 +188,7 @@ class SnapshotStore:
                 continue
             with contextlib.suppress(OSError, pa.ArrowException, PayloadUnreadable, PlanUnreadable):
                 content = self._files.read(f"{_folder(partition)}/{facts.name}", PLAN)
-                if not unlike(content, _stored(manifest)[PLAN]):
+                if not unlike(content, stored_files(manifest)[PLAN]):
                     plans.append(decode_plan(content.to_pybytes()))
         return tuple(plans)
 
@@ -298,7 +204,7 @@ class SnapshotStore:
         folder = f"{_folder(partition)}/{name}"
         try:
             manifest = self._manifest_of(folder, partition, position, epoch)
-        except _Unusable as wrong:
+        except SnapshotUnusable as wrong:
             problem = f"{wrong.file}: {wrong.what}"
             return SnapshotFacts(partition=partition, name=name, position=position, epoch=epoch, problem=problem), None
         facts = SnapshotFacts(
@@ -307,7 +213,7 @@ class SnapshotStore:
             position=position,
             epoch=epoch,
             plan_version=manifest["plan_version"],
-            size_bytes=sum(one.size for one in _stored(manifest).values()),
+            size_bytes=sum(one.size for one in stored_files(manifest).values()),
             counts=manifest["counts"],
             state_hash=manifest["state_hash"],
         )
@@ -317,21 +223,21 @@ class SnapshotStore:
         """Return the manifest of a snapshot whose files are all there, in their sizes."""
         sizes = self._files.sizes(folder)
         if MANIFEST not in sizes:
-            raise _Unusable(MANIFEST, "missing: the snapshot was never finished")
+            raise SnapshotUnusable(MANIFEST, "missing: the snapshot was never finished")
         try:
-            manifest = _read_manifest(self._files.read(folder, MANIFEST).to_pybytes())
+            manifest = read_manifest(self._files.read(folder, MANIFEST).to_pybytes())
         except (OSError, pa.ArrowException) as wrong:
-            raise _Unusable(MANIFEST, f"cannot be read: {wrong}") from wrong
+            raise SnapshotUnusable(MANIFEST, f"cannot be read: {wrong}") from wrong
         if manifest["fold_version"] > FOLD_VERSION:
             found = manifest["fold_version"]
-            raise _Unusable(MANIFEST, f"of fold version {found}, this software folds by version {FOLD_VERSION}")
+            raise SnapshotUnusable(MANIFEST, f"of fold version {found}, this software folds by version {FOLD_VERSION}")
         told = (manifest["partition"], manifest["position"], manifest["replay"]["epoch"])
         if told != (partition, position, epoch):
-            raise _Unusable(MANIFEST, f"is of partition, position and epoch {told}")
-        for name, stored in _stored(manifest).items():
+            raise SnapshotUnusable(MANIFEST, f"is of partition, position and epoch {told}")
+        for name, stored in stored_files(manifest).items():
             if sizes.get(name) != stored.size:
                 what = "missing" if name not in sizes else f"{sizes[name]} bytes, {stored.size} were written"
-                raise _Unusable(name, what)
+                raise SnapshotUnusable(name, what)
         return manifest
 
     # --- loading -----------------------------------------------------------------------------------------------------
@@ -352,7 +258,7 @@ class SnapshotStore:
         for each in names:
             try:
                 facts, replay = self._load(partition, each)
-            except _Unusable as wrong:
+            except SnapshotUnusable as wrong:
                 faults.append(SnapshotFault(name=each, file=wrong.file, what=wrong.what))
             else:
                 return Loaded(replay=replay, position=facts.position, facts=facts, faults=tuple(faults))
@@ -362,24 +268,26 @@ class SnapshotStore:
         facts, manifest = self._look_at(partition, name)
         if manifest is None:
             file, _, what = facts.problem.partition(": ")
-            raise _Unusable(file, what)
+            raise SnapshotUnusable(file, what)
         folder, files = f"{_folder(partition)}/{name}", {}
-        for file, stored in _stored(manifest).items():
+        for file, stored in stored_files(manifest).items():
             try:
                 files[file] = self._files.read(folder, file)
             except (OSError, pa.ArrowException) as wrong:
-                raise _Unusable(file, f"cannot be read: {wrong}") from wrong
+                raise SnapshotUnusable(file, f"cannot be read: {wrong}") from wrong
             if wrong_with_it := unlike(files[file], stored):
-                raise _Unusable(file, wrong_with_it)
+                raise SnapshotUnusable(file, wrong_with_it)
         try:
             with _collection_paused():
                 state = thaw(decoded(manifest["head"], files))
         except TableUnreadable as wrong:
-            raise _Unusable(wrong.name, wrong.what) from wrong
+            raise SnapshotUnusable(wrong.name, wrong.what) from wrong
         return facts, Replay(state=state, fold_version=state.fold_version, **manifest["replay"])
 
 
 _pausing = threading.Lock()
+
+
 _pauses = 0
 """How many loads are under way, in all threads."""
 
@@ -407,60 +315,3 @@ def _collection_paused() -> Iterator[None]:
 
 def _folder(partition: PartitionId) -> str:
     return f"p-{partition:04d}"
-
-
-def _manifest(
-    frozen: Frozen,
-    partition: PartitionId,
-    position: Offset,
-    replay: ReplayFacts,
-    state_hash: str,
-    stored: Mapping[str, StoredFile],
-) -> bytes:
-    plain: dict[str, Any] = {
-        "format": SNAPSHOT_FORMAT,
-        "fold_version": FOLD_VERSION,
-        "partition": int(partition),
-        "position": int(position),
-        "plan_version": frozen.plan.version,
-        "state_hash": state_hash,
-        "head": head_of(frozen),
-        "replay": {name: getattr(replay, name) for name in ReplayFacts.__slots__},
-        "counts": {
-            "households": frozen.households.count,
-            "members": frozen.members.count,
-            "window_entries": int(frozen.slab.bucket.shape[0]),
-            "known_ids": int(frozen.id_times.shape[0]),
-            "ledgers": len(frozen.ledgers),
-            "actions": len(frozen.actions),
-            "requests": len(frozen.requests),
-            "outbox": len(frozen.outbox),
-        },
-        "files": {name: {"size": one.size, "xxh3_128": one.xxh3_128} for name, one in stored.items()},
-    }
-    return json.dumps(plain | {"xxh3_128": _checksum(plain)}, indent=1, sort_keys=True).encode()
-
-
-def _checksum(plain: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_128(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _read_manifest(content: bytes) -> dict[str, Any]:
-    """Return a manifest that is as it was written, by a version this software reads."""
-    try:
-        plain = json.loads(content)
-        checksum = plain.pop("xxh3_128")
-        is_whole = checksum == _checksum(plain)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
-        raise _Unusable(MANIFEST, f"is no manifest: {type(wrong).__name__}") from wrong
-    if not is_whole:
-        raise _Unusable(MANIFEST, "other bytes than were written (checksum)")
-    if plain.get("format") != SNAPSHOT_FORMAT:
-        raise _Unusable(MANIFEST, f"of format {plain.get('format')}, this software reads {SNAPSHOT_FORMAT}")
-    if set(plain.get("files", ())) != set(NAMES):
-        raise _Unusable(MANIFEST, f"names the files {', '.join(plain.get('files', ()))}")
-    return dict(plain)
-
-
-def _stored(manifest: Mapping[str, Any]) -> dict[str, StoredFile]:
-    return {name: StoredFile(**one) for name, one in manifest["files"].items()}

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 from actors.conditions import PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import LogError, Offset, PartitionId
-from actors.snapshots.store import ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotStore
+from actors.snapshots.facts import ReplayFacts, SnapshotFacts, SnapshotFailed
+from actors.snapshots.store import SnapshotStore
 from actors.state_thread import StateThread, Urgency
 from household.freeze import Freeze
 

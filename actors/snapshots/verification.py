@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from actors.log.contract import LOG_START, LogError, Offset, PartitionId, StoredRecord
 from actors.records.replay import Replay
-from actors.snapshots.store import SnapshotFacts, SnapshotStore
+from actors.snapshots.facts import SnapshotFacts
+from actors.snapshots.store import SnapshotStore
 from household.digest import household_digests, state_digest
 
 HOUSEHOLDS_NAMED = 10

@@ -85,7 +85,7 @@ def check_log(config: HearthConfig) -> None:
     if not config.log_location.startswith("kafka:"):
         return
     try:
-        from actors.log.kafka import kafka_settings
+        from actors.log.kafka_url import kafka_settings
 
         kafka_settings(config.log_location, partition_count=config.partition_count)
     except (ImportError, ValueError) as wrong:

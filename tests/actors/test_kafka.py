@@ -38,7 +38,7 @@ from actors.log.contract import (
     UnknownFormat,
 )
 from actors.log.frame import PAYLOAD_BYTES_MAX
-from actors.log.kafka import KafkaLog, KafkaStore, kafka_settings, kafka_store
+from actors.log.kafka import KafkaLog, KafkaStore, kafka_store
 from actors.log.kafka_client import KafkaClients, KafkaSettings
 from actors.log.kafka_frame import (
     FORMAT,
@@ -52,6 +52,7 @@ from actors.log.kafka_frame import (
     first_offset,
 )
 from actors.log.kafka_reader import GroupReader
+from actors.log.kafka_url import kafka_settings
 from tests.parts.kafka_broker import Broker, shared_broker
 from tests.parts.kafka_logs import RefusingClients, settings_for, write_past_the_log
 

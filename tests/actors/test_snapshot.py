@@ -25,8 +25,9 @@ from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
 from actors.log.files import Files
 from actors.records.replay import Replay
 from actors.snapshots import files as snapshot_files
+from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed
 from actors.snapshots.files import MANIFEST
-from actors.snapshots.store import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotStore, snapshot_store
+from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.tables import NAMES
 from household.decision import Moment
 from household.digest import state_digest

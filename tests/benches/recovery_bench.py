@@ -29,7 +29,8 @@ from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind
 from actors.log.segments import SegmentStore
 from actors.records import codec
 from actors.records.replay import Replay
-from actors.snapshots.store import ReplayFacts, SnapshotStore, snapshot_store
+from actors.snapshots.facts import ReplayFacts
+from actors.snapshots.store import SnapshotStore, snapshot_store
 from household.apply import apply_decision, apply_epoch, apply_signals
 from household.columns.keys import KeyTable
 from household.columns.layout import lay_out

@@ -40,7 +40,8 @@ from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.recovery import NotRecoverable, open_partition
 from actors.records.replay import Replay
 from actors.snapshots import files as snapshot_files
-from actors.snapshots.store import ReplayFacts, snapshot_store
+from actors.snapshots.facts import ReplayFacts
+from actors.snapshots.store import snapshot_store
 from cluster import data_dir as data_directory
 from cluster.commands import repair as repair_command
 from cluster.config import load_config
