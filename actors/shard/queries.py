@@ -8,7 +8,7 @@ from actors.partition import answers
 from actors.partition.owner import PartitionOwner
 from actors.partition.unknown_fields import UNKNOWN_FIELD
 from actors.records import codec
-from actors.rejects.store import RejectCounters
+from actors.rejects.settings import RejectCounters
 from actors.snapshots.taking import SnapshotStanding
 from actors.state_thread import StateThread, Urgency
 from hearth.internal.v1 import shard_pb2

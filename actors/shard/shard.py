@@ -34,7 +34,9 @@ from actors.partition.requests import RequestIdReused, Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
 from actors.records import codec
 from actors.rejects.entries import reject_of_request
-from actors.rejects.store import RejectCounters, RejectSettings, RejectStore, RejectStores
+from actors.rejects.settings import RejectCounters, RejectSettings
+from actors.rejects.store import RejectStore
+from actors.rejects.stores import RejectStores
 from actors.shard import queries
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed

@@ -26,7 +26,7 @@ from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.caller import Caller
 from actors.partition.lease import Lease
 from actors.records.replay import Replay
-from actors.rejects.store import RejectSettings
+from actors.rejects.settings import RejectSettings
 from actors.shard.exchange import CallFailed
 from actors.shard.shard import Shard, ShardConfig
 from actors.snapshots.store import snapshot_store

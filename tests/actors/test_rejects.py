@@ -30,7 +30,8 @@ from actors.rejects.entries import (
     read_rejects,
     replay_id,
 )
-from actors.rejects.store import RejectCounters, RejectSettings, RejectStores, RejectsUnavailable
+from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable
+from actors.rejects.stores import RejectStores
 from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, signal_pb2

@@ -20,7 +20,7 @@ from actors.log.reading import read_only_logs
 from actors.log.segments import SegmentStore
 from actors.records.replay import Replay
 from actors.rejects.entries import log_position, read_rejects
-from actors.rejects.store import RejectSettings
+from actors.rejects.settings import RejectSettings
 from actors.shard.exchange import CallFailed
 from cluster.client import code_of
 from hearth.internal.v1 import shard_pb2

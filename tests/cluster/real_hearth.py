@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc.aio
 
 from actors.log.segments import SegmentStore
-from actors.rejects.store import RejectSettings
+from actors.rejects.settings import RejectSettings
 from actors.shard.shard import Shard, ShardConfig
 from actors.snapshots.store import snapshot_store
 from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION

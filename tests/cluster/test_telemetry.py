@@ -30,7 +30,7 @@ from actors.partition.owner import OwnerPorts, PartitionOwner
 from actors.partition.recovery import Recovered
 from actors.partition.telemetry import Histogram, ShardTelemetry
 from actors.records.replay import Replay
-from actors.rejects.store import RejectSettings
+from actors.rejects.settings import RejectSettings
 from actors.shard.exchange import CallFailed
 from actors.shard.shard import Shard, ShardConfig
 from cluster import logs, telemetry
