@@ -63,6 +63,16 @@ def keep_back(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound
     ]
 
 
+def forget_kept_back(state: PartitionState, action_id: str, channel: int) -> None:
+    """Fold the same of an action that is on its way there no more: its contact is none."""
+    action = state.actions.get(action_id)
+    if action is None:
+        return
+    _forget_contact(state.ledger(action.household), action_id, channel)
+    if action.channel == channel:
+        state.actions[action_id] = replace(action, channel=NONE, handed_us=0)
+
+
 def acknowledged(state: PartitionState, ledger: HouseholdLedger, report: SendingReport, *, is_delivered: bool) -> bool:
     """Fold an acknowledgement; return whether it changed anything."""
     action_id = report.action.action_id

@@ -10,6 +10,7 @@ from household.contacts import (
     SendingReport,
     acknowledged,
     bounced_late,
+    forget_kept_back,
     give_place_back,
     hand_over,
     is_before_decision,
@@ -187,13 +188,15 @@ def _withdraw_outbound(state: PartitionState, ledger: HouseholdLedger, action_id
 
 def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
     """Fold a step of an outbound action on its way."""
+    channel = state.plan.channel_by_name.get(note.channel, NONE)
     outbound = state.outbox.get(note.action_id)
-    if outbound is None:
+    if outbound is None or (note.step is DeliveryStep.KEPT_BACK and channel != outbound.channel):
+        if note.step is DeliveryStep.KEPT_BACK:
+            forget_kept_back(state, note.action_id, channel)
         return
     ledger = state.ledger(outbound.household)
     match note.step:
         case DeliveryStep.HANDED:
-            channel = state.plan.channel_by_name.get(note.channel, NONE)
             if channel != NONE:
                 hand_over(state, ledger, outbound, channel)
         case DeliveryStep.KEPT_BACK:

@@ -48,6 +48,7 @@ from actors.state_thread import StateThread, Urgency
 from household import ledger
 from household.apply import Applied
 from household.decide import Draft, still_allowed
+from household.deciding.hand_over import household_of
 from household.deciding.standing import is_live
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
@@ -559,11 +560,11 @@ class PartitionOwner:
         for one in group.hand_overs:
             one.notes = []
             for action_id in one.action_ids:
-                outbound = as_of_now.outbox.get(action_id)
-                note = one.next_step(as_of_now, action_id) if outbound and outbound.household not in busy else None
-                if outbound is not None and note is not None:
+                household = household_of(as_of_now, action_id)
+                note = one.next_step(as_of_now, action_id) if household not in busy else None
+                if household is not None and note is not None:
                     # Two contacts of a household may not go together.
-                    busy.add(outbound.household)
+                    busy.add(household)
                     one.notes.append(note)
             notes += one.notes
         if notes:

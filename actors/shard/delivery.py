@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from actors.conditions import NotCurrent, PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.partition import answers
 from actors.partition.owner import PartitionOwner
+from actors.shard.shares import Key, Share, Shares
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import delivery_pb2
 from household.deciding.hand_over import next_step
-from household.delivery import DeliveryNote, DeliveryStep
+from household.delivery import DeliveryStep
 from household.plan import NONE
 from household.state import Outbound, PartitionState
 
@@ -34,21 +34,6 @@ WAITING_LOOKED_AT = 128
 
 ALL = ""
 """The group of all subscribers of a channel whose playbook lists no groups."""
-
-Key = tuple[str, str]
-"""(action id, group)"""
-
-
-@dataclass(slots=True)
-class _Share:
-    """What one group has of one action."""
-
-    channel: int
-    attempts: int
-    next_at: float
-    """Loop time from which on it may be handed over again."""
-    holder: "Subscription | None"
-    """Who has it or is about to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +67,7 @@ class Deliveries:
         self.look_every_s = look_every_s
         self._subscriptions: dict[Subscription, None] = {}
         """In the order in which they are to be asked next."""
-        self._shares: dict[int, dict[Key, _Share]] = {}
-        """By partition."""
+        self.shares = Shares(state_thread, self.look, look_every_s=look_every_s)
         self._waiting: dict[int, dict[str, None]] = {}
         """By partition: actions that something spoke against, looked at longest ago first. For the state thread."""
 
@@ -96,10 +80,7 @@ class Deliveries:
     def leave(self, subscription: "Subscription") -> None:
         """Let others have what a gateway had and did not acknowledge."""
         self._subscriptions.pop(subscription, None)
-        for shares in self._shares.values():
-            for share in shares.values():
-                if share.holder is subscription:
-                    share.holder, share.next_at = None, 0.0
+        self.shares.leave(subscription)
         self.look()
 
     def ask_last(self, subscription: "Subscription") -> None:
@@ -116,10 +97,6 @@ class Deliveries:
         """End all streams once what is due has been handed over."""
         for subscription in tuple(self._subscriptions):
             subscription.end()
-
-    def shares(self, partition: int) -> dict[Key, _Share]:
-        """Return what the groups have of a partition's actions."""
-        return self._shares.setdefault(partition, {})
 
     def listened(self) -> frozenset[str]:
         """Return the names of the channels on which somebody listens."""
@@ -258,10 +235,10 @@ class Subscription:
 
     def _next_at(self, after: float) -> float:
         waits = [
-            share.next_at
+            at
             for owner in self._deliveries.owners()
-            for (_, group), share in self._deliveries.shares(owner.partition).items()
-            if share.next_at > after and group in (ALL, self.group)
+            for (_, group), share in self._deliveries.shares.of(owner.partition).items()
+            if (at := share.then_at if share.is_bound else share.next_at) > after and group in (ALL, self.group)
         ]
         return min(waits, default=float("inf"))
 
@@ -269,9 +246,8 @@ class Subscription:
         """Take a fair part of what is due, and return it once it is recorded that it is handed over."""
         if not owner.is_open or not owner.is_current:
             return []
-        deliveries, shares = self._deliveries, self._deliveries.shares(owner.partition)
-        for key in [key for key in shares if key[0] not in owner.state.outbox]:
-            del shares[key]
+        deliveries, shares = self._deliveries, self._deliveries.shares.of(owner.partition)
+        deliveries.shares.forget_gone(owner)
         now = asyncio.get_running_loop().time()
         had = {key: share.channel for key, share in shares.items() if share.next_at > now}
         listened = deliveries.listened()
@@ -281,18 +257,19 @@ class Subscription:
             return []
         deliveries.ask_last(self)
         for due in mine:
-            attempts = shares[due.key].attempts if due.key in shares and shares[due.key].channel == due.channel else 0
-            if not attempts and due.is_handed:
-                attempts = 1  # by an owner before, perhaps
-            shares[due.key] = _Share(due.channel, attempts, now + deliveries.redeliver_after_s, self)
-        new = tuple(due.action_id for due in mine if not due.is_noted)
-        noted = await self._noted(owner, new, partial(next_step, listened=listened)) if new else {}
+            share = shares.get(due.key)
+            if share is None or share.channel != due.channel:
+                # It may have been handed over by an owner before.
+                share = shares[due.key] = Share(due.channel, int(due.is_handed), 0.0, None)
+            share.holder, share.next_at, share.then_at = self, now + deliveries.redeliver_after_s, 0.0
+        new = {due.key: shares[due.key] for due in mine if not due.is_noted}
+        noted = await deliveries.shares.note(owner, new, partial(next_step, listened=listened)) if new else set()
         if len(noted) < len(new):
             # Their households were busy in that very group.
             self._changed.set()
-        return [due for due in mine if due.is_noted or self._is_handed_over(shares, due, noted)]
+        return [due for due in mine if due.is_noted or due.key in noted]
 
-    def _fair_part(self, owner: PartitionOwner, shares: dict[Key, _Share], found: list[_Due], now: float) -> list[_Due]:
+    def _fair_part(self, owner: PartitionOwner, shares: dict[Key, Share], found: list[_Due], now: float) -> list[_Due]:
         """Return what is this gateway's of what is due: what nobody has taken meanwhile, divided by who listens."""
         free: list[_Due] = []
         most = 0
@@ -310,51 +287,24 @@ class Subscription:
             self._changed.set()
         return free[:most]
 
-    async def _noted(
-        self,
-        owner: PartitionOwner,
-        action_ids: tuple[str, ...],
-        step: Callable[[PartitionState, str], DeliveryNote | None],
-    ) -> dict[str, DeliveryNote]:
-        try:
-            return await owner.note_deliveries(action_ids, step)
-        except (NotCurrent, PartitionLost):
-            # Nothing is handed over; whoever owns it next knows what is recorded.
-            return {}
-
-    def _is_handed_over(self, shares: dict[Key, _Share], due: _Due, noted: dict[str, DeliveryNote]) -> bool:
-        note = noted.get(due.action_id)
-        if note is not None and note.step is DeliveryStep.HANDED:
-            return True
-        if due.key in shares and shares[due.key].holder is self:
-            del shares[due.key]
-        return False
-
     async def _ready(self, owner: PartitionOwner, due: _Due) -> delivery_pb2.SubscribeResponse | None:
         """Return the delivery of what was taken, if it may still be sent."""
-        deliveries, shares = self._deliveries, self._deliveries.shares(owner.partition)
-        share = shares.get(due.key)
+        deliveries, shares = self._deliveries, self._deliveries.shares
+        share = shares.of(owner.partition).get(due.key)
         if share is None or share.holder is not self or share.channel != due.channel:
             return None  # it took so long that another has it by now
         delivery = await self._state_thread.run(Urgency.INGEST, _delivery, owner, due, share.attempts + 1)
+        if share.holder is not self:
+            return None
         now = asyncio.get_running_loop().time()
         if delivery is not None and owner.is_open and owner.is_current:
             share.attempts, share.next_at = share.attempts + 1, now + deliveries.redeliver_after_s
+            shares.made(owner, due.key, share)
             if not due.is_noted:
                 reached(Failpoint.HAND_OVER_NOTED)
             return delivery
-        share.holder, share.next_at = None, now + deliveries.look_every_s
-        if not due.is_noted:
-            await self._noted(owner, (due.action_id,), _kept_back)
+        await shares.not_made(share)
         return None
-
-
-def _kept_back(state: PartitionState, action_id: str) -> DeliveryNote | None:
-    outbound = state.outbox.get(action_id)
-    if outbound is None or not outbound.handed_us:
-        return None
-    channel = state.plan.channels[outbound.channel].name
-    return DeliveryNote(action_id=action_id, step=DeliveryStep.KEPT_BACK, channel=channel)
 
 
 def _delivery(owner: PartitionOwner, due: _Due, attempt: int) -> delivery_pb2.SubscribeResponse | None:

@@ -240,8 +240,10 @@ class Shard:
         if self._server is not None:
             await self._server.stop(grace=5.0)
         await self._exchange.settled()
+        await self._deliveries.shares.settled()
         for partition in list(self._owned):
             await self.release(partition)
+        await self._deliveries.shares.settled()
         if self._rejects is not None:
             await asyncio.to_thread(self._rejects.stop)
         self._state_thread.stop()
@@ -287,6 +289,7 @@ class Shard:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._config.tick_interval_s)
+            self._deliveries.shares.settle()
             for owned in self._owned.values():
                 owned.owner.wake()
 

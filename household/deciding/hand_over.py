@@ -32,6 +32,34 @@ def next_step(state: PartitionState, action_id: str, listened: Collection[str]) 
     return None
 
 
+def kept_back(state: PartitionState, action_id: str, channel: int) -> DeliveryNote | None:
+    """Return what is to be noted of an action whose hand-over is recorded and was not made; None if none counts.
+
+    Args:
+        state: as of now; read only.
+        action_id: of an action, wherever it stands.
+        channel: index of the one on which it was to go.
+    """
+    outbound = state.outbox.get(action_id)
+    if outbound is not None and outbound.channel == channel:
+        is_noted = bool(outbound.handed_us) and not outbound.is_delivered
+    else:
+        # It has left the outbox, or is on its way elsewhere: what is recorded is the contact.
+        household = household_of(state, action_id)
+        ledger = state.ledgers.get(household) if household is not None else None
+        contacts = ledger.contacts if ledger is not None else []
+        is_noted = any(one.is_handed and (one.action_id, one.channel) == (action_id, channel) for one in contacts)
+    if not is_noted:
+        return None
+    return DeliveryNote(action_id=action_id, step=DeliveryStep.KEPT_BACK, channel=state.plan.channels[channel].name)
+
+
+def household_of(state: PartitionState, action_id: str) -> int | None:
+    """Return the row of an action's household; None if the action is unknown, or forgotten."""
+    found = state.outbox.get(action_id) or state.actions.get(action_id)
+    return None if found is None else found.household
+
+
 def _channels(outbound: Outbound) -> tuple[int, ...]:
     """Return where it may go now. Once a channel has failed, one that is closed is passed over for the next."""
     is_on_its_way = outbound.handed_us or not outbound.is_fallback

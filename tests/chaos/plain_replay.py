@@ -358,6 +358,8 @@ class PlainPartition(Oracle):
         self._pass(stamp_us)
         for note in notes:
             sending = self.outbox.get(note.action_id)
+            if note.step is DeliveryStep.KEPT_BACK and (sending is None or sending.channel != note.channel):
+                self._never_made(note.action_id, note.channel)
             if sending is None:
                 continue
             match note.step:
@@ -366,7 +368,8 @@ class PlainPartition(Oracle):
                 case DeliveryStep.HANDED:
                     self._hand_over(sending, note.channel)
                 case DeliveryStep.KEPT_BACK:
-                    self._keep_back(sending)
+                    if sending.channel == note.channel:
+                        self._keep_back(sending)
 
     def _hand_over(self, sending: PlainSending, channel: str) -> None:
         ways = [sending.channel, *sending.fallbacks]
@@ -418,6 +421,15 @@ class PlainPartition(Oracle):
             else one
             for one in home.contacts
         ]
+
+    def _never_made(self, action_id: str, channel: str) -> None:
+        """It has left the outbox, or goes another way: a contact on this one is none."""
+        action = self.actions.get(action_id)
+        if action is None:
+            return
+        self._forget_contact(action.household, action_id, channel)
+        if action.channel == channel:
+            action.channel, action.handed_us = "", 0
 
     # --- decisions ---
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
-from household.deciding.hand_over import next_step
+from household.deciding.hand_over import kept_back, next_step
 from household.delivery import DeliveryStep
 from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
 from household.plan import NONE, Plan
@@ -527,6 +527,37 @@ def test_what_was_noted_and_not_handed_over_holds_a_place_again():
     assert shop.state.outbox[action_id].handed_us == 0
     shop.pass_time(15 * MINUTE)
     assert made(shop) == []
+
+
+@pytest.mark.parametrize("ends", ["accept", "expiry"])
+def test_what_was_noted_and_not_handed_over_counts_nothing_once_it_is_on_its_way_no_more(ends: str):
+    shop, action_id = handed_shop()
+    if ends == "accept":
+        shop.report("accept", action_id)
+    else:
+        shop.pass_time(15 * MINUTE)
+    assert (shop.state.outbox, made(shop)) == ({}, [(PUSH, True)])
+    assert kept_back(shop.state, action_id, SMS) is None
+
+    note = kept_back(shop.state, action_id, PUSH)
+    assert note is not None
+    shop.note(action_id, note.step, note.channel)
+
+    assert made(shop) == []
+    assert kept_back(shop.state, action_id, PUSH) is None
+
+
+def test_what_was_not_handed_over_on_one_channel_keeps_its_contact_on_another():
+    shop, action_id = handed_shop()
+    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+    shop.report("undelivered", action_id)
+    shop.note(action_id, DeliveryStep.HANDED, "sms")
+    assert kept_back(shop.state, action_id, PUSH) is None
+
+    shop.note(action_id, DeliveryStep.KEPT_BACK, "push")
+
+    assert made(shop) == [(SMS, True)]
+    assert shop.state.outbox[action_id].handed_us
 
 
 def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
