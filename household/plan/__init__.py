@@ -1,0 +1,46 @@
+"""The plan: a playbook compiled to immutable, typed, hashed data that apply and decide run on.
+
+One file per section of a playbook, named as in `playbooks/`. Everything a rule refers to is an index into a tuple of
+the plan; names are kept for people, records and migrations. The compiler in `playbooks/` makes plans; this package owns
+their shape, their canonical bytes and their hash.
+"""
+
+from household.plan.conditions import Program
+from household.plan.features import Feature, FeatureKind, Window
+from household.plan.journeys import Journey, Trigger
+from household.plan.offers import Offer, SegmentPrice, Treatment
+from household.plan.plan import PLAN_LAYOUT, Plan, PlanUnreadable, PlanVersion, plan_from_bytes
+from household.plan.policy import Arbitration, Channel, Clock, ContactCap, ContactPolicy
+from household.plan.references import NONE, EventTimeUs, Scope
+from household.plan.segments import Segment
+from household.plan.vocabulary import EventField, EventType, Field, FieldKind
+
+__all__ = [
+    "NONE",
+    "PLAN_LAYOUT",
+    "Arbitration",
+    "Channel",
+    "Clock",
+    "ContactCap",
+    "ContactPolicy",
+    "EventField",
+    "EventTimeUs",
+    "EventType",
+    "Feature",
+    "FeatureKind",
+    "Field",
+    "FieldKind",
+    "Journey",
+    "Offer",
+    "Plan",
+    "PlanUnreadable",
+    "PlanVersion",
+    "Program",
+    "Scope",
+    "Segment",
+    "SegmentPrice",
+    "Treatment",
+    "Trigger",
+    "Window",
+    "plan_from_bytes",
+]

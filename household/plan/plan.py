@@ -1,0 +1,110 @@
+"""The whole plan, its version, its canonical bytes and how they are read back."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NewType
+
+from household.plan.canonical import from_plain, to_plain
+from household.plan.conditions import Program
+from household.plan.features import Feature, Window
+from household.plan.journeys import Journey
+from household.plan.offers import Offer
+from household.plan.policy import Arbitration, Channel, Clock, ContactPolicy
+from household.plan.segments import Segment
+from household.plan.vocabulary import EventType, Field
+
+PlanVersion = NewType("PlanVersion", str)
+"""First 16 hex digits of the SHA-256 of the plan's canonical bytes."""
+
+PLAN_LAYOUT = 1
+"""Version of the plan's shape; a reader refuses any other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole playbook, compiled."""
+
+    name: str
+    currency: str = "EUR"
+    fields: tuple[Field, ...] = ()
+    event_types: tuple[EventType, ...] = ()
+    programs: tuple[Program, ...] = ()
+    windows: tuple[Window, ...] = ()
+    features: tuple[Feature, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    families: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    journeys: tuple[Journey, ...] = ()
+    policy: ContactPolicy = field(default_factory=ContactPolicy)
+    arbitration: Arbitration = field(default_factory=Arbitration)
+    clock: Clock = field(default_factory=Clock)
+    layout: int = PLAN_LAYOUT
+
+    @cached_property
+    def canonical_bytes(self) -> bytes:
+        """The same bytes for the same plan, on every machine; what the hash is of and what the log carries."""
+        return json.dumps(to_plain(Plan, self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @cached_property
+    def version(self) -> PlanVersion:
+        """Identity of this plan: any change of any value changes it."""
+        return PlanVersion(hashlib.sha256(self.canonical_bytes).hexdigest()[:16])
+
+    @cached_property
+    def event_type_by_name(self) -> dict[str, int]:
+        """Index of each event type."""
+        return {event.name: index for index, event in enumerate(self.event_types)}
+
+    @cached_property
+    def field_by_name(self) -> dict[str, int]:
+        """Index of each field."""
+        return {one.name: index for index, one in enumerate(self.fields)}
+
+    @cached_property
+    def channel_by_name(self) -> dict[str, int]:
+        """Index of each channel."""
+        return {channel.name: index for index, channel in enumerate(self.channels)}
+
+    @cached_property
+    def offer_by_name(self) -> dict[str, int]:
+        """Index of each offer."""
+        return {offer.name: index for index, offer in enumerate(self.offers)}
+
+    @cached_property
+    def journey_by_name(self) -> dict[str, int]:
+        """Index of each journey."""
+        return {journey.name: index for index, journey in enumerate(self.journeys)}
+
+    @cached_property
+    def contact_types(self) -> frozenset[int]:
+        """Event types that count as a contact for some journey."""
+        return frozenset(event for journey in self.journeys for event in journey.contact_events)
+
+    @cached_property
+    def scored_features(self) -> tuple[int, ...]:
+        """Indices of the features that models see, in the order of a score row."""
+        return tuple(index for index, feature in enumerate(self.features) if feature.scored)
+
+
+class PlanUnreadable(Exception):
+    """The bytes are not a plan of this layout; names what is wrong."""
+
+
+def plan_from_bytes(canonical: bytes) -> Plan:
+    """Return the plan whose `canonical_bytes` these are.
+
+    Raises:
+        PlanUnreadable: not JSON, another layout, or a value of the wrong kind.
+    """
+    try:
+        plain = json.loads(canonical)
+        if plain.get("layout") != PLAN_LAYOUT:
+            raise PlanUnreadable(f"plan layout {plain.get('layout')}, this software reads {PLAN_LAYOUT}")
+        plan = from_plain(Plan, plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise PlanUnreadable(f"not a plan: {wrong}") from wrong
+    assert isinstance(plan, Plan)
+    return plan

@@ -1,0 +1,72 @@
+"""The sections `playbook`, `channels`, `contact_policy` and `arbitration`: the frame that every decision respects."""
+
+from dataclasses import dataclass
+
+from household.later import later
+from household.plan.references import NONE, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The event-time rules of the fold."""
+
+    lateness_us: int = 86_400_000_000
+    """Events older than now − this are late."""
+    future_us: int = 300_000_000
+    """Events newer than the owner's stamp + this are rejected. One less far ahead counts, on the wall clock, as now."""
+    request_window_us: int = 86_400_000_000
+    """How long a request_id is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A way to reach a member."""
+
+    name: str
+    inbound: bool
+    """The member asks there."""
+    outbound: bool
+    """We may send there unasked."""
+    consent: int = NONE
+    """Program that must be true for any contact on it; NONE needs none. An error or unknown counts as no."""
+    cost_minor: int = 0
+    quiet_hours: bool = False
+    groups: tuple[str, ...] = later(())
+    """Groups of subscribers that each get every action, the one whose acknowledgement settles first.
+
+    Empty: all subscribers share, whatever group they name.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactCap:
+    """At most `most` contacts on these channels within a rolling window."""
+
+    name: str
+    scope: Scope
+    channels: tuple[int, ...]
+    window_us: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactPolicy:
+    """What protects the member from us."""
+
+    caps: tuple[ContactCap, ...] = ()
+    quiet_from_minute: int = 0
+    """Local minute of the day; equal to `quiet_to_minute` means no quiet hours."""
+    quiet_to_minute: int = 0
+    time_zone: str = "UTC"
+    decline_offer_us: int = 7_776_000_000_000
+    decline_family_us: int = 604_800_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arbitration:
+    """How the best of several is chosen."""
+
+    exploration: float = 0.0
+    """Share of decisions that take a uniformly random action among those worth taking; its propensity is recorded."""
+    slate_length: int = 5
+    salt: str = "hearth"
