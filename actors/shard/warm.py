@@ -41,13 +41,13 @@ LOCK_NAME, MARK_PREFIX = "hearth-kernels.lock", "hearth-kernels-"
 
 def warm_kernels() -> None:
     """Have every kernel compiled: beside other processes, where that was done before on this machine."""
-    folder = Path(numba_config.CACHE_DIR) if numba_config.CACHE_DIR else KERNELS / "__pycache__"
-    with first_alone(folder):
+    cache = Path(numba_config.CACHE_DIR) if numba_config.CACHE_DIR else KERNELS  # there, beside every file of kernels
+    with first_alone(cache if numba_config.CACHE_DIR else KERNELS / "__pycache__"):
         try:
             fold_once()
         except UNLOADABLE as wrong:
-            logger.warning("the cache of compiled kernels in %s cannot be loaded (%r) and is made anew", folder, wrong)
-            throw_away(folder)
+            logger.warning("the cache of compiled kernels in %s cannot be loaded (%r) and is made anew", cache, wrong)
+            throw_away(cache)
             fold_once()
 
 
@@ -95,7 +95,7 @@ def throw_away(folder: Path) -> None:
 def _stamp() -> str:
     """Return what tells apart all that a compiled kernel depends on."""
     parts = [sys.version, numba.__version__, llvmlite.binding.get_host_cpu_name()]
-    for file in sorted(KERNELS.glob("*.py")):
+    for file in sorted(KERNELS.rglob("*.py")):
         facts = file.stat()
         parts.append(f"{file} {facts.st_mtime_ns} {facts.st_size}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

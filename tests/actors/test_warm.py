@@ -80,15 +80,18 @@ def test_once_all_is_compiled_nobody_waits(tmp_path: Path):
         second.finish()
 
 
-def test_other_sources_are_compiled_anew_and_forget_the_mark_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", ["apply.py", "columns/features.py"])
+def test_other_sources_are_compiled_anew_and_forget_the_mark_before(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     sources = tmp_path / "sources"
-    sources.mkdir()
-    (sources / "apply.py").write_text("one")
+    (sources / name).parent.mkdir(parents=True)
+    (sources / name).write_text("one")
     monkeypatch.setattr(warm, "KERNELS", sources)
     with first_alone(tmp_path):
         pass
     (before,) = tmp_path.glob(f"{MARK_PREFIX}*")
-    (sources / "apply.py").write_text("another")
+    (sources / name).write_text("another")
     with first_alone(tmp_path):
         assert before.exists()
     (after,) = tmp_path.glob(f"{MARK_PREFIX}*")
@@ -108,10 +111,14 @@ def test_a_folder_that_cannot_be_written_keeps_nobody_waiting(tmp_path: Path):
         pass
 
 
-def test_a_cache_that_cannot_be_loaded_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(warm.numba_config, "CACHE_DIR", str(tmp_path))
-    (tmp_path / "household").mkdir()
-    (tmp_path / "household" / "apply._fold.nbi").write_bytes(b"")
+@pytest.mark.parametrize("is_beside_the_kernels", [False, True])
+def test_a_cache_that_cannot_be_loaded_is_made_anew(
+    is_beside_the_kernels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(warm.numba_config, "CACHE_DIR", "" if is_beside_the_kernels else str(tmp_path))
+    monkeypatch.setattr(warm, "KERNELS", tmp_path)
+    (tmp_path / "columns" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "columns" / "__pycache__" / "keys.intern.nbi").write_bytes(b"")
     (tmp_path / "keep.txt").touch()
     found: list[bool] = []
 
