@@ -93,13 +93,15 @@ class Lines:
         self.length = 0.0
         self.room = 0.0
         """What may be in the lines at their present pace."""
+        self.present = 0
+        """Callers whom a gate has let in and who have not ended: some are not in line yet, and count all the same."""
         self._pressure = 0.0
         """Share of the newest callers that were refused."""
         self._refusals = 0
 
     def is_full(self, *, patience: float = 1.0) -> bool:
         """Return whether there is hardly a line left with room for a caller of such patience."""
-        return self.length >= FULL_SHARE * self.room * patience > 0
+        return max(self.length, self.present) >= FULL_SHARE * self.room * patience > 0
 
     def refusal(self) -> RequestFailed:
         """Return what somebody is told who is not let in, and when to come again: later, the more are refused."""

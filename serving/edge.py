@@ -27,6 +27,7 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.events import LONGEST_KEY
 from serving import admin, identity, wire
+from serving.accepting import AcceptingServer
 from serving.batches import Batches
 from serving.gate import Admission, Gate
 from serving.shard_client import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
@@ -207,6 +208,9 @@ class PublicServices:
     def add_to(self, server: grpc.aio.Server, *, development: bool = False) -> None:
         """Register all services on a server; in development reflection, too."""
         handlers, admissions = self._handlers(), self._admissions()
+        if isinstance(server, AcceptingServer):
+            gated = {name: handlers[name] for name in admissions}
+            server.add_gated_methods(gated, admissions, self._refused_unread)
         for service in SERVICE_NAMES:
             methods = {name: handlers[name] for name in handlers if name.startswith(f"/{service}/")}
             server.add_generic_rpc_handlers((Gate(service, methods, admissions, self._refused_unread),))

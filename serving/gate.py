@@ -24,6 +24,14 @@ class Admission:
     lines: Lines
     patience: float = 1.0
 
+    def let_in(self) -> None:
+        """Count a caller from the gate on."""
+        self.lines.present += 1
+
+    def ended(self, _call: object) -> None:
+        """Count a caller no longer who was let in."""
+        self.lines.present -= 1
+
 
 class Gate(grpc.ServiceRpcHandler):
     """The methods of one service, some of them with an admission."""

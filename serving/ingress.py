@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 import grpc
 import grpc.aio
 
+from serving.accepting import AcceptingServer
 from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, Clock, EdgeSettings, PublicServices, RequestObserver
 from serving.shard_client import ClientSettings, Router, Routes, RoutesSource
 
@@ -339,9 +340,9 @@ class EdgeReplica:
             now_us=config.now_us,
             observer=observer,
         )
-        self._server: grpc.aio.Server | None = None
+        self._server: AcceptingServer | None = None
         if config.listener is Listener.OWN:
-            self._server = grpc.aio.server(options=(*SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
+            self._server = AcceptingServer((*SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
             self.services.add_to(self._server, development=config.development)
             _listen(self._server, config, config.port)
             await self._server.start()

@@ -29,19 +29,20 @@ import grpc.aio
 import numpy as np
 import psutil
 import uvloop
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from actors.log.segments import SegmentStore
 from actors.shard.shard import Shard, ShardConfig
-from hearth.v1 import decision_pb2, decision_pb2_grpc, signal_pb2, signal_pb2_grpc
+from hearth.v1 import decision_pb2, signal_pb2, signal_pb2_grpc
 from loadtest.bench import counted_event
-from loadtest.gateway import told_details
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook
 from serving import edge
+from serving.accepting import AcceptingServer
 from serving.edge import PublicServices
 from serving.shard_client import Router, Routes
-from serving.status import Condition, RequestFailed, set_status, status_of
+from serving.status import CODES, Condition, RequestFailed, set_status, status_of
+from tests.benches.wire_client import OK, WireChannel
 
 PARTITION_COUNT = 8
 SHARD_COUNT = 2
@@ -49,6 +50,7 @@ HOUSEHOLD_COUNT = 2_000
 TIMES = (1, 2, 5)
 IN_FLIGHT = (300, 600, 1_000)
 CALM = 0.5
+DECIDE = "/hearth.v1.DecisionService/Decide"
 ANSWERING, REFUSING = "/bare/Answer", "/bare/Refuse"
 DEADLINE_S = 1.0
 """Of a Decide: what is answered later is answered for nobody."""
@@ -100,7 +102,11 @@ async def serve_edge(folder: Path, port: int) -> None:
 
     router = Router(routes)
     await router.refresh()
-    server = grpc.aio.server(options=(*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
+    server = (
+        AcceptingServer((*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
+        if not os.environ.get("PLAIN")
+        else grpc.aio.server(options=(*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
+    )
     PublicServices(router, PARTITION_COUNT, is_ready).add_to(server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -163,16 +169,12 @@ class Seen:
 class Load:
     """Asks questions; every call has its deadline and is sent once."""
 
-    def __init__(self, address: str, event: str, *, with_signals: bool) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-        self._stub = decision_pb2_grpc.DecisionServiceStub(self._channel)
+    def __init__(self, channel: WireChannel, event: str, *, with_signals: bool) -> None:
+        self._channel = channel
         self._event = event
         self._with_signals = with_signals
         self._numbers = itertools.count()
         self._run = f"{os.getpid()}-{time.monotonic_ns()}"
-
-    async def close(self) -> None:
-        await self._channel.close()
 
     def _request(self) -> decision_pb2.DecideRequest:
         number = next(self._numbers)
@@ -190,19 +192,17 @@ class Load:
         request = self._request()
         began = time.perf_counter()
         seen.sent += 1
-        try:
-            await self._stub.Decide(request, timeout=DEADLINE_S)
-        except grpc.aio.AioRpcError as error:
-            seen.codes[error.code().name] += 1
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                seen.refused_s.append(time.perf_counter() - began)
-                told = error_details_pb2.RetryInfo()
-                if any(detail.Unpack(told) for detail in told_details(error).details):
-                    return float(told.retry_delay.ToTimedelta().total_seconds())
-                seen.unhinted += 1
-            return 0.0
-        seen.codes["OK"] += 1
-        seen.ok_s.append(time.perf_counter() - began)
+        ended = await self._channel.ask(request.SerializeToString())
+        took_s = time.perf_counter() - began
+        seen.codes[CODES[ended.code].name] += 1
+        if ended.code == OK:
+            seen.ok_s.append(took_s)
+        elif ended.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]:
+            seen.refused_s.append(took_s)
+            told = error_details_pb2.RetryInfo()
+            if any(detail.Unpack(told) for detail in status_pb2.Status.FromString(ended.details).details):
+                return float(told.retry_delay.ToTimedelta().total_seconds())
+            seen.unhinted += 1
         return 0.0
 
     async def closed(self, in_flight: int, seconds: float, *, patient: bool = True) -> Seen:
@@ -251,7 +251,8 @@ async def measure(
     """Find the most that is served, then ask for it once, twice and five times, and look at how it is after each."""
     event = counted_event(compile_playbook(SHIPPED_PLAYBOOK))
     await fill(address, event)
-    load = Load(address, event, with_signals=with_signals)
+    channel = await WireChannel.connect(address, DECIDE, DEADLINE_S)
+    load = Load(channel, event, with_signals=with_signals)
     await load.closed(16, 1.0)
     closed = [await load.closed(in_flight, seconds) for in_flight in (32, 96)]
     most = max(len(seen.ok_s) / seen.seconds for seen in closed)
@@ -263,7 +264,7 @@ async def measure(
     for in_flight in IN_FLIGHT:
         say(f"{in_flight} in flight", judged(await load.closed(in_flight, seconds), most))
     say("half after all", (await load.open(CALM * most, 1.5)).figures())
-    await load.close()
+    channel.close()
 
 
 def judged(seen: Seen, most: float) -> dict[str, Any]:

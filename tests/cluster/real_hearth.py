@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc.aio
-
 from actors.log.segments import SegmentStore
 from actors.rejects.settings import RejectSettings
 from actors.shard.shard import Shard, ShardConfig
@@ -22,6 +20,7 @@ from actors.snapshots.store import snapshot_store
 from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
 from household.plan import Plan
 from serving import edge
+from serving.accepting import AcceptingServer
 from serving.edge import PublicServices
 from serving.shard_client import Router, Routes
 from tests.actors.harness import SettableClock
@@ -76,7 +75,7 @@ def running(data_dir: Path, plan: Plan, *, clock: SettableClock, partitions: int
             return True
 
         router = Router(routes)
-        server = grpc.aio.server(options=edge.SERVER_OPTIONS)
+        server = AcceptingServer(edge.SERVER_OPTIONS)
         PublicServices(router, partitions, readiness).add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

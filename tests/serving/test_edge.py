@@ -34,6 +34,7 @@ from hearth.v1 import (
     signal_pb2_grpc,
 )
 from serving import edge, identity, wire
+from serving.accepting import AcceptingServer
 from serving.edge import EdgeSettings, PublicServices
 from serving.shard_client import ClientSettings, Router, Routes, ShardChannel
 from serving.status import RequestFailed
@@ -172,7 +173,7 @@ async def world_of(folder: Path, *, development=False, now_us=lambda: 1_700_000_
         now_us=now_us,
         observer=world,
     )
-    server = grpc.aio.server(options=edge.SERVER_OPTIONS)
+    server = AcceptingServer(edge.SERVER_OPTIONS)
     services.add_to(server, development=development)
     world.services, address = services, world.address
     server.add_insecure_port(address)
