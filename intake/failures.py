@@ -16,6 +16,12 @@ def code_of(failed: grpc.RpcError) -> grpc.StatusCode:
     return call.code() if call is not None else grpc.StatusCode.UNKNOWN
 
 
+def code_and_details(failed: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Return how a call ended and what was said of it."""
+    call = _as_call(failed)
+    return (call.code(), call.details() or "") if call is not None else (grpc.StatusCode.UNKNOWN, str(failed))
+
+
 def _as_call(failed: grpc.RpcError) -> grpc.Call | None:
     # grpc's errors are calls as well; their types do not say so.
     error: object = failed
@@ -48,6 +54,17 @@ def is_too_large(failed: grpc.RpcError) -> bool:
     from google.rpc import error_details_pb2
 
     return not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in _details(failed))
+
+
+def advised_s(failed: grpc.RpcError) -> float:
+    """Return after which time Hearth asks to be tried again; 0 if it said nothing of it."""
+    from google.rpc import error_details_pb2
+
+    for detail in _details(failed):
+        advice = error_details_pb2.RetryInfo()
+        if detail.Unpack(advice):
+            return float(advice.retry_delay.ToMilliseconds()) / 1_000
+    return 0.0
 
 
 def _violations(failed: grpc.RpcError) -> list[str]:

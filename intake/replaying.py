@@ -4,21 +4,20 @@ An event goes under the id it had, or one derived from its position, so however 
 events of one partition go one after the other, in their order; partitions go side by side.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import grpc
 import pyarrow as pa
 
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
-from intake.errors import IntakeFailed
-from intake.failures import code_of, told_of
-from intake.files import RETRIED, RETRY_WAITS_S
+from intake.failures import told_of
+from intake.files import RETRY_WAITS_S
 from intake.progress import Meter
 from intake.request import OUR_COLUMNS, SOURCE_COLUMN
+from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, Patience, Sender, Sending, Undeliverable
 
 DEADLINE_S = 30.0
 
@@ -69,6 +68,24 @@ class Replayed:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Lone:
+    """One event in a request of its own; without one where no form can carry it."""
+
+    request: signal_pb2.IngestRequest | None
+
+    @property
+    def signal_count(self) -> int:
+        return int(self.request is not None)
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    def halves(self) -> "tuple[_Lone, _Lone]":
+        raise AssertionError("one event has no halves")
+
+
 class Replayer:
     """Sends rejects into a running Hearth."""
 
@@ -89,7 +106,14 @@ class Replayer:
             tell: is told lines for people.
             is_stopping: whether to end early.
         """
-        self._signals = signal_pb2_grpc.SignalServiceStub(channel)
+        begin = signal_pb2_grpc.SignalServiceStub(channel).Ingest.future
+        patience = Patience(
+            deadline_s=DEADLINE_S,
+            waits_s=RETRY_WAITS_S,
+            finds_refused=True,
+            lone_request_bytes_max=LONE_REQUEST_BYTES_MAX,
+        )
+        self._sender = Sender(begin=begin, patience=patience, target=target, doing="replaying")
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
         self._target = target
         self._mark = mark
@@ -117,32 +141,24 @@ class Replayer:
             show(done, len(rejects))
 
     def _send(self, wave: list[ToReplay]) -> list[Replayed]:
-        requests = [(one, _request(one)) for one in wave]
-        calls = [(one, request, self._begin(request) if request is not None else None) for one, request in requests]
+        sendings = [self._sender.sending(_Lone(_request(one))) for one in wave]
+        for sending in sendings:
+            sending.begin()
         return [
-            Replayed(position=one.position, outcome=self._outcome(request, call) if request else REFUSED)
-            for one, request, call in calls
+            Replayed(position=one.position, outcome=self._outcome(sending))
+            for one, sending in zip(wave, sendings, strict=True)
         ]
 
-    def _begin(self, request: signal_pb2.IngestRequest) -> "grpc.Future[signal_pb2.IngestResponse]":
-        call: grpc.Future[signal_pb2.IngestResponse] = self._signals.Ingest.future(request, timeout=DEADLINE_S)
-        return call
-
-    def _outcome(self, request: signal_pb2.IngestRequest, call: "grpc.Future[signal_pb2.IngestResponse] | None") -> str:
-        """Wait for an answer; send it again where that helps, which an event id makes safe."""
-        assert call is not None, "a request without a call"
-        for wait_s in (*RETRY_WAITS_S, None):
-            try:
-                return _status(call.result())
-            except grpc.RpcError as failed:
-                code = code_of(failed)
-                if code is grpc.StatusCode.INVALID_ARGUMENT:
-                    return REFUSED
-                if wait_s is None or code not in RETRIED:
-                    raise IntakeFailed(told_of(failed, doing="replaying", target=self._target)) from failed
-            time.sleep(wait_s)
-            call = self._begin(request)
-        raise AssertionError("the last attempt returns or raises")
+    def _outcome(self, sending: Sending[_Lone]) -> str:
+        """Wait for an answer. A wave is finished even if it is to stop: what is sent is to be marked."""
+        (became,) = self._sender.finished(sending)
+        match became:
+            case Acknowledged():
+                return _status(became.response)
+            case Undeliverable():
+                return REFUSED
+            case _:
+                assert_never(became)
 
     def _record(self, outcomes: list[Replayed]) -> None:
         """Leave a mark in the store; without one a repeat would only find a duplicate."""

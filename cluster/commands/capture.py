@@ -7,8 +7,9 @@ from cluster.capture_actor import connector
 from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import interruptions
 from cluster.output import print_json, say
-from intake.capture.connector import CaptureFailed, Connector
+from intake.capture.connector import Connector
 from intake.capture.settings import CaptureSettings, checked_settings
+from intake.errors import IntakeFailed
 from intake.reading.yaml_file import read_yaml
 from written.problems import WritingInvalid
 
@@ -64,7 +65,7 @@ def capture(settings: CaptureSettings, *, target: str, as_json: bool) -> int:
         say(f"capturing {', '.join(settings.topics)} from {settings.bootstrap} into {target}; Ctrl-C ends it")
         try:
             found.run(is_stopping, _Progress())
-        except CaptureFailed as failed:
+        except IntakeFailed as failed:
             raise CommandFailed(f"{failed}; {found.tally.read:,} messages are in, run it again to go on") from failed
     tally = found.tally
     summary = {

@@ -10,10 +10,11 @@ from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.errors import IntakeFailed
-from intake.files import Sender, Stopped, Tally
+from intake.files import FileSender, Tally
 from intake.reading.examine import FIELDS_MAX, Source, as_declared, examine, fields_to_send
 from intake.reading.mapping import Mapping, load_mapping
 from intake.reading.rejects_file import RejectsFile
+from intake.sender import Stopped
 
 PASSED_OVER_SHOWN_MAX = 10
 """Columns of a file that are told by name."""
@@ -38,7 +39,7 @@ def ingest(
             say("interrupted before anything was sent")
             return INTERRUPTED
         with interruptions() as is_stopping:
-            sender = Sender(
+            sender = FileSender(
                 channel, target=target, sources=sources, fields=fields, rejects=rejects, is_stopping=is_stopping
             )
             code = _send(sender)
@@ -91,7 +92,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:PASSED_OVER_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _send(sender: Sender) -> int:
+def _send(sender: FileSender) -> int:
     total_note = "run it again to go on: what is already in comes back as duplicate"
     try:
         with meter("sending", unit="rows") as show:

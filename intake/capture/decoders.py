@@ -11,7 +11,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from hearth.v1 import signal_pb2
-from intake.capture.connector import UNREADABLE, Decoded, Decoder, Message, SourcePartition, Unreadable
+from intake.capture.ports import UNREADABLE, Decoded, Decoder, Message, SourcePartition, Unreadable
 from intake.capture.settings import CaptureSettings
 from intake.reading.json_file import Flat, RowWrong, event_of, text_of_cell
 from intake.reading.mapping import FileMapping, MappingInvalid, load_mapping

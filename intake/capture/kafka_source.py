@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from intake.capture.connector import CaptureFailed, CommitFailed, Message, SourcePartition
+from intake.capture.ports import CaptureFailed, CommitFailed, Message, SourcePartition
 from intake.capture.settings import CaptureSettings
 from intake.errors import InputWrong
 

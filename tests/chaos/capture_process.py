@@ -8,8 +8,9 @@ from confluent_kafka import KafkaException
 from cluster.capture_actor import connector
 from cluster.cli import main
 from cluster.commands import capture
-from intake.capture.connector import CaptureLimits, Message
+from intake.capture.connector import CaptureLimits
 from intake.capture.kafka_source import KafkaSource
+from intake.capture.ports import Message
 
 SMALL = CaptureLimits(batch_messages=40, wait_longest_s=0.5)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cluster.capture_actor import CaptureActor, connector
-from intake.capture.connector import CaptureFailed, CaptureLimits, Connector
+from intake.capture.connector import CaptureLimits, Connector
+from intake.capture.ports import CaptureFailed
 from intake.capture.settings import CaptureSettings
 from tests.intake.capture_fakes import CaptureHearth, serving_capture
 from tests.intake.test_decoders import MAPPING, event

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
-from intake.capture.connector import CaptureFailed, CommitFailed, Message, SourcePartition
+from intake.capture.ports import CaptureFailed, CommitFailed, Message, SourcePartition
 from tests.cluster.fake_hearth import FakeHearth, rows_of
 
 BEFORE, AFTER, FINE = "before", "after", "fine"

@@ -14,7 +14,9 @@ import grpc
 import pytest
 
 from hearth.v1 import signal_pb2
-from intake.capture.connector import CaptureFailed, CaptureLimits, Connector, Decoded, Message, Unreadable
+from intake.capture.connector import CaptureLimits, Connector
+from intake.capture.ports import CaptureFailed, Decoded, Message, Unreadable
+from intake.errors import IntakeFailed
 from tests.intake.capture_fakes import AFTER, BEFORE, FINE, CaptureHearth, MemorySource, serving_capture
 
 LEFT, RIGHT = ("ops", 0), ("ops", 1)
@@ -289,7 +291,7 @@ def test_a_hearth_that_does_not_account_for_its_signals_is_no_reason_to_commit(h
     monkeypatch.setattr(hearth, "_apply", lambda rows: signal_pb2.IngestResponse())
     source = MemorySource({LEFT: some(5)})
 
-    with pytest.raises(CaptureFailed, match="5 sent, 0 received"):
+    with pytest.raises(IntakeFailed, match="5 sent, 0 received"):
         connect(source).run(lambda: False, lambda _: None)
 
     assert source.commits == []

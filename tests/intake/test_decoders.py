@@ -18,7 +18,7 @@ import yaml
 
 from hearth.v1 import signal_pb2
 from intake.capture import decoders
-from intake.capture.connector import Message
+from intake.capture.ports import Message
 from intake.capture.settings import CaptureSettings, load_connectors
 from intake.errors import InputWrong
 from intake.reading.mapping import MappingInvalid
