@@ -1,16 +1,24 @@
 """Why a partition's owner does not do what it was asked."""
 
+from typing import Final, Literal, TypeAlias
+
+from wire.failures import Failure
+
+WhyNotCurrent: TypeAlias = Literal[Failure.LEASE_EXPIRED, Failure.CLOCK_UNCONFIRMED]
+LEASE_EXPIRED: Final = Failure.LEASE_EXPIRED
+CLOCK_UNCONFIRMED: Final = Failure.CLOCK_UNCONFIRMED
+
 
 class NotCurrent(Exception):
     """This owner cannot prove at present that it is the owner, or what time it is. Nothing was written.
 
     Attributes:
-        reason: LEASE_EXPIRED or CLOCK_UNCONFIRMED.
+        why: which of the two.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, why: WhyNotCurrent) -> None:
+        super().__init__(why.name)
+        self.why: WhyNotCurrent = why
 
 
 class PartitionLost(Exception):

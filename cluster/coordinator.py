@@ -21,6 +21,7 @@ from cluster.logs import LogSettings, start_logging
 from cluster.metadata import HolderLease, MetadataStore, MetadataUnavailable
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import end, is_gone, node_identity, until_gone
+from wire.routes import Routes
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,6 @@ RETRY_S = 0.2
 FAILED_PAUSE_S = 0.5
 FAILED_PAUSE_S_MAX = 30.0
 """A partition that cannot be opened is tried again after a pause that doubles up to this."""
-
-
-class Routes(TypedDict):
-    """What edges need: where each partition is served."""
-
-    partition_count: int
-    owners: dict[int, str]
-    ready: bool
 
 
 class NotIntroduced(Exception):

@@ -28,8 +28,9 @@ from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
 from cluster.watching import edge_observer, telemetry_settings
 from serving.edge import EdgeSettings
-from serving.ingress import COORDINATOR_NAME, COORDINATOR_NAMESPACE, EdgeConfig, Listener, serve_environment
+from serving.ingress import EdgeConfig, Listener, serve_environment
 from serving.shard_client import ClientSettings
+from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE
 
 if TYPE_CHECKING:
     from actors.partition.scoring import ScoringConfig

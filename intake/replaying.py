@@ -16,8 +16,9 @@ from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
 from intake.failures import told_of
 from intake.files import RETRY_WAITS_S
 from intake.progress import Meter
-from intake.request import OUR_COLUMNS, SOURCE_COLUMN
+from intake.request import OUR_COLUMNS
 from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, Patience, Sender, Sending, Undeliverable
+from wire.batches import SOURCE_COLUMN
 
 DEADLINE_S = 30.0
 

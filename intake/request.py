@@ -7,14 +7,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.v1 import signal_pb2
 from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
-
-SOURCE_COLUMN = "source"
-"""Of the columnar form; see docs of `IngestRequest.arrow_stream`."""
+from wire.batches import SIGNAL_COUNT_MAX, SOURCE_COLUMN, ipc_bytes
 
 OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
-
-SIGNALS_MAX = 10_000
-"""Of a request that is not columnar."""
 
 
 def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
@@ -30,11 +25,7 @@ def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
     fields = [name.removeprefix(FIELD_PREFIX) for name in present if name.startswith(FIELD_PREFIX)]
     if any(name in OUR_COLUMNS or name == SOURCE_COLUMN for name in fields):
         return signal_pb2.IngestRequest(signals=_signals_of(table))
-    sink = pa.BufferOutputStream()
-    table = table.rename_columns([*OUR_COLUMNS, *fields])
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return signal_pb2.IngestRequest(arrow_stream=sink.getvalue().to_pybytes())
+    return signal_pb2.IngestRequest(arrow_stream=ipc_bytes(table.rename_columns([*OUR_COLUMNS, *fields])))
 
 
 def _is_sent(name: str, column: pa.ChunkedArray) -> bool:
@@ -42,7 +33,7 @@ def _is_sent(name: str, column: pa.ChunkedArray) -> bool:
 
 
 def _signals_of(table: pa.Table) -> Iterator[signal_pb2.Signal]:
-    assert table.num_rows <= SIGNALS_MAX
+    assert table.num_rows <= SIGNAL_COUNT_MAX
     fields = [name for name in table.column_names if name.startswith(FIELD_PREFIX)]
     for row in table.to_pylist():
         seconds, micros = divmod(row["time"], 1_000_000)

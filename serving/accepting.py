@@ -20,7 +20,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _server as aio_server
 
 from serving.gate import Admission, Handler, OnRefusal
-from serving.status import trailers
+from wire.failures import trailers
 
 logger = logging.getLogger(__name__)
 

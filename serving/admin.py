@@ -7,31 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2
-from serving import wire
 from serving.shard_client import Router
-from serving.status import Condition, FieldViolation, InvalidRequest, RequestTooLarge, failed, shortened
+from wire.batches import MESSAGE_BYTES_MAX
+from wire.failures import Failure, FieldViolation, InvalidRequest, RequestTooLarge, failed, shortened
+from wire.partitions import partition_of
+from wire.positions import POSITION_BYTES_MAX, place_of
+from wire.rejects import (
+    DETAIL_LENGTH_MAX,
+    ORIGINAL_BYTES_MAX,
+    REASON_BYTES_MAX,
+    REASON_FORM,
+    REJECT_COUNT_MAX,
+    is_mark,
+)
 
 TIMEOUT_S: Final = 120.0
 """For a call whose client sets no deadline: a snapshot writes and reads a whole partition."""
-
-REJECT_COUNT_MAX: Final = 10_000
-POSITION_BYTES_MAX: Final = 1_024
-REASON_BYTES_MAX: Final = 64
-DETAIL_LENGTH_MAX: Final = 4_096
-ORIGINAL_BYTES_MAX: Final = 1024 * 1024
-
-LOG_POSITION: Final = re.compile(r"log:(\d{1,9})/\d+/\d+")
-"""Of an event in the log of a partition (actors/rejects/entries.py)."""
-REPLAYED: Final = "REPLAYED:"
-"""Begins the reason of an entry that only says what became of a replay."""
-_REASON: Final = re.compile(r"[A-Z][A-Z0-9_:]*")
 
 
 class AdminServices:
@@ -100,10 +97,10 @@ def reject_partition(position: str, partition_count: int) -> int:
     >>> reject_partition("log:3/17/42", 8), reject_partition("file:calls.csv/9", 8)
     (3, 3)
     """
-    match = LOG_POSITION.fullmatch(position)
-    if match and int(match[1]) < partition_count:
-        return int(match[1])
-    return wire.partition_of(position.encode(), partition_count)
+    place = place_of(position)
+    if place is not None and place[0] < partition_count:
+        return place[0]
+    return partition_of(position.encode(), partition_count)
 
 
 def is_local(peer: str) -> bool:
@@ -126,12 +123,12 @@ def is_local(peer: str) -> bool:
 def check_local(peer: str) -> None:
     """Refuse a caller from elsewhere."""
     if not is_local(peer):
-        raise failed(Condition.NOT_LOCAL, "this call is for programs on Hearth's own machine")
+        raise failed(Failure.NOT_LOCAL, "this call is for programs on Hearth's own machine")
 
 
 def _check(request: admin_pb2.RejectRequest) -> None:
-    if (byte_count := request.ByteSize()) > wire.MESSAGE_BYTES_MAX:
-        raise RequestTooLarge(f"the request has {byte_count:,} bytes; at most {wire.MESSAGE_BYTES_MAX:,}")
+    if (byte_count := request.ByteSize()) > MESSAGE_BYTES_MAX:
+        raise RequestTooLarge(f"the request has {byte_count:,} bytes; at most {MESSAGE_BYTES_MAX:,}")
     if not 1 <= len(request.rejects) <= REJECT_COUNT_MAX:
         text = f"{len(request.rejects):,} rejects; wanted 1..{REJECT_COUNT_MAX:,}"
         raise InvalidRequest(FieldViolation(field="rejects", description=text))
@@ -141,13 +138,13 @@ def _check(request: admin_pb2.RejectRequest) -> None:
 
 def _violations(request: admin_pb2.RejectRequest) -> Iterable[FieldViolation]:
     for index, reject in enumerate(request.rejects):
-        where, is_mark = f"rejects[{index}]", reject.reason.startswith(REPLAYED)
+        where = f"rejects[{index}]"
         if not 1 <= len(reject.position.encode()) <= POSITION_BYTES_MAX:
             text = f"has {len(reject.position.encode())} bytes; wanted 1..{POSITION_BYTES_MAX}"
             yield FieldViolation(field=f"{where}.position", description=text)
-        if len(reject.reason) > REASON_BYTES_MAX or not _REASON.fullmatch(reject.reason):
+        if len(reject.reason) > REASON_BYTES_MAX or not REASON_FORM.fullmatch(reject.reason):
             text = f"wanted 1..{REASON_BYTES_MAX} capitals, digits, _ and :"
             yield FieldViolation(field=f"{where}.reason", description=text)
-        if LOG_POSITION.fullmatch(reject.position) and not is_mark:
+        if place_of(reject.position) is not None and not is_mark(reject.reason):
             text = "names an event in a log, of which the partition's owner knows by itself"
             yield FieldViolation(field=f"{where}.position", description=text)

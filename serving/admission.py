@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from serving.status import RequestFailed, overloaded
+from wire.failures import CallFailed, overloaded
 
 MonotonicS = Callable[[], float]
 
@@ -103,7 +103,7 @@ class Lines:
         """Return whether there is hardly a line left with room for a caller of such patience."""
         return max(self.length, self.present) >= FULL_SHARE * self.room * patience > 0
 
-    def refusal(self) -> RequestFailed:
+    def refusal(self) -> CallFailed:
         """Return what somebody is told who is not let in, and when to come again: later, the more are refused."""
         self._pressure += (1 - self._pressure) / PRESSURE_CALLS
         self._refusals += 1
@@ -174,7 +174,7 @@ class Line:
             patience: how many times as long the line may be for it.
 
         Raises:
-            RequestFailed: OVERLOADED, with the time to come again.
+            CallFailed: OVERLOADED, with the time to come again.
         """
         length = self.length + weight
         if self.length and timeout_s is not None:

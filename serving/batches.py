@@ -40,7 +40,7 @@ class Batches:
         """Stand in line with a batch of so many bytes; without a timeout, within `room`, in any case.
 
         Raises:
-            RequestFailed: OVERLOADED; it would not be taken in time.
+            CallFailed: OVERLOADED; it would not be taken in time.
         """
         self._line.join(timeout_s=timeout_s, weight=size)
         is_answered = False

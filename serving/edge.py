@@ -25,25 +25,38 @@ from numpy.typing import NDArray
 
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
-from household.events import LONGEST_KEY
-from serving import admin, identity, wire
+from household.events import LONGEST_KEY, NO_TIME_US
+from serving import admin, identity
 from serving.accepting import AcceptingServer
+from serving.arrow_streams import batch_from_arrow_stream, without_unknown
 from serving.batches import Batches
 from serving.gate import Admission, Gate
 from serving.shard_client import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
-from serving.status import (
-    Condition,
+from serving.signal_batches import (
+    DELIVERED,
+    TYPE_BY_OUTCOME,
+    UNDELIVERED,
+    TooManyFields,
+    batch_from_signals,
+    microseconds,
+    pass_over,
+    report_batch,
+)
+from serving.status import abort, has_left
+from serving.totals import UnknownTotals, add_counts, at_index, merged_response
+from wire.batches import MESSAGE_BYTES_MAX, REJECTION_COUNT_MAX, ipc_bytes
+from wire.failures import (
+    CallFailed,
+    Failure,
     FieldViolation,
     InvalidRequest,
-    RequestFailed,
     RequestTooLarge,
-    abort,
     failed,
-    has_left,
     invalid,
     status_of,
     told_status,
 )
+from wire.partitions import Pieces, partition_of, split_by_partition
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +82,7 @@ THREAD_BYTES: Final = 8 * 1024
 
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A little above our own limit, so that what is just over it gets our explanation instead of gRPC's.
-    ("grpc.max_receive_message_length", wire.MESSAGE_BYTES_MAX + 1024 * 1024),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX + 1024 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # Calls that gRPC holds before we hear of them. Nobody knows how long they have waited: with its own 3,000 that is
     # seconds, when refusing takes longer than they come. With fewer than 1,000 a burst ends CANCELLED, not refused.
@@ -181,7 +194,7 @@ class PublicServices:
             readiness: what health answers.
             settings: limits.
             now_us: the time of arrival, for reports without a time. None leaves it to the partition's owner: the report
-                then carries wire.MISSING_TIME_US.
+                then carries NO_TIME_US.
             observer: told of every request.
         """
         assert partition_count > 0
@@ -269,27 +282,27 @@ class PublicServices:
         return frozenset(field.name for event_type in described.types for field in event_type.fields)
 
     async def _ingest_joined(
-        self, pieces: wire.Pieces, passed_over: list[signal_pb2.UnknownField], size: int, limits: Limits
+        self, pieces: Pieces, passed_over: list[signal_pb2.UnknownField], size: int, limits: Limits
     ) -> signal_pb2.IngestResponse:
         with self._batches.joined(size, timeout_s=None):
             return await self._ingest_pieces(pieces, passed_over, limits)
 
     async def _pieces(
         self, message: bytes, parse: Callable[[bytes], signal_pb2.IngestRequest], limits: Limits
-    ) -> tuple[wire.Pieces, list[signal_pb2.UnknownField]]:
+    ) -> tuple[Pieces, list[signal_pb2.UnknownField]]:
         """Return the pieces of a request, and the fields that were passed over because it has too many of them."""
         try:
             return await self._aside(message, lambda: self._split(parsed(message, parse))), []
-        except wire.TooManyFields:
+        except TooManyFields:
             known = await self._known_fields(limits)
 
-        def split() -> tuple[wire.Pieces, list[signal_pb2.UnknownField]]:
+        def split() -> tuple[Pieces, list[signal_pb2.UnknownField]]:
             request = parsed(message, parse)
             if request.arrow_stream:
-                stream, passed_over = wire.without_unknown(request.arrow_stream, known)
+                stream, passed_over = without_unknown(request.arrow_stream, known)
                 request = signal_pb2.IngestRequest(arrow_stream=stream)
             else:
-                passed_over = wire.pass_over(request.signals, known)
+                passed_over = pass_over(request.signals, known)
             return self._split(request), passed_over
 
         pieces, passed_over = await self._aside(message, split)
@@ -300,17 +313,17 @@ class PublicServices:
         """Convert a message, in a thread if it is large."""
         return convert() if len(message) <= THREAD_BYTES else await self._batches.in_thread(convert)
 
-    def _split(self, request: signal_pb2.IngestRequest) -> wire.Pieces:
+    def _split(self, request: signal_pb2.IngestRequest) -> Pieces:
         if bool(request.signals) == bool(request.arrow_stream):
             raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
         if request.arrow_stream:
-            batch = wire.batch_from_arrow_stream(request.arrow_stream)
+            batch = batch_from_arrow_stream(request.arrow_stream)
         else:
-            batch = wire.batch_from_signals(request.signals)
-        return wire.split_by_partition(batch, self._partition_count)
+            batch = batch_from_signals(request.signals)
+        return split_by_partition(batch, self._partition_count)
 
     async def _ingest_pieces(
-        self, pieces: wire.Pieces, passed_over: list[signal_pb2.UnknownField], limits: Limits
+        self, pieces: Pieces, passed_over: list[signal_pb2.UnknownField], limits: Limits
     ) -> signal_pb2.IngestResponse:
         """Send the pieces to their owners. If one fails the request fails, but not before all have been answered."""
         answers = await asyncio.gather(
@@ -325,7 +338,7 @@ class PublicServices:
             if isinstance(answer, BaseException):
                 raise answer
             parts.append((rows, signal_pb2.IngestResponse.FromString(answer)))
-        return wire.merged_response(parts, passed_over)
+        return merged_response(parts, passed_over)
 
     # --- DecisionService ---------------------------------------------------------------------------------------------
 
@@ -335,15 +348,15 @@ class PublicServices:
         call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(request))
         if request.signals:
             call.request.ClearField("signals")
-            call.signal_batch = wire.ipc_bytes(await self._batch(request.signals, limits))
+            call.signal_batch = ipc_bytes(await self._batch(request.signals, limits))
         return await self._call_owner(shard_pb2.METHOD_DECIDE, request.household, call, limits)
 
     async def _batch(self, signals: Sequence[signal_pb2.Signal], limits: Limits) -> pa.RecordBatch:
         try:
-            return wire.batch_from_signals(signals)
-        except wire.TooManyFields:
-            wire.pass_over(signals, await self._known_fields(limits))
-        return wire.batch_from_signals(signals)
+            return batch_from_signals(signals)
+        except TooManyFields:
+            pass_over(signals, await self._known_fields(limits))
+        return batch_from_signals(signals)
 
     async def report(self, request: decision_pb2.ReportRequest, limits: Limits) -> bytes:
         """Make an outcome durable and fold it, then say what the action's status is."""
@@ -357,14 +370,14 @@ class PublicServices:
             )
         )
         request_hash = identity.report_hash(request)
-        batch = wire.report_batch(
+        batch = report_batch(
             request_id=request.request_id,
             household=request.household,
             member=request.member,
-            event_type=wire.TYPE_BY_OUTCOME[request.outcome],
+            event_type=TYPE_BY_OUTCOME[request.outcome],
             action_id=request.action_id,
             channel=request.channel,
-            time_us=wire.microseconds(request.time) if request.HasField("time") else self._arrival_us(),
+            time_us=microseconds(request.time) if request.HasField("time") else self._arrival_us(),
             request_hash=request_hash,
         )
         call = shard_pb2.ReportCall(
@@ -409,11 +422,11 @@ class PublicServices:
             )
         )
         request_hash = identity.ack_hash(request)
-        batch = wire.report_batch(
+        batch = report_batch(
             request_id=request.request_id,
             household=request.household,
             member="",
-            event_type=wire.DELIVERED if request.delivered else wire.UNDELIVERED,
+            event_type=DELIVERED if request.delivered else UNDELIVERED,
             action_id=request.action_id,
             channel=request.channel,
             time_us=self._arrival_us(),
@@ -460,7 +473,7 @@ class PublicServices:
         """SERVING while every partition has an owner that has caught up; unknown services are NOT_FOUND."""
         if request.service and request.service not in SERVICE_NAMES:
             text = f"no service {request.service[:100]!r}; there are {', '.join(SERVICE_NAMES)}"
-            raise failed(Condition.UNKNOWN_SERVICE, text)
+            raise failed(Failure.UNKNOWN_SERVICE, text)
         return health_pb2.HealthCheckResponse(status=await self._health())
 
     async def watch_health(
@@ -483,7 +496,7 @@ class PublicServices:
     # --- calls -------------------------------------------------------------------------------------------------------
 
     async def _call_owner(self, method: int, household: str, message: Message, limits: Limits) -> bytes:
-        partition = wire.partition_of(household.encode(), self._partition_count)
+        partition = partition_of(household.encode(), self._partition_count)
         return await self._call(method, partition, message.SerializeToString(), limits)
 
     async def _call(self, method: int, partition: int, payload: bytes, limits: Limits) -> bytes:
@@ -492,7 +505,7 @@ class PublicServices:
         )
 
     def _arrival_us(self) -> int:
-        return self._now_us() if self._now_us is not None else wire.MISSING_TIME_US
+        return self._now_us() if self._now_us is not None else NO_TIME_US
 
     # --- the gRPC boundary -------------------------------------------------------------------------------------------
 
@@ -616,7 +629,7 @@ class PublicServices:
             answer = await work(traceparent)
             code = grpc.StatusCode.OK
             return answer
-        except RequestFailed as failure:
+        except CallFailed as failure:
             code = failure.code
             await abort(context, failure.status)
         except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
@@ -627,7 +640,7 @@ class PublicServices:
         except Exception:  # the gRPC boundary: a defect must reach the log, and its caller as INTERNAL
             logger.exception("%s failed", method)
             code = grpc.StatusCode.INTERNAL
-            await abort(context, status_of(Condition.INTERNAL, "a defect in Hearth; it was logged"))
+            await abort(context, status_of(Failure.INTERNAL, "a defect in Hearth; it was logged"))
         finally:
             if self._observer is not None:
                 self._observer.ended(
@@ -665,7 +678,7 @@ class _Subscription:
         dropped: nobody has it, so the shard hands it over again, after checking again.
 
         Raises:
-            RequestFailed: a shard refuses the subscription.
+            CallFailed: a shard refuses the subscription.
         """
         while True:
             came_s, delivery = await self._next_of_any()
@@ -710,7 +723,7 @@ class _Subscription:
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     if not self._refusal.done():
-                        self._refusal.set_exception(RequestFailed(told_status(error)))
+                        self._refusal.set_exception(CallFailed(told_status(error)))
                     return
                 logger.info("deliveries of shard at %s ended: %s", address, error.code().name)
             await asyncio.sleep(RESUBSCRIBE_S)
@@ -728,13 +741,13 @@ def parsed(message: bytes, parse: Callable[[bytes], Response]) -> Response:
     """Return the request that a message holds.
 
     Raises:
-        RequestFailed: MALFORMED; it holds none.
+        CallFailed: MALFORMED; it holds none.
     """
     try:
         return parse(message)
     except DecodeError:
         text = f"the {len(message):,} bytes are no message of this method: were they made with its .proto?"
-        raise failed(Condition.MALFORMED, text) from None
+        raise failed(Failure.MALFORMED, text) from None
 
 
 def _batch_of_stream(message: bytes) -> signal_pb2.IngestRequest:
@@ -742,8 +755,8 @@ def _batch_of_stream(message: bytes) -> signal_pb2.IngestRequest:
 
 
 def _check_size(message: bytes, *, wrapping: int = 0) -> None:
-    if (byte_count := len(message) - wrapping) > wire.MESSAGE_BYTES_MAX:
-        text = f"the request has {byte_count:,} bytes; at most {wire.MESSAGE_BYTES_MAX:,}: send smaller batches"
+    if (byte_count := len(message) - wrapping) > MESSAGE_BYTES_MAX:
+        text = f"the request has {byte_count:,} bytes; at most {MESSAGE_BYTES_MAX:,}: send smaller batches"
         raise RequestTooLarge(text)
 
 
@@ -775,8 +788,8 @@ def _decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldVio
 
 
 def _outcome_violations(outcome: int) -> Iterator[FieldViolation]:
-    if outcome not in wire.TYPE_BY_OUTCOME:
-        wanted = ", ".join(decision_pb2.Outcome.Name(known) for known in wire.TYPE_BY_OUTCOME)
+    if outcome not in TYPE_BY_OUTCOME:
+        wanted = ", ".join(decision_pb2.Outcome.Name(known) for known in TYPE_BY_OUTCOME)
         yield FieldViolation(field="outcome", description=f"is {outcome}; wanted one of {wanted}")
 
 
@@ -813,14 +826,14 @@ class _StreamTotals:
 
     def __init__(self) -> None:
         self._totals = signal_pb2.IngestStreamResponse()
-        self._unknown = wire.UnknownTotals()
+        self._unknown = UnknownTotals()
 
     def add(self, response: signal_pb2.IngestResponse) -> None:
         """Add the next batch; its rejection indices go on where the batches before it ended."""
         totals = self._totals
-        for rejection in response.rejections[: wire.REJECTION_COUNT_MAX - len(totals.rejections)]:
-            totals.rejections.append(wire.at_index(rejection, totals.counts.received + rejection.index))
-        wire.add_counts(totals.counts, response.counts)
+        for rejection in response.rejections[: REJECTION_COUNT_MAX - len(totals.rejections)]:
+            totals.rejections.append(at_index(rejection, totals.counts.received + rejection.index))
+        add_counts(totals.counts, response.counts)
         self._unknown.add(response.unknown_fields)
 
     def response(self) -> signal_pb2.IngestStreamResponse:

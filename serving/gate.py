@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 
 from serving.admission import Lines
-from serving.status import RequestFailed, set_status
+from serving.status import set_status
+from wire.failures import CallFailed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 OnRefusal = Callable[[str], None]
@@ -66,7 +67,7 @@ class Gate(grpc.ServiceRpcHandler):
 
 def _refusing(method: str, lines: Lines, on_refusal: OnRefusal) -> Handler:
     async def refuse(_messages: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        failure: RequestFailed = lines.refusal()
+        failure: CallFailed = lines.refusal()
         set_status(context, failure.status)
         on_refusal(method)
 

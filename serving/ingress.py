@@ -21,14 +21,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
 from serving.accepting import AcceptingServer
 from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, Clock, EdgeSettings, PublicServices, RequestObserver
-from serving.shard_client import ClientSettings, Router, Routes, RoutesSource
+from serving.shard_client import ClientSettings, Router
+from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes, RoutesSource
 
 if TYPE_CHECKING:
     from ray import serve
@@ -40,8 +41,6 @@ APPLICATION: Final = "hearth-edge"
 
 An application each: the first answers before the others are started, and Serve would replace it to add a replica.
 """
-COORDINATOR_NAME: Final = "hearth-coordinator"
-COORDINATOR_NAMESPACE: Final = "hearth"
 PROXY_CALLBACK: Final = "serving.ingress.confine_listeners"
 SERVICER_FUNCTION: Final = "serving.ingress.add_public_services"
 DIRECT_INGRESS_PORT_COUNT: Final = 100
@@ -106,14 +105,6 @@ class EdgeConfig:
     def address(self) -> str:
         """Where clients find the public services."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class CoordinatorAnswer(TypedDict):
-    """What the coordinator's `routes` returns."""
-
-    partition_count: int
-    owners: dict[int, str]
-    ready: bool
 
 
 class PortInUse(Exception):
@@ -314,11 +305,11 @@ class CoordinatorRoutes:
         if self._actor is None:
             self._actor = await asyncio.to_thread(ray.get_actor, COORDINATOR_NAME, COORDINATOR_NAMESPACE)
         try:
-            answer: CoordinatorAnswer = await self._actor.routes.remote()
+            routes: Routes = await self._actor.routes.remote()
         except ray.exceptions.RayActorError:
             self._actor = None
             raise
-        return Routes(partition_count=answer["partition_count"], owners=answer["owners"], ready=answer["ready"])
+        return routes
 
 
 class EdgeReplica:

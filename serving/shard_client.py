@@ -11,10 +11,9 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -23,12 +22,11 @@ from google.rpc import status_pb2
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
 from serving.admission import Line, Lines
-from serving.status import Condition, RequestFailed, failed
+from wire.failures import CallFailed, Failure, failed, status_of
+from wire.frames import EDGE_OPTIONS, FRAME_BYTES_MAX, METHODS_IN_LINE
+from wire.routes import Routes, RoutesSource
 
 logger = logging.getLogger(__name__)
-
-FRAME_BYTES_MAX: Final = 1024 * 1024
-"""A frame is closed once it holds so many payload bytes, so that a decision waits for one large ingest at most."""
 
 BULK_WAIT_S_MAX: Final = 0.1
 """A batch that waits for longer goes before the decisions, one in each frame."""
@@ -48,27 +46,13 @@ PATIENCES: Final[dict[int, float]] = {
     shard_pb2.METHOD_REPORT: OUTCOME_PATIENCE,
     shard_pb2.METHOD_ACK: OUTCOME_PATIENCE,
 }
-"""Methods that stand in line, and how many times as long it may be for them. Batches have a line of their own."""
+"""How many times as long the line may be for them. Batches have a line of their own."""
+assert PATIENCES.keys() == METHODS_IN_LINE, "a method in line whose patience nobody told"
 
 UNANSWERED: Final = frozenset(
-    code.value[0]
-    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
 """Replies that cost the shard next to nothing, and so say nothing of how quickly it answers."""
-
-WRONG_OWNER: Final = Condition.WRONG_OWNER.value
-
-CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # Each connection is ours alone, with our own backoff: a shared one may have been put to sleep by others' failures.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
-    # A hung machine closes no socket; pings notice it within 15 s. The calls on it end by their deadlines long before.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
 Exchange = grpc.aio.StreamStreamCall[shard_pb2.ExchangeRequest, shard_pb2.ExchangeResponse]
 
@@ -175,10 +159,10 @@ class ShardChannel:
         A caller that is cancelled is forgotten; its call may be carried out all the same.
 
         Raises:
-            RequestFailed: the shard's status; or SHARD_UNREACHABLE, OUTCOME_UNKNOWN, DEADLINE_EXCEEDED.
+            CallFailed: the shard's status; or SHARD_UNREACHABLE, OUTCOME_UNKNOWN, DEADLINE_EXCEEDED.
         """
         if self._is_down:
-            raise failed(Condition.SHARD_UNREACHABLE, "the partition's shard cannot be reached at present")
+            raise failed(Failure.SHARD_UNREACHABLE, "the partition's shard cannot be reached at present")
 
         loop = asyncio.get_running_loop()
         now_s = loop.time()
@@ -211,7 +195,7 @@ class ShardChannel:
             if self._is_retired:
                 self._wake.set()
         if reply.code:
-            raise RequestFailed(status_pb2.Status.FromString(reply.payload))
+            raise CallFailed(status_pb2.Status.FromString(reply.payload))
         return reply.payload
 
     async def deliveries(
@@ -248,7 +232,7 @@ class ShardChannel:
 
     def give_up(self) -> None:
         """Wait no longer for open calls: they fail with OUTCOME_UNKNOWN."""
-        self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the shard is silent and owns the partition no longer")
+        self._fail_open_calls(Failure.OUTCOME_UNKNOWN, "the shard is silent and owns the partition no longer")
 
     async def ended(self) -> None:
         """Return once the channel has closed."""
@@ -271,21 +255,21 @@ class ShardChannel:
                 backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
         finally:
             self._is_down = True
-            self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the edge is closing its stream to the shard")
+            self._fail_open_calls(Failure.OUTCOME_UNKNOWN, "the edge is closing its stream to the shard")
 
     def _is_finished(self) -> bool:
         return self._is_retired and not self._open
 
     async def _serve_one_connection(self) -> bool:
         """Connect and serve until the stream breaks or the channel is retired; True if the stream stood at all."""
-        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as grpc_channel:
+        async with grpc.aio.insecure_channel(self.address, options=EDGE_OPTIONS) as grpc_channel:
             exchange = shard_pb2_grpc.ShardServiceStub(grpc_channel).Exchange()
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
                     await exchange.wait_for_connection()
             except (TimeoutError, grpc.aio.AioRpcError) as error:
                 self._is_down = True
-                self._fail_open_calls(Condition.SHARD_UNREACHABLE, "the partition's shard cannot be reached")
+                self._fail_open_calls(Failure.SHARD_UNREACHABLE, "the partition's shard cannot be reached")
                 logger.info("shard at %s cannot be reached: %s", self.address, _reason(error))
                 return False
 
@@ -297,7 +281,7 @@ class ShardChannel:
             finally:
                 self._connected.clear()
                 self._grpc_channel = None
-                self._fail_open_calls(Condition.OUTCOME_UNKNOWN, "the stream to the shard broke before it answered")
+                self._fail_open_calls(Failure.OUTCOME_UNKNOWN, "the stream to the shard broke before it answered")
         return True
 
     async def _exchange(self, exchange: Exchange) -> None:
@@ -355,32 +339,15 @@ class ShardChannel:
             byte_count += len(call.payload)
         return frame
 
-    def _fail_open_calls(self, condition: Condition, message: str) -> None:
+    def _fail_open_calls(self, failure: Failure, message: str) -> None:
         self._waiting.clear()
         self._waiting_bulk.clear()
         self._unanswered_since_s = None
-        status = failed(condition, message).status
+        status = status_of(failure, message)
         for call in self._open.values():
             if not call.reply.done():
                 payload = status.SerializeToString()
                 call.reply.set_result(shard_pb2.Reply(id=call.call_id, code=status.code, payload=payload))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routes:
-    """Who owns what, as the coordinator last said."""
-
-    partition_count: int
-    owners: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Partition → address of its owner: `unix:/path` or `host:port`."""
-    ready: bool = False
-    """Every partition has an owner that has caught up with its log."""
-
-
-class RoutesSource(Protocol):
-    """Says who owns what now. Asked when something went wrong and by health checks, never per request."""
-
-    def __call__(self) -> Awaitable[Routes]: ...
 
 
 class Router:
@@ -412,14 +379,14 @@ class Router:
         Calls to one owner are sent in the order in which they were made, save those that are tried once more.
 
         Raises:
-            RequestFailed: the shard's status; or OVERLOADED, NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN,
+            CallFailed: the shard's status; or OVERLOADED, NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN,
                 DEADLINE_EXCEEDED.
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + (self._settings.call_timeout_s if timeout_s is None else timeout_s)
         try:
             return await self._call_owner(method, partition, payload, deadline_s, traceparent)
-        except RequestFailed as failure:
+        except CallFailed as failure:
             is_old = loop.time() - self._asked_s > self._settings.silence_s_max
             if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and is_old:
                 # A stopped shard ends no stream: without a look at the routes, all calls would go on to it for ever.
@@ -434,7 +401,7 @@ class Router:
             raise _deadline_exceeded() from None
         try:
             return await self._call_owner(method, partition, payload, deadline_s, traceparent)
-        except RequestFailed as failure:
+        except CallFailed as failure:
             raise _as_public(failure) from None
 
     async def _call_owner(
@@ -451,8 +418,8 @@ class Router:
             answer = await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
             is_answered = True
             return answer
-        except RequestFailed as failure:
-            is_answered = failure.status.code not in UNANSWERED
+        except CallFailed as failure:
+            is_answered = failure.code not in UNANSWERED
             raise
         finally:
             channel.line.leave(is_answered=is_answered)
@@ -528,24 +495,24 @@ class Router:
     def _channel_of(self, partition: int) -> ShardChannel:
         address = self._routes.owners.get(partition) if self._routes is not None else None
         if address is None:
-            raise failed(Condition.NO_OWNER, f"partition {partition} has no owner at present")
+            raise failed(Failure.NO_OWNER, f"partition {partition} has no owner at present")
         return self.channel(address)
 
 
-def _is_worth_another_try(failure: RequestFailed) -> bool:
-    return failure.code is grpc.StatusCode.UNAVAILABLE or failure.reason == WRONG_OWNER
+def _is_worth_another_try(failure: CallFailed) -> bool:
+    return failure.code is grpc.StatusCode.UNAVAILABLE or failure.reason == Failure.NOT_OWNED_HERE.reason
 
 
-def _as_public(failure: RequestFailed) -> RequestFailed:
+def _as_public(failure: CallFailed) -> CallFailed:
     """A shard's WRONG_OWNER is FAILED_PRECONDITION between us; to a gateway it is a matter of waiting."""
-    if failure.reason != WRONG_OWNER:
+    if failure.reason != Failure.NOT_OWNED_HERE.reason:
         return failure
-    return failed(Condition.WRONG_OWNER, "the household's partition is moving to another shard")
+    return failed(Failure.WRONG_OWNER, "the household's partition is moving to another shard")
 
 
-def _deadline_exceeded() -> RequestFailed:
+def _deadline_exceeded() -> CallFailed:
     message = "time ran out before the household's shard answered; it may have been done: ask again with the same id"
-    return failed(Condition.DEADLINE_EXCEEDED, message)
+    return failed(Failure.DEADLINE_EXCEEDED, message)
 
 
 def _reason(error: BaseException) -> str:

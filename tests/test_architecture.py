@@ -9,7 +9,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-PACKAGES = ("household", "written", "playbooks", "intake", "actors", "serving", "cluster", "loadtest", "hearth")
+PACKAGES = ("household", "wire", "written", "playbooks", "intake", "actors", "serving", "cluster", "loadtest", "hearth")
 
 PURE_IMPORTS = {"household", "numpy", "numba", "llvmlite", *sys.stdlib_module_names}
 """llvmlite is numba's own code generator, needed for its intrinsics."""
@@ -53,7 +53,9 @@ def test_the_contracts_hold(repository: Path):
 
 
 def test_a_tree_without_breach_is_green(small_tree: Path):
-    (small_tree / "cluster" / "launch.py").write_text("import ray\nimport actors\nimport hearth\nimport household\n")
+    (small_tree / "cluster" / "launch.py").write_text(
+        "import ray\nimport actors\nimport wire\nimport hearth\nimport household"
+    )
     (small_tree / "loadtest" / "town.py").write_text("import hearth\nimport household\nimport playbooks\n")
 
     result = lint_imports(small_tree)
@@ -70,6 +72,14 @@ def test_a_tree_without_breach_is_green(small_tree: Path):
         ("household", "hearth"),
         ("household", "playbooks"),
         ("hearth", "household"),
+        ("household", "wire"),
+        ("hearth", "wire"),
+        ("wire", "actors"),
+        ("wire", "serving"),
+        ("wire", "intake"),
+        ("wire", "written"),
+        ("wire", "ray"),
+        ("written", "wire"),
         ("playbooks", "actors"),
         ("actors", "serving"),
         ("serving", "actors"),
@@ -91,6 +101,7 @@ def test_a_tree_without_breach_is_green(small_tree: Path):
         ("actors", "loadtest"),
         ("loadtest", "cluster"),
         ("loadtest", "actors"),
+        ("loadtest", "wire"),
         ("loadtest", "intake"),
     ],
 )

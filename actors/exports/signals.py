@@ -1,7 +1,7 @@
 """Signals of the log as one table: batches carry only the columns that occur in them, a table has them all."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,12 @@ from actors.exports.columns import TIME, flags, keys_text, times
 from actors.log.contract import StoredRecord
 from actors.records.codec import PayloadUnreadable
 from household.plan import FieldKind, Plan
-
-KEYS = ("event_id", "household", "member")
-"""Columns that are bytes in the log and text here."""
+from wire.batches import KEY_COLUMNS, NUMBERS, REQUEST_HASH_COLUMN, TEXTS, field_column, field_of
 
 POSITION = (("partition", pa.int32()), ("offset", pa.int64()), ("recorded_at", TIME))
 """What a record says of all its signals."""
 
-NOT_TOLD = ("request_hash",)
+NOT_TOLD = (REQUEST_HASH_COLUMN,)
 """What identifies a call and says nothing of what happened."""
 
 _CONTINUATION = b"\xff\xff\xff\xff"
@@ -49,7 +47,7 @@ class SignalColumns:
     @classmethod
     def of(cls, messages: Iterable[bytes], plans: Iterable[Plan]) -> "SignalColumns":
         """Return the columns of these batches; a field is a flag where every plan that declares it says so."""
-        kinds: dict[str, pa.DataType] = dict.fromkeys(("event_id", "household", "member", "type"), pa.string())
+        kinds: dict[str, pa.DataType] = dict.fromkeys((*KEY_COLUMNS, "type"), pa.string())
         kinds["time"] = TIME
         fields: dict[str, pa.DataType] = {}
         flag_names = _flag_names(plans)
@@ -59,11 +57,8 @@ class SignalColumns:
             except (pa.ArrowException, OSError) as wrong:
                 raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
             for field in schema:
-                space, _, name = field.name.partition(":")
-                if space == "n" and name:
-                    fields[field.name] = pa.bool_() if name in flag_names else pa.float64()
-                elif space == "s" and name:
-                    fields[field.name] = pa.string()
+                if (found := field_of(field.name)) is not None:
+                    fields[field.name] = _kind(*found, flag_names)
                 elif ":" not in field.name and field.name not in (*kinds, *NOT_TOLD):
                     # Its source, and whatever else a later layout says of a signal.
                     kinds[field.name] = pa.string() if _is_text(field.type) else field.type
@@ -118,7 +113,7 @@ class SignalColumns:
                 columns.append(pa.nulls(read.num_rows, field.type))
                 continue
             column = read.column(source)
-            if source in KEYS or pa.types.is_binary(column.type):
+            if source in KEY_COLUMNS or pa.types.is_binary(column.type):
                 columns.append(keys_text(column))
             elif source == "time":
                 columns.append(times(column))
@@ -140,6 +135,12 @@ def _batches(message: bytes, payloads: Sequence[bytes]) -> list[pa.RecordBatch]:
     if len(batches) != len(payloads):
         raise PayloadUnreadable(f"signal batch: {len(batches)} record batches in {len(payloads)} records")
     return batches
+
+
+def _kind(space: str, name: str, flag_names: Set[str]) -> pa.DataType:
+    if space == TEXTS:
+        return pa.string()
+    return pa.bool_() if name in flag_names else pa.float64()
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -166,7 +167,7 @@ def _names(sources: Iterable[str], *, taken: set[str]) -> dict[str, str]:
     for source in sorted(sources, key=lambda one: (one.partition(":")[0], one)):
         space, _, name = source.partition(":")
         wanted = f"{name}_field" if name in ours else name
-        if space == "s" and f"n:{name}" in named:
+        if space == TEXTS and field_column(NUMBERS, name) in named:
             wanted = f"{wanted}_text"
         while wanted in taken:
             wanted += "_"

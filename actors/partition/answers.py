@@ -17,9 +17,7 @@ from household.money import major_text
 from household.plan import NONE, EventField, Feature, FeatureKind, Field, FieldKind, Offer, Plan
 from household.scoring import NEVER, Way
 from household.state import NO_MEMBER, PartitionState
-
-REJECTIONS_SHOWN = 100
-UNKNOWN_FIELDS_SHOWN = 100
+from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
 _UNBOUNDED = EventField(field=0)
 """A use of a field without bounds."""
@@ -65,7 +63,7 @@ def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signa
 def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
     """Return the first rejected events of a batch, with their reasons; `payload` is the batch's."""
     statuses = folded.applied.statuses
-    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTIONS_SHOWN].tolist()
+    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTION_COUNT_MAX].tolist()
     if not rows:
         return []
     batch = codec.read_again(payload)
@@ -89,7 +87,7 @@ def _plain(text: str) -> str:
 
 def unknown_fields(batch: EventBatch) -> list[signal_pb2.UnknownField]:
     """Return the fields of a batch that the playbook does not know."""
-    found = sorted(batch.unknown_fields)[:UNKNOWN_FIELDS_SHOWN]
+    found = sorted(batch.unknown_fields)[:UNKNOWN_FIELD_COUNT_MAX]
     return [signal_pb2.UnknownField(name=name, signals=count) for name, count in found]
 
 

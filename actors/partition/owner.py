@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.clock import Clock
-from actors.conditions import NotCurrent, PartitionLost
+from actors.conditions import CLOCK_UNCONFIRMED, LEASE_EXPIRED, NotCurrent, PartitionLost, WhyNotCurrent
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import (
     Epoch,
@@ -159,7 +160,7 @@ class PartitionOwner:
         await self._fold_up_to(self._log.end_offset)
         if not self._lease.is_held():
             # Whoever owns it by now has opened a term, which a still newer one would end.
-            raise NotCurrent("LEASE_EXPIRED")
+            raise NotCurrent(LEASE_EXPIRED)
         self.epoch = Epoch(max(epoch, self._log.last_epoch + 1))
         if self._replay.state is not None:
             self._plans.remember(self._replay.state.plan)
@@ -321,18 +322,18 @@ class PartitionOwner:
             NotCurrent
         """
         why = self._why_not_current()
-        if why:
+        if why is not None:
             raise NotCurrent(why)
 
     @property
     def is_current(self) -> bool:
         """Whether this owner can prove that its state is the current one."""
-        return not self._why_not_current()
+        return self._why_not_current() is None
 
-    def _why_not_current(self) -> str:
+    def _why_not_current(self) -> WhyNotCurrent | None:
         if not self._lease.is_held():
-            return "LEASE_EXPIRED"
-        return "" if self._clock.is_confirmed() else "CLOCK_UNCONFIRMED"
+            return LEASE_EXPIRED
+        return None if self._clock.is_confirmed() else CLOCK_UNCONFIRMED
 
     def wake(self) -> None:
         """Look whether a tick is due, whether another has written to the log, and at moments that were put off."""
@@ -492,8 +493,8 @@ class PartitionOwner:
 
     async def _commit_group(self) -> bool:
         """Form a group of what waits, append and sync it, fold it, answer. Return False if there was nothing to do."""
-        if why := self._why_not_current():
-            self._waiting.fail(lambda: NotCurrent(why))
+        if (why := self._why_not_current()) is not None:
+            self._waiting.fail(partial(NotCurrent, why))
             return False
         group = self._waiting.take(stamp_us=self._clock.now_us())
         try:

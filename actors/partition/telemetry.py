@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from actors.log.contract import Offset, Record
 from actors.partition.caller import CallerGone
 from actors.partition.scoring import ScoringCounters
-from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from household.decision import Decision
 from household.events import Status
+from wire.failures import CallFailed, Failure
 
 MILLISECOND_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000_000_000
@@ -327,6 +327,7 @@ class Observed:
 
 
 _OUTCOMES: Final = tuple(Outcome)
+_CANCELLED: Final = 1
 _METHODS: Final = {
     number: name.removeprefix("METHOD_").capitalize() for name, number in shard_pb2.Method.items() if number
 }
@@ -337,10 +338,9 @@ def _code(wrong: BaseException | None) -> int:
         return 0
     if isinstance(wrong, CallFailed):
         return int(wrong.status.code)
-    cancelled, late, internal = 1, 4, 13
     if isinstance(wrong, CallerGone):
-        return late
-    return internal if isinstance(wrong, Exception) else cancelled
+        return Failure.DEADLINE_EXCEEDED.number
+    return Failure.INTERNAL.number if isinstance(wrong, Exception) else _CANCELLED
 
 
 def outcome_of(decision: Decision) -> Outcome:

@@ -1,6 +1,6 @@
 """Bytes to values and back: signal batches, decisions, plans and epochs as they stand in records.
 
-A signal batch is an Arrow IPC stream with one record batch (columns in docs/architecture.md). The other payloads are
+A signal batch is an Arrow IPC stream with one record batch (its columns: wire/batches.py). The other payloads are
 msgpack maps. Reading a newer layout than this software knows raises; older ones stay readable.
 """
 
@@ -30,6 +30,18 @@ from household.events import (
 from household.later import spoken
 from household.plan import FieldKind, Plan, plan_from_bytes
 from household.state import FOLD_VERSION
+from wire.batches import (
+    ACTION_ID_COLUMN,
+    CHANNEL_COLUMN,
+    FIXED_COLUMNS,
+    GROUP_COLUMN,
+    NUMBERS,
+    REPORT_FIELDS,
+    REQUEST_HASH_COLUMN,
+    SOURCE_COLUMN,
+    TEXTS,
+    is_of_layout,
+)
 
 SIGNALS_LAYOUT = 1
 DECISION_LAYOUT = 2
@@ -37,12 +49,6 @@ PLAN_LAYOUT = 1
 EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
-
-GROUP_COLUMN = "s:hearth.group"
-"""Group of the gateway that acknowledges. No field of a playbook can have this name."""
-
-_REPORTED = ("action_id", "channel", GROUP_COLUMN.removeprefix("s:"))
-"""Fields of reports, which every playbook knows."""
 
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
@@ -134,7 +140,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             plan_version=plan.version,
             outcomes=_outcomes(batch, types, codes),
             unknown_fields=_counts(batch, unknown) if unknown else (),
-            sources=_keys(batch.column("source")) if "source" in names else NO_KEYS,
+            sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
         )
     except (pa.ArrowException, ValueError) as wrong:
         raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
@@ -148,25 +154,11 @@ def _checked_names(schema: pa.Schema) -> tuple[str, ...]:
     """
     if len(set(schema.names)) != len(schema.names):
         raise PayloadUnreadable("signal batch: a column occurs twice")
-    for name in ("event_id", "household", "member", "type", "time"):
+    for name in FIXED_COLUMNS:
         if name not in schema.names:
             raise PayloadUnreadable(f"signal batch: column {name} is missing")
     for field in schema:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        match field.name.partition(":")[0]:
-            case "event_id" | "household" | "member" | "source":
-                is_right = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
-            case "request_hash":
-                is_right = pa.types.is_binary(field.type)
-            case "time":
-                is_right = pa.types.is_int64(field.type)
-            case "n":
-                is_right = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-            case "type" | "s":
-                is_right = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-            case _:
-                is_right = True
-        if not is_right:
+        if not is_of_layout(field.name, field.type):
             raise PayloadUnreadable(f"signal batch: column {field.name} is {field.type}")
     return tuple(schema.names)
 
@@ -212,22 +204,22 @@ def _values(
     for place, name in enumerate(names):
         space, _, field_name = name.partition(":")
         index = plan.field_by_name.get(field_name, -1)
-        if space not in ("n", "s"):
+        if space not in (NUMBERS, TEXTS):
             continue
         if index < 0:
-            if field_name not in _REPORTED and field_name not in names:
+            if field_name not in REPORT_FIELDS and field_name not in names:
                 unknown.append((field_name, place))
             continue
         column = batch.column(place)
         kind = plan.fields[index].kind
-        if space == "n" and kind in (FieldKind.NUMBER, FieldKind.FLAG):
+        if space == NUMBERS and kind in (FieldKind.NUMBER, FieldKind.FLAG):
             numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
             given = _is_given(column)
             is_bad |= given & ~np.isfinite(numbers)
             if kind is FieldKind.FLAG:
                 is_bad |= given & (numbers != 0.0) & (numbers != 1.0)
             values[index] = np.where(given, numbers, np.nan)
-        elif space == "s" and kind in (FieldKind.ENUM, FieldKind.TEXT):
+        elif space == TEXTS and kind in (FieldKind.ENUM, FieldKind.TEXT):
             texts, codes = _dictionary(column)
             # The last entry is for code -1: not given.
             by_name = np.array([*(_text_value(text, plan, index) for text in texts), np.nan])
@@ -288,7 +280,12 @@ def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.
             request_hash=request_hash or b"",
         )
         for row, action, channel, group, request_hash in zip(
-            rows, cells("s:action_id"), cells("s:channel"), cells(GROUP_COLUMN), cells("request_hash"), strict=True
+            rows,
+            cells(ACTION_ID_COLUMN),
+            cells(CHANNEL_COLUMN),
+            cells(GROUP_COLUMN),
+            cells(REQUEST_HASH_COLUMN),
+            strict=True,
         )
     )
 

@@ -3,7 +3,6 @@
 Owns their bytes and how they are read back. Who writes them is told in rejects.py.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,20 +18,14 @@ from actors.rejects.reasons import why_rejected
 from hearth.v1 import admin_pb2
 from household.events import LONGEST_KEY, NO_TIME_US, Status
 from household.plan import Plan
+from wire.batches import FIXED_COLUMNS, SOURCE_COLUMN, field_of, ipc_bytes
+from wire.positions import INGEST, place_of, source_of
+from wire.rejects import REPLAYED
 
 REJECT_LAYOUT = 1
 
 REJECTS_FOLDER = "rejects"
 """In the data directory, beside the log's own."""
-
-REPLAYED = "REPLAYED:"
-"""What the reason of an entry begins with that says what became of a replay; a status or an error follows."""
-
-INGEST = "ingest"
-"""Source of events that came as signals, whoever sent them."""
-
-_LOG_POSITION = re.compile(r"log:(\d+)/(\d+)/(\d+)")
-_FIXED_COLUMNS = ("event_id", "household", "member", "type", "time")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +33,7 @@ class Reject:
     """One entry."""
 
     position: str
-    """`log:<partition>/<offset>/<row>` of an event in the log; of what never became a signal, where it stood outside:
-    `kafka:<topic>/<partition>/<offset>`, `file:<name>/<row>`. Its identity."""
+    """Of an event in the log, or of what never became one, where it stood outside (wire/positions.py). Its identity."""
     reason: str
     """A Status by name, a connector's own such as UNREADABLE, or REPLAYED and what came of it."""
     detail: str = ""
@@ -58,7 +50,7 @@ class Reject:
     @property
     def is_event(self) -> bool:
         """Whether it was a signal, so that it can be sent again as it is."""
-        return _LOG_POSITION.fullmatch(self.position) is not None
+        return place_of(self.position) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,30 +87,6 @@ def reject_of_request(request: admin_pb2.Reject, at_us: int) -> Reject:
     )
 
 
-def log_position(partition: int, offset: int, row: int) -> str:
-    """Return the position of an event in the log."""
-    return f"log:{partition}/{offset}/{row}"
-
-
-def place_of(position: str) -> tuple[int, int, int] | None:
-    """Return partition, offset and row of a position in the log, None of one outside.
-
-    >>> place_of("log:3/17/42"), place_of("file:calls.csv/9")
-    ((3, 17, 42), None)
-    """
-    match = _LOG_POSITION.fullmatch(position)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def source_of(position: str) -> str:
-    """Return where a position lies.
-
-    >>> source_of("kafka:calls/0/17"), source_of("log:3/17/42")
-    ('kafka:calls/0', 'ingest')
-    """
-    return INGEST if place_of(position) else position.rpartition("/")[0]
-
-
 def encode_reject(reject: Reject) -> bytes:
     """Return an entry's payload."""
     return bytes(msgpack.packb(asdict(reject)))
@@ -148,14 +116,10 @@ def one_row(batch: pa.RecordBatch, row: int) -> bytes:
     columns, names = [], []
     at = pa.array([row], pa.int64())
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name in _FIXED_COLUMNS or column[row].is_valid:
+        if name in FIXED_COLUMNS or column[row].is_valid:
             columns.append(_alone(column.take(at)))
             names.append(name)
-    piece = pa.RecordBatch.from_arrays(columns, names=names)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, piece.schema) as writer:
-        writer.write_batch(piece)
-    return bytes(sink.getvalue())
+    return ipc_bytes(pa.RecordBatch.from_arrays(columns, names=names))
 
 
 def _alone(column: pa.Array) -> pa.Array:
@@ -213,12 +177,12 @@ def event_of(reject: Reject) -> RejectedEvent:
         time_us = row["time"]
         return RejectedEvent(
             event_id=_bytes(row["event_id"]),
-            source=_bytes(row.get("source")),
+            source=_bytes(row.get(SOURCE_COLUMN)),
             household=_bytes(row["household"]),
             member=_bytes(row["member"]),
             type=row["type"] or "",
             time_us=None if time_us is None or time_us == NO_TIME_US else int(time_us),
-            fields=tuple((name[2:], value) for name, value in row.items() if name[:2] in ("n:", "s:")),
+            fields=tuple((found[1], value) for column, value in row.items() if (found := field_of(column)) is not None),
         )
     except (pa.ArrowException, OSError, ValueError, KeyError, StopIteration) as wrong:
         raise PayloadUnreadable(f"{reject.position}: no signal batch of one row: {wrong}") from wrong

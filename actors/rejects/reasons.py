@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, Status
 from household.plan import Field, FieldKind, Plan
+from wire.batches import NUMBERS, SOURCE_COLUMN, TEXTS, field_column, field_of
 
 SHOWN_LENGTH_MAX = 80
 """Of a value or a name in a message."""
@@ -48,9 +49,9 @@ def why_rejected(status: Status, batch: pa.RecordBatch, row: int, plan: Plan | N
         case Status.PAST_CALENDAR | Status.FUTURE:
             return _about("time", _time(status, _cell(batch, "time", row), plan, stamp_us))
         case Status.BAD_ID:
-            source_bytes = _byte_count(_cell(batch, "source", row))
+            source_bytes = _byte_count(_cell(batch, SOURCE_COLUMN, row))
             if source_bytes > LONGEST_SOURCE and 1 <= _byte_count(_cell(batch, "event_id", row)) <= LONGEST_KEY:
-                return _about("source", f"{source_bytes:,} bytes, at most {LONGEST_SOURCE} are allowed")
+                return _about(SOURCE_COLUMN, f"{source_bytes:,} bytes, at most {LONGEST_SOURCE} are allowed")
             return _about("event_id", _length(_cell(batch, "event_id", row)))
         case Status.BAD_KEY:
             is_household = not 1 <= _byte_count(_cell(batch, "household", row)) <= LONGEST_KEY
@@ -115,7 +116,7 @@ def _uses(batch: pa.RecordBatch, row: int, plan: Plan) -> Iterator[tuple[Status,
     event_type = plan.event_types[kind]
     for use in event_type.fields:
         field = plan.fields[use.field]
-        value = _cell(batch, f"{_space(field)}:{field.name}", row)
+        value = _cell(batch, field_column(_space(field), field.name), row)
         if value is None:
             if use.required:
                 yield Status.MISSING_FIELD, _about(field.name, f"is missing, and {event_type.name} needs it")
@@ -131,9 +132,9 @@ def _uses(batch: pa.RecordBatch, row: int, plan: Plan) -> Iterator[tuple[Status,
 def _bad_values(batch: pa.RecordBatch, row: int, plan: Plan) -> Iterator[tuple[Status, Why]]:
     """Yield the values that are not of their field's kind."""
     for name in batch.schema.names:
-        space, _, field_name = name.partition(":")
+        space, field_name = field_of(name) or ("", "")
         index = plan.field_by_name.get(field_name, -1)
-        if space not in ("n", "s") or index < 0:
+        if index < 0:
             continue
         value = _cell(batch, name, row)
         what = "" if value is None else _bad_value(space, plan.fields[index], value)
@@ -143,8 +144,8 @@ def _bad_values(batch: pa.RecordBatch, row: int, plan: Plan) -> Iterator[tuple[S
 
 def _bad_value(space: str, field: Field, value: object) -> str:
     if space != _space(field):
-        belongs = "a text" if _space(field) == "s" else "a flag" if field.kind is FieldKind.FLAG else "a number"
-        given = f"the text {_short(value)}" if space == "s" else f"the number {_number(value)}"
+        belongs = "a text" if _space(field) == TEXTS else "a flag" if field.kind is FieldKind.FLAG else "a number"
+        given = f"the text {_short(value)}" if space == TEXTS else f"the number {_number(value)}"
         return f"{given} stands where {belongs} belongs"
     match field.kind:
         case FieldKind.ENUM if value not in field.values:
@@ -159,7 +160,7 @@ def _bad_value(space: str, field: Field, value: object) -> str:
 
 
 def _space(field: Field) -> str:
-    return "n" if field.kind in (FieldKind.NUMBER, FieldKind.FLAG) else "s"
+    return NUMBERS if field.kind in (FieldKind.NUMBER, FieldKind.FLAG) else TEXTS
 
 
 def _number(value: object) -> str:

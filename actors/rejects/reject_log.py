@@ -15,14 +15,9 @@ from actors.log.contract import (
     RecordKind,
     RecordTooLong,
 )
-from actors.rejects.entries import (
-    REJECT_LAYOUT,
-    Reject,
-    decode_reject,
-    encode_reject,
-    place_of,
-)
+from actors.rejects.entries import REJECT_LAYOUT, Reject, decode_reject, encode_reject
 from actors.rejects.settings import RejectCounters, RejectSettings
+from wire.positions import place_of
 
 RowPlace = tuple[int, int]
 """Offset and row."""

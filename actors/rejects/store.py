@@ -31,16 +31,13 @@ from actors.log.contract import (
     RecordKind,
 )
 from actors.records.codec import PayloadUnreadable
-from actors.rejects.entries import (
-    REPLAYED,
-    Reject,
-    log_position,
-    reject_of_row,
-)
+from actors.rejects.entries import Reject, reject_of_row
 from actors.rejects.reject_log import RejectLog, RowPlace, groups_of, hash_of
 from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable
 from household.events import FIRST_REJECTION, Status
 from household.plan import Plan
+from wire.positions import log_position
+from wire.rejects import is_mark
 
 logger = logging.getLogger(__name__)
 
@@ -241,8 +238,8 @@ class RejectStore:
         fresh: dict[str, Reject] = {}
         counts = []
         for one in asked:
-            marks = [reject for reject in one.rejects if reject.reason.startswith(REPLAYED)]
-            others = [reject for reject in one.rejects if not reject.reason.startswith(REPLAYED)]
+            marks = [reject for reject in one.rejects if is_mark(reject.reason)]
+            others = [reject for reject in one.rejects if not is_mark(reject.reason)]
             new = {reject.position: reject for reject in others if hash_of(reject.position) not in held.known}
             new = {position: reject for position, reject in new.items() if position not in fresh}
             fresh |= new

@@ -11,101 +11,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
 import grpc
 import grpc.aio
-from google.rpc import error_details_pb2, status_pb2
 
 from actors.partition.caller import Caller, CallerGone
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
+from wire.failures import CallFailed, Failure, status_of, trailers
+from wire.frames import FRAME_BYTES_MAX, METHODS_IN_LINE
 
 logger = logging.getLogger(__name__)
 
 CALLS_IN_FLIGHT_MAX: Final = 16_384
 """Per stream, whatever their deadlines: what they hold in memory."""
-FRAME_BYTES_MAX: Final = 1024 * 1024
-"""A frame is closed once it holds so many payload bytes."""
-OVERLOADED_RETRY_MS: Final = 100
-STATUS_DETAILS: Final = "grpc-status-details-bin"
-"""Trailing metadata that carries a google.rpc.Status."""
-QUICK_METHODS: Final = frozenset(
-    {
-        shard_pb2.METHOD_DECIDE,
-        shard_pb2.METHOD_REPORT,
-        shard_pb2.METHOD_ACK,
-        shard_pb2.METHOD_GET,
-        shard_pb2.METHOD_EXPLAIN,
-        shard_pb2.METHOD_DECISIONS,
-    }
-)
-"""Calls that stand in line. The others (batches, snapshots) are let in by those who make them."""
-
-SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # The edge pings every 10 s to notice a hung shard; without this the server would close the connection for it.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.so_reuseport", 0),
-)
-
 Context = grpc.aio.ServicerContext[shard_pb2.ExchangeRequest, shard_pb2.ExchangeResponse]
 
 
-class CallFailed(Exception):
-    """A call cannot be answered; its caller gets this status.
-
-    Attributes:
-        status: goes on the wire as it is. A gateway sees it too, so no household key belongs in it.
-    """
-
-    def __init__(self, status: status_pb2.Status) -> None:
-        super().__init__(status.message)
-        self.status = status
-
-
-def call_failed(
-    code: grpc.StatusCode,
-    reason: str,
-    message: str,
-    *,
-    retry_after_ms: int | None = None,
-    metadata: Mapping[str, str] | None = None,
-    violations: Mapping[str, str] | None = None,
-) -> CallFailed:
-    """Return the exception for a failed call; the caller raises it.
-
-    Args:
-        code: WRONG_OWNER travels as FAILED_PRECONDITION; the edge asks the coordinator and tries once more.
-        reason: in capitals, e.g. "WRONG_OWNER", "RECOVERING".
-        message: for people.
-        retry_after_ms: when to try again, if that makes sense.
-        metadata: what it concerns, e.g. {"partition": "3"}.
-        violations: for INVALID_ARGUMENT: field → what is wrong with it and what would be right.
-    """
-    status = status_pb2.Status(code=code.value[0], message=message)
-    if violations:
-        bad_request = error_details_pb2.BadRequest()
-        for field, description in violations.items():
-            bad_request.field_violations.add(field=field, description=description)
-        status.details.add().Pack(bad_request)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="hearth", metadata=metadata or {}))
-    if retry_after_ms is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(retry_after_ms)
-        status.details.add().Pack(retry)
-    return CallFailed(status)
-
-
-_TOO_LATE: Final = call_failed(
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    "DEADLINE_EXCEEDED",
-    "time ran out before it was its turn; ask again with the same id",
-).status
+_TOO_LATE: Final = status_of(
+    Failure.DEADLINE_EXCEEDED, "time ran out before it was its turn; ask again with the same id"
+)
 
 
 class CallHandler(Protocol):
@@ -181,9 +109,7 @@ class ExchangeServicer(shard_pb2_grpc.ShardServiceServicer):
                 async for delivery in deliveries:
                     yield shard_pb2.DeliverResponse(delivery=delivery)
         except CallFailed as failure:
-            code = next(code for code in grpc.StatusCode if code.value[0] == failure.status.code)
-            context.set_trailing_metadata(((STATUS_DETAILS, failure.status.SerializeToString()),))
-            await context.abort(code, failure.status.message)
+            await context.abort(failure.code, failure.status.message, trailers(failure.status))
 
 
 class Queues:
@@ -270,7 +196,7 @@ class _Stream:
             )
             return
         caller = Caller(call.timeout_ms / 1_000 if call.timeout_ms else None)
-        is_quick = call.method in QUICK_METHODS
+        is_quick = call.method in METHODS_IN_LINE
         if is_quick:
             now_s = asyncio.get_running_loop().time()
             if caller.timeout_s is not None and self._queues.is_late(call.partition, caller.timeout_s, now_s):
@@ -284,9 +210,8 @@ class _Stream:
         task.add_done_callback(self._tasks.discard)
 
     def _refuse(self, call: shard_pb2.Call, message: str) -> None:
-        code = grpc.StatusCode.RESOURCE_EXHAUSTED
-        refusal = call_failed(code, "OVERLOADED", message, retry_after_ms=OVERLOADED_RETRY_MS)
-        self._reply(call.id, refusal.status.code, refusal.status.SerializeToString())
+        refusal = status_of(Failure.OVERLOADED, message)
+        self._reply(call.id, refusal.code, refusal.SerializeToString())
 
     async def _answer(self, call: shard_pb2.Call, caller: Caller, *, is_quick: bool) -> None:
         try:
@@ -298,8 +223,8 @@ class _Stream:
             code, payload = _TOO_LATE.code, _TOO_LATE.SerializeToString()
         except Exception:  # the gRPC boundary: one call's defect must not end its stream
             logger.exception("method %s failed on partition %s", call.method, call.partition)
-            defect = call_failed(grpc.StatusCode.INTERNAL, "INTERNAL", "a defect in the shard; it was logged")
-            code, payload = defect.status.code, defect.status.SerializeToString()
+            defect = status_of(Failure.INTERNAL, "a defect in the shard; it was logged")
+            code, payload = defect.code, defect.SerializeToString()
         finally:
             self._in_flight_count -= 1
             del self._callers[call.id]

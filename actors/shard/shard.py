@@ -19,18 +19,17 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from actors.clock import Clock, WallClock
-from actors.conditions import NotCurrent, Overloaded, PartitionLost
-from actors.log.contract import Epoch, LogError, LogStore, PartitionId
+from actors.conditions import PartitionLost
+from actors.log.contract import Epoch, LogStore, PartitionId
 from actors.partition import answers
 from actors.partition.caller import NOBODY_LEAVES, Caller
-from actors.partition.decider import DecideCall, NotSettled, PartitionDecider
+from actors.partition.decider import DecideCall, PartitionDecider
 from actors.partition.lease import HeldForGood, Lease
 from actors.partition.owner import OwnerPorts, PartitionOwner
 from actors.partition.recovery import Recovered, open_partition
-from actors.partition.requests import RequestIdReused, Requests
+from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
 from actors.records import codec
 from actors.rejects.entries import reject_of_request
@@ -39,9 +38,9 @@ from actors.rejects.store import RejectStore
 from actors.rejects.stores import RejectStores
 from actors.shard import queries
 from actors.shard.delivery import Deliveries
-from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.shard.exchange import ExchangeServicer
+from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel, unknown_group
 from actors.shard.warm import warm_kernels
-from actors.snapshots.facts import SnapshotFailed
 from actors.snapshots.store import SnapshotStore
 from actors.snapshots.taking import SnapshotPolicy, SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
@@ -50,6 +49,8 @@ from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, sign
 from household.events import Status
 from household.plan import NONE, Channel, Plan, plan_from_bytes
 from household.scoring import Scorer
+from wire.failures import Failure, failed
+from wire.frames import SHARD_OPTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +70,6 @@ class ShardConfig:
     """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
     snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
     rejects: RejectSettings = field(default_factory=RejectSettings)
-
-
-_NOT_CURRENT = {
-    "LEASE_EXPIRED": "its shard cannot prove at present that it is still the owner",
-    "CLOCK_UNCONFIRMED": "the machine's clock has jumped, and nobody has confirmed it yet",
-}
 
 
 @dataclass(slots=True)
@@ -149,7 +144,7 @@ class Shard:
         # Two threads of one process share the interpreter: the default of 5 ms would be a decision's whole deadline.
         sys.setswitchinterval(0.0005)
         await asyncio.to_thread(warm_kernels)
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=SHARD_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._config.address.removeprefix("unix:"))
@@ -307,12 +302,7 @@ class Shard:
     async def _call(self, method: int, partition: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
         owned = self._owned.get(partition)
         if owned is None:
-            raise call_failed(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "WRONG_OWNER",
-                f"partition {partition} is not owned by {self._config.name}",
-                metadata={"partition": str(partition)},
-            )
+            raise not_owned(partition, self._config.name)
         try:
             if owned.owner.is_lost:
                 raise PartitionLost
@@ -322,40 +312,8 @@ class Shard:
             # Append, sync, fold, check the lease, then answer: another may have taken over meanwhile.
             owned.owner.check_current()
             return answer
-        except NotCurrent as wrong:
-            raise call_failed(
-                grpc.StatusCode.UNAVAILABLE,
-                wrong.reason,
-                f"partition {partition}: {_NOT_CURRENT[wrong.reason]}; try again",
-                retry_after_ms=500,
-            ) from wrong
-        except SnapshotFailed as wrong:
-            raise call_failed(grpc.StatusCode.INTERNAL, "SNAPSHOT_FAILED", str(wrong)) from wrong
-        except (PartitionLost, NotSettled, LogError) as wrong:
-            raise call_failed(
-                grpc.StatusCode.UNAVAILABLE,
-                "PARTITION_UNAVAILABLE",
-                f"partition {partition} cannot prove its state is current ({type(wrong).__name__}); try again",
-                retry_after_ms=500,
-            ) from wrong
-        except Overloaded as wrong:
-            raise call_failed(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                "OVERLOADED",
-                f"partition {partition} has too many signals waiting",
-                retry_after_ms=200,
-            ) from wrong
-        except codec.PayloadUnreadable as wrong:
-            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_BATCH", str(wrong)) from wrong
-        except RequestIdReused as wrong:
-            raise call_failed(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "REQUEST_ID_REUSED",
-                "this request_id was used for another request of this household; every request needs one of its own",
-                violations={"request_id": "one that no other request has"},
-            ) from wrong
-        except DecodeError as wrong:
-            raise call_failed(grpc.StatusCode.INVALID_ARGUMENT, "BAD_CALL", "not the message of its method") from wrong
+        except REFUSALS as wrong:
+            raise refused(wrong, partition) from wrong
 
     async def _answer(self, owned: _Owned, method: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
         match method:
@@ -383,11 +341,11 @@ class Shard:
                 return answers.description(owned.owner.state.plan).SerializeToString()
             case shard_pb2.METHOD_REJECT:
                 return (await self._reject(owned, payload)).SerializeToString()
-        raise call_failed(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", f"method {method} is not known here")
+        raise failed(Failure.UNKNOWN_METHOD, f"method {method} is not known here")
 
     async def _snapshot(self, owned: _Owned) -> admin_pb2.PartitionSnapshot:
         if self._taker is None:
-            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_SNAPSHOTS", "this shard takes no snapshots")
+            raise failed(Failure.NO_SNAPSHOTS, "this shard takes no snapshots")
         facts = await self._taker.take(owned.owner)
         return admin_pb2.PartitionSnapshot(
             partition=facts.partition,
@@ -401,7 +359,7 @@ class Shard:
         now_us = self._clock.now_us()
         rejects = [reject_of_request(one, now_us) for one in admin_pb2.RejectRequest.FromString(payload).rejects]
         if owned.owner.rejects is None:
-            raise call_failed(grpc.StatusCode.FAILED_PRECONDITION, "NO_REJECTS", "this shard keeps no rejects")
+            raise failed(Failure.NO_REJECTS, "this shard keeps no rejects")
         kept: int = await asyncio.wrap_future(owned.owner.rejects.keep(rejects))
         return admin_pb2.RejectResponse(kept=kept)
 
@@ -419,9 +377,9 @@ class Shard:
         call = shard_pb2.DecideCall.FromString(payload)
         channels = owned.owner.state.plan.channel_by_name
         if call.request.channel not in channels:
-            raise _unknown_channel(call.request.channel, sorted(channels))
+            raise unknown_channel(call.request.channel, channels)
         if not owned.owner.state.plan.channels[channels[call.request.channel]].inbound:
-            raise _not_inbound(call.request.channel, owned.owner.state.plan)
+            raise not_inbound(call.request.channel, owned.owner.state.plan)
         return await owned.decider.decide(
             DecideCall(
                 household=call.request.household.encode(),
@@ -457,7 +415,7 @@ class Shard:
         """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""
         channels = owned.owner.state.plan.channel_by_name
         if call.HasField("channel") and call.channel not in channels:
-            raise _unknown_channel(call.channel, sorted(channels))
+            raise unknown_channel(call.channel, channels)
         household = call.household.encode()
         async with owned.requests.hold(household, call.request_id, call.request_hash, is_decide=False):
             folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
@@ -502,35 +460,10 @@ class Shard:
 def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:
     for index, channel in enumerate(channels):
         if channel not in plan.channel_by_name:
-            raise _unknown_channel(channel, sorted(plan.channel_by_name), field=f"channels[{index}]")
+            raise unknown_channel(channel, plan.channel_by_name, field=f"channels[{index}]")
         _check_group(plan.channels[plan.channel_by_name[channel]], group)
 
 
 def _check_group(channel: Channel, group: str) -> None:
     if channel.groups and group not in channel.groups:
-        listed = ", ".join(channel.groups)
-        raise call_failed(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "UNKNOWN_GROUP",
-            f"group {group!r} is not one of channel {channel.name!r}'s, which are {listed}",
-            violations={"group": f"one of {listed}"},
-        )
-
-
-def _unknown_channel(channel: str, known: list[str], *, field: str = "channel") -> CallFailed:
-    return call_failed(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "UNKNOWN_CHANNEL",
-        f"channel {channel!r} is not one of the playbook's: {', '.join(known)}",
-        violations={field: f"{channel!r} is none of the playbook's channels; wanted one of {', '.join(known)}"},
-    )
-
-
-def _not_inbound(channel: str, plan: Plan) -> CallFailed:
-    inbound = ", ".join(one.name for one in plan.channels if one.inbound)
-    return call_failed(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "CHANNEL_NOT_INBOUND",
-        f"nobody asks on channel {channel!r}: what goes out there is decided by moments and streamed by Subscribe",
-        violations={"channel": f"one that the playbook declares inbound: {inbound}"},
-    )
+        raise unknown_group(group, channel.name, channel.groups)

@@ -11,7 +11,6 @@ from pathlib import Path
 from actors.log.contract import LogError
 from actors.records.codec import PayloadUnreadable
 from actors.rejects.entries import (
-    REPLAYED,
     KeptReject,
     Reject,
     entries_of,
@@ -28,6 +27,7 @@ from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.replaying import Replayed, Replayer, ToReplay
+from wire.rejects import REPLAYED
 
 SHOWN_BYTES_MAX = 512
 """Of an original, on the screen; --output writes all of it."""

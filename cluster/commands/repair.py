@@ -411,7 +411,7 @@ def _stated_count(path: Path) -> tuple[int, str | None]:
 
 def _agrees(data_dir: Path, partitions: Sequence[int], count: int) -> bool:
     """Return whether households stand where they belong among `count` partitions, as far as some signals tell."""
-    from serving.wire import partition_of
+    from wire.partitions import partition_of
 
     return count > 0 and all(
         partition_of(household, count) == partition

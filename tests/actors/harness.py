@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
 from numpy.typing import NDArray
 
 from actors.log.contract import PartitionId, RecordKind, StoredRecord
@@ -27,7 +26,6 @@ from actors.partition.caller import Caller
 from actors.partition.lease import Lease
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
-from actors.shard.exchange import CallFailed
 from actors.shard.shard import Shard, ShardConfig
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.taking import SnapshotPolicy
@@ -35,11 +33,17 @@ from actors.state_thread import Urgency
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.digest import household_digests, state_digest
+from household.events import NO_TIME_US
 from household.plan import Plan
 from household.scoring import Scored, Scorer, Way
 from household.state import PartitionState
 from playbooks.compiler import compile_playbook
-from serving import identity, wire
+from serving import identity
+from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, batch_from_signals, report_batch
+from serving.totals import merged_response
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
+from wire.partitions import partition_of, split_by_partition
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 
@@ -312,7 +316,7 @@ class Hearth:
         await self.shard.use_scorer(make)
 
     def partition_of(self, household: str) -> int:
-        return self.partitions[wire.partition_of(household.encode(), len(self.partitions))]
+        return self.partitions[partition_of(household.encode(), len(self.partitions))]
 
     def request_id(self) -> str:
         return f"request-{next(_numbers)}"
@@ -321,14 +325,14 @@ class Hearth:
         return await self.shard.call(method, partition, payload, Caller(timeout_s), "")
 
     async def ingest(self, *signals: signal_pb2.Signal) -> signal_pb2.IngestResponse:
-        pieces = wire.split_by_partition(wire.batch_from_signals(signals), len(self.partitions))
+        pieces = split_by_partition(batch_from_signals(signals), len(self.partitions))
 
         async def one(piece: int, payload: bytes) -> signal_pb2.IngestResponse:
             answer = await self.call(shard_pb2.METHOD_INGEST, self.partitions[piece], payload)
             return signal_pb2.IngestResponse.FromString(answer)
 
         answers = await asyncio.gather(*(one(piece, payload) for piece, (_, payload) in pieces.items()))
-        return wire.merged_response(zip((rows for rows, _ in pieces.values()), answers, strict=True))
+        return merged_response(zip((rows for rows, _ in pieces.values()), answers, strict=True))
 
     async def decide(
         self,
@@ -346,7 +350,7 @@ class Hearth:
         asked.MergeFrom(request)
         call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(asked))
         if signals:
-            call.signal_batch = wire.ipc_bytes(wire.batch_from_signals(signals))
+            call.signal_batch = ipc_bytes(batch_from_signals(signals))
         payload, partition = call.SerializeToString(), self.partition_of(household)
         answer = await self.call(shard_pb2.METHOD_DECIDE, partition, payload, timeout_s=timeout_s)
         return decision_pb2.DecideResponse.FromString(answer)
@@ -360,9 +364,9 @@ class Hearth:
         member: str = "",
         channel: str = "app",
         request_id: str = "",
-        time_us: int = wire.MISSING_TIME_US,
+        time_us: int = NO_TIME_US,
     ) -> decision_pb2.ReportResponse:
-        kind = wire.TYPE_BY_OUTCOME[outcome]
+        kind = TYPE_BY_OUTCOME[outcome]
         answer = await self._outcome(
             shard_pb2.METHOD_REPORT,
             household,
@@ -391,7 +395,7 @@ class Hearth:
         channel: str = "",
         group: str = "",
     ) -> delivery_pb2.AckResponse:
-        kind = wire.DELIVERED if delivered else wire.UNDELIVERED
+        kind = DELIVERED if delivered else UNDELIVERED
         answer = await self._outcome(
             shard_pb2.METHOD_ACK, household, "", kind, action_id, channel, request_id or self.request_id(), group=group
         )
@@ -408,11 +412,11 @@ class Hearth:
         request_id: str,
         *,
         group: str = "",
-        time_us: int = wire.MISSING_TIME_US,
+        time_us: int = NO_TIME_US,
     ) -> bytes:
         told = decision_pb2.ReportRequest(household=household, member=member, channel=channel, action_id=action_id)
         request_hash = identity.report_hash(told) + kind.encode() + group.encode()
-        batch = wire.report_batch(
+        batch = report_batch(
             request_id=request_id,
             household=household,
             member=member,
@@ -541,11 +545,7 @@ def replayed(directory: Path, partition: int = 0) -> PartitionState:
 
 def reason_of(failure: CallFailed) -> str:
     """Return the machine-readable reason of a failed call."""
-    for detail in failure.status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info.reason
-    return ""
+    return failure.reason
 
 
 async def outcome(call: Awaitable[Any]) -> Any:

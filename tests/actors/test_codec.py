@@ -21,8 +21,9 @@ from household.decision import Candidate, Decision, Moment, SlateAction
 from household.events import NO_TIME_US, UNKNOWN_TYPE, EventBatch
 from household.plan import PlanUnreadable
 from household.state import FOLD_VERSION
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import MONDAY, corner, signal
+from wire.batches import ipc_bytes
 
 texts = st.text(max_size=12)
 keys = st.binary(max_size=12)
@@ -197,7 +198,7 @@ def test_a_signal_batch_becomes_columns_of_the_plan():
     sent = [*rows(), signal("x", "g", "no.such.type", MONDAY), signal("y", "g", "hearth.accept", MONDAY)]
     sent[-1].fields["action_id"].text = "a-0"
     sent[-1].ClearField("time")
-    batch = codec.decode_signals(wire.ipc_bytes(wire.batch_from_signals(sent)), plan)
+    batch = codec.decode_signals(ipc_bytes(batch_from_signals(sent)), plan)
     assert [batch.ids[row] for row in range(6)] == [b"e0", b"e1", b"e2", b"e3", b"x", b"y"]
     assert [batch.households[row] for row in range(6)] == [b"h"] * 4 + [b"g"] * 2
     assert [batch.members[row] for row in range(6)] == [b"m"] * 4 + [b""] * 2
@@ -228,7 +229,7 @@ def test_a_signal_batch_becomes_columns_of_the_plan():
 )
 def test_a_value_of_the_wrong_kind_marks_its_row(name: str, value: float | str | bool, is_bad: bool):
     sent = [signal("a", "h", "pay", MONDAY), signal("b", "h", "pay", MONDAY, fields={name: value})]
-    batch = codec.decode_signals(wire.ipc_bytes(wire.batch_from_signals(sent)), corner())
+    batch = codec.decode_signals(ipc_bytes(batch_from_signals(sent)), corner())
     assert batch.is_bad.tolist() == [0, int(is_bad)]
 
 
@@ -255,9 +256,9 @@ def reencoded(batch: pa.RecordBatch, how: str) -> pa.RecordBatch:
 @pytest.mark.parametrize("how", ["plain", "unsigned", "unsorted", "sliced", "shuffled columns"])
 def test_a_batch_means_the_same_however_its_columns_are_encoded(how: str):
     plan = corner()
-    sent = wire.batch_from_signals([*rows(), signal("x", "g", "visit", MONDAY)])
+    sent = batch_from_signals([*rows(), signal("x", "g", "visit", MONDAY)])
     if how == "sliced":
-        padded = wire.batch_from_signals([signal("z", "z", "check", 0), *rows(), signal("x", "g", "visit", MONDAY)])
+        padded = batch_from_signals([signal("z", "z", "check", 0), *rows(), signal("x", "g", "visit", MONDAY)])
         other = padded.slice(1)
     elif how == "shuffled columns":
         other = sent.select(sent.schema.names[::-1])
@@ -307,7 +308,7 @@ a_signal = st.builds(
 
 @given(st.lists(st.lists(a_signal, min_size=1, max_size=4), min_size=1, max_size=8))
 def test_batches_decoded_together_are_as_each_decoded_alone(sent: list[list[Any]]):
-    payloads = [wire.ipc_bytes(wire.batch_from_signals(signals)) for signals in sent]
+    payloads = [ipc_bytes(batch_from_signals(signals)) for signals in sent]
     together, plan = codec.decode_together(payloads, corner()), corner()
     assert len(together) == len(payloads)
     for payload, found in zip(payloads, together, strict=True):
@@ -321,8 +322,8 @@ def test_batches_that_do_not_go_together_say_so():
     for batch in range(2):
         names = pa.array([f"{batch}-{n}" for n in range(200)])
         codes = pa.DictionaryArray.from_arrays(pa.array(range(200), pa.uint8()), names)
-        sent = wire.batch_from_signals([signal(f"e{n}", "h", "pay", MONDAY) for n in range(200)])
-        alone.append(wire.ipc_bytes(sent.append_column("s:pack", codes)))
+        sent = batch_from_signals([signal(f"e{n}", "h", "pay", MONDAY) for n in range(200)])
+        alone.append(ipc_bytes(sent.append_column("s:pack", codes)))
     with pytest.raises(codec.PayloadUnreadable):
         codec.decode_together(alone, corner())
     assert all(codec.decode_signals(payload, corner()).count == 200 for payload in alone)
@@ -330,7 +331,7 @@ def test_batches_that_do_not_go_together_say_so():
 
 def test_the_letters_of_a_batch_are_the_folds_own():
     """Arrow's buffers are read-only, and a kernel compiled for both would compile twice."""
-    batch = codec.decode_signals(wire.ipc_bytes(wire.batch_from_signals(rows())), corner())
+    batch = codec.decode_signals(ipc_bytes(batch_from_signals(rows())), corner())
     for keys_of_batch in (batch.ids, batch.households, batch.members):
         assert keys_of_batch.letters.flags.writeable
     for array in (batch.types, batch.times_us, batch.values, batch.is_bad):
@@ -341,7 +342,7 @@ def test_the_letters_of_a_batch_are_the_folds_own():
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_bytes_are_unreadable_or_a_sound_batch_and_never_the_end_of_the_process(seed: int):
     plan, chance = corner(), np.random.default_rng(seed)
-    good = wire.ipc_bytes(wire.batch_from_signals(rows(count=20)))
+    good = ipc_bytes(batch_from_signals(rows(count=20)))
     unreadable = 0
     for _ in range(500):
         damaged = bytearray(good)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from actors.log.contract import RecordKind
-from actors.shard.exchange import CallFailed
 from household.digest import state_digest
 from tests.actors.harness import (
     DAY,
@@ -28,6 +27,7 @@ from tests.actors.harness import (
     running,
 )
 from tests.actors.test_delivery import nothing_comes, to_send
+from wire.failures import CallFailed
 
 SOON_S = 0.001
 

@@ -12,9 +12,11 @@ import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
 from actors.partition.caller import Caller
-from actors.shard.exchange import SERVER_OPTIONS, CallFailed, ExchangeServicer, call_failed
+from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
+from wire.failures import Failure, FieldViolation, failed
+from wire.frames import SHARD_OPTIONS
 
 
 class Handler:
@@ -40,13 +42,11 @@ class Handler:
         self.calls.append((method, partition, payload, timeout_s, traceparent))
         self.started.put_nowait(payload)
         if payload == b"wrong owner":
-            raise call_failed(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "WRONG_OWNER",
+            raise failed(
+                Failure.WRONG_OWNER,
                 "partition 3 is owned by another shard",
-                retry_after_ms=50,
                 metadata={"partition": "3"},
-                violations={"channel": "is unknown"},
+                violations=(FieldViolation(field="channel", description="is unknown"),),
             )
         if payload == b"defect":
             raise ZeroDivisionError
@@ -68,7 +68,7 @@ class Handler:
 
 @asynccontextmanager
 async def serving(folder: Path, handler: Handler, **options):
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=SHARD_OPTIONS)
     servicer = ExchangeServicer(handler, **options)
     shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
     address = f"unix:{folder}/shard.sock"
@@ -156,9 +156,9 @@ def test_a_failed_call_gets_its_status_with_details(tmp_path: Path):
             )
             details = zip(status.details, (bad_request, info, retry), strict=True)
             assert [detail.Unpack(into) for detail, into in details] == [True, True, True]
-            assert reply.code == status.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+            assert reply.code == status.code == grpc.StatusCode.UNAVAILABLE.value[0]
             assert (info.reason, info.domain, dict(info.metadata)) == ("WRONG_OWNER", "hearth", {"partition": "3"})
-            assert retry.retry_delay.ToMilliseconds() == 50
+            assert retry.retry_delay.ToMilliseconds() == 200
             assert bad_request.field_violations[0].field == "channel"
 
     run(test())
@@ -274,7 +274,3 @@ def test_deliveries_flow_until_the_subscriber_is_gone(tmp_path: Path):
             await handler.unsubscribed.wait()
 
     run(test())
-
-
-def test_a_failed_call_reads_as_its_message():
-    assert str(CallFailed(status_pb2.Status(message="no lease"))) == "no lease"

@@ -27,10 +27,10 @@ from household.decision import Decision
 from household.events import NO_TIME_US
 from household.plan import Plan
 from household.scoring import schema_hash
-from serving import wire
 from tests.actors.harness import HOUR, MONDAY, SettableClock, corner, in_loop, records, running, signal
 from tests.actors.test_decider import check, visit
 from tests.actors.test_recovery import some_life
+from wire.batches import ipc_bytes
 
 ZERO = PartitionId(0)
 
@@ -283,7 +283,7 @@ def a_signal_log(*batches: pa.RecordBatch, plan: Plan) -> ReadLogs:
         return Record(kind=kind, version=1, epoch=Epoch(1), stamp_us=MONDAY, payload=payload)
 
     made = [record(RecordKind.PLAN, codec.encode_plan(plan))]
-    made += [record(RecordKind.SIGNALS, wire.ipc_bytes(batch)) for batch in batches]
+    made += [record(RecordKind.SIGNALS, ipc_bytes(batch)) for batch in batches]
     return lambda: ((0, StoredRecord(offset=Offset(offset), record=one)) for offset, one in enumerate(made))
 
 

@@ -14,7 +14,7 @@ from actors.shard.exchange import Queues
 from actors.state_thread import OUTRUN_MAX, StateThread, Urgency
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     MONDAY,
     DiskFiles,
@@ -29,6 +29,7 @@ from tests.actors.harness import (
 )
 from tests.actors.test_exchange import Handler, serving
 from tests.household.oracle import batch_of
+from wire.batches import ipc_bytes
 
 
 def decide_payload(household: str, *, request_id: str, with_signal: bool = False) -> bytes:
@@ -36,7 +37,7 @@ def decide_payload(household: str, *, request_id: str, with_signal: bool = False
     call = shard_pb2.DecideCall(request=request)
     if with_signal:
         visit = signal(f"e-{request_id}", household, "visit", MONDAY)
-        call.signal_batch = wire.ipc_bytes(wire.batch_from_signals([visit]))
+        call.signal_batch = ipc_bytes(batch_from_signals([visit]))
     return call.SerializeToString()
 
 
@@ -47,7 +48,7 @@ def decide(hearth: Hearth, caller: Caller, household: str = "h", **named) -> "as
 
 def ingest(hearth: Hearth, caller: Caller, event_id: str, count: int = 1) -> "asyncio.Task[bytes]":
     signals = [signal(f"{event_id}-{row}", f"h-{event_id}-{row}", "visit", MONDAY) for row in range(count)]
-    payload = wire.ipc_bytes(wire.batch_from_signals(signals))
+    payload = ipc_bytes(batch_from_signals(signals))
     return asyncio.ensure_future(hearth.shard.call(shard_pb2.METHOD_INGEST, 0, payload, caller, ""))
 
 

@@ -17,11 +17,10 @@ import pytest
 
 from actors.log.contract import LogLocked, RecordKind
 from actors.partition.group import WAITING_BYTES_MAX
-from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from household import ledger
 from household.digest import household_digests, state_digest
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     HOUR,
     MINUTE,
@@ -40,6 +39,8 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
 
 UNAVAILABLE, EXHAUSTED = grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
@@ -364,9 +365,9 @@ async def test_a_drain_finishes_what_waits(tmp_path: Path):
 
 def heavy(number: int, byte_count: int) -> bytes:
     """Return the batch of one event that takes up a lot of room."""
-    batch = wire.batch_from_signals([signal(f"heavy{number}", "h", "visit", MONDAY)])
+    batch = batch_from_signals([signal(f"heavy{number}", "h", "visit", MONDAY)])
     schema = batch.schema.append(pa.field("s:ballast", pa.string()))
-    return wire.ipc_bytes(pa.RecordBatch.from_arrays([*batch.columns, pa.array(["x" * byte_count])], schema=schema))
+    return ipc_bytes(pa.RecordBatch.from_arrays([*batch.columns, pa.array(["x" * byte_count])], schema=schema))
 
 
 @in_loop
@@ -402,12 +403,12 @@ async def test_a_batch_longer_than_a_record_is_refused_and_the_partition_goes_on
 
 
 def good_batch() -> pa.RecordBatch:
-    return wire.batch_from_signals(payments(20))
+    return batch_from_signals(payments(20))
 
 
 def without(name: str) -> bytes:
     batch = good_batch()
-    return wire.ipc_bytes(batch.drop_columns([name]))
+    return ipc_bytes(batch.drop_columns([name]))
 
 
 def with_column(name: str, column: pa.Array) -> bytes:
@@ -416,7 +417,7 @@ def with_column(name: str, column: pa.Array) -> bytes:
     columns = [column if each == name else batch.column(each) for each in names]
     if name not in names:
         names, columns = [*names, name], [*columns, column]
-    return wire.ipc_bytes(pa.RecordBatch.from_arrays(columns, names=names))
+    return ipc_bytes(pa.RecordBatch.from_arrays(columns, names=names))
 
 
 def of_two_batches() -> bytes:
@@ -446,7 +447,7 @@ def with_offsets_beyond_the_text() -> bytes:
 POISON = {
     "empty": b"",
     "not Arrow": b"no arrow stream at all",
-    "cut": wire.ipc_bytes(good_batch())[:-200],
+    "cut": ipc_bytes(good_batch())[:-200],
     "no event_id": without("event_id"),
     "no type": without("type"),
     "no time": without("time"),
@@ -519,7 +520,7 @@ async def test_nulls_where_none_belong_reject_their_rows_only(tmp_path: Path):
         wanted = {"event_id": "BAD_ID", "household": "BAD_KEY", "type": "UNKNOWN_TYPE", "time": "MISSING_TIME"}
         found = {}
         for name in wanted:
-            answer = await hearth.shard._owned[0].owner.signals(wire.ipc_bytes(with_null(name)))
+            answer = await hearth.shard._owned[0].owner.signals(ipc_bytes(with_null(name)))
             rejected = [(row, status) for row, status in enumerate(answer.applied.statuses) if status > 2]
             found[name] = [row for row, _ in rejected]
         assert found == {name: [3] for name in wanted}

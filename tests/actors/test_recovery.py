@@ -25,7 +25,6 @@ from actors.log.segments import SegmentSettings
 from actors.partition.owner import PartitionOwner
 from actors.partition.recovery import NotRecoverable
 from actors.records.replay import Replay
-from actors.shard.exchange import CallFailed
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.taking import SnapshotPolicy
 from hearth.internal.v1 import shard_pb2
@@ -45,6 +44,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.failures import CallFailed
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
 

@@ -7,7 +7,7 @@ import pytest
 from actors.partition.answers import description
 from actors.partition.unknown_fields import NAMES_MAX, UnknownFields
 from hearth.v1 import signal_pb2
-from serving import wire
+from serving.signal_batches import TooManyFields, batch_from_signals, pass_over
 from tests.actors.harness import DAY, MONDAY, SECOND, corner, in_loop, running, signal
 
 LONG = "x" * 129
@@ -112,12 +112,12 @@ def test_of_too_many_fields_those_that_are_not_known_are_passed_over():
     sent = [
         signal(f"e{number}", "h", "visit", MONDAY, fields={f"x{number}": 1.0, "amount": 2.0}) for number in range(600)
     ]
-    with pytest.raises(wire.TooManyFields):
-        wire.batch_from_signals(sent)
+    with pytest.raises(TooManyFields):
+        batch_from_signals(sent)
 
-    passed_over = wire.pass_over(sent, {"amount"})
+    passed_over = pass_over(sent, {"amount"})
 
     assert len(passed_over) == 600
     assert all(one.passed_over and one.signals == 1 for one in passed_over)
-    batch = wire.batch_from_signals(sent)
+    batch = batch_from_signals(sent)
     assert [name for name in batch.schema.names if ":" in name] == ["n:amount"]

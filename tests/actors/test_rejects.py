@@ -20,23 +20,13 @@ from hypothesis import strategies as st
 from actors.log.contract import PartitionId, RecordKind
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.records import codec
-from actors.rejects.entries import (
-    KeptReject,
-    Reject,
-    event_of,
-    log_position,
-    one_row,
-    place_of,
-    read_rejects,
-    replay_id,
-)
+from actors.rejects.entries import KeptReject, Reject, event_of, one_row, read_rejects, replay_id
 from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable
 from actors.rejects.stores import RejectStores
-from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, signal_pb2
 from household.events import FIRST_REJECTION, Status
-from serving import admin, wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     DAY,
     HOUR,
@@ -52,6 +42,9 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
+from wire.positions import log_position
 
 AT_ONCE = RejectSettings(gather_s=0.0, retry_s=0.01)
 
@@ -391,8 +384,8 @@ def test_a_store_whose_log_is_held_by_another_goes_on_once_it_is_free(tmp_path: 
     stores = RejectStores(SegmentStore(tmp_path), AT_ONCE)
     try:
         store = stores.open(PartitionId(0), lambda _: b"")
-        batch = wire.batch_from_signals([signal("a", "h", "x", MONDAY)])
-        store.note(5, wire.ipc_bytes(batch), np.array([Status.UNKNOWN_TYPE], np.uint8), stamp_us=MONDAY)
+        batch = batch_from_signals([signal("a", "h", "x", MONDAY)])
+        store.note(5, ipc_bytes(batch), np.array([Status.UNKNOWN_TYPE], np.uint8), stamp_us=MONDAY)
         assert not store.settle(0.05)
         assert store.counters.failures > 0
         other.close()
@@ -408,11 +401,11 @@ def test_a_defect_costs_the_rejects_and_is_counted(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("actors.rejects.store.reject_of_row", lambda *_: 1 / 0)
     stores = RejectStores(SegmentStore(tmp_path), AT_ONCE)
     store = stores.open(PartitionId(0), lambda _: b"")
-    batch = wire.batch_from_signals([signal("a", "h", "x", MONDAY)])
+    batch = batch_from_signals([signal("a", "h", "x", MONDAY)])
     statuses = np.array([Status.UNKNOWN_TYPE], np.uint8)
-    store.note(5, wire.ipc_bytes(batch), statuses, stamp_us=MONDAY)
+    store.note(5, ipc_bytes(batch), statuses, stamp_us=MONDAY)
     assert store.settle(20.0)
-    store.note(6, wire.ipc_bytes(batch), statuses, stamp_us=MONDAY)
+    store.note(6, ipc_bytes(batch), statuses, stamp_us=MONDAY)
     assert store.counters.missed == 2
     stores.stop()
 
@@ -431,7 +424,7 @@ values = st.one_of(st.floats(), texts, st.booleans(), st.integers(-(2**53), 2**5
 )
 def test_a_row_alone_is_the_row_it_was(drawn):
     sent = [signal(f"e{n}{i}", h, k, MONDAY + n, fields=f) for n, (i, h, k, f) in enumerate(drawn)]
-    batch = wire.batch_from_signals(sent)
+    batch = batch_from_signals(sent)
     for row in range(batch.num_rows):
         with pa.ipc.open_stream(one_row(batch, row)) as stream:
             alone = stream.read_next_batch()
@@ -447,17 +440,9 @@ def test_a_row_alone_is_the_row_it_was(drawn):
 
 
 def test_an_id_that_no_event_may_have_is_derived_from_the_position():
-    batch = wire.batch_from_signals([signal(i, "h", "x", MONDAY) for i in ("mine", "", "x" * 129)])
+    batch = batch_from_signals([signal(i, "h", "x", MONDAY) for i in ("mine", "", "x" * 129)])
     rejects = [
         Reject(position=f"log:0/7/{n}", reason="X", at_us=0, original=one_row(batch, n)) for n in range(batch.num_rows)
     ]
     ids = [replay_id(event_of(one), one.position) for one in rejects]
     assert ids == [b"mine", b"log:0/7/1", b"log:0/7/2"]
-
-
-def test_edge_and_shard_mean_the_same_by_a_position_and_a_mark():
-    from actors.rejects import entries as reject_entries
-
-    assert admin.REPLAYED == reject_entries.REPLAYED
-    for position in ("log:3/17/42", "log:3/17", "file:log:3/17/42", "kafka:a/0/1"):
-        assert (place_of(position) is None) == (admin.LOG_POSITION.fullmatch(position) is None)

@@ -22,7 +22,7 @@ from actors.records.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest
 from household.state import PartitionState
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     HOUR,
     MINUTE,
@@ -38,6 +38,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.batches import ipc_bytes
 
 
 def mixed(seed: int, count: int, *, households: int = 40, start_us: int = MONDAY) -> list[signal_pb2.Signal]:
@@ -159,7 +160,7 @@ def folded(parts: list[list[signal_pb2.Signal]], *, stream_clock: bool = False) 
     """Return what some signal records fold to."""
     opening = codec.EpochOpening(owner="shard-0", stream_clock=stream_clock, fold_version=1)
     payloads = [(RecordKind.EPOCH, codec.encode_epoch(opening)), (RecordKind.PLAN, codec.encode_plan(corner()))]
-    payloads += [(RecordKind.SIGNALS, wire.ipc_bytes(wire.batch_from_signals(part))) for part in parts if part]
+    payloads += [(RecordKind.SIGNALS, ipc_bytes(batch_from_signals(part))) for part in parts if part]
     replay = Replay()
     for offset, (kind, payload) in enumerate(payloads):
         record = Record(kind=kind, version=1, epoch=Epoch(1), stamp_us=MONDAY + 2 * HOUR, payload=payload)
@@ -176,7 +177,7 @@ def small_records(signals: list[signal_pb2.Signal], sizes: list[int]) -> list[St
             payloads.append((RecordKind.PLAN, codec.encode_plan(corner(("film, kids", "kids, film, news")))))
         if number % 5 == 0:
             payloads.append((RecordKind.TICK, b""))
-        payloads.append((RecordKind.SIGNALS, wire.ipc_bytes(wire.batch_from_signals(signals[start:stop]))))
+        payloads.append((RecordKind.SIGNALS, ipc_bytes(batch_from_signals(signals[start:stop]))))
     stamps = (MONDAY + n * MINUTE for n in itertools.count())
     return [
         StoredRecord(
@@ -355,7 +356,7 @@ async def test_an_intact_record_that_is_not_what_its_kind_says_stops_the_replay(
 
 
 def test_a_batch_without_events_is_a_record_like_any_other():
-    empty = wire.ipc_bytes(wire.batch_from_signals([signal("v", "h", "visit", MONDAY)]).slice(0, 0))
+    empty = ipc_bytes(batch_from_signals([signal("v", "h", "visit", MONDAY)]).slice(0, 0))
     assert pa.ipc.open_stream(empty).read_next_batch().num_rows == 0
     state = folded([[signal("v", "h", "visit", MONDAY)]])
     replay = Replay(state=state, epoch=1)

@@ -27,11 +27,12 @@ from actors.log.contract import (
 )
 from actors.records import codec
 from actors.records.replay import Replay
-from actors.shard.exchange import CallFailed
 from household.digest import state_digest
 from household.state import FOLD_VERSION
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import MONDAY, Hearth, SettableClock, SettableLease, in_loop, outcome, reason_of, signal
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
 
 
 class SharedLog:
@@ -125,7 +126,7 @@ def pay(number: int):
 
 
 def paid_to_another(number: int, epoch: int) -> Record:
-    payload = wire.ipc_bytes(wire.batch_from_signals([pay(number)]))
+    payload = ipc_bytes(batch_from_signals([pay(number)]))
     return of_another(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, payload, epoch)
 
 

@@ -21,10 +21,12 @@ import grpc
 import grpc.aio
 
 from actors.partition.caller import Caller
-from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer
+from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2
 from serving import ingress
+from wire.frames import SHARD_OPTIONS
+from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
 
 PARTITION_COUNT = 8
 ANSWER = decision_pb2.DecideResponse(reasons=["NO_CANDIDATES"]).SerializeToString()
@@ -47,7 +49,7 @@ class ShardActor:
     """A Ray actor with a real ExchangeServicer on a Unix socket."""
 
     async def listen(self, address: str) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=SHARD_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ExchangeServicer(EmptyShard()), self._server)
         self._server.add_insecure_port(address)
         await self._server.start()
@@ -59,8 +61,8 @@ class CoordinatorActor:
     def __init__(self, address: str) -> None:
         self._owners = dict.fromkeys(range(PARTITION_COUNT), address)
 
-    async def routes(self) -> ingress.CoordinatorAnswer:
-        return {"partition_count": PARTITION_COUNT, "owners": self._owners, "ready": True}
+    async def routes(self) -> Routes:
+        return Routes(partition_count=PARTITION_COUNT, owners=self._owners, ready=True)
 
 
 class Bare(decision_pb2_grpc.DecisionServiceServicer):
@@ -111,7 +113,7 @@ def start_edge(listener: ingress.Listener, port: int, folder: Path) -> str:
     import ray
 
     ray.init(
-        namespace=ingress.COORDINATOR_NAMESPACE,
+        namespace=COORDINATOR_NAMESPACE,
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
@@ -121,7 +123,7 @@ def start_edge(listener: ingress.Listener, port: int, folder: Path) -> str:
     remote: Any = ray.remote(num_cpus=0)
     shard = remote(ShardActor).remote()
     ray.get(shard.listen.remote(address))
-    coordinator = remote(CoordinatorActor).options(name=ingress.COORDINATOR_NAME).remote(address)
+    coordinator = remote(CoordinatorActor).options(name=COORDINATOR_NAME).remote(address)
     ray.get(coordinator.routes.remote())
     started = time.perf_counter()
     public_address = ingress.start(config)

@@ -30,7 +30,7 @@ from actors.records import codec
 from cluster.exporting import write_parquet
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook
-from serving import wire
+from wire.batches import ipc_bytes
 
 PARTITIONS = 8
 START_US = 1_780_000_000_000_000
@@ -85,7 +85,7 @@ def fill(directory: Path, *, signals: int, rows: int) -> None:
     together = max(rows, 10_000 // rows * rows)
     for number, first in enumerate(range(0, signals, together)):
         batch = a_batch(draw, first, min(together, signals - first))
-        payloads = [wire.ipc_bytes(_alone(batch.slice(start, rows))) for start in range(0, batch.num_rows, rows)]
+        payloads = [ipc_bytes(_alone(batch.slice(start, rows))) for start in range(0, batch.num_rows, rows)]
         made = [
             Record(kind=RecordKind.SIGNALS, version=1, epoch=Epoch(1), stamp_us=START_US + first, payload=payload)
             for payload in payloads

@@ -40,9 +40,11 @@ from playbooks.compiler import compile_playbook
 from serving import edge
 from serving.accepting import AcceptingServer
 from serving.edge import PublicServices
-from serving.shard_client import Router, Routes
-from serving.status import CODES, Condition, RequestFailed, set_status, status_of
+from serving.shard_client import Router
+from serving.status import set_status
 from tests.benches.wire_client import OK, WireChannel
+from wire.failures import CODES, CallFailed, Failure, status_of
+from wire.routes import Routes
 
 PARTITION_COUNT = 8
 SHARD_COUNT = 2
@@ -61,7 +63,7 @@ DEADLINE_S = 1.0
 
 async def serve_bare(port: int) -> None:
     server = grpc.aio.server()
-    refusal = RequestFailed(status_of(Condition.OVERLOADED, "refused")).status
+    refusal = CallFailed(status_of(Failure.OVERLOADED, "refused")).status
 
     async def answer(_message: bytes, _context: Any) -> bytes:
         return b""

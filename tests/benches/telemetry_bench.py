@@ -32,8 +32,9 @@ from cluster.telemetry import Spans, WatchedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import MONDAY, DiskFiles, SettableClock, corner, signal
+from wire.batches import ipc_bytes
 
 HOUSEHOLDS = 256
 CLIENTS = 16
@@ -147,7 +148,7 @@ async def variant(name: str, folder: Path, stack: AsyncExitStack, endpoint: str 
     if watched is not None:
         stack.callback(watched.export.stop)
     visits = [signal(f"{number}", f"household-{number}", "visit", MONDAY) for number in range(HOUSEHOLDS)]
-    batch = wire.ipc_bytes(wire.batch_from_signals(visits))
+    batch = ipc_bytes(batch_from_signals(visits))
     await shard.call(shard_pb2.METHOD_INGEST, 0, batch, NOBODY_LEAVES, "")
     return Variant(name, shard, watched, share)
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from google.rpc import error_details_pb2, status_pb2
-
-from actors.shard.exchange import CallFailed
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, delivery_pb2, signal_pb2
-from serving import wire
-from serving.status import RequestFailed
+from household.events import NO_TIME_US
+from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, batch_from_signals, report_batch
 from tests.chaos.history import Call, Counts, History, Kind, Result, Sent
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
+from wire.partitions import partition_of
 
 CallShard = Callable[[int, int, bytes], Awaitable[bytes]]
-"""(method, partition, payload) → reply; raises RequestFailed or CallFailed."""
+"""(method, partition, payload) → reply; raises CallFailed."""
 
 NOT_CARRIED_OUT = frozenset(
     {"SHARD_UNREACHABLE", "WRONG_OWNER", "NO_OWNER", "OVERLOADED", "BAD_BATCH", "UNKNOWN_CHANNEL", "INVALID_REQUEST"}
@@ -48,16 +48,14 @@ class Client:
         """Divide signals by partition."""
         found: dict[int, list[signal_pb2.Signal]] = {}
         for signal in signals:
-            found.setdefault(wire.partition_of(signal.household.encode(), self._partition_count), []).append(signal)
+            found.setdefault(partition_of(signal.household.encode(), self._partition_count), []).append(signal)
         return found
 
     async def ingest(self, signals: Sequence[signal_pb2.Signal]) -> Call:
         """Send signals of one partition."""
         (partition,) = self.pieces(signals)
         call = self.history.begin(Kind.INGEST, sent=_sent(signals))
-        answer = await self._answer(
-            call, shard_pb2.METHOD_INGEST, partition, wire.ipc_bytes(wire.batch_from_signals(signals))
-        )
+        answer = await self._answer(call, shard_pb2.METHOD_INGEST, partition, ipc_bytes(batch_from_signals(signals)))
         if answer is None:
             return call
         counts = signal_pb2.IngestResponse.FromString(answer).counts
@@ -78,7 +76,7 @@ class Client:
         request = decision_pb2.DecideRequest(request_id=request_id, household=household, member=member, channel=channel)
         message = shard_pb2.DecideCall(request=request)
         if signals:
-            message.signal_batch = wire.ipc_bytes(wire.batch_from_signals(signals))
+            message.signal_batch = ipc_bytes(batch_from_signals(signals))
         answer = await self._answer(
             call, shard_pb2.METHOD_DECIDE, self._partition(household), message.SerializeToString()
         )
@@ -101,7 +99,7 @@ class Client:
         self, household: str, action_id: str, outcome: str, *, member: str, channel: str, request_id: str
     ) -> Call:
         """Report an outcome."""
-        kind = wire.TYPE_BY_OUTCOME[OUTCOMES[outcome]]
+        kind = TYPE_BY_OUTCOME[OUTCOMES[outcome]]
         call, answer = await self._outcome(
             Kind.REPORT, household, action_id, outcome, kind, member=member, channel=channel, request_id=request_id
         )
@@ -112,7 +110,7 @@ class Client:
 
     async def ack(self, household: str, action_id: str, *, delivered: bool, request_id: str, channel: str = "") -> Call:
         """Acknowledge a delivery, or refuse it."""
-        outcome, kind = ("delivered", wire.DELIVERED) if delivered else ("undelivered", wire.UNDELIVERED)
+        outcome, kind = ("delivered", DELIVERED) if delivered else ("undelivered", UNDELIVERED)
         call, answer = await self._outcome(
             Kind.ACK, household, action_id, outcome, kind, member="", channel=channel, request_id=request_id
         )
@@ -143,39 +141,29 @@ class Client:
             action_id=action_id,
             outcome=outcome,
         )
-        batch = wire.report_batch(
+        batch = report_batch(
             request_id=request_id,
             household=household,
             member=member,
             event_type=event_type,
             action_id=action_id,
             channel=channel,
-            time_us=wire.MISSING_TIME_US,
+            time_us=NO_TIME_US,
         )
         message = shard_pb2.ReportCall(signal_batch=batch, household=household, action_id=action_id)
         method = shard_pb2.METHOD_REPORT if kind is Kind.REPORT else shard_pb2.METHOD_ACK
         return call, await self._answer(call, method, self._partition(household), message.SerializeToString())
 
     def _partition(self, household: str) -> int:
-        return wire.partition_of(household.encode(), self._partition_count)
+        return partition_of(household.encode(), self._partition_count)
 
     async def _answer(self, call: Call, method: int, partition: int, payload: bytes) -> bytes | None:
         """Return the reply; None if the call ended without, which is noted."""
         try:
             return await self._call(method, partition, payload)
-        except (RequestFailed, CallFailed) as failure:
-            reason = reason_of(failure.status)
-            self.history.end(call, Result.FAILED if reason in NOT_CARRIED_OUT else Result.UNKNOWN)
+        except CallFailed as failure:
+            self.history.end(call, Result.FAILED if failure.reason in NOT_CARRIED_OUT else Result.UNKNOWN)
             return None
-
-
-def reason_of(status: status_pb2.Status) -> str:
-    """Return the machine-readable reason of a failure."""
-    for detail in status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info.reason
-    return ""
 
 
 def _sent(signals: Sequence[signal_pb2.Signal]) -> tuple[Sent, ...]:

@@ -19,16 +19,16 @@ from actors.log.contract import RecordKind
 from actors.log.reading import read_only_logs
 from actors.log.segments import SegmentStore
 from actors.records.replay import Replay
-from actors.rejects.entries import log_position, read_rejects
+from actors.rejects.entries import read_rejects
 from actors.rejects.settings import RejectSettings
-from actors.shard.exchange import CallFailed
 from cluster.client import code_of
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import signal_pb2
 from household.events import FIRST_REJECTION, NO_TIME_US, UNKNOWN_TYPE, Status
 from household.plan import Plan
 from household.state import PartitionState
-from serving import wire
+from serving.signal_batches import batch_from_signals
+from serving.totals import counts_by_name
 from tests.actors.harness import (
     CORNER,
     DAY,
@@ -47,6 +47,9 @@ from tests.actors.harness import (
 )
 from tests.household.oracle import Event, Oracle
 from tests.household.test_apply_equals_oracle import assert_equal
+from wire.batches import ipc_bytes
+from wire.failures import CallFailed
+from wire.positions import log_position
 
 DUPLICATE_SHARE = 0.10
 HELD_BACK_SHARE = 0.10
@@ -191,12 +194,12 @@ POISONS: tuple[Poison, ...] = (
 
 def broken_batches() -> dict[str, bytes]:
     """Return what is no signal batch, by what is wrong with it."""
-    good = wire.batch_from_signals([signal("b1", "h1", "pay", MONDAY, fields={"amount": 1.0})])
-    whole = wire.ipc_bytes(good)
+    good = batch_from_signals([signal("b1", "h1", "pay", MONDAY, fields={"amount": 1.0})])
+    whole = ipc_bytes(good)
 
     def with_column(name: str, column: pa.Array) -> bytes:
         columns = dict(zip(good.schema.names, good.columns, strict=True)) | {name: column}
-        return wire.ipc_bytes(pa.RecordBatch.from_pydict(columns))
+        return ipc_bytes(pa.RecordBatch.from_pydict(columns))
 
     bad_text = pa.StringArray.from_buffers(
         1, pa.py_buffer(np.array([0, 4], np.int32).tobytes()), pa.py_buffer(b"\xff\xfe\xfd\xfc")
@@ -215,7 +218,7 @@ def broken_batches() -> dict[str, bytes]:
         "amounts as lists": with_column("n:amount", pa.array([[1.0]])),
         "a type that is no UTF-8": with_column("type", bad_text),
         "offsets beyond the buffer": wild,
-        "no column of ids": wire.ipc_bytes(good.select(["household", "member", "type", "time"])),
+        "no column of ids": ipc_bytes(good.select(["household", "member", "type", "time"])),
     }
 
 
@@ -360,7 +363,7 @@ async def run_through_shard(
             if not signals:
                 continue
             counts = (await hearth.ingest(*signals)).counts
-            said.update(wire.counts_by_name(counts))
+            said.update(counts_by_name(counts))
         await _until_decided(hearth)
         for owned in hearth.shard._owned.values():
             assert owned.owner.rejects is not None

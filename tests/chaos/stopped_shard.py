@@ -16,10 +16,10 @@ from google.rpc import status_pb2
 
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import household_pb2
-from serving.status import RequestFailed, reason_of
 from tests.actors.harness import signal
 from tests.chaos import client as internal
 from tests.chaos.history import History
+from wire.failures import CallFailed, reason_of
 
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 PATIENCE_S = 300.0
@@ -85,7 +85,7 @@ class DirectProbe:
         """Send one call; return its answer, whenever that comes.
 
         Raises:
-            RequestFailed: the shard's status.
+            CallFailed: the shard's status.
             NoAnswer
         """
         number, sent_s = next(self._ids), time.monotonic()
@@ -106,7 +106,7 @@ class DirectProbe:
         reason = "" if status is None else reason_of(status) or "UNKNOWN"
         self.told.append(Told(method, sent_s, time.monotonic(), reason))
         if status is not None:
-            raise RequestFailed(status)
+            raise CallFailed(status)
         return reply.payload
 
     async def _read(self) -> None:
@@ -140,5 +140,5 @@ class DirectProbe:
 
 async def _quietly(work: Awaitable[object]) -> None:
     # Whatever became of it, `told` holds the answers there were.
-    with contextlib.suppress(RequestFailed, NoAnswer):
+    with contextlib.suppress(CallFailed, NoAnswer):
         await work

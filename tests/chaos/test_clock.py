@@ -23,7 +23,6 @@ import pytest
 
 from actors.clock import WallClock
 from actors.log.contract import RecordKind
-from actors.shard.exchange import CallFailed
 from cluster.leases import LeaseHolder, LeaseSettings, LeaseWatch
 from cluster.metadata import MetadataStore
 from hearth.v1 import signal_pb2
@@ -44,6 +43,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.failures import CallFailed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

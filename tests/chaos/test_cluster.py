@@ -32,7 +32,6 @@ import pytest
 from cluster.model_in_force import MODEL_NAME
 from hearth.v1 import decision_pb2
 from household.scoring import feature_schema
-from serving import wire
 from serving.models.bundle import CHAMPION, save_bundle, set_alias
 from tests.actors.harness import CORNER, corner, signal
 from tests.chaos.cluster_processes import Part, family, find, is_serving, kill, partitions_by_process, until
@@ -42,6 +41,7 @@ from tests.chaos.plain_replay import records_in
 from tests.chaos.public_client import PublicChannel, PublicClient, PublicLoad
 from tests.end_to_end.hearth_process import Hearth, running
 from tests.serving.test_bundle import make_draft
+from wire.partitions import partition_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -104,7 +104,7 @@ class Traffic:
             household = next(
                 name
                 for name in (f"probe-{random.randrange(10**9)}" for _ in range(10_000))
-                if wire.partition_of(name.encode(), PARTITIONS) == partition
+                if partition_of(name.encode(), PARTITIONS) == partition
             )
             request_id = f"probe-{household}"
             call = await self._insist(household, request_id, within_s=SETTLES_S_MAX)

@@ -24,7 +24,7 @@ from household.digest import household_digests, state_digest
 from household.events import Status
 from household.plan import Plan
 from playbooks.compiler import compile_playbook
-from serving import wire
+from serving.totals import counts_by_name
 from tests.actors.harness import CORNER, DAY, MINUTE, SECOND, SettableClock, corner
 from tests.chaos import disorder
 from tests.chaos.disorder import LATENESS_7D, QUIET, Judged, Said, judge, run_through_shard, seven_days, stream
@@ -144,5 +144,5 @@ def ingest(address: str, signals: list[signal_pb2.Signal]) -> Said:
         stub = signal_pb2_grpc.SignalServiceStub(channel)
         for start in range(0, len(signals), 250):
             request = signal_pb2.IngestRequest(signals=signals[start : start + 250])
-            said.update(wire.counts_by_name(stub.Ingest(request, timeout=60).counts))
+            said.update(counts_by_name(stub.Ingest(request, timeout=60).counts))
     return said

@@ -47,12 +47,13 @@ from actors.records.replay import Replay
 from actors.shard.shard import Shard, ShardConfig
 from household.digest import household_digests, state_digest
 from household.state import FOLD_VERSION
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import MINUTE, MONDAY, Hearth, SettableClock, corner, in_loop, records, running
 from tests.actors.test_replay import converse, mixed
 from tests.chaos.plain_replay import differences, plain_replay, wide
 from tests.parts.kafka_broker import Broker, running_broker
 from tests.parts.kafka_logs import settings_for, write_past_the_log
+from wire.batches import ipc_bytes
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -297,13 +298,13 @@ def in_groups(some: Sequence[Record], chance: np.random.Generator) -> list[tuple
 
 
 def signals_of(seed: int, epoch: int, start_us: int) -> Record:
-    batch = wire.batch_from_signals(mixed(seed, 30, start_us=start_us))
+    batch = batch_from_signals(mixed(seed, 30, start_us=start_us))
     return Record(
         kind=RecordKind.SIGNALS,
         version=codec.SIGNALS_LAYOUT,
         epoch=Epoch(epoch),
         stamp_us=start_us,
-        payload=wire.ipc_bytes(batch),
+        payload=ipc_bytes(batch),
     )
 
 

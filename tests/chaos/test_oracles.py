@@ -20,7 +20,7 @@ from actors.log.contract import STATE_KINDS, Offset, Record, RecordKind, StoredR
 from actors.records import codec
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
-from serving import wire
+from serving.signal_batches import DELIVERED, UNDELIVERED, report_batch
 from tests.actors.harness import DAY, HOUR, MINUTE, MONDAY, Hearth, SettableClock, corner, running, signal
 from tests.chaos.client import Client
 from tests.chaos.gateway import Delivery, GatewayLedger, read_ledger
@@ -347,11 +347,11 @@ def sent_again(evidence: Evidence, stamp_us: int, name: str = "forged", **change
 
 def acknowledge(evidence: Evidence, key: str, stamp_us: int, *, is_delivered: bool) -> None:
     """Append the record of an acknowledgement."""
-    batch = wire.report_batch(
+    batch = report_batch(
         request_id=f"{key}-{is_delivered}",
         household="home",
         member="",
-        event_type=wire.DELIVERED if is_delivered else wire.UNDELIVERED,
+        event_type=DELIVERED if is_delivered else UNDELIVERED,
         action_id=key,
         channel="",
         time_us=stamp_us,

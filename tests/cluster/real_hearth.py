@@ -22,8 +22,9 @@ from household.plan import Plan
 from serving import edge
 from serving.accepting import AcceptingServer
 from serving.edge import PublicServices
-from serving.shard_client import Router, Routes
+from serving.shard_client import Router
 from tests.actors.harness import SettableClock
+from wire.routes import Routes
 
 
 @dataclass

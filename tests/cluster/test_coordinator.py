@@ -154,7 +154,7 @@ class World:
                 await asyncio.sleep(0.02)
 
     async def owners(self) -> dict[int, str]:
-        return (await self.coordinator.routes())["owners"]
+        return dict((await self.coordinator.routes()).owners)
 
 
 @asynccontextmanager
@@ -406,10 +406,10 @@ async def test_a_shard_is_given_nothing_before_it_has_the_model_in_force(tmp_pat
         for _ in range(20):
             await asyncio.sleep(0)
         assert [one.owned for one in shards] == [{}, {}], "a decision here would be by the priors"
-        assert not (await it.coordinator.routes())["ready"]
+        assert not (await it.coordinator.routes()).ready
         shards[1].may_load.set()
         await starting
-        assert (await it.coordinator.routes())["ready"]
+        assert (await it.coordinator.routes()).ready
         assert [sorted(one.owned) for one in shards] == [[0], [1]]
         report = await it.coordinator.report()
         assert (report["model_version"], report["model_trouble"]) == ("v1", {})

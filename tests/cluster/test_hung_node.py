@@ -77,7 +77,7 @@ async def test_partitions_leave_a_hung_shard_of_another_node_with_its_lease(tmp_
     await until(lambda: len({one.holder for one in metadata.ownerships()}) == 2)
     routes = await coordinator.routes()
 
-    assert routes["owners"] == {0: "shard-0", 1: "shard-2", 2: "shard-0", 3: "shard-2"}
+    assert routes.owners == {0: "shard-0", 1: "shard-2", 2: "shard-0", 3: "shard-2"}
     assert ended == [second]
     assert {one.holder for one in metadata.ownerships()} == {"shard-0/1", "shard-2/1"}
     second.is_hung = False

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from intake.reading.json_file import RowWrong, event_of
 from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN, cloudevent_id
 from intake.request import request_of
-from serving import wire
+from serving.signal_batches import batch_from_signals
 from tests.cluster.conftest import Run
 from tests.cluster.fake_hearth import FakeHearth
 
@@ -254,6 +254,6 @@ def test_a_field_called_source_is_a_field_and_no_part_of_an_events_identity():
         }
     )
     request = request_of(table)
-    batch = wire.batch_from_signals(request.signals) if request.signals else None
+    batch = batch_from_signals(request.signals) if request.signals else None
     assert batch is not None
     assert ("source" in batch.schema.names, batch.column("s:source").to_pylist()) == (False, ["shop"])

@@ -19,11 +19,12 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
 from household.plan import PlanUnreadable
 from household.scoring import feature_schema
-from serving import wire
 from serving.models import bundle as bundles
 from serving.models.bundle import BundleRefused, read_manifest, save_bundle
+from serving.signal_batches import batch_from_signals
 from tests.actors.harness import corner, in_loop, signal
 from tests.serving.test_bundle import make_draft
+from wire.batches import ipc_bytes
 
 
 def model_of_corner(directory: Path) -> ModelInForce:
@@ -47,7 +48,7 @@ def a_visit(name: str) -> decision_pb2.DecideRequest:
 
 async def decides(actor: ShardActor, name: str) -> decision_pb2.DecideResponse:
     visit = signal(f"{name}-v", name, "visit", time.time_ns() // 1_000, member="m")
-    batch = wire.ipc_bytes(wire.batch_from_signals([visit]))
+    batch = ipc_bytes(batch_from_signals([visit]))
     call = shard_pb2.DecideCall(request=a_visit(name), signal_batch=batch)
     answer = await actor._shard.call(shard_pb2.METHOD_DECIDE, 0, call.SerializeToString(), Caller(10.0), "")
     return decision_pb2.DecideResponse.FromString(answer)

@@ -31,7 +31,6 @@ from actors.partition.recovery import Recovered
 from actors.partition.telemetry import Histogram, ShardTelemetry
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
-from actors.shard.exchange import CallFailed
 from actors.shard.shard import Shard, ShardConfig
 from cluster import logs, telemetry
 from cluster.config import HearthConfig
@@ -55,7 +54,7 @@ from hearth.v1 import (
     signal_pb2_grpc,
 )
 from serving.edge import PublicServices
-from serving.shard_client import Router, Routes
+from serving.shard_client import Router
 from tests.actors.harness import (
     DAY,
     MONDAY,
@@ -69,6 +68,8 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from wire.failures import CallFailed
+from wire.routes import Routes
 
 HOUSEHOLDS = [f"+4479460900{number:02}" for number in range(8)]
 MEMBER, REQUEST, EVENT = "alice@example.com", "request-of-alice", "event-of-alice"
@@ -327,9 +328,9 @@ async def test_the_numbers_equal_what_was_done():
 
 
 def partition_of(household: str) -> int:
-    from serving import wire
+    from wire.partitions import partition_of
 
-    return wire.partition_of(household.encode(), 2)
+    return partition_of(household.encode(), 2)
 
 
 @in_loop

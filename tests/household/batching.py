@@ -45,9 +45,9 @@ from household.plan import (
     Trigger,
 )
 from household.state import NO_MEMBER, PartitionState
-from serving.wire import partition_of
 from tests.household.oracle import Event, batch_of
 from tests.household.worlds import DICE, LONGEST_KEY, START_US, STEPS_US, VALUES, S, _pick, _spoilt, plans, program_of
+from wire.partitions import partition_of
 
 HOUSEHOLDS = (b"a", b"b", b"c", b"home-7", b"c" * LONGEST_KEY, b"\xff\x00", b"a", b"b")
 MEMBERS = (b"", b"x", b"y", b"x", b"x", b"z" * LONGEST_KEY)

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2
 from serving.accepting import AcceptingServer
 from serving.admission import FULL_SHARE, Line, Lines
 from serving.gate import Admission
-from serving.status import told_status
+from wire.failures import told_status
 
 METHOD = "/test.Gated/Ask"
 ROOM = 20

@@ -10,7 +10,9 @@ import pytest
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 from serving import admin
-from tests.serving.test_edge import PARTITION_COUNT, World, call_failed, details_of, failure_of, with_world
+from tests.serving.test_edge import PARTITION_COUNT, World, details_of, failure_of, with_world
+from wire.failures import Failure, failed
+from wire.rejects import DETAIL_LENGTH_MAX
 
 
 def answering(world: World) -> admin_pb2_grpc.AdminServiceStub:
@@ -49,7 +51,7 @@ async def test_a_snapshot_and_a_confirmed_clock_concern_every_partition(world: W
 @with_world()
 async def test_a_snapshot_that_one_owner_cannot_take_fails(world: World):
     stub = answering(world)
-    world.shards[0].failures.append(call_failed(grpc.StatusCode.INTERNAL, "SNAPSHOT_FAILED", "the disk is full"))
+    world.shards[0].failures.append(failed(Failure.SNAPSHOT_FAILED, "the disk is full"))
     error = await failure_of(stub.Snapshot(admin_pb2.SnapshotRequest()))
     assert details_of(error)["reason"] == "SNAPSHOT_FAILED"
 
@@ -69,7 +71,7 @@ async def test_rejects_go_to_their_partitions_cut_to_what_is_kept(world: World):
     }
     assert [got[one.position][0] for one in marks] == [3, 3, 6]
     assert [len(got[one.position][1].original) for one in others] == [0, 1 << 20, 1 << 20]
-    assert {len(got[one.position][1].detail) for one in others} == {admin.DETAIL_LENGTH_MAX}
+    assert {len(got[one.position][1].detail) for one in others} == {DETAIL_LENGTH_MAX}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from grpc_health.v1 import health_pb2
 from hearth.v1 import decision_pb2, signal_pb2
 from serving.admission import FULL_SHARE, RETRY_MS_MAX, RETRY_MS_MIN, Line, Lines
 from serving.batches import Batches
-from serving.status import RequestFailed
 from tests.serving.test_edge import (
     Code,
     World,
@@ -29,6 +28,7 @@ from tests.serving.test_edge import (
     signals_of,
     with_world,
 )
+from wire.failures import CallFailed
 
 
 class Clock:
@@ -62,7 +62,7 @@ def fill(line: Line, *, timeout_s: float = 1.0, patience: float = 1.0) -> int:
     while True:
         try:
             line.join(timeout_s=timeout_s, patience=patience)
-        except RequestFailed:
+        except CallFailed:
             return count
         count += 1
 

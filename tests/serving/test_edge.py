@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from actors.partition.caller import Caller
-from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
+from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import (
     decision_pb2,
@@ -33,11 +33,17 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
-from serving import edge, identity, wire
+from household.events import NO_TIME_US
+from serving import edge, identity
 from serving.accepting import AcceptingServer
 from serving.edge import EdgeSettings, PublicServices
-from serving.shard_client import ClientSettings, Router, Routes, ShardChannel
-from serving.status import RequestFailed
+from serving.shard_client import ClientSettings, Router, ShardChannel
+from serving.signal_batches import TYPE_BY_OUTCOME, batch_from_signals
+from tests.serving.foreign_failure import foreign_failure
+from wire.failures import CallFailed, Failure, failed
+from wire.frames import SHARD_OPTIONS
+from wire.partitions import partition_of
+from wire.routes import Routes
 
 PARTITION_COUNT = 8
 QUICK = ClientSettings(backoff_first_s=0.001, backoff_max_s=0.01)
@@ -111,7 +117,7 @@ def batch_of(payload: bytes) -> pa.RecordBatch:
 
 
 async def listening(address: str, servicer: shard_pb2_grpc.ShardServiceServicer) -> grpc.aio.Server:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=SHARD_OPTIONS)
     shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
     server.add_insecure_port(address)
     await server.start()
@@ -158,7 +164,7 @@ class World:
         self.observed.append((method, code))
 
     def shard_of(self, household: str) -> FakeShard:
-        return self.shards[wire.partition_of(household.encode(), PARTITION_COUNT) % 2]
+        return self.shards[partition_of(household.encode(), PARTITION_COUNT) % 2]
 
 
 @asynccontextmanager
@@ -239,7 +245,7 @@ def signals_of(count: int) -> list[signal_pb2.Signal]:
 
 
 def wrong_owner() -> Exception:
-    return call_failed(Code.FAILED_PRECONDITION, "WRONG_OWNER", "partition 1 is owned by another shard")
+    return failed(Failure.NOT_OWNED_HERE, "partition 1 is owned by another shard")
 
 
 def details_of(error: grpc.aio.AioRpcError) -> dict[str, Any]:
@@ -279,7 +285,7 @@ async def test_a_decide_reaches_the_owner_of_its_household_and_the_answer_comes_
         assert answer == decision_pb2.DecideResponse(decision_id="d1", reasons=["NOTHING_BETTER"])
         method, partition, payload, _, _ = world.shard_of(household).calls[-1]
         assert method == shard_pb2.METHOD_DECIDE
-        assert partition == wire.partition_of(household.encode(), PARTITION_COUNT)
+        assert partition == partition_of(household.encode(), PARTITION_COUNT)
         asked = decide_request(household, member="m1")
         assert shard_pb2.DecideCall.FromString(payload) == shard_pb2.DecideCall(
             request=asked, request_hash=identity.decide_hash(asked)
@@ -295,10 +301,10 @@ async def test_the_signals_of_a_decide_travel_as_a_batch(world: World):
     call = shard_pb2.DecideCall.FromString(world.shard_of("h1").calls[0][2])
     assert call.request == decide_request()
     assert call.request_hash == identity.decide_hash(decide_request(signals=signals))
-    assert batch_of(call.signal_batch).equals(wire.batch_from_signals(signals))
+    assert batch_of(call.signal_batch).equals(batch_from_signals(signals))
 
 
-@pytest.mark.parametrize("outcome", list(wire.TYPE_BY_OUTCOME))
+@pytest.mark.parametrize("outcome", list(TYPE_BY_OUTCOME))
 def test_a_report_becomes_a_signal_of_its_reserved_type(tmp_path: Path, outcome: int):
     @with_world()
     async def test(world: World):
@@ -315,7 +321,7 @@ def test_a_report_becomes_a_signal_of_its_reserved_type(tmp_path: Path, outcome:
                 "event_id": b"r1",
                 "household": b"h1",
                 "member": b"m1",
-                "type": wire.TYPE_BY_OUTCOME[outcome],
+                "type": TYPE_BY_OUTCOME[outcome],
                 "time": 1_700_000_000_000_000,
                 "s:action_id": "a1",
                 "s:channel": "app",
@@ -342,7 +348,7 @@ async def test_without_a_clock_the_owner_is_left_to_stamp_a_report(world: World)
     await world.decisions.Report(report_request())
 
     call = shard_pb2.ReportCall.FromString(world.shard_of("h1").calls[0][2])
-    assert batch_of(call.signal_batch).column("time").to_pylist() == [wire.MISSING_TIME_US]
+    assert batch_of(call.signal_batch).column("time").to_pylist() == [NO_TIME_US]
 
 
 @with_world()
@@ -433,7 +439,7 @@ def test_a_batch_goes_to_all_its_owners_and_comes_back_as_one_answer(tmp_path: P
 
 @with_world()
 async def test_an_ingest_fails_with_the_piece_that_failed(world: World):
-    world.shards[1].failures = [call_failed(Code.UNAVAILABLE, "RECOVERING", "reads its log", retry_after_ms=70)] * 8
+    world.shards[1].failures = [foreign_failure(Code.UNAVAILABLE, "RECOVERING", retry_after_ms=70)] * 8
     error = await failure_of(world.signals.Ingest(signal_pb2.IngestRequest(signals=signals_of(100))))
 
     assert error.code() is Code.UNAVAILABLE
@@ -571,7 +577,7 @@ async def test_a_partition_without_an_owner_is_unavailable_for_a_while(world: Wo
 
 @with_world()
 async def test_a_call_to_a_past_owner_is_tried_once_more_at_the_new_one(world: World):
-    partition = wire.partition_of(b"h1", PARTITION_COUNT)
+    partition = partition_of(b"h1", PARTITION_COUNT)
     old, new = world.shard_of("h1"), world.shards[1 - world.shards.index(world.shard_of("h1"))]
     await world.decisions.Decide(decide_request())
     old.failures = [wrong_owner()]
@@ -604,7 +610,7 @@ def test_other_failures_of_a_shard_go_straight_to_the_caller(tmp_path: Path, cod
     async def test(world: World):
         shard = world.shard_of("h1")
         await world.decisions.Decide(decide_request())
-        shard.failures = [call_failed(code, "UNKNOWN_CHANNEL", "no such channel", violations={"channel": "is unknown"})]
+        shard.failures = [foreign_failure(code, "UNKNOWN_CHANNEL", violations={"channel": "is unknown"})]
 
         error = await failure_of(world.decisions.Decide(decide_request()))
 
@@ -790,7 +796,7 @@ def test_a_broken_stream_fails_what_is_open_and_connects_again(tmp_path: Path):
         await server.stop(None)
 
         for failure in await asyncio.gather(*calls, return_exceptions=True):
-            assert isinstance(failure, RequestFailed)
+            assert isinstance(failure, CallFailed)
             assert (failure.code, failure.reason) == (Code.UNAVAILABLE, "OUTCOME_UNKNOWN")
         assert channel.open_call_count == 0
 

@@ -22,10 +22,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from actors.partition.caller import Caller
-from actors.shard.exchange import SERVER_OPTIONS, ExchangeServicer, call_failed
+from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2, signal_pb2, signal_pb2_grpc
 from serving import ingress
+from wire.failures import Failure, FieldViolation, failed
+from wire.frames import SHARD_OPTIONS
+from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
 
 pytestmark = pytest.mark.ray
 
@@ -44,8 +47,8 @@ class FakeShard:
             return signal_pb2.IngestResponse(counts=counts).SerializeToString()
         request = shard_pb2.DecideCall.FromString(payload).request
         if request.channel != "app":
-            code = grpc.StatusCode.INVALID_ARGUMENT
-            raise call_failed(code, "UNKNOWN_CHANNEL", "no such channel", violations={"channel": "wanted app"})
+            violation = FieldViolation(field="channel", description="wanted app")
+            raise failed(Failure.UNKNOWN_CHANNEL, "no such channel", violations=(violation,))
         return decision_pb2.DecideResponse(decision_id=request.household, reasons=["NO_CANDIDATES"]).SerializeToString()
 
     async def deliveries(
@@ -57,7 +60,7 @@ class FakeShard:
 
 class ShardActor:
     async def listen(self, address: str) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=SHARD_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(ExchangeServicer(FakeShard()), self._server)
         self._server.add_insecure_port(address)
         await self._server.start()
@@ -71,8 +74,8 @@ class CoordinatorActor:
     async def set_ready(self, is_ready: bool) -> None:
         self._is_ready = is_ready
 
-    async def routes(self) -> ingress.CoordinatorAnswer:
-        return {"partition_count": PARTITION_COUNT, "owners": self._owners, "ready": self._is_ready}
+    async def routes(self) -> Routes:
+        return Routes(partition_count=PARTITION_COUNT, owners=self._owners, ready=self._is_ready)
 
 
 def listeners(port: int) -> set[tuple[int, str]]:
@@ -117,7 +120,7 @@ def config(folder: Path) -> Iterator[ingress.EdgeConfig]:
             remote: Any = ray.remote(num_cpus=0)
             address = f"unix:{folder}/shard.sock"
             shard = remote(ShardActor).remote()
-            coordinator = remote(CoordinatorActor).options(name=ingress.COORDINATOR_NAME).remote(address)
+            coordinator = remote(CoordinatorActor).options(name=COORDINATOR_NAME).remote(address)
             ray.get([shard.listen.remote(address), coordinator.routes.remote()])
             ingress.start(config)
             yield config
@@ -174,7 +177,7 @@ def test_errors_arrive_with_their_details(channel: grpc.Channel, request_, reaso
 def test_health_follows_the_coordinator(channel: grpc.Channel):
     import ray
 
-    coordinator = ray.get_actor(ingress.COORDINATOR_NAME, namespace=ingress.COORDINATOR_NAMESPACE)
+    coordinator = ray.get_actor(COORDINATOR_NAME, namespace=COORDINATOR_NAMESPACE)
     stub: Any = health_pb2_grpc.HealthStub(channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING

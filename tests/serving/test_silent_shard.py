@@ -11,9 +11,10 @@ import pytest
 
 from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2
-from serving.shard_client import Router, Routes
-from serving.status import RequestFailed
+from serving.shard_client import Router
 from tests.serving.test_edge import QUICK, FakeShard, listening, run
+from wire.failures import CallFailed
+from wire.routes import Routes
 
 IMPATIENT = replace(QUICK, silence_s_max=0.05)
 GET = shard_pb2.METHOD_GET
@@ -104,7 +105,7 @@ def test_without_a_new_owner_a_call_ends_with_its_time(tmp_path: Path):
     async def test():
         world = Stopped(tmp_path)
         await world.begin()
-        with pytest.raises(RequestFailed) as caught:
+        with pytest.raises(CallFailed) as caught:
             await world.router.call(GET, 0, b"", timeout_s=0.2)
         assert caught.value.reason == "DEADLINE_EXCEEDED"
         await world.end()

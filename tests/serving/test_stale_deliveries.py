@@ -7,7 +7,7 @@ import asyncio
 
 from hearth.v1 import delivery_pb2
 from serving.edge import EdgeSettings, _Subscription
-from serving.shard_client import Routes
+from wire.routes import Routes
 
 AGE_S_MAX = 0.05
 

@@ -1,5 +1,5 @@
 """Laws: a batch holds every row that was sent, right or wrong; both ways in give the same batch; a mistake in a stream
-is named with its column and what it should be; pieces together are the whole, each at its owner, with the way back.
+is named with its column and what it should be; of many answers one, whose rejections lead back to the request.
 """
 
 import decimal
@@ -8,15 +8,16 @@ from contextlib import suppress
 import numpy as np
 import pyarrow as pa
 import pytest
-import xxhash
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hearth.v1 import signal_pb2
-from serving import wire
-from serving.status import InvalidRequest, RequestTooLarge
+from household.events import NO_TIME_US
+from serving.arrow_streams import batch_from_arrow_stream, without_unknown
+from serving.signal_batches import batch_from_signals, microseconds, report_batch
+from serving.totals import merged_response
+from wire.batches import FIELD_COUNT_MAX, FIXED_COLUMNS
+from wire.failures import InvalidRequest, RequestTooLarge
 
 
 def signal(event_id="e1", event_type="wallet.payment", household="h1", member="m1", time_us=1_000_001, **fields):
@@ -74,7 +75,7 @@ def violation(error: InvalidRequest) -> str:
 
 
 def test_signals_become_the_columns_of_the_contract():
-    batch = wire.batch_from_signals(
+    batch = batch_from_signals(
         [signal(amount=1.5, count=3, roaming=True, app="video"), signal("e2", "app.open", "h2", "", 2, app="chat")]
     )
 
@@ -118,23 +119,23 @@ def test_signals_become_the_columns_of_the_contract():
 
 
 def test_what_is_missing_is_empty_and_never_null():
-    batch = wire.batch_from_signals([signal_pb2.Signal(), signal()])
+    batch = batch_from_signals([signal_pb2.Signal(), signal()])
 
     assert batch.slice(0, 1).to_pylist() == [
-        {"event_id": b"", "household": b"", "member": b"", "type": "", "time": wire.MISSING_TIME_US}
+        {"event_id": b"", "household": b"", "member": b"", "type": "", "time": NO_TIME_US}
     ]
     assert [column.null_count for column in batch.columns] == [0, 0, 0, 0, 0]
 
 
 def test_one_name_may_hold_a_number_here_and_a_text_there():
-    batch = wire.batch_from_signals([signal(x=1), signal(x="one"), signal(x=None)])
+    batch = batch_from_signals([signal(x=1), signal(x="one"), signal(x=None)])
 
     assert batch.column("n:x").to_pylist() == [1.0, None, None]
     assert batch.column("s:x").to_pylist() == [None, "one", None]
 
 
 def test_nan_and_the_largest_integers_go_through():
-    batch = wire.batch_from_signals([signal(x=float("nan"), y=2**63 - 1)])
+    batch = batch_from_signals([signal(x=float("nan"), y=2**63 - 1)])
 
     assert np.isnan(batch.column("n:x")[0].as_py())
     assert batch.column("n:y")[0].as_py() == float(2**63)
@@ -148,26 +149,26 @@ def test_nan_and_the_largest_integers_go_through():
         (253_402_300_799, 0, 253_402_300_799_000_000),
         (253_402_300_800, 0, 253_402_300_800_000_000),
         (2**62, 0, 253_402_300_800_000_000),
-        (0, -1, wire.MISSING_TIME_US),
+        (0, -1, NO_TIME_US),
     ],
 )
 def test_microseconds_are_kept_and_impossible_times_are_none(seconds: int, nanos: int, time_us: int):
-    assert wire.microseconds(Timestamp(seconds=seconds, nanos=nanos)) == time_us
+    assert microseconds(Timestamp(seconds=seconds, nanos=nanos)) == time_us
 
 
 def test_ten_thousand_signals_travel_and_one_more_does_not():
-    assert wire.batch_from_signals([signal()] * 10_000).num_rows == 10_000
+    assert batch_from_signals([signal()] * 10_000).num_rows == 10_000
     with pytest.raises(InvalidRequest, match="10,001 signals; at most 10,000"):
-        wire.batch_from_signals([signal()] * 10_001)
+        batch_from_signals([signal()] * 10_001)
 
 
 def test_too_many_field_names_are_refused():
     with pytest.raises(InvalidRequest, match="513 different fields"):
-        wire.batch_from_signals([signal(**{f"f{number}": 1 for number in range(513)})])
+        batch_from_signals([signal(**{f"f{number}": 1 for number in range(513)})])
 
 
 def test_a_report_is_one_row_of_a_reserved_type():
-    payload = wire.report_batch(
+    payload = report_batch(
         request_id="r1",
         household="h1",
         member="",
@@ -208,7 +209,7 @@ def test_a_stream_gives_the_same_batch_as_signals():
         rows_per_batch=1,
     )
 
-    from_stream, from_signals = wire.batch_from_arrow_stream(stream), wire.batch_from_signals(signals)
+    from_stream, from_signals = batch_from_arrow_stream(stream), batch_from_signals(signals)
 
     assert from_stream.to_pylist() == from_signals.to_pylist()
     assert set(map(str, from_stream.schema)) == set(map(str, from_signals.schema))
@@ -220,29 +221,29 @@ def test_a_stream_gives_the_same_batch_as_signals():
     ids=lambda sources: str(sources.type),
 )
 def test_a_source_travels_in_both_forms(sources: pa.Array):
-    batch = wire.batch_from_arrow_stream(stream_of(columns_of(source=sources)))
+    batch = batch_from_arrow_stream(stream_of(columns_of(source=sources)))
     assert batch.column("source").to_pylist() == [b"app", b""]
     assert batch.column("source").type == pa.binary()
     is_text = "binary" not in str(sources.type)
     assert ("s:source" in batch.schema.names) == is_text, "a playbook may have a field of that name"
     signals = [signal_pb2.Signal(event_id="e", source="app"), signal_pb2.Signal(event_id="e")]
-    assert wire.batch_from_signals(signals).column("source").equals(batch.column("source"))
+    assert batch_from_signals(signals).column("source").equals(batch.column("source"))
 
 
 def test_whose_event_it_is_hangs_on_no_number_of_fields():
-    many = {f"x{number}": pa.array([1.0, 2.0]) for number in range(wire.FIELD_COUNT_MAX + 1)}
+    many = {f"x{number}": pa.array([1.0, 2.0]) for number in range(FIELD_COUNT_MAX + 1)}
     stream = stream_of(columns_of(source=pa.array(["app", "shop"]), amount=pa.array([3.0, 4.0]), **many))
 
-    fewer, passed_over = wire.without_unknown(stream, {"amount"})
+    fewer, passed_over = without_unknown(stream, {"amount"})
 
-    assert wire.batch_from_arrow_stream(fewer).column("source").to_pylist() == [b"app", b"shop"]
+    assert batch_from_arrow_stream(fewer).column("source").to_pylist() == [b"app", b"shop"]
     assert sorted(one.name for one in passed_over) == sorted(many)
 
 
 def test_a_column_source_that_holds_no_names_is_a_field_and_without_any_there_is_no_column():
-    batch = wire.batch_from_arrow_stream(stream_of(columns_of(source=pa.array([1.5, 2.5]))))
+    batch = batch_from_arrow_stream(stream_of(columns_of(source=pa.array([1.5, 2.5]))))
     assert ("source" in batch.schema.names, batch.column("n:source").to_pylist()) == (False, [1.5, 2.5])
-    assert "source" not in wire.batch_from_signals([signal_pb2.Signal(event_id="e")]).schema.names
+    assert "source" not in batch_from_signals([signal_pb2.Signal(event_id="e")]).schema.names
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_a_column_source_that_holds_no_names_is_a_field_and_without_any_there_is
     ids=lambda keys: str(keys.type),
 )
 def test_keys_come_in_many_types(keys: pa.Array):
-    batch = wire.batch_from_arrow_stream(stream_of(columns_of(household=keys)))
+    batch = batch_from_arrow_stream(stream_of(columns_of(household=keys)))
 
     assert batch.column("household").to_pylist() == [b"h0", b""]
     assert batch.column("household").null_count == 0
@@ -269,17 +270,17 @@ def test_keys_come_in_many_types(keys: pa.Array):
 @pytest.mark.parametrize(
     ("times", "expected_us"),
     [
-        (pa.array([1_700_000_000_000_001, None], pa.int64()), [1_700_000_000_000_001, wire.MISSING_TIME_US]),
+        (pa.array([1_700_000_000_000_001, None], pa.int64()), [1_700_000_000_000_001, NO_TIME_US]),
         (pa.array([1_700_000_000, -1], pa.timestamp("s")), [1_700_000_000_000_000, -1_000_000]),
-        (pa.array([1_700_000_000_001, None], pa.timestamp("ms", "UTC")), [1_700_000_000_001_000, wire.MISSING_TIME_US]),
+        (pa.array([1_700_000_000_001, None], pa.timestamp("ms", "UTC")), [1_700_000_000_001_000, NO_TIME_US]),
         (pa.array([1_001, -1], pa.timestamp("ns", "Europe/Berlin")), [1, -1]),
         (pa.array([2**62, -(2**63)], pa.timestamp("s")), [253_402_300_800_000_000, -62_135_596_801_000_000]),
-        (pa.array([None, None], pa.null()), [wire.MISSING_TIME_US, wire.MISSING_TIME_US]),
+        (pa.array([None, None], pa.null()), [NO_TIME_US, NO_TIME_US]),
     ],
     ids=lambda value: str(getattr(value, "type", "")),
 )
 def test_times_of_every_unit_become_microseconds(times: pa.Array, expected_us: list[int]):
-    batch = wire.batch_from_arrow_stream(stream_of(columns_of(time=times)))
+    batch = batch_from_arrow_stream(stream_of(columns_of(time=times)))
 
     assert batch.column("time").to_pylist() == expected_us
 
@@ -296,7 +297,7 @@ def test_times_of_every_unit_become_microseconds(times: pa.Array, expected_us: l
     ids=lambda values: str(values.type),
 )
 def test_numbers_of_every_width_become_float64(values: pa.Array):
-    batch = wire.batch_from_arrow_stream(stream_of(columns_of(amount=values)))
+    batch = batch_from_arrow_stream(stream_of(columns_of(amount=values)))
 
     assert batch.schema.field("n:amount").type == pa.float64()
     assert batch.column("n:amount").to_pylist() == [3.0, None]
@@ -305,15 +306,15 @@ def test_numbers_of_every_width_become_float64(values: pa.Array):
 def test_bools_become_flags_and_a_column_without_values_is_none():
     columns = columns_of(roaming=pa.array([True, None]), nothing=pa.nulls(2))
 
-    batch = wire.batch_from_arrow_stream(stream_of(columns))
+    batch = batch_from_arrow_stream(stream_of(columns))
 
     assert batch.column("n:roaming").to_pylist() == [1.0, None]
-    assert batch.schema.names == [*wire.FIXED_COLUMNS, "n:roaming"]
+    assert batch.schema.names == [*FIXED_COLUMNS, "n:roaming"]
 
 
 def test_member_may_be_left_out_and_no_rows_are_a_batch():
-    assert wire.batch_from_arrow_stream(stream_of(columns_of(member=None))).column("member").to_pylist() == [b"", b""]
-    assert wire.batch_from_arrow_stream(stream_of(pa.table(columns_of()).slice(0, 0))).num_rows == 0
+    assert batch_from_arrow_stream(stream_of(columns_of(member=None))).column("member").to_pylist() == [b"", b""]
+    assert batch_from_arrow_stream(stream_of(pa.table(columns_of()).slice(0, 0))).num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,7 @@ def test_member_may_be_left_out_and_no_rows_are_a_batch():
 )
 def test_a_wrong_column_is_named_with_the_type_wanted(columns: dict[str, pa.Array], complaint: str):
     with pytest.raises(InvalidRequest) as raised:
-        wire.batch_from_arrow_stream(stream_of(columns))
+        batch_from_arrow_stream(stream_of(columns))
 
     assert complaint in violation(raised.value)
 
@@ -345,13 +346,13 @@ def test_a_column_that_occurs_twice_is_refused():
     doubled = pa.Table.from_arrays([*columns_of().values(), pa.array([1, 2])], names=names)
 
     with pytest.raises(InvalidRequest, match="'time' occurs 2 times"):
-        wire.batch_from_arrow_stream(stream_of(doubled))
+        batch_from_arrow_stream(stream_of(doubled))
 
 
 def test_one_row_over_the_limit_is_refused():
-    assert wire.batch_from_arrow_stream(stream_of(columns_of(65_536))).num_rows == 65_536
+    assert batch_from_arrow_stream(stream_of(columns_of(65_536))).num_rows == 65_536
     with pytest.raises(InvalidRequest, match="over 65,536 rows"):
-        wire.batch_from_arrow_stream(stream_of(columns_of(65_537), rows_per_batch=10_000))
+        batch_from_arrow_stream(stream_of(columns_of(65_537), rows_per_batch=10_000))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
@@ -362,14 +363,14 @@ def test_compressed_buffers_are_refused_before_they_unfold(codec: str):
 
     for columns in (plain, in_dictionaries):
         with pytest.raises(InvalidRequest, match="buffers are compressed"):
-            wire.batch_from_arrow_stream(stream_of(columns, options=options))
+            batch_from_arrow_stream(stream_of(columns, options=options))
 
 
 def test_one_long_dictionary_entry_cannot_be_spread_over_all_rows():
     bomb = pa.DictionaryArray.from_arrays(pa.array(np.zeros(60_000, np.int8)), pa.array(["h" * 100_000]))
 
     with pytest.raises(RequestTooLarge, match=r"6,0..,...,... bytes when dictionaries are spread out"):
-        wire.batch_from_arrow_stream(stream_of(columns_of(60_000, household=bomb)))
+        batch_from_arrow_stream(stream_of(columns_of(60_000, household=bomb)))
 
 
 def test_text_that_is_not_utf8_is_refused():
@@ -377,7 +378,7 @@ def test_text_that_is_not_utf8_is_refused():
     broken = pa.Array.from_buffers(pa.string(), 1, buffers)
 
     with pytest.raises(InvalidRequest, match="not a readable Arrow IPC stream"):
-        wire.batch_from_arrow_stream(stream_of(columns_of(1, household=broken)))
+        batch_from_arrow_stream(stream_of(columns_of(1, household=broken)))
 
 
 def test_damaged_streams_are_refused_and_nothing_else_happens():
@@ -385,55 +386,12 @@ def test_damaged_streams_are_refused_and_nothing_else_happens():
     random = np.random.default_rng(7)
     for stream in (b"", b"not arrow", whole[:-9], whole[:100], whole[:400]):
         with pytest.raises(InvalidRequest, match="arrow_stream"):
-            wire.batch_from_arrow_stream(stream)
+            batch_from_arrow_stream(stream)
     for _ in range(300):
         damaged = bytearray(whole)
         damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
         with suppress(InvalidRequest, RequestTooLarge):
-            assert wire.batch_from_arrow_stream(bytes(damaged)).num_rows <= 2
-
-
-# --- partitions ---
-
-rows = st.lists(
-    st.tuples(st.text(max_size=3), st.sampled_from(["a.b", "c.d", "e.f"]), st.text(max_size=2)), max_size=40
-)
-
-
-@given(rows, st.integers(1, 300))
-def test_pieces_together_are_the_whole_each_at_its_owner(rows, partition_count):
-    batch = wire.batch_from_signals([signal(f"e{i}", kind, key, x=text) for i, (key, kind, text) in enumerate(rows)])
-
-    pieces = wire.split_by_partition(batch, partition_count)
-
-    seen = []
-    for partition, (indices, payload) in pieces.items():
-        piece = batch_of(payload)
-        piece.validate(full=True)
-        assert piece.schema == batch.schema
-        assert piece.to_pylist() == [batch.slice(row, 1).to_pylist()[0] for row in indices.tolist()]
-        for key in piece.column("household").to_pylist():
-            assert partition == xxhash.xxh3_64(key).intdigest() % partition_count
-        assert indices.tolist() == sorted(indices.tolist())
-        seen += indices.tolist()
-    assert sorted(seen) == list(range(len(rows)))
-
-
-def test_a_piece_carries_only_the_dictionary_entries_it_names():
-    texts = [f"text {row:05}" for row in range(5_000)]
-    batch = wire.batch_from_signals([signal(f"e{row}", household=f"h{row}", x=text) for row, text in enumerate(texts)])
-
-    pieces = wire.split_by_partition(batch, 256)
-
-    assert len(pieces) == 256
-    assert sum(len(batch_of(payload).column("s:x").dictionary) for _, payload in pieces.values()) == 5_000
-
-
-def test_the_same_key_is_in_the_same_partition_for_ever():
-    assert [wire.partition_of(key, 256) for key in (b"", b"h1", b"household-7")] == [
-        xxhash.xxh3_64_intdigest(key) % 256 for key in (b"", b"h1", b"household-7")
-    ]
-    assert wire.partition_of(b"household-7", 8) == 4
+            assert batch_from_arrow_stream(bytes(damaged)).num_rows <= 2
 
 
 # --- answers ---
@@ -452,7 +410,7 @@ def test_counts_are_added_and_rejections_lead_back_to_the_request():
         rejections=[signal_pb2.Rejection(index=1, event_id="e6", reason="UNKNOWN_TYPE")],
     )
 
-    merged = wire.merged_response([(np.array([5, 7, 9]), first), (np.array([0, 6]), second)])
+    merged = merged_response([(np.array([5, 7, 9]), first), (np.array([0, 6]), second)])
 
     assert merged.counts == signal_pb2.SignalCounts(received=5, applied=1, duplicate=1, rejected=3)
     assert [(found.index, found.event_id, found.reason) for found in merged.rejections] == [
@@ -468,6 +426,6 @@ def test_the_first_hundred_rejections_are_those_of_the_first_rows():
         found = [signal_pb2.Rejection(index=index, reason="FUTURE") for index in range(100)]
         pieces.append((np.arange(start, 400, 2), signal_pb2.IngestResponse(rejections=found)))
 
-    merged = wire.merged_response(pieces)
+    merged = merged_response(pieces)
 
     assert [rejection.index for rejection in merged.rejections] == list(range(100))

@@ -1,0 +1,1 @@
+"""What stands between processes: failures and their statuses, partitions, signal batches, positions, frames, routes."""
