@@ -20,7 +20,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _server as aio_server
 
 from serving.gate import Admission, Handler, OnRefusal
-from wire.failures import trailers
+from wire.failures import overloaded_end
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc] # grpcio has no types for i
                 task.add_done_callback(admission.ended)
 
     async def _refuse(self, call: Any, method: str, admission: Admission, loop: asyncio.AbstractEventLoop) -> None:
-        status = admission.lines.refusal().status
+        code, message, trailers = overloaded_end(admission.lines.refused())
         try:
             self._on_refusal(method)
         except Exception:  # the gRPC boundary: a defect must reach the log, and the caller be told
@@ -98,7 +98,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc] # grpcio has no types for i
         operations = (
             cygrpc.SendInitialMetadataOperation((), NO_FLAGS),
             cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(trailers(status), status.code, status.message, NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation(trailers, code, message, NO_FLAGS),
         )
         with contextlib.suppress(cygrpc.ExecuteBatchError):  # its caller has left
             await cygrpc.execute_batch(call, operations, loop)

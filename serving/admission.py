@@ -104,10 +104,14 @@ class Lines:
         return max(self.length, self.present) >= FULL_SHARE * self.room * patience > 0
 
     def refusal(self) -> CallFailed:
-        """Return what somebody is told who is not let in, and when to come again: later, the more are refused."""
+        """Return what somebody is told who is not let in, and when to come again."""
+        return overloaded(self.refused())
+
+    def refused(self) -> int:
+        """Count somebody who is not let in; return when to come again, in ms: later, the more are refused."""
         self._pressure += (1 - self._pressure) / PRESSURE_CALLS
         self._refusals += 1
-        return overloaded(self.retry_after_ms())
+        return self.retry_after_ms()
 
     def let_in(self) -> None:
         """Count somebody who was not refused."""

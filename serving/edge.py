@@ -84,8 +84,8 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A little above our own limit, so that what is just over it gets our explanation instead of gRPC's.
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX + 1024 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # Calls that gRPC holds before we hear of them. Nobody knows how long they have waited: with its own 3,000 that is
-    # seconds, when refusing takes longer than they come. With fewer than 1,000 a burst ends CANCELLED, not refused.
+    # Calls that gRPC holds before a taker hears of them: few, unless the processors are taken. Nobody knows how long
+    # they have waited: with its own 3,000 that is seconds. With fewer than 1,000 a burst ends CANCELLED, not refused.
     ("grpc.server.max_pending_requests", 1_000),
     ("grpc.server.max_pending_requests_hard_limit", 1_500),
     ("grpc.keepalive_time_ms", 30_000),

@@ -11,11 +11,14 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
+
+Trailers: TypeAlias = tuple[tuple[str, bytes]]
+"""What carries a status' details."""
 
 DOMAIN: Final = "hearth"
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -196,6 +199,13 @@ def overloaded(retry_after_ms: int) -> CallFailed:
 
 
 @functools.lru_cache(maxsize=1_024)
+def overloaded_end(retry_after_ms: int) -> tuple[int, str, Trailers]:
+    """Return code, message and trailers of such a call: as gRPC sends them, for those that are refused unread."""
+    status = _overloaded_status(retry_after_ms)
+    return status.code, status.message, trailers(status)
+
+
+@functools.lru_cache(maxsize=1_024)
 def _overloaded_status(retry_after_ms: int) -> status_pb2.Status:
     # Made for thousands a second, when there is the least time for it.
     message = "more is asked than can be answered in time; nothing of this request was done: try again a little later"
@@ -265,7 +275,7 @@ def told_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     return status_pb2.Status(code=error.code().value[0], message=error.details() or "")
 
 
-def trailers(status: status_pb2.Status) -> tuple[tuple[str, bytes]]:
+def trailers(status: status_pb2.Status) -> Trailers:
     """Return what carries a status' details behind an answer."""
     return ((STATUS_DETAILS_KEY, status.SerializeToString()),)
 

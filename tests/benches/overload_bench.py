@@ -2,13 +2,16 @@
 
 python -m tests.benches.overload_bench [--seconds 3] [--signals both] [--target host:port] [--json]
 
-Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray. The
-load generator takes part of the same processors, and so do refusals: what one costs bare grpc.aio is told, too.
+Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray. All
+share the processors with the client, and each refusal costs some of them: beside what was answered (`of_most`) stands
+what could be answered at all for that (`limit`, and `limit_apart` if the client had a machine of its own), told from
+what each call cost each part, and how many processors others had. It says nothing while they have many: run it alone.
 """
 
 import argparse
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -18,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +42,12 @@ from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook
 from serving import edge
 from serving.accepting import AcceptingServer
+from serving.admission import Lines
 from serving.edge import PublicServices
+from serving.gate import Admission
 from serving.shard_client import Router
 from serving.status import set_status
+from tests.benches.metering import CLIENT, EDGE, SHARDS, Meter, Prices, Spent, limit_per_s, processor_s
 from tests.benches.wire_client import OK, WireChannel
 from wire.failures import CODES, CallFailed, Failure, status_of
 from wire.routes import Routes
@@ -53,17 +59,26 @@ TIMES = (1, 2, 5)
 IN_FLIGHT = (300, 600, 1_000)
 CALM = 0.5
 DECIDE = "/hearth.v1.DecisionService/Decide"
-ANSWERING, REFUSING = "/bare/Answer", "/bare/Refuse"
+BARE = {"answered_us": "/bare/Answer", "refused_by_grpc_us": "/bare/Refuse", "refused_us": "/bare/Gated"}
+"""Methods of the bare server: one that answers; one whose handler refuses; one that has an admission and no room."""
+GATED = BARE["refused_us"]
 DEADLINE_S = 1.0
 """Of a Decide: what is answered later is answered for nobody."""
+NORMAL_S = 0.2
+"""An answer that takes longer, or none, is no normal one."""
+CALM_S = 5.0
+"""What is looked at after each load, and so the longest that `normal_after_s` can tell of."""
 
 
 # --- the parts, each in a process of its own -------------------------------------------------------------------------
 
 
 async def serve_bare(port: int) -> None:
-    server = grpc.aio.server()
+    """A server that does nothing: its calls cost what gRPC costs."""
+    server = AcceptingServer(())
     refusal = CallFailed(status_of(Failure.OVERLOADED, "refused")).status
+    full = Lines()
+    full.length = full.room = 1.0
 
     async def answer(_message: bytes, _context: Any) -> bytes:
         return b""
@@ -71,11 +86,10 @@ async def serve_bare(port: int) -> None:
     async def refuse(_messages: object, context: Any) -> None:
         set_status(context, refusal)
 
-    handlers = {
-        "Answer": grpc.unary_unary_rpc_method_handler(answer),
-        "Refuse": grpc.stream_stream_rpc_method_handler(refuse),
-    }
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    handlers = {"Answer": handler, "Refuse": grpc.stream_stream_rpc_method_handler(refuse)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", handlers),))
+    server.add_gated_methods({GATED: handler}, {GATED: Admission(lines=full)}, lambda _method: None)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print("listening", flush=True)
@@ -94,6 +108,7 @@ async def serve_shard(folder: Path, index: int) -> None:
 
 async def serve_edge(folder: Path, port: int) -> None:
     sys.setswitchinterval(0.0005)  # as an edge replica does
+    gc.freeze()  # as Ray Serve does
     owners = {partition: shard_address(folder, partition % SHARD_COUNT) for partition in range(PARTITION_COUNT)}
 
     async def routes() -> Routes:
@@ -104,11 +119,7 @@ async def serve_edge(folder: Path, port: int) -> None:
 
     router = Router(routes)
     await router.refresh()
-    server = (
-        AcceptingServer((*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
-        if not os.environ.get("PLAIN")
-        else grpc.aio.server(options=(*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
-    )
+    server = AcceptingServer((*edge.SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
     PublicServices(router, PARTITION_COUNT, is_ready).add_to(server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -149,6 +160,9 @@ class Seen:
     """Refusals that do not say when to come again."""
     late_starts_s: list[float] = field(default_factory=list)
     """How late the load generator itself was."""
+    last_not_normal_s: float = 0.0
+    """When the last call began that got no normal answer; of the clock that `began_s` is of."""
+    began_s: float = field(default_factory=time.perf_counter)
 
     def figures(self) -> dict[str, Any]:
         def ms(values: list[float], rank: float) -> float | None:
@@ -161,6 +175,7 @@ class Seen:
             "ok_p99_ms": ms(self.ok_s, 99),
             "refused_per_s": round(len(self.refused_s) / self.seconds, 1),
             "refused_p50_ms": ms(self.refused_s, 50),
+            "refused_p90_ms": ms(self.refused_s, 90),
             "refused_p99_ms": ms(self.refused_s, 99),
             "codes": dict(self.codes),
             "unhinted": self.unhinted,
@@ -197,6 +212,8 @@ class Load:
         ended = await self._channel.ask(request.SerializeToString())
         took_s = time.perf_counter() - began
         seen.codes[CODES[ended.code].name] += 1
+        if ended.code != OK or took_s > NORMAL_S:
+            seen.last_not_normal_s = max(seen.last_not_normal_s, began)
         if ended.code == OK:
             seen.ok_s.append(took_s)
         elif ended.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]:
@@ -247,54 +264,86 @@ async def fill(address: str, event: str) -> None:
         await stub.Ingest(request, timeout=30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Says what became of a load, measured by the most that is served."""
+
+    most: float
+    """Answers per second."""
+    prices: Prices
+
+    def figures(self, seen: Seen, spent: Spent) -> dict[str, Any]:
+        sent_per_s, answered = seen.sent / seen.seconds, len(seen.ok_s)
+        not_answered = max(seen.sent - answered, 1)
+        client_s = spent.parts[CLIENT] / seen.sent
+        refusal_s = max(0.0, spent.parts[EDGE] - answered * self.prices.edge) / not_answered
+        free = os.cpu_count() - spent.others / spent.wall_s
+
+        served_s, times = self.prices.served, sent_per_s / self.most
+        limit = limit_per_s(free, sent_per_s, client_s=client_s, refusal_s=refusal_s, served_s=served_s)
+        # Of the most that is served then: the processors shorten.
+        apart = (served_s - times * refusal_s) / (served_s - refusal_s)
+        return {
+            "of_most": round(answered / seen.seconds / self.most, 2),
+            "limit": round(min(limit / self.most, 1.0), 2),
+            "limit_apart": round(min(max(apart, 0.0), 1.0), 2),
+            "refusal_edge_us": round(1e6 * refusal_s) if not_answered > answered / 10 else None,
+            **seen.figures(),
+            **told(spent, seen),
+        }
+
+
+def told(spent: Spent, seen: Seen) -> dict[str, Any]:
+    """Return how many processors each part had, and what the client took for a call."""
+    return {**spent.cores(), "client_us": round(1e6 * spent.parts[CLIENT] / seen.sent)}
+
+
 async def measure(
-    address: str, *, seconds: float, with_signals: bool, say: Callable[[str, dict[str, Any]], None]
+    address: str, meter: Meter, *, seconds: float, with_signals: bool, say: Callable[[str, dict[str, Any]], None]
 ) -> None:
     """Find the most that is served, then ask for it once, twice and five times, and look at how it is after each."""
     event = counted_event(compile_playbook(SHIPPED_PLAYBOOK))
     await fill(address, event)
     channel = await WireChannel.connect(address, DECIDE, DEADLINE_S)
     load = Load(channel, event, with_signals=with_signals)
+
+    async def metered(loading: Awaitable[Seen]) -> tuple[Seen, Spent]:
+        before = meter.read()
+        seen = await loading
+        # Of what was sent some is ended only after the time is over.
+        return seen, meter.read().since(before)
+
     await load.closed(16, 1.0)
-    closed = [await load.closed(in_flight, seconds) for in_flight in (32, 96)]
-    most = max(len(seen.ok_s) / seen.seconds for seen in closed)
-    say("most, 32 or 96", max(closed, key=lambda seen: len(seen.ok_s)).figures())
+    closed = [await metered(load.closed(in_flight, seconds)) for in_flight in (32, 96)]
+    seen, spent = max(closed, key=lambda one: len(one[0].ok_s))
+    judge = Judge(most=len(seen.ok_s) / seen.seconds, prices=Prices.of(spent, answered=len(seen.ok_s), sent=seen.sent))
+    say("most, 32 or 96", {**judge.prices.figures(), **seen.figures(), **told(spent, seen)})
     for times in TIMES:
-        say(f"open {times} x", judged(await load.open(times * most, seconds), most))
-        await asyncio.sleep(0.5)
-        say(f"half after {times} x", (await load.open(CALM * most, 1.5)).figures())
+        say(f"open {times} x", judge.figures(*await metered(load.open(times * judge.most, seconds))))
+        calm = await load.open(CALM * judge.most, CALM_S)
+        normal_after_s = round(max(0.0, calm.last_not_normal_s - calm.began_s), 2)
+        say(f"half after {times} x", {"normal_after_s": normal_after_s, **calm.figures()})
     for in_flight in IN_FLIGHT:
-        say(f"{in_flight} in flight", judged(await load.closed(in_flight, seconds), most))
-    say("half after all", (await load.open(CALM * most, 1.5)).figures())
+        say(f"{in_flight} in flight", judge.figures(*await metered(load.closed(in_flight, seconds))))
+    say("half after all", (await load.open(CALM * judge.most, 1.5)).figures())
     channel.close()
-
-
-def judged(seen: Seen, most: float) -> dict[str, Any]:
-    """Return the figures of a load, with what it got of the most."""
-    return {"of_most": round(len(seen.ok_s) / seen.seconds / most, 2), **seen.figures()}
-
-
-def processor_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 async def bare_cost_us(address: str, process: psutil.Process, method: str, seconds: float) -> float:
     """Return the processor time of a bare server per call that is asked by 64 at a time."""
     count = 0
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(method)
-        until = time.perf_counter() + seconds
+    channel = await WireChannel.connect(address, method, 5.0)
+    until = time.perf_counter() + seconds
 
-        async def one() -> None:
-            nonlocal count
-            while time.perf_counter() < until:
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    await call(b"", timeout=5)
-                count += 1
+    async def one() -> None:
+        nonlocal count
+        while time.perf_counter() < until:
+            await channel.ask(b"")
+            count += 1
 
-        before_s = processor_s(process)
-        await asyncio.gather(*(one() for _ in range(64)))
+    before_s = processor_s(process)
+    await asyncio.gather(*(one() for _ in range(64)))
+    channel.close()
     return 1e6 * (processor_s(process) - before_s) / max(count, 1)
 
 
@@ -304,19 +353,24 @@ def run(arguments: argparse.Namespace) -> None:
     with part("--bare", str(port + 1)) as bare:
         costs_us = {
             name: round(asyncio.run(bare_cost_us(f"127.0.0.1:{port + 1}", psutil.Process(bare.pid), method, 1.5)))
-            for name, method in (("answered_us", ANSWERING), ("refused_us", REFUSING))
+            for name, method in BARE.items()
         }
         say("bare grpc.aio", costs_us)
     modes = [False, True] if arguments.signals == "both" else [arguments.signals == "with"]
     with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder, contextlib.ExitStack() as stack:
+        pids: dict[str, list[int]] = {EDGE: [], SHARDS: []}
         if arguments.target is None:
             for index in range(SHARD_COUNT):
-                stack.enter_context(part("--shard", str(index), "--folder", folder))
-            stack.enter_context(part("--edge", str(port), "--folder", folder))
+                shard = stack.enter_context(part("--shard", str(index), "--folder", folder))
+                pids[SHARDS].append(shard.pid)
+            pids[EDGE].append(stack.enter_context(part("--edge", str(port), "--folder", folder)).pid)
+        else:
+            pids = {EDGE: arguments.edges, SHARDS: arguments.shards}
+        gc.freeze()  # or it would look through all modules' objects in the midst of a load
         address = arguments.target or f"127.0.0.1:{port}"
         for with_signals in modes:
             say("with a signal each" if with_signals else "without signals", {})
-            asyncio.run(measure(address, seconds=seconds, with_signals=with_signals, say=say))
+            asyncio.run(measure(address, Meter(pids), seconds=seconds, with_signals=with_signals, say=say))
 
 
 def say_json(name: str, figures: dict[str, Any]) -> None:
@@ -335,6 +389,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--signals", choices=["without", "with", "both"], default="both")
     parser.add_argument("--target", help="host:port of a Hearth that runs already, with the telco playbook")
+    parser.add_argument("--edges", type=int, nargs="*", default=[], help="process ids of the target's edges")
+    parser.add_argument("--shards", type=int, nargs="*", default=[], help="process ids of the target's shards")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--edge", type=int, help=argparse.SUPPRESS)
