@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from actors.log.location import InFiles, LogLocation, log_location
 from cluster.environment import ENVIRONMENT_PREFIX
 from cluster.environment import utc_now as utc_now
 from cluster.errors import UsageWrong
@@ -180,9 +181,9 @@ class HearthConfig(BaseSettings):
         return self.model_dir if self.model_dir is not None else self.data_dir / "models"
 
     @property
-    def log_location(self) -> str:
-        """Folder of the embedded log, or kafka://host:port/prefix."""
-        return self.log if self.log is not None else str(self.data_dir / "log")
+    def log_location(self) -> LogLocation:
+        """Where the log is."""
+        return log_location(self.log) if self.log is not None else InFiles(self.data_dir / "log")
 
     @property
     def snapshot_location(self) -> str:
@@ -219,7 +220,7 @@ class HearthConfig(BaseSettings):
 
     def _check_shared(self) -> None:
         """What shards of several nodes keep must be in reach of all of them."""
-        if self.log is None or not self.log.startswith("kafka://"):
+        if isinstance(self.log_location, InFiles):
             raise ValueError("ray_address needs log kafka://host:port/prefix: the embedded log is for one node only")
         if self.metadata_url is None or self.metadata_url.startswith("sqlite"):
             raise ValueError("ray_address needs a metadata_url of postgresql+psycopg://…: SQLite is for one node only")

@@ -24,8 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from actors.log.location import is_same_log, log_location
 from cluster.environment import utc_now
 from cluster.errors import CommandFailed
 
@@ -317,7 +317,7 @@ def _check_layout(path: Path, *, partition_count: int, log: str | None) -> None:
 
     # Those that were made before this was noted have a log of their own, or the one they are started with.
     kept = layout.get(LOG_KEY, None if (path / "log").is_dir() else log)
-    if (kept is None) != (log is None) or (kept and log and urlsplit(kept).path != urlsplit(log).path):
+    if (kept is None) != (log is None) or (kept and log and not is_same_log(log_location(kept), log_location(log))):
         raise DataDirUnusable(
             f"the log of {path} is {kept or 'in its own files'}, asked for {log or 'its own files'}; its snapshots go "
             f"with that log: start {f'with --log {kept}' if kept else 'without --log'}, or choose another directory "

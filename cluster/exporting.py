@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from actors.log.contract import LOG_START, StoredRecord
-from actors.log.reading import ReadLogs, read_only_logs
+from actors.log.location import InFiles, logs_beside_owner
+from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import UsageWrong
@@ -27,16 +27,13 @@ def log_reader(config: HearthConfig) -> ReadLogs:
     Raises:
         UsageWrong: there is no such data directory, or the address on Kafka cannot be one.
     """
-    if config.log_location.startswith("kafka:"):
-        try:
-            from actors.log.kafka import kafka_store
-
-            return kafka_store(config.log_location).read_only
-        except (ImportError, ValueError) as wrong:
-            raise UsageWrong(str(wrong)) from wrong
-    if not (config.data_dir / LAYOUT_NAME).is_file():
+    location = config.log_location
+    if isinstance(location, InFiles) and not (config.data_dir / LAYOUT_NAME).is_file():
         raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
-    return partial(read_only_logs, Path(config.log_location))
+    try:
+        return logs_beside_owner(location)
+    except (ImportError, ValueError) as wrong:
+        raise UsageWrong(str(wrong)) from wrong
 
 
 class Reach:

@@ -7,14 +7,11 @@ that has none: never for households that were decided on by another.
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind, StoredRecord
-from actors.log.reading import read_partition
-from actors.log.segment_files import partition_of_directory
+from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind
+from actors.log.location import partition_reader
 from actors.records import codec
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.verification import Read
@@ -171,7 +168,8 @@ def newest_in_log(config: HearthConfig) -> PlaybookInForce | None:
     found: list[tuple[int, Plan]] = []
     wrong: LogError | PlanUnreadable | codec.PayloadUnreadable | OSError | None = None
     try:
-        partitions, read = _log(config)
+        reader = partition_reader(config.log_location)
+        partitions, read = reader.partitions(), reader.read
     except (LogError, OSError, ImportError, ValueError) as failed:
         raise _unknown(config, failed) from failed
     if partitions:
@@ -214,20 +212,3 @@ def _newest(partition: PartitionId, snapshots: SnapshotStore, read: Read) -> tup
     if payload is not None:
         plan = codec.decode_plan(payload)
     return None if plan is None else (stamp_us, plan)
-
-
-def _log(config: HearthConfig) -> tuple[tuple[PartitionId, ...], Read]:
-    """Return the partitions that were ever written to, and what reads them; nothing is created."""
-    if not config.log_location.startswith("kafka:"):
-        directory = Path(config.log_location)
-        numbers = (partition_of_directory(folder.name) for folder in sorted(directory.glob("p-*")))
-        return tuple(number for number in numbers if number is not None), partial(read_partition, directory)
-    from actors.log.kafka import kafka_store
-
-    store = kafka_store(config.log_location)
-
-    def read(partition: PartitionId, start: Offset) -> Iterator[StoredRecord]:
-        with closing(store.open(partition)) as log:
-            yield from log.read(max(start, log.first_offset))
-
-    return store.partitions(), read

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from actors.clock import WallClock
 from actors.log.contract import LogStore
-from actors.log.segments import SegmentSettings, SegmentStore
+from actors.log.location import LogLocation, log_store
 from actors.partition.scoring import MissingModel, ScoringConfig, connect
-from actors.rejects.entries import reject_location
 from actors.shard.shard import Shard, ShardConfig
 from actors.snapshots.store import snapshot_store
 from cluster.coordinator import StartedShard
@@ -37,8 +36,7 @@ REVOKED_EXIT_CODE = 75
 class Stores:
     """Where a shard keeps things."""
 
-    log: str
-    """A folder for the embedded log, or kafka://host:port/prefix."""
+    log: LogLocation
     segment_bytes: int
     snapshots: str
     """A folder, or the URI of a pyarrow filesystem."""
@@ -50,17 +48,13 @@ class Stores:
 
 def open_logs(stores: Stores) -> LogStore:
     """Return the logs, embedded or on Kafka."""
-    if stores.log.startswith("kafka://"):
-        from actors.log.kafka import kafka_store
-
-        return kafka_store(stores.log, partition_count=stores.partition_count)
-    return SegmentStore(Path(stores.log), settings=SegmentSettings(segment_bytes=stores.segment_bytes))
+    return log_store(stores.log, segment_bytes=stores.segment_bytes, partition_count=stores.partition_count)
 
 
 def open_reject_logs(stores: Stores) -> LogStore:
     """Return the reject logs: beside the log, in segment files small enough that old ones can go one by one."""
     segment_bytes = min(stores.segment_bytes, 16 << 20)
-    return open_logs(replace(stores, log=reject_location(stores.log), segment_bytes=segment_bytes))
+    return open_logs(replace(stores, log=stores.log.rejects, segment_bytes=segment_bytes))
 
 
 def _own_address(address: str) -> str:

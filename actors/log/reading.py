@@ -26,6 +26,12 @@ def read_only_logs(directory: Path) -> Iterator[tuple[int, StoredRecord]]:
             yield from _partition(partition, folder)
 
 
+def partitions_in(directory: Path) -> tuple[PartitionId, ...]:
+    """Return the partitions that were ever written to under a directory."""
+    numbers = (partition_of_directory(folder.name) for folder in sorted(directory.glob("p-*")))
+    return tuple(number for number in numbers if number is not None)
+
+
 def read_partition(directory: Path, partition: PartitionId, start: Offset) -> Iterator[StoredRecord]:
     """Yield a partition's records from `start` on, or from where its log begins; raises as read_only_logs does."""
     records = _partition(partition, directory / partition_directory(partition))

@@ -6,12 +6,11 @@ Owns their bytes and how they are read back. Who writes them is told in rejects.
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgpack
 import pyarrow as pa
 
-from actors.log.contract import LogStore, RecordKind, StoredRecord
+from actors.log.contract import RecordKind, StoredRecord
 from actors.log.reading import read_only_logs
 from actors.records.codec import PayloadUnreadable
 from actors.rejects.reasons import why_rejected
@@ -23,9 +22,6 @@ from wire.positions import INGEST, place_of, source_of
 from wire.rejects import REPLAYED
 
 REJECT_LAYOUT = 1
-
-REJECTS_FOLDER = "rejects"
-"""In the data directory, beside the log's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +57,6 @@ class KeptReject:
     reject: Reject
     outcomes: tuple[str, ...] = ()
     """What came of its replays, oldest first: a Status by name."""
-
-
-def reject_location(log: str) -> str:
-    """Return where the reject logs of a Hearth are kept, beside its log: a folder, or other topics.
-
-    >>> reject_location("/data/log"), reject_location("kafka://broker:9092/town?replicas=1")
-    ('/data/rejects', 'kafka://broker:9092/town-rejects?replicas=1')
-    """
-    if log.startswith("kafka://"):
-        parts = urlsplit(log)
-        return parts._replace(path=f"{parts.path.rstrip('/')}-rejects").geturl()
-    return str(Path(log).parent / "rejects")
 
 
 def reject_of_request(request: admin_pb2.Reject, at_us: int) -> Reject:
@@ -210,16 +194,6 @@ Entries = Callable[[], Iterator[tuple[int, StoredRecord]]]
 def read_rejects(directory: Path) -> Iterator[KeptReject]:
     """Yield what the reject logs under a directory hold, beside a running Hearth; see `rejects_among`."""
     return rejects_among(lambda: read_only_logs(directory))
-
-
-def entries_of(logs: LogStore) -> Iterator[tuple[int, StoredRecord]]:
-    """Yield the records of logs that may be opened by several at once, as Kafka's may."""
-    for partition in logs.partitions():
-        log = logs.open(partition)
-        try:
-            yield from ((partition, stored) for stored in log.read(log.first_offset))
-        finally:
-            log.close()
 
 
 def rejects_among(entries: Entries) -> Iterator[KeptReject]:

@@ -1,17 +1,16 @@
 """`hearth backup`, `hearth restore` and `hearth verify`."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import grpc
 
-from actors.log.contract import Offset, PartitionId, StoredRecord
-from actors.log.reading import read_partition
+from actors.log.contract import PartitionId
+from actors.log.location import InFiles, OnKafka, partition_reader
 from actors.snapshots.store import snapshot_store
-from actors.snapshots.verification import Read, Verified
+from actors.snapshots.verification import Verified
 from actors.snapshots.verification import verify as verify_partition
 from cluster.backup import back_up, read_backup, read_layout
 from cluster.backup import restore as restore_backup
@@ -28,8 +27,17 @@ SNAPSHOT_DEADLINE_S = 600.0
 
 def backup(config: HearthConfig, *, target: Path, as_json: bool) -> int:
     """Copy the data directory, beside a running Hearth or not."""
-    if config.log is not None:
-        raise UsageWrong("the log is on Kafka: its replication and the snapshots are the backup; see docs/runbook.md")
+    match config.log_location:
+        case OnKafka():
+            raise UsageWrong(
+                "the log is on Kafka: its replication and the snapshots are the backup; see docs/runbook.md"
+            )
+        case InFiles(directory) if directory != config.data_dir / "log":
+            raise UsageWrong(f"the log is in {directory}, which is not in {config.data_dir}: back it up beside that")
+        case InFiles():
+            pass
+        case _:
+            assert_never(config.log_location)
     with meter("backing up", unit="bytes") as show:
         made = back_up(config.data_dir.absolute(), target.absolute(), show)
     facts = {"backup": str(made.path), "created": made.created, "files": len(made.files), "bytes": made.size_bytes}
@@ -63,8 +71,12 @@ def restore(config: HearthConfig, *, source: Path, as_json: bool) -> int:
 def verify(config: HearthConfig, *, from_start: bool, as_json: bool) -> int:
     """Replay every partition, compare with what its running owner writes down; exit code 1 on a difference."""
     count = int(read_layout(config.data_dir)["partition_count"])
+    try:
+        read = partition_reader(config.log_location).read
+    except (ImportError, ValueError) as wrong:
+        raise UsageWrong(str(wrong)) from wrong
     _snapshot_now(config)
-    snapshots, read = snapshot_store(config.snapshot_location), _reader(config)
+    snapshots = snapshot_store(config.snapshot_location)
     results: list[Verified] = []
     with meter("verifying", unit="partitions") as show:
         for number in range(count):
@@ -111,18 +123,3 @@ def _snapshot_now(config: HearthConfig) -> None:
             admin_pb2_grpc.AdminServiceStub(channel).Snapshot(admin_pb2.SnapshotRequest(), timeout=SNAPSHOT_DEADLINE_S)
         except grpc.RpcError as failed:
             raise explain_failure(failed, doing="taking snapshots", target=running.address) from failed
-
-
-def _reader(config: HearthConfig) -> Read:
-    if config.log is None:
-        return partial(read_partition, config.data_dir / "log")
-    from actors.log.kafka import kafka_store
-
-    store = kafka_store(config.log)
-
-    def read(partition: PartitionId, start: Offset) -> Iterator[StoredRecord]:
-        # Opening writes nothing there, and nobody is kept out.
-        with closing(store.open(partition)) as log:
-            yield from log.read(max(start, log.first_offset))
-
-    return read

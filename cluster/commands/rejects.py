@@ -5,18 +5,15 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from actors.log.contract import LogError
+from actors.log.location import logs_beside_owner
 from actors.records.codec import PayloadUnreadable
 from actors.rejects.entries import (
     KeptReject,
     Reject,
-    entries_of,
     event_of,
-    read_rejects,
-    reject_location,
     rejects_among,
     replay_id,
 )
@@ -164,13 +161,11 @@ def _all(config: HearthConfig) -> Iterator[KeptReject]:
     if not (config.data_dir / LAYOUT_NAME).is_file():
         raise UsageWrong(f"{config.data_dir} is no data directory of Hearth; name one with --data-dir")
     with _explained():
-        location = reject_location(config.log_location)
-        if not location.startswith("kafka://"):
-            yield from read_rejects(Path(location))
-            return
-        from actors.log.kafka import kafka_store
-
-        yield from rejects_among(partial(entries_of, kafka_store(location)))
+        try:
+            entries = logs_beside_owner(config.log_location.rejects)
+        except (ImportError, ValueError) as wrong:
+            raise UsageWrong(str(wrong)) from wrong
+        yield from rejects_among(entries)
 
 
 @contextmanager

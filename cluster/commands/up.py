@@ -2,8 +2,9 @@
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
+from actors.log.location import InFiles, OnKafka
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed
@@ -82,14 +83,18 @@ def check_log(config: HearthConfig) -> None:
     Raises:
         CommandFailed: it cannot, or the library for Kafka is missing.
     """
-    if not config.log_location.startswith("kafka:"):
-        return
-    try:
-        from actors.log.kafka_url import kafka_settings
+    match config.log_location:
+        case InFiles():
+            return
+        case OnKafka(url):
+            try:
+                from actors.log.kafka_url import kafka_settings
 
-        kafka_settings(config.log_location, partition_count=config.partition_count)
-    except (ImportError, ValueError) as wrong:
-        raise CommandFailed(str(wrong), 2) from wrong
+                kafka_settings(url, partition_count=config.partition_count)
+            except (ImportError, ValueError) as wrong:
+                raise CommandFailed(str(wrong), 2) from wrong
+        case _:
+            assert_never(config.log_location)
 
 
 def hear(config: HearthConfig, message: dict[str, Any]) -> None:

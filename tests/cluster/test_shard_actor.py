@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.log.location import InFiles
 from actors.partition.caller import Caller
 from actors.partition.scoring import ScoringConfig
 from actors.shard.shard import ShardConfig
@@ -92,7 +93,7 @@ async def test_a_restart_scores_by_the_champion_from_its_first_decision_on_or_sa
 def actor_in(tmp_path: Path) -> tuple[ShardActor, MetadataStore]:
     url = sqlite_url(tmp_path / "metadata.sqlite")
     stores = Stores(
-        log=str(tmp_path / "log"),
+        log=InFiles(tmp_path / "log"),
         segment_bytes=1 << 20,
         snapshots=str(tmp_path / "snapshots"),
         metadata_url=url,
