@@ -216,7 +216,7 @@ def _can_be_handed_over(hearth: Hearth) -> bool:
     owner = hearth.shard._owned[0].owner
     deliveries = hearth.shard._deliveries
     (subscription,) = deliveries._subscriptions
-    had = {key: share.channel for key, share in deliveries.shares(owner.partition).items()}
+    had = {key: share.channel for key, share in deliveries.shares.of(owner.partition).items()}
     return bool(deliveries.due(owner, subscription, had, deliveries.listened()))
 
 
