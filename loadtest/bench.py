@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from hearth.v1 import decision_pb2, signal_pb2
 from household.plan import Plan
-from loadtest.drive import Drive, DriveSettings
+from loadtest.driving import Drive, DriveSettings
 from loadtest.gateway import Gateway, GaveUp, arrow_stream
 from loadtest.household_fold.generate import ANSWERS, EVENT_COUNT, as_signals, fold_events
 from loadtest.household_fold.marks import checksum

@@ -45,7 +45,6 @@ SAME_ID_MAY_SUCCEED = frozenset(
     }
 )
 
-
 DEFECTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 """Defects of Hearth: worth one more attempt under the same id, and always on record."""
 

@@ -190,6 +190,8 @@ class _Lowering:
             case _, Literal(value=str()):
                 other = self.value(left)
                 return _joined(other, _member(right, other), _EQUALITY[call.function], ValueKind.BOOL)
+            case _:
+                pass
         first, second = self.value(left), self.value(right)
         if first.kind != second.kind or first.values != second.values:
             wrong = "these two can never be equal: they have different lists of values"

@@ -61,7 +61,6 @@ from actors.log.kafka_url import kafka_settings
 REPORT_MARGIN_S = 5.0
 """How much longer than its own deadline the library may take to say what became of a group."""
 
-
 LOOK_AHEAD_GROUPS = 16
 """Looked at before dropping: what a kept group may repeat is kept with it."""
 

@@ -38,11 +38,7 @@ from actors.log.frame import (
 from actors.log.marks import BEGINNING_NAME, read_beginning
 
 _PARTITION_NAME = re.compile(r"p-(\d{4,})")
-
-
 _SEGMENT_NAME = re.compile(r"(\d{20})\.seg")
-
-
 _UNFINISHED_SEGMENT = "next.tmp"
 
 

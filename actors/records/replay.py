@@ -55,6 +55,8 @@ class Replay:
                 apply_tick(self.now, epoch=record.epoch, stamp_us=record.stamp_us)
             case RecordKind.DELIVERY:
                 self.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
+            case RecordKind.REJECT | RecordKind.REPLAYED:
+                raise codec.PayloadUnreadable(f"{record.kind.name.lower()} record: it belongs into a reject log")
         self.fold_count += 1
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:

@@ -341,7 +341,8 @@ class Shard:
                 return answers.description(owned.owner.state.plan).SerializeToString()
             case shard_pb2.METHOD_REJECT:
                 return (await self._reject(owned, payload)).SerializeToString()
-        raise failed(Failure.UNKNOWN_METHOD, f"method {method} is not known here")
+            case _:
+                raise failed(Failure.UNKNOWN_METHOD, f"method {method} is not known here")
 
     async def _snapshot(self, owned: _Owned) -> admin_pb2.PartitionSnapshot:
         if self._taker is None:

@@ -287,7 +287,6 @@ class SnapshotStore:
 
 _pausing = threading.Lock()
 
-
 _pauses = 0
 """How many loads are under way, in all threads."""
 

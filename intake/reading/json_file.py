@@ -253,6 +253,8 @@ def _check_doubled(parsed: Any) -> None:
         case list():
             for value in parsed:
                 _check_doubled(value)
+        case _:
+            pass
 
 
 def text_of_cell(cell: object) -> str | None:
@@ -353,6 +355,8 @@ def _is_text(value: Any) -> bool:
             return all(_is_text(one) for one in value)
         case dict():
             return all(_is_text(one) for pair in value.items() for one in pair)
+        case _:
+            pass
     return True
 
 

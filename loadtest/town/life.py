@@ -1,82 +1,34 @@
 """What happens in the town, hour by hour. Each hour is drawn whole from its own seed: batch sizes change nothing."""
 
-from dataclasses import dataclass, field
 from typing import Literal
-from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loadtest.town import calibration
+from loadtest.town.amounts import bill_minor, call_minutes, exchange, spent_minor, topup_minor
+from loadtest.town.page import Floats, Ints, Page
 from loadtest.town.people import People, Persona
 from loadtest.town.rhythm import US_PER_DAY, US_PER_HOUR, US_PER_SECOND, Crowd, burst, gathered
-from loadtest.town.signals import WHOLE_HOUSEHOLD, Signals, joined
+from loadtest.town.signals import Signals
 from loadtest.town.vocabulary import BALANCE_CHECK, Vocabulary
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Values = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.int8] | NDArray[np.bool_]
-"""What a field may be written from; becomes float64."""
 
 SETUP_BLOCK = 0
 """Events of block b happen in hour b − 1 of the span, or begin there; block 0 is what was there before."""
 
 EVENING_FROM_HOUR = 18
+
 QUIET_AFTER_DAYS = 15.0
 """The app visits of quiet churners fall by a factor e in so many days."""
 
 WEEK_DAYS = 7
 REFILL_BEFORE_US = 90 * US_PER_SECOND
 
-SessionKind = Literal[
-    "text", "call", "data", "app", "web", "stream", "game", "topup", "payment", "partner", "centre", "store",
-    "home_device", "speed", "outage", "roaming", "rival_sim", "price_plan",
-]  # fmt: skip
+SingleKind = Literal[
+    "web", "store", "topup", "partner", "home_device", "speed", "outage", "roaming", "rival_sim", "price_plan"
+]
+"""What is over with one event."""
 
-
-@dataclass(slots=True)
-class Page:
-    """The signals of one block while they are being written."""
-
-    people: People
-    vocabulary: Vocabulary
-    parts: list[Signals] = field(default_factory=list)
-
-    def write(self, event: str, times_us: Ints, members: Ints, **values: Values) -> None:
-        """Add events of members."""
-        people = self.people
-        self._add(event, times_us, people.household[members].astype(np.int64), people.number[members], values)
-
-    def write_for_households(self, event: str, times_us: Ints, households: Ints, **values: Values) -> None:
-        """Add events that concern households as a whole."""
-        self._add(event, times_us, households, np.full(len(households), WHOLE_HOUSEHOLD, np.int8), values)
-
-    def _add(
-        self,
-        event: str,
-        times_us: Ints,
-        households: Ints,
-        members: NDArray[np.int8],
-        values: dict[str, Values],
-    ) -> None:
-        count = len(times_us)
-        self.parts.append(
-            Signals(
-                times_us=times_us,
-                households=households.astype(np.int32),
-                members=members,
-                kinds=np.full(count, self.vocabulary.event[event], np.int16),
-                ids=np.zeros((count, 2), np.uint64),
-                values={self.vocabulary.field[name]: column.astype(np.float64) for name, column in values.items()},
-            )
-        )
-
-    def finished(self, *, seed: int, block: int) -> Signals:
-        """Return all that was written, numbered within the block; another seed gives other ids."""
-        signals = joined(self.parts)
-        signals.ids[:, 0] = (crc32(str(seed).encode()) & 0xFFFF) << 32 | block
-        signals.ids[:, 1] = np.arange(signals.count, dtype=np.uint64)
-        return signals
+SessionKind = Literal["text", "call", "data", "app", "stream", "game", "payment", "centre"] | SingleKind
 
 
 class Life:
@@ -95,7 +47,7 @@ class Life:
         self._gamers = np.flatnonzero(people.persona == Persona.GAMER)
         self._running_low = np.flatnonzero(people.is_running_low)
         self._billed = np.flatnonzero(~people.is_prepaid[people.first_member])
-        self._bill_minor = _bill_minor(np.random.default_rng([seed, 5]), people.member_count)
+        self._bill_minor = bill_minor(np.random.default_rng([seed, 5]), people.member_count)
 
     def before(self) -> Signals:
         """Return what sources tell of everyone before the first hour: profiles, consents, products, a last payment."""
@@ -119,7 +71,7 @@ class Life:
         )
         prepaid = np.flatnonzero(people.is_prepaid)
         page.write(
-            "billing.topup", self._setup_times(21, len(prepaid)), prepaid, amount_minor=_topup_minor(draw, len(prepaid))
+            "billing.topup", self._setup_times(21, len(prepaid)), prepaid, amount_minor=topup_minor(draw, len(prepaid))
         )
         return page.finished(seed=self._seed, block=SETUP_BLOCK)
 
@@ -176,13 +128,13 @@ class Life:
     ) -> None:
         match kind:
             case "text":
-                which, times_us = _exchange(draw, times_us, mean_more=2.0)
+                which, times_us = exchange(draw, times_us, mean_more=2.0)
                 page.write("network.text", times_us, members[which])
             case "call":
-                which, times_us = _exchange(draw, times_us, mean_more=0.3)
-                page.write("network.call", times_us, members[which], minutes=_call_minutes(draw, len(which)))
+                which, times_us = exchange(draw, times_us, mean_more=0.3)
+                page.write("network.call", times_us, members[which], minutes=call_minutes(draw, len(which)))
             case "data":
-                which, times_us = _exchange(draw, times_us, mean_more=2.0)
+                which, times_us = exchange(draw, times_us, mean_more=2.0)
                 page.write(
                     "network.data_session",
                     times_us,
@@ -203,7 +155,7 @@ class Life:
                 self._write_single(page, draw, kind, times_us, members)
 
     def _write_single(
-        self, page: Page, draw: np.random.Generator, kind: SessionKind, times_us: Ints, members: Ints
+        self, page: Page, draw: np.random.Generator, kind: SingleKind, times_us: Ints, members: Ints
     ) -> None:
         count, words = len(members), self._vocabulary
         households = self._people.household[members].astype(np.int64)
@@ -213,11 +165,11 @@ class Life:
             case "store":
                 page.write("store.visit", times_us, members)
             case "topup":
-                page.write("billing.topup", times_us, members, amount_minor=_topup_minor(draw, count))
+                page.write("billing.topup", times_us, members, amount_minor=topup_minor(draw, count))
             case "partner":
                 partner = words.drawn("partner", draw.random(count))
                 page.write(
-                    "partner.purchase", times_us, members, amount_minor=_spent_minor(draw, count), partner=partner
+                    "partner.purchase", times_us, members, amount_minor=spent_minor(draw, count), partner=partner
                 )
                 redeems = np.flatnonzero(draw.random(count) < 0.1)
                 later_us = times_us[redeems] + 30 * US_PER_SECOND
@@ -278,10 +230,10 @@ class Life:
         )
 
     def _write_payments(self, page: Page, draw: np.random.Generator, times_us: Ints, members: Ints) -> None:
-        which, times_us = _exchange(draw, times_us, mean_more=0.2)
+        which, times_us = exchange(draw, times_us, mean_more=0.2)
         members, count = members[which], len(which)
         times_us = times_us + REFILL_BEFORE_US
-        amounts = _spent_minor(draw, count)
+        amounts = spent_minor(draw, count)
         category = self._vocabulary.drawn("merchant_category", draw.random(count))
         page.write("wallet.payment", times_us, members, amount_minor=amounts, merchant_category=category)
         mix, chance = calibration.WALLET_MIX, draw.random(count)
@@ -359,36 +311,6 @@ class Life:
     def _is_evening(self, times_us: Ints) -> Floats:
         hours = (times_us + self._utc_offset_us) // US_PER_HOUR % 24
         return (hours >= EVENING_FROM_HOUR).astype(np.float64)
-
-
-def _exchange(draw: np.random.Generator, times_us: Ints, *, mean_more: float) -> tuple[Ints, Ints]:
-    """Return an exchange for each time: the event itself and some more soon after."""
-    sizes = 1 + draw.poisson(draw.gamma(1.0, mean_more, len(times_us)))
-    return burst(
-        draw,
-        times_us,
-        sizes,
-        gap_log_mean=calibration.BURST_GAP_LOG_MEAN,
-        gap_log_sd=calibration.BURST_GAP_LOG_SD,
-    )
-
-
-def _call_minutes(draw: np.random.Generator, count: int) -> Floats:
-    seconds = draw.lognormal(calibration.CALL_SECONDS_LOG_MEAN, calibration.CALL_SECONDS_LOG_SD, count)
-    answered = draw.random(count) >= calibration.MISSED_CALL_SHARE
-    return np.where(answered, np.round(np.minimum(seconds, 14_400) / 60, 2), 0.0)
-
-
-def _topup_minor(draw: np.random.Generator, count: int) -> Floats:
-    return draw.choice(np.array([500.0, 1_000.0, 1_500.0, 2_000.0, 3_000.0]), count, p=[0.25, 0.35, 0.15, 0.15, 0.10])
-
-
-def _spent_minor(draw: np.random.Generator, count: int) -> Floats:
-    return np.round(draw.lognormal(6.8, calibration.PAYMENT_LOG_SD, count)).clip(50, 200_000)
-
-
-def _bill_minor(draw: np.random.Generator, members: NDArray[np.int8]) -> Floats:
-    return np.round(1_500.0 + 1_200.0 * members + draw.gamma(2.0, 600.0, len(members)))
 
 
 def _crowds(people: People, intensity: float) -> dict[SessionKind, Crowd]:

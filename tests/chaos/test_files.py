@@ -46,6 +46,7 @@ from cluster import data_dir as data_directory
 from cluster.commands import repair as repair_command
 from cluster.config import load_config
 from cluster.metadata import MetadataStore, sqlite_url
+from cluster.repairing.partitions import kept_snapshots
 from household.digest import household_digests, state_digest
 from household.freeze import Freeze
 from tests.actors.harness import (
@@ -347,7 +348,7 @@ def try_damage(
         verdict = examination.verdict
         judged = judge(town, partition, path, byte, is_folded=is_folded, is_cut=is_cut)
         if path.suffix == ".seg" and judged == "refused" and verdict is LogVerdict.HEALTHY:
-            remedy = choose(examination, repair_command.kept_snapshots(town.data_dir, partition))
+            remedy = choose(examination, kept_snapshots(town.data_dir, partition))
             assert remedy.kind is RemedyKind.REBUILD, "repair calls well what opening refuses"
         if is_folded:
             other = PARTITIONS[(partition + 1) % len(PARTITIONS)]

@@ -16,7 +16,7 @@ import pytest
 
 from hearth.v1 import delivery_pb2
 from loadtest.conversation import Curiosity
-from loadtest.drive import Drive, DriveSettings
+from loadtest.driving import Drive, DriveSettings
 from loadtest.gateway import GaveUp
 from loadtest.lanes import Asking, is_asking, lane_of, step_of
 from loadtest.tally import Latencies, Promise

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from loadtest.story import Story, StoryWentWrong, play
+from loadtest.story import play
+from loadtest.teller import Story, StoryWentWrong
 from tests.loadtest.fake_hearth import FakeHearth, Faults, running
 
 
