@@ -31,6 +31,8 @@ from intake.sender import (
     Undeliverable,
     Why,
 )
+from wire.positions import file_position
+from wire.rejects import ORIGINAL_BYTES_MAX, OutsideReason
 
 BATCH_ROWS = 8_192
 """Wire limit: 65,536. This many fold in a few milliseconds."""
@@ -39,9 +41,6 @@ BATCH_DEADLINE_S = 60.0
 
 KEPT_ROWS = 256
 """Unreadable rows that are told to Hearth in one request."""
-
-KEPT_BYTES_MAX = 1 << 20
-"""Of a row that Hearth keeps as a reject."""
 
 RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Waits before a batch that failed is sent again; a repeat changes nothing, so an unknown outcome is safe."""
@@ -189,13 +188,13 @@ class FileSender:
         self._rejects.note_unreadable(row)
         self._unreadable.append(
             admin_pb2.Reject(
-                position=_clean(f"file:{row.file}/{row.row}"),
-                reason="UNREADABLE",
+                position=_clean(file_position(row.file, row.row)),
+                reason=OutsideReason.UNREADABLE,
                 detail=_clean(row.why),
-                original=original_of(row)[:KEPT_BYTES_MAX],
+                original=original_of(row)[:ORIGINAL_BYTES_MAX],
             )
         )
-        if len(self._unreadable) >= KEPT_ROWS or len(row.text) > KEPT_BYTES_MAX // KEPT_ROWS:
+        if len(self._unreadable) >= KEPT_ROWS or len(row.text) > ORIGINAL_BYTES_MAX // KEPT_ROWS:
             self._keep_unreadable()
 
     def _keep_unreadable(self) -> None:

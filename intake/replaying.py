@@ -18,12 +18,10 @@ from intake.files import RETRY_WAITS_S
 from intake.progress import Meter
 from intake.request import OUR_COLUMNS
 from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, Patience, Sender, Sending, Undeliverable
-from wire.batches import SOURCE_COLUMN
+from wire.batches import SOURCE_COLUMN, ipc_bytes
+from wire.rejects import REPLAYED, OutsideReason
 
 DEADLINE_S = 30.0
-
-REFUSED = "REFUSED"
-"""What came of an event that Hearth takes in no form: its request is invalid as a whole."""
 
 
 class RejectedEvent(Protocol):
@@ -63,7 +61,7 @@ class ToReplay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What came of one reject: a status by name, or REFUSED."""
+    """What came of one reject: a status by name, or that Hearth takes it in no form."""
 
     position: str
     outcome: str
@@ -95,7 +93,6 @@ class Replayer:
         channel: grpc.Channel,
         *,
         target: str,
-        mark: str,
         tell: Callable[[str], None],
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -103,7 +100,6 @@ class Replayer:
         Args:
             channel: to Hearth.
             target: how messages call it.
-            mark: what the reason of an entry begins with that says what came of a replay.
             tell: is told lines for people.
             is_stopping: whether to end early.
         """
@@ -117,7 +113,6 @@ class Replayer:
         self._sender = Sender(begin=begin, patience=patience, target=target, doing="replaying")
         self._admin = admin_pb2_grpc.AdminServiceStub(channel)
         self._target = target
-        self._mark = mark
         self._tell = tell
         self._is_stopping = is_stopping
         self._can_record = True
@@ -157,7 +152,7 @@ class Replayer:
             case Acknowledged():
                 return _status(became.response)
             case Undeliverable():
-                return REFUSED
+                return OutsideReason.REFUSED
             case _:
                 assert_never(became)
 
@@ -165,7 +160,7 @@ class Replayer:
         """Leave a mark in the store; without one a repeat would only find a duplicate."""
         if not self._can_record:
             return
-        marks = [admin_pb2.Reject(position=one.position, reason=self._mark + one.outcome) for one in outcomes]
+        marks = [admin_pb2.Reject(position=one.position, reason=REPLAYED + one.outcome) for one in outcomes]
         try:
             self._admin.Reject(admin_pb2.RejectRequest(rejects=marks), timeout=DEADLINE_S)
         except grpc.RpcError as failed:
@@ -184,7 +179,7 @@ def _status(response: signal_pb2.IngestResponse) -> str:
         return "DUPLICATE"
     if counts.late:
         return "LATE"
-    return str(response.rejections[0].reason) if response.rejections else REFUSED
+    return str(response.rejections[0].reason) if response.rejections else OutsideReason.REFUSED
 
 
 def _request(one: ToReplay) -> signal_pb2.IngestRequest | None:
@@ -212,11 +207,7 @@ def _arrow(event: RejectedEvent, event_id: bytes, fields: Mapping[str, float | s
         columns[SOURCE_COLUMN] = pa.array([event.source], pa.binary())
     for name, value in fields.items():
         columns[name] = pa.array([value], pa.string() if isinstance(value, str) else pa.float64())
-    table = pa.table(columns)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return ipc_bytes(pa.table(columns))
 
 
 def _as_signal(event: RejectedEvent, event_id: bytes) -> signal_pb2.IngestRequest | None:

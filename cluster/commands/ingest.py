@@ -11,10 +11,11 @@ from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.errors import IntakeFailed
 from intake.files import FileSender, Tally
-from intake.reading.examine import FIELDS_MAX, Source, as_declared, examine, fields_to_send
+from intake.reading.examine import Source, as_declared, examine, fields_to_send
 from intake.reading.mapping import Mapping, load_mapping
 from intake.reading.rejects_file import RejectsFile
 from intake.sender import Stopped
+from wire.batches import FIELD_COUNT_MAX
 
 PASSED_OVER_SHOWN_MAX = 10
 """Columns of a file that are told by name."""
@@ -84,7 +85,10 @@ def _tell_passed_over(sources: list[Source], fields: list[str]) -> None:
         if source.passed_over:
             say(f"{source.reader.name}: passed over: {_listed(source.passed_over)}")
     if fields:
-        say(f"passed over: a request has at most {FIELDS_MAX} fields, and no playbook field needs {_listed(fields)}")
+        say(
+            f"passed over: a request has at most {FIELD_COUNT_MAX} fields, and no playbook field needs "
+            f"{_listed(fields)}"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,7 +24,6 @@ from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.replaying import Replayed, Replayer, ToReplay
-from wire.rejects import REPLAYED
 
 SHOWN_BYTES_MAX = 512
 """Of an original, on the screen; --output writes all of it."""
@@ -138,7 +137,7 @@ def replay(
 def _replay(to_send: list[KeptReject], target: str) -> tuple[list[Replayed], bool]:
     results: list[Replayed] = []
     with connect(target) as channel, interruptions() as is_stopping, meter("replaying", unit="rejects") as show:
-        replayer = Replayer(channel, target=target, mark=REPLAYED, tell=say, is_stopping=is_stopping)
+        replayer = Replayer(channel, target=target, tell=say, is_stopping=is_stopping)
         for one in replayer.run([_to_replay(kept) for kept in to_send], show):
             results.append(one)
     return results, len(results) == len(to_send)

@@ -32,13 +32,8 @@ from intake.sender import (
     Why,
     doubling,
 )
+from wire.rejects import ORIGINAL_BYTES_MAX, OutsideReason
 
-TOO_LARGE: Final = "TOO_LARGE"
-"""Reason of a reject that is too long for a request."""
-REFUSED: Final = "REFUSED"
-"""Reason of a reject that Hearth calls invalid as a whole."""
-
-REJECT_ORIGINAL_BYTES_MAX: Final = 1 << 20
 REJECTS_PER_REQUEST: Final = 256
 DETAIL_LENGTH_MAX: Final = 1_000
 
@@ -240,9 +235,9 @@ class Connector:
         request = admin_pb2.RejectRequest()
         byte_count = 0
         for one in batch.unreadable[:REJECTS_PER_REQUEST]:
-            original = (one.message.value or b"")[:REJECT_ORIGINAL_BYTES_MAX]
+            original = (one.message.value or b"")[:ORIGINAL_BYTES_MAX]
             byte_count += len(original)
-            if request.rejects and byte_count > REQUEST_BYTES_MAX - REJECT_ORIGINAL_BYTES_MAX:
+            if request.rejects and byte_count > REQUEST_BYTES_MAX - ORIGINAL_BYTES_MAX:
                 break
             # What is told of it may quote it.
             detail = one.detail[:DETAIL_LENGTH_MAX].encode("utf-8", "backslashreplace").decode()
@@ -331,11 +326,11 @@ def _as_reject(alone: Undeliverable[Messages]) -> Unreadable:
     (message,) = alone.parcel.messages
     match alone.why:
         case Why.TOO_LONG:
-            reason, detail = TOO_LARGE, f"makes a request of {alone.byte_count:,} bytes"
+            reason, detail = OutsideReason.TOO_LARGE, f"makes a request of {alone.byte_count:,} bytes"
         case Why.TOO_LARGE:
-            reason, detail = TOO_LARGE, alone.detail
+            reason, detail = OutsideReason.TOO_LARGE, alone.detail
         case Why.REFUSED:
-            reason, detail = REFUSED, alone.detail
+            reason, detail = OutsideReason.REFUSED, alone.detail
         case _:
             assert_never(alone.why)
     return Unreadable(message=message, reason=reason, detail=detail)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from hearth.v1 import signal_pb2
-from intake.capture.ports import UNREADABLE, Decoded, Decoder, Message, SourcePartition, Unreadable
+from intake.capture.ports import Decoded, Decoder, Message, SourcePartition, Unreadable
 from intake.capture.settings import CaptureSettings
 from intake.reading.json_file import Flat, RowWrong, event_of, text_of_cell
 from intake.reading.mapping import FileMapping, MappingInvalid, load_mapping
@@ -20,6 +20,7 @@ from intake.reading.rows import Chunk
 from intake.reading.rows import Unreadable as NoSignal
 from intake.reading.signals import FieldTypes, FileMapper, Mapped, schema_of, shortened_id
 from intake.request import request_of
+from wire.rejects import OutsideReason
 
 
 def decoder_of(settings: CaptureSettings, *, now: datetime) -> Decoder:
@@ -54,7 +55,9 @@ class SignalDecoder:
                 signal = signal_pb2.Signal.FromString(message.value or b"")
             except DecodeError as wrong:
                 unreadable.append(
-                    Unreadable(message=message, reason=UNREADABLE, detail=f"not a hearth.v1.Signal: {wrong}")
+                    Unreadable(
+                        message=message, reason=OutsideReason.UNREADABLE, detail=f"not a hearth.v1.Signal: {wrong}"
+                    )
                 )
                 continue
             signal.event_id = signal.event_id or derived_id(message)
@@ -94,7 +97,7 @@ class MappedDecoder:
                 is_cloudevents = self._mapper(message.source_partition).section.format == "cloudevents"
                 flat = self.read(message.value or b"", is_cloudevents)
             except RowWrong as wrong:
-                unreadable.append(Unreadable(message=message, reason=UNREADABLE, detail=str(wrong)))
+                unreadable.append(Unreadable(message=message, reason=OutsideReason.UNREADABLE, detail=str(wrong)))
             else:
                 read.setdefault(message.source_partition, {})[message.offset] = message, flat
         tables = []
@@ -102,7 +105,7 @@ class MappedDecoder:
             for mapped in _mapped(self._mapper(source_partition), found):
                 tables.append(mapped.signals)
                 unreadable += [
-                    Unreadable(message=found[row.row][0], reason=UNREADABLE, detail=row.why)
+                    Unreadable(message=found[row.row][0], reason=OutsideReason.UNREADABLE, detail=row.why)
                     for row in mapped.unreadable
                 ]
         signal_count = sum(table.num_rows for table in tables)

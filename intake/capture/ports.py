@@ -6,12 +6,11 @@ from typing import Final, Protocol
 
 from hearth.v1 import signal_pb2
 from intake.errors import IntakeFailed
+from wire.positions import kafka_position
+from wire.rejects import OutsideReason
 
 SourcePartition = tuple[str, int]
 """Topic and number of one of its partitions."""
-
-UNREADABLE: Final = "UNREADABLE"
-"""Reason of a reject of which no signal can be made."""
 
 MESSAGE_OVERHEAD_BYTES: Final = 256
 """What a message takes besides its value, about."""
@@ -35,7 +34,7 @@ class Message:
     @property
     def position(self) -> str:
         """Its identity as a reject."""
-        return f"kafka:{self.topic}/{self.partition}/{self.offset}"
+        return kafka_position(self.topic, self.partition, self.offset)
 
     @property
     def held_bytes(self) -> int:
@@ -48,7 +47,7 @@ class Unreadable:
     """A message that is no signal."""
 
     message: Message
-    reason: str
+    reason: OutsideReason
     detail: str
 
 

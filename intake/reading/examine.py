@@ -29,6 +29,7 @@ from intake.reading.parquet_file import ParquetFile
 from intake.reading.rows import Chunk, FileReader, value_of
 from intake.reading.signals import FieldTypes, FileMapper, times_of
 from intake.reading.values import as_number
+from wire.batches import FIELD_COUNT_MAX
 
 FORMAT_BY_SUFFIX = {
     ".csv": "csv",
@@ -39,9 +40,6 @@ FORMAT_BY_SUFFIX = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-
-FIELDS_MAX = 512
-"""Different fields of a request."""
 
 NAME_BYTES_MAX = 128
 """Of a field."""
@@ -165,14 +163,14 @@ def fields_to_send(sources: list[Source], declared: Declared | None) -> tuple[Fi
         MappingInvalid: two files give one field different types, or more fields are needed than a request can have.
     """
     merged = merged_fields(sources)
-    if len(merged) <= FIELDS_MAX:
+    if len(merged) <= FIELD_COUNT_MAX:
         return merged, []
     kept = {name: kind for name, kind in merged.items() if name in declared} if declared is not None else merged
-    if declared is not None and len(kept) > FIELDS_MAX:
+    if declared is not None and len(kept) > FIELD_COUNT_MAX:
         raise MappingInvalid(
-            f"the files have {len(kept):,} fields that the playbook knows; at most {FIELDS_MAX} travel"
+            f"the files have {len(kept):,} fields that the playbook knows; at most {FIELD_COUNT_MAX} travel"
         )
-    kept = dict(list(kept.items())[:FIELDS_MAX])
+    kept = dict(list(kept.items())[:FIELD_COUNT_MAX])
     return kept, [name for name in merged if name not in kept]
 
 
