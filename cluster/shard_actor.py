@@ -13,13 +13,13 @@ from actors.log.location import LogLocation, log_store
 from actors.partition.scoring import MissingModel, ScoringConfig, connect
 from actors.shard.shard import Shard, ShardConfig
 from actors.snapshots.store import snapshot_store
-from cluster.coordinator import StartedShard
 from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import node_identity, process_started_s
+from cluster.shard_seen import StartedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
 

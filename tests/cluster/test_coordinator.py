@@ -23,10 +23,11 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced, StartedShard
+from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced
 from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import end, is_gone, node_identity, process_started_s
+from cluster.shard_seen import StartedShard
 from tests.actors.harness import in_loop
 
 WITHIN_S = 10.0
@@ -262,7 +263,7 @@ async def test_what_a_shard_is_just_opening_counts_among_what_it_has_to_do(tmp_p
 
         spare.may_open = {1: asyncio.Event(), 3: asyncio.Event()}
         it.metadata.revoke(second.die(), None)
-        await until(lambda: it.coordinator._assigning == {1: "shard-2", 3: "shard-2"})
+        await until(lambda: it.coordinator._placement.assigning == {1: "shard-2", 3: "shard-2"})
         await until(lambda: it.coordinator._shards["shard-1"].holder == second.holder)
         it.metadata.revoke(first.die(), None)
         await it.until_served_by(second, 0, 2)
@@ -276,7 +277,7 @@ async def test_a_process_that_cannot_be_ended_keeps_no_other_lease_from_being_lo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     may_end = threading.Event()
-    monkeypatch.setattr("cluster.coordinator.end", lambda *_: may_end.wait(WITHIN_S))
+    monkeypatch.setattr("cluster.takeover.end", lambda *_: may_end.wait(WITHIN_S))
     async with world(tmp_path) as it:
         stuck, other = [await asyncio.create_subprocess_exec("sleep", "1000") for _ in range(2)]
         async with ended([stuck, other]):
@@ -285,7 +286,7 @@ async def test_a_process_that_cannot_be_ended_keeps_no_other_lease_from_being_lo
             try:
                 await it.coordinator.start({"shard-0": FakeShard("shard-0", it.metadata)})
                 await until(lambda: sum(one.is_revoked for one in it.metadata.leases()) == 2)
-                await until(lambda: len(it.coordinator._ending) == 2)
+                await until(lambda: len(it.coordinator._takeover.ending) == 2)
             finally:
                 may_end.set()
 
@@ -425,7 +426,7 @@ async def test_a_shard_is_given_nothing_before_it_has_the_model_in_force(tmp_pat
 
 @in_loop
 async def test_a_shard_that_cannot_load_the_model_serves_all_the_same_and_is_told_of(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("cluster.coordinator.MODEL_PAUSE_S", 0.05)
+    monkeypatch.setattr("cluster.model_spread.MODEL_PAUSE_S", 0.05)
     async with world(tmp_path) as it:
         shard = FakeShard("shard-0", it.metadata)
         shard.refused_models.add("v1")

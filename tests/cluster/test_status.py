@@ -56,7 +56,7 @@ async def test_why_a_partition_is_down_is_told(tmp_path: Path):
 
         shard.refusals = [1] * 100
         shard.owned[1] |= {"is_lost": True, "lost_because": "the disk is full"}
-        await until(lambda: 1 in it.coordinator._failed)
+        await until(lambda: 1 in it.coordinator._placement.failed)
         assert await down(it) == {1: "not now"}
 
 
