@@ -27,9 +27,10 @@ from cluster.output import say
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
 from cluster.watching import edge_observer, telemetry_settings
-from serving.edge import EdgeSettings
-from serving.ingress import EdgeConfig, Listener, serve_environment
-from serving.shard_client import ClientSettings
+from serving.edge_config import EdgeConfig, Listener
+from serving.ingress import serve_environment
+from serving.settings import EdgeSettings
+from serving.shard_channel import ClientSettings
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE
 
 if TYPE_CHECKING:

@@ -227,7 +227,7 @@ def _wall_ns() -> int:
 
 
 class EdgeTelemetry:
-    """Counts, times and traces public calls. A `serving.edge.RequestObserver`; used in one event loop."""
+    """Counts, times and traces public calls. A `serving.boundary.RequestObserver`; used in one event loop."""
 
     def __init__(self, spans: Spans, *, trace_share: float) -> None:
         self._spans = spans

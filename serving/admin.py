@@ -13,7 +13,7 @@ from typing import Final
 
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2
-from serving.shard_client import Router
+from serving.router import Router
 from wire.batches import MESSAGE_BYTES_MAX
 from wire.failures import Failure, FieldViolation, InvalidRequest, RequestTooLarge, failed, shortened
 from wire.partitions import partition_of

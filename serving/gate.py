@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from serving.admission import Lines
-from serving.status import set_status
+from serving.boundary import set_status
 from wire.failures import CallFailed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -1,35 +1,23 @@
-"""The edge as a Ray Serve deployment: who listens where, and what Serve has to be told for it.
+"""The edge as a Ray Serve deployment, for the launcher: what Serve has to be told, starting it and taking it down.
 
 Two listeners, one switch. OWN: the replica listens with a grpc.aio server of its own; public API only, one stable port
 for all replicas of a node, TLS as grpc has it. DIRECT_INGRESS: our handlers ride on Serve's direct-ingress server as
-passthrough services, which leans on private parts of Serve; all of them are here. docs/decisions/0007 compares the two.
+passthrough services, which leans on private parts of Serve (replica.py). docs/decisions/0007 compares the two.
 
 Ray is imported inside the functions: Serve reads its environment when imported, and `serve_environment` comes first.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
-import grpc.aio
-
-from serving.accepting import AcceptingServer
-from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, Clock, EdgeSettings, PublicServices, RequestObserver
-from serving.shard_client import ClientSettings, Router
-from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes, RoutesSource
+from serving.edge_config import EdgeConfig, Listener
+from serving.replica import EdgeReplica
 
 if TYPE_CHECKING:
     from ray import serve
@@ -41,70 +29,11 @@ APPLICATION: Final = "hearth-edge"
 
 An application each: the first answers before the others are started, and Serve would replace it to add a replica.
 """
-PROXY_CALLBACK: Final = "serving.ingress.confine_listeners"
-SERVICER_FUNCTION: Final = "serving.ingress.add_public_services"
+PROXY_CALLBACK: Final = "serving.replica.confine_listeners"
+SERVICER_FUNCTION: Final = "serving.replica.add_public_services"
 DIRECT_INGRESS_PORT_COUNT: Final = 100
-FIRST_ROUTES_PAUSE_S: Final = 0.1
 LISTENING_POLL_S: Final = 0.05
 FAILED_POLL_S: Final = 2.0
-
-
-class Listener(Enum):
-    """Which server carries the public services."""
-
-    OWN = "own"
-    DIRECT_INGRESS = "direct_ingress"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """PEM files of a listener with TLS. With `client_ca`, clients have to show a certificate of that authority."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeConfig:
-    """All that an edge replica needs to know. It travels there pickled, so callables are module-level functions."""
-
-    host: str = "127.0.0.1"
-    """Where the public port listens. Only a loopback address goes without TLS."""
-    port: int = 9_000
-    listener: Listener = Listener.OWN
-    tls: TlsFiles | None = None
-    development: bool = False
-    """Adds gRPC reflection."""
-    settings: EdgeSettings = field(default_factory=EdgeSettings)
-    client: ClientSettings = field(default_factory=ClientSettings)
-    routes_source: RoutesSource | None = None
-    """Who says which shard owns what; None: the coordinator actor."""
-    now_us: Clock | None = None
-    """See PublicServices."""
-    observer_factory: Callable[[], RequestObserver | None] | None = None
-    """Called once in each replica, first of all."""
-    replica_count: int = 1
-    """Processes that listen on the public port."""
-    cpu_count: float = 0.0
-    """Ray's bookkeeping for one replica, not a limit."""
-    resources: Mapping[str, float] = field(default_factory=dict)
-    """Ray's custom resources that a replica takes, and which so say on what nodes it may run."""
-    drain_timeout_s: float = 5.0
-    """What a replica that stops gives its open requests."""
-
-    def __post_init__(self) -> None:
-        assert 0 < self.port < 65_536
-        # Without TLS anyone who reaches the port can ask and report for any household.
-        assert self.tls is not None or ipaddress.ip_address(self.host).is_loopback, "not on loopback, and no TLS"
-        assert self.replica_count > 0
-        assert self.cpu_count >= 0
-        assert self.drain_timeout_s >= 0
-
-    @property
-    def address(self) -> str:
-        """Where clients find the public services."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class PortInUse(Exception):
@@ -113,9 +42,6 @@ class PortInUse(Exception):
     def __init__(self, address: str) -> None:
         super().__init__(f"{address} is in use by another process; stop it or choose another port")
         self.address = address
-
-
-# --- for the launcher ------------------------------------------------------------------------------------------------
 
 
 def serve_environment(config: EdgeConfig) -> dict[str, str]:
@@ -282,141 +208,3 @@ def check_port(config: EdgeConfig) -> None:
             probe.bind((config.host, config.port))
         except OSError:
             raise PortInUse(config.address) from None
-
-
-# --- in the replica --------------------------------------------------------------------------------------------------
-
-
-class CoordinatorRoutes:
-    """Asks the coordinator actor; finds it by name at the first use and again after it died."""
-
-    def __init__(self) -> None:
-        self._actor: Any = None
-
-    async def __call__(self) -> Routes:
-        """Return the present routes.
-
-        Raises:
-            ValueError: there is no coordinator.
-            ray.exceptions.RayError: it does not answer.
-        """
-        import ray
-
-        if self._actor is None:
-            self._actor = await asyncio.to_thread(ray.get_actor, COORDINATOR_NAME, COORDINATOR_NAMESPACE)
-        try:
-            routes: Routes = await self._actor.routes.remote()
-        except ray.exceptions.RayActorError:
-            self._actor = None
-            raise
-        return routes
-
-
-class EdgeReplica:
-    """One edge process. Comes up when the coordinator answers and its listener stands."""
-
-    async def __init__(self, config: EdgeConfig) -> None:  # type: ignore[misc] # Serve awaits it
-        self._config = config
-        # Batches are converted in a thread: with the default of 5 ms each call would wait that long for its turn.
-        sys.setswitchinterval(0.0005)
-        observer = config.observer_factory() if config.observer_factory is not None else None
-        self._router = Router(config.routes_source or CoordinatorRoutes(), config.client)
-        routes = await self._first_routes()
-        self._partition_count = routes.partition_count
-        self.services = PublicServices(
-            self._router,
-            routes.partition_count,
-            self._is_ready,
-            settings=config.settings,
-            now_us=config.now_us,
-            observer=observer,
-        )
-        self._server: AcceptingServer | None = None
-        if config.listener is Listener.OWN:
-            self._server = AcceptingServer((*SERVER_OPTIONS, ("grpc.so_reuseport", 1)))
-            self.services.add_to(self._server, development=config.development)
-            _listen(self._server, config, config.port)
-            await self._server.start()
-        else:
-            _in_this_process["replica"] = self
-            confine_listeners()
-
-    @property
-    def config(self) -> EdgeConfig:
-        """What this replica was made with."""
-        return self._config
-
-    async def __del__(self) -> None:
-        """Called and awaited by Serve when the replica stops: let open requests end, then close the streams."""
-        if self._server is not None:
-            await self._server.stop(self._config.drain_timeout_s)
-        await self._router.close()
-
-    def record_autoscaling_stats(self) -> Mapping[str, float]:
-        """What Serve's autoscaling may go by, since it does not see requests that pass it by."""
-        return {"in_flight": float(self.services.in_flight_count)}
-
-    async def _first_routes(self) -> Routes:
-        while True:
-            routes = await self._router.routes(age_s_max=0.0)
-            if routes is not None:
-                return routes
-            await asyncio.sleep(FIRST_ROUTES_PAUSE_S)
-
-    async def _is_ready(self) -> bool:
-        # Bad news is not believed for long: Hearth may have become ready since, and says so to whoever started it.
-        for age_s_max in (self._config.settings.routes_age_s_max, 0.0):
-            routes = await self._router.routes(age_s_max=age_s_max)
-            if routes is not None and routes.ready and len(routes.owners) == self._partition_count:
-                return True
-        return False
-
-
-def _listen(server: grpc.aio.Server, config: EdgeConfig, port: int) -> None:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    if config.tls is None:
-        server.add_insecure_port(f"{host}:{port}")
-        return
-    client_ca = config.tls.client_ca.read_bytes() if config.tls.client_ca is not None else None
-    credentials = grpc.ssl_server_credentials(
-        [(config.tls.key.read_bytes(), config.tls.certificate.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
-    server.add_secure_port(f"{host}:{port}", credentials)
-
-
-# --- Serve's private parts -------------------------------------------------------------------------------------------
-
-_in_this_process: dict[str, EdgeReplica] = {}
-"""How the servicer function, which gets nothing but a server, finds the replica: Serve makes the replica first."""
-
-
-def add_public_services(_servicer: object, server: Any) -> None:
-    """Register our handlers unwrapped on the direct-ingress server of this replica.
-
-    For gRPCOptions.grpc_servicer_functions. Serve calls it in the head's proxy, too; there is no replica there, and
-    nothing is registered.
-    """
-    replica = _in_this_process.get("replica")
-    if replica is None:
-        return
-    for service in SERVICE_NAMES:
-        server.add_passthrough_service(service)
-    replica.services.add_to(server)
-
-
-def confine_listeners() -> list[Any]:
-    """Make Serve's gRPC servers in this process listen where the config says, instead of on all interfaces.
-
-    Also Serve's proxy callback, which wants a list of HTTP middlewares; the head's proxy then listens nowhere.
-    """
-    from ray.serve._private import default_impl
-
-    def add_grpc_address(server: Any, server_address: str) -> None:
-        replica = _in_this_process.get("replica")
-        if replica is not None:
-            _listen(server, replica.config, int(server_address.rpartition(":")[2]))
-
-    vars(default_impl)["add_grpc_address"] = add_grpc_address
-    return []

@@ -25,6 +25,7 @@ from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2
 from serving import ingress
+from serving.edge_config import EdgeConfig, Listener
 from wire.frames import SHARD_OPTIONS
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
 
@@ -106,8 +107,8 @@ async def measure(address: str, client_count: int, seconds: float) -> dict[str, 
     return {"calls_per_s": len(latencies) / seconds, **percentiles}
 
 
-def start_edge(listener: ingress.Listener, port: int, folder: Path) -> str:
-    config = ingress.EdgeConfig(port=port, listener=listener)
+def start_edge(listener: Listener, port: int, folder: Path) -> str:
+    config = EdgeConfig(port=port, listener=listener)
     os.environ.update(ingress.serve_environment(config))
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(folder), "HOME": str(folder)}
     import ray
@@ -132,7 +133,7 @@ def start_edge(listener: ingress.Listener, port: int, folder: Path) -> str:
     return public_address
 
 
-def run(listener: ingress.Listener, seconds: float, port: int) -> dict[str, dict[str, float]]:
+def run(listener: Listener, seconds: float, port: int) -> dict[str, dict[str, float]]:
     results: dict[str, dict[str, float]] = {}
     bare = subprocess.Popen(
         [sys.executable, "-m", "tests.benches.edge_bench", "--bare", str(port + 500)], stdout=subprocess.PIPE
@@ -158,7 +159,7 @@ def run(listener: ingress.Listener, seconds: float, port: int) -> dict[str, dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listener", choices=[listener.value for listener in ingress.Listener], default="own")
+    parser.add_argument("--listener", choices=[listener.value for listener in Listener], default="own")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--port", type=int, default=19_000)
     parser.add_argument("--json", action="store_true")
@@ -168,7 +169,7 @@ def main() -> None:
         asyncio.run(serve_bare(arguments.bare))
         return
 
-    results = run(ingress.Listener(arguments.listener), arguments.seconds, arguments.port)
+    results = run(Listener(arguments.listener), arguments.seconds, arguments.port)
     if arguments.json:
         print(json.dumps(results))
         return

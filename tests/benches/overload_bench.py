@@ -43,10 +43,10 @@ from playbooks.compiler import compile_playbook
 from serving import edge
 from serving.accepting import AcceptingServer
 from serving.admission import Lines
+from serving.boundary import set_status
 from serving.edge import PublicServices
 from serving.gate import Admission
-from serving.shard_client import Router
-from serving.status import set_status
+from serving.router import Router
 from tests.benches.metering import CLIENT, EDGE, SHARDS, Meter, Prices, Spent, limit_per_s, processor_s
 from tests.benches.wire_client import OK, WireChannel
 from wire.failures import CODES, CallFailed, Failure, status_of

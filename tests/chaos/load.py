@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import grpc.aio
 
 from hearth.v1 import delivery_pb2, signal_pb2
-from serving.shard_client import ShardChannel
+from serving.shard_channel import ShardChannel
 from tests.actors.harness import DAY, signal
 from tests.chaos.client import Client
 from tests.chaos.gateway import Delivery, GatewayLedger

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from actors.failpoints import Failpoint
 from actors.log.contract import LogUnavailable
-from serving.shard_client import ClientSettings, ShardChannel
+from serving.shard_channel import ClientSettings, ShardChannel
 from tests.chaos.load import Load
 from tests.chaos.oracles import Verdict, judge
 from tests.chaos.plain_replay import records_in

@@ -22,7 +22,7 @@ from household.plan import Plan
 from serving import edge
 from serving.accepting import AcceptingServer
 from serving.edge import PublicServices
-from serving.shard_client import Router
+from serving.router import Router
 from tests.actors.harness import SettableClock
 from wire.routes import Routes
 

@@ -54,7 +54,7 @@ from hearth.v1 import (
     signal_pb2_grpc,
 )
 from serving.edge import PublicServices
-from serving.shard_client import Router
+from serving.router import Router
 from tests.actors.harness import (
     DAY,
     MONDAY,

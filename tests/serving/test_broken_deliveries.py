@@ -9,8 +9,8 @@ import asyncio
 import grpc
 import pytest
 
-from serving import shard_client
-from serving.shard_client import ClientSettings, ShardChannel
+from serving import shard_channel
+from serving.shard_channel import ClientSettings, ShardChannel
 
 
 class Responses:
@@ -32,7 +32,7 @@ def listening(monkeypatch, course) -> None:
     async def run() -> None:
         ending = asyncio.get_running_loop().create_future()
         stub = type("Stub", (), {"__init__": lambda self, channel: None, "Deliver": lambda self, _: Responses(ending)})
-        monkeypatch.setattr(shard_client.shard_pb2_grpc, "ShardServiceStub", stub)
+        monkeypatch.setattr(shard_channel.shard_pb2_grpc, "ShardServiceStub", stub)
         channel = ShardChannel("unix:nowhere", ClientSettings())
         channel._running.cancel()
         channel._grpc_channel = object()

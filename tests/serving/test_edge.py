@@ -36,8 +36,10 @@ from hearth.v1 import (
 from household.events import NO_TIME_US
 from serving import edge, identity
 from serving.accepting import AcceptingServer
-from serving.edge import EdgeSettings, PublicServices
-from serving.shard_client import ClientSettings, Router, ShardChannel
+from serving.edge import PublicServices
+from serving.router import Router
+from serving.settings import EdgeSettings
+from serving.shard_channel import ClientSettings, ShardChannel
 from serving.signal_batches import TYPE_BY_OUTCOME, batch_from_signals
 from tests.serving.foreign_failure import foreign_failure
 from wire.failures import CallFailed, Failure, failed

@@ -26,6 +26,7 @@ from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2, signal_pb2, signal_pb2_grpc
 from serving import ingress
+from serving.edge_config import EdgeConfig, Listener
 from wire.failures import Failure, FieldViolation, failed
 from wire.frames import SHARD_OPTIONS
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
@@ -100,15 +101,15 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def environment_of(config: ingress.EdgeConfig, folder: Path) -> dict[str, str]:
+def environment_of(config: EdgeConfig, folder: Path) -> dict[str, str]:
     ours = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(folder), "HOME": str(folder)}
     return ingress.serve_environment(config) | ours
 
 
 @pytest.fixture(scope="module")
-def config(folder: Path) -> Iterator[ingress.EdgeConfig]:
+def config(folder: Path) -> Iterator[EdgeConfig]:
     """A running edge with one shard and a coordinator behind it."""
-    config = ingress.EdgeConfig(port=free_port(), development=True, drain_timeout_s=1)
+    config = EdgeConfig(port=free_port(), development=True, drain_timeout_s=1)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment_of(config, folder).items():
             patch.setenv(name, value)
@@ -131,7 +132,7 @@ def config(folder: Path) -> Iterator[ingress.EdgeConfig]:
 
 
 @pytest.fixture
-def channel(config: ingress.EdgeConfig) -> Iterator[grpc.Channel]:
+def channel(config: EdgeConfig) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(config.address) as channel:
         grpc.channel_ready_future(channel).result(timeout=20)
         yield channel
@@ -188,7 +189,7 @@ def test_health_follows_the_coordinator(channel: grpc.Channel):
     watch.cancel()
 
 
-def test_the_public_port_is_one_and_on_loopback(config: ingress.EdgeConfig):
+def test_the_public_port_is_one_and_on_loopback(config: EdgeConfig):
     with pytest.raises(ingress.PortInUse, match="is in use by another process"):
         ingress.check_port(config)
 
@@ -207,7 +208,7 @@ def decided_again(channel: grpc.Channel, *, within_s: float) -> decision_pb2.Dec
                 raise
 
 
-def test_a_replica_that_dies_is_replaced_on_the_same_port(channel: grpc.Channel, config: ingress.EdgeConfig):
+def test_a_replica_that_dies_is_replaced_on_the_same_port(channel: grpc.Channel, config: EdgeConfig):
     (replica,) = {process for process, _ in listeners(config.port)}
     os.kill(replica, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(replica)], timeout=10)
@@ -218,11 +219,11 @@ def test_a_replica_that_dies_is_replaced_on_the_same_port(channel: grpc.Channel,
     assert replica not in {process for process, _ in listeners(config.port)}
 
 
-def test_the_other_listener_carries_the_same_requests(config: ingress.EdgeConfig):
+def test_the_other_listener_carries_the_same_requests(config: EdgeConfig):
     """Last, since it takes Serve down and starts it as direct ingress, whose settings go to Serve's processes alone."""
     from ray import serve
 
-    direct = replace(config, port=free_port(), listener=ingress.Listener.DIRECT_INGRESS)
+    direct = replace(config, port=free_port(), listener=Listener.DIRECT_INGRESS)
     serve.shutdown()
     controller_options = {"runtime_env": {"env_vars": ingress.serve_environment(direct)}}
     serve.start(controller_options=controller_options, **ingress.serve_options(direct))

@@ -23,7 +23,7 @@ from actors.shard.shard import Shard, ShardConfig
 from hearth.v1 import delivery_pb2, delivery_pb2_grpc, signal_pb2, signal_pb2_grpc
 from household.plan import Plan
 from serving.edge import PublicServices
-from serving.shard_client import Router
+from serving.router import Router
 from tests.actors.harness import DiskFiles, corner, in_loop
 from wire.routes import Routes
 

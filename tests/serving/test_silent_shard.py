@@ -11,7 +11,7 @@ import pytest
 
 from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2
-from serving.shard_client import Router
+from serving.router import Router
 from tests.serving.test_edge import QUICK, FakeShard, listening, run
 from wire.failures import CallFailed
 from wire.routes import Routes

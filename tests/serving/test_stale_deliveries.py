@@ -6,7 +6,8 @@ Law: what waited too long since its shard checked it is not handed over; what is
 import asyncio
 
 from hearth.v1 import delivery_pb2
-from serving.edge import EdgeSettings, _Subscription
+from serving.settings import EdgeSettings
+from serving.subscription import Subscription
 from wire.routes import Routes
 
 AGE_S_MAX = 0.05
@@ -32,7 +33,7 @@ class OneShard:
 def test_what_waited_too_long_for_the_gateway_is_dropped_and_what_is_fresh_is_not():
     async def course() -> None:
         shard = OneShard()
-        subscription = _Subscription(shard, ("push",), EdgeSettings(delivery_age_s_max=AGE_S_MAX))
+        subscription = Subscription(shard, ("push",), EdgeSettings(delivery_age_s_max=AGE_S_MAX))
         try:
             shard.given.put_nowait("fresh")
             assert (await subscription.next()).household == "fresh"

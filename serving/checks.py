@@ -1,0 +1,65 @@
+"""What is wrong with a request, told field by field before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from hearth.v1 import decision_pb2
+from household.events import LONGEST_KEY
+from serving.signal_batches import TYPE_BY_OUTCOME
+from wire.batches import MESSAGE_BYTES_MAX
+from wire.failures import FieldViolation, InvalidRequest, RequestTooLarge
+
+DECIDE_SIGNAL_COUNT_MAX: Final = 1_000
+"""What came with a question must be folded within the question's deadline; more belongs into Ingest."""
+
+
+def check(violations: Iterable[FieldViolation]) -> None:
+    """Raise InvalidRequest if anything is wrong, with all of it."""
+    if found := tuple(violations):
+        raise InvalidRequest(*found)
+
+
+def check_size(message: bytes, *, wrapping: int = 0) -> None:
+    """Raise RequestTooLarge if a message has more bytes than one may have, those that wrap it left out."""
+    if (byte_count := len(message) - wrapping) > MESSAGE_BYTES_MAX:
+        text = f"the request has {byte_count:,} bytes; at most {MESSAGE_BYTES_MAX:,}: send smaller batches"
+        raise RequestTooLarge(text)
+
+
+def key_violations(**keys: str) -> Iterator[FieldViolation]:
+    """Yield what is wrong with keys, by the names of their fields: each has to be given."""
+    for name, key in keys.items():
+        length = len(key.encode())
+        if not 1 <= length <= LONGEST_KEY:
+            what = "is missing" if length == 0 else f"has {length} bytes"
+            yield FieldViolation(field=name, description=f"{what}; wanted 1..{LONGEST_KEY} bytes")
+
+
+def text_violations(**texts: str) -> Iterator[FieldViolation]:
+    """Yield what is wrong with texts, by the names of their fields: each may be left out."""
+    for name, text in texts.items():
+        if (length := len(text.encode())) > LONGEST_KEY:
+            yield FieldViolation(field=name, description=f"has {length} bytes; wanted at most {LONGEST_KEY}")
+
+
+def decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViolation]:
+    """Yield what is wrong with a question."""
+    yield from key_violations(request_id=request.request_id, household=request.household, channel=request.channel)
+    yield from text_violations(member=request.member)
+    if (count := len(request.signals)) > DECIDE_SIGNAL_COUNT_MAX:
+        text = f"{count:,} signals; at most {DECIDE_SIGNAL_COUNT_MAX:,} come with a question: send them by Ingest"
+        yield FieldViolation(field="signals", description=text)
+        return
+    for index, signal in enumerate(request.signals):
+        if signal.household != request.household:
+            text = "names another household than the question; wanted the same: send others by Ingest"
+            yield FieldViolation(field=f"signals[{index}].household", description=text)
+
+
+def outcome_violations(outcome: int) -> Iterator[FieldViolation]:
+    """Yield what is wrong with an outcome."""
+    if outcome not in TYPE_BY_OUTCOME:
+        wanted = ", ".join(decision_pb2.Outcome.Name(known) for known in TYPE_BY_OUTCOME)
+        yield FieldViolation(field="outcome", description=f"is {outcome}; wanted one of {wanted}")

@@ -1,0 +1,201 @@
+"""The way from a partition to its owner: who owns what, and who is let into the line of each shard.
+
+Who would not be answered in time is not let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import grpc
+
+from hearth.internal.v1 import shard_pb2
+from serving.admission import Lines
+from serving.shard_channel import ClientSettings, ShardChannel, deadline_exceeded, reason_of_end
+from wire.failures import CallFailed, Failure, failed
+from wire.frames import METHODS_IN_LINE
+from wire.routes import Routes, RoutesSource
+
+logger = logging.getLogger(__name__)
+
+QUESTION_PATIENCE: Final = 1.0
+OUTCOME_PATIENCE: Final = 1.5
+"""Outcomes go on when questions are refused: caps and journeys need them, and they are told until they are known."""
+
+PATIENCES: Final[dict[int, float]] = {
+    shard_pb2.METHOD_DECIDE: QUESTION_PATIENCE,
+    shard_pb2.METHOD_GET: QUESTION_PATIENCE,
+    shard_pb2.METHOD_EXPLAIN: QUESTION_PATIENCE,
+    shard_pb2.METHOD_DECISIONS: QUESTION_PATIENCE,
+    shard_pb2.METHOD_REPORT: OUTCOME_PATIENCE,
+    shard_pb2.METHOD_ACK: OUTCOME_PATIENCE,
+}
+"""How many times as long the line may be for them. Batches have a line of their own."""
+assert PATIENCES.keys() == METHODS_IN_LINE, "a method in line whose patience nobody told"
+
+UNANSWERED: Final = frozenset(
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+)
+"""Replies that cost the shard next to nothing, and so say nothing of how quickly it answers."""
+
+
+class Router:
+    """The way from a partition to its owner.
+
+    A call that fails because the owner is gone or another one is tried once more, with fresh routes and within its
+    deadline. That is safe: each call is idempotent by its request_id or event ids.
+    Must be created and used in one event loop.
+    """
+
+    def __init__(self, source: RoutesSource, settings: ClientSettings | None = None) -> None:
+        self._source = source
+        self._settings = settings or ClientSettings()
+        self._routes: Routes | None = None
+        self._asked_s = float("-inf")
+        self._asking: asyncio.Task[Routes] | None = None
+        self._channels: dict[str, ShardChannel] = {}
+        self.lines = Lines()
+        """Of all shards: those who wait for their answers."""
+        self._retired: list[ShardChannel] = []
+        """Of shards that own nothing any more, until their open calls have ended."""
+        self._watching: asyncio.Task[None] | None = None
+
+    async def call(
+        self, method: int, partition: int, payload: bytes, *, timeout_s: float | None = None, traceparent: str = ""
+    ) -> bytes:
+        """Return the answer of the partition's owner.
+
+        Calls to one owner are sent in the order in which they were made, save those that are tried once more.
+
+        Raises:
+            CallFailed: the shard's status; or OVERLOADED, NO_OWNER, SHARD_UNREACHABLE, OUTCOME_UNKNOWN,
+                DEADLINE_EXCEEDED.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + (self._settings.call_timeout_s if timeout_s is None else timeout_s)
+        try:
+            return await self._call_owner(method, partition, payload, deadline_s, traceparent)
+        except CallFailed as failure:
+            is_old = loop.time() - self._asked_s > self._settings.silence_s_max
+            if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and is_old:
+                # A stopped shard ends no stream: without a look at the routes, all calls would go on to it for ever.
+                # One look does for all that ran out of time together: overload is none of the coordinator's making.
+                self._ask_soon()
+            if not _is_worth_another_try(failure):
+                raise
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self.refresh()
+        except TimeoutError:
+            raise deadline_exceeded() from None
+        try:
+            return await self._call_owner(method, partition, payload, deadline_s, traceparent)
+        except CallFailed as failure:
+            raise _as_public(failure) from None
+
+    async def _call_owner(
+        self, method: int, partition: int, payload: bytes, deadline_s: float, traceparent: str
+    ) -> bytes:
+        channel = self._channel_of(partition)
+        limit_s = deadline_s - asyncio.get_running_loop().time()
+        patience = PATIENCES.get(method)
+        if patience is None:
+            return await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+        channel.line.join(timeout_s=limit_s, patience=patience)
+        is_answered = False
+        try:
+            answer = await channel.call(method, partition, payload, timeout_s=limit_s, traceparent=traceparent)
+            is_answered = True
+            return answer
+        except CallFailed as failure:
+            is_answered = failure.code not in UNANSWERED
+            raise
+        finally:
+            channel.line.leave(is_answered=is_answered)
+
+    async def routes(self, *, age_s_max: float) -> Routes | None:
+        """Return routes that are at most so old, asking for new ones if need be; None if none were ever had."""
+        if asyncio.get_running_loop().time() - self._asked_s > age_s_max:
+            await self.refresh()
+        return self._routes
+
+    async def refresh(self) -> None:
+        """Ask for the routes anew. Many who ask at once ask once; without an answer the old routes stay.
+
+        Whoever joins a question that is under way gets an answer that may be older than his asking by that question.
+        """
+        await asyncio.wait((self._ask_soon(),))
+
+    def _ask_soon(self) -> asyncio.Task[Routes]:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(self._take_routes)
+        return self._asking
+
+    def channel(self, address: str) -> ShardChannel:
+        """Return the channel to a shard; makes it at the first use."""
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = ShardChannel(address, self._settings, self.lines)
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch_for_silence(), name="silent shards")
+        return channel
+
+    async def _watch_for_silence(self) -> None:
+        """Find the new owner while calls wait for a stopped one: that ends no stream, and takes their whole time."""
+        while True:
+            await asyncio.sleep(self._settings.silence_s_max / 2)
+            if any(channel.is_silent for channel in self._channels.values()):
+                self._ask_soon()
+            for channel in self._retired:
+                if channel.is_silent:
+                    channel.give_up()
+            self._retired = [channel for channel in self._retired if channel.open_call_count]
+
+    async def close(self) -> None:
+        """Close all channels; open calls fail with OUTCOME_UNKNOWN."""
+        channels, self._channels = self._channels, {}
+        for task in (self._asking, self._watching):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(channel.close() for channel in channels.values()))
+
+    async def _ask(self) -> Routes:
+        async with asyncio.timeout(self._settings.routes_timeout_s):
+            return await self._source()
+
+    def _take_routes(self, asking: asyncio.Task[Routes]) -> None:
+        self._asking = None
+        if asking.cancelled():
+            return
+        if (error := asking.exception()) is not None:
+            logger.warning("no answer to who owns what: %s", reason_of_end(error))
+            return
+        self._routes = asking.result()
+        self._asked_s = asyncio.get_running_loop().time()
+        known = set(self._routes.owners.values())
+        for address in [address for address in self._channels if address not in known]:
+            channel = self._channels.pop(address)
+            channel.retire()
+            self._retired.append(channel)
+        for address in known:
+            self.channel(address)  # connected before it is needed, and its line counted
+
+    def _channel_of(self, partition: int) -> ShardChannel:
+        address = self._routes.owners.get(partition) if self._routes is not None else None
+        if address is None:
+            raise failed(Failure.NO_OWNER, f"partition {partition} has no owner at present")
+        return self.channel(address)
+
+
+def _is_worth_another_try(failure: CallFailed) -> bool:
+    return failure.code is grpc.StatusCode.UNAVAILABLE or failure.reason == Failure.NOT_OWNED_HERE.reason
+
+
+def _as_public(failure: CallFailed) -> CallFailed:
+    """A shard's WRONG_OWNER is FAILED_PRECONDITION between us; to a gateway it is a matter of waiting."""
+    if failure.reason != Failure.NOT_OWNED_HERE.reason:
+        return failure
+    return failed(Failure.WRONG_OWNER, "the household's partition is moving to another shard")
