@@ -1,1 +1,1 @@
-"""One module per command of `hearth`; each is called by cluster/cli.py with its options already parsed."""
+"""One module per command of `hearth`; each is called by cluster/command_line/ with its options already parsed."""

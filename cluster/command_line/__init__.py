@@ -1,0 +1,1 @@
+"""The `hearth` command line: one table of commands, and their options."""

@@ -1,0 +1,75 @@
+"""The one table of commands: what is listed here is a command of `hearth`, and nothing else is."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import typer
+
+from cluster.command_line import asking, keeping, learning, running
+
+
+class Command(NamedTuple):
+    """One command; its first line of docstring is what `hearth --help` tells of it."""
+
+    name: str
+    """As it is typed: one word, or two where it is one of a group."""
+    run: Callable[..., None]
+    """Its parameters are its options."""
+
+
+GROUPS = {
+    "playbook": "Work on playbooks.",
+    "models": "Train and list models.",
+    "log": "Read the log.",
+    "rejects": "Look at what could not be accepted, and send it again.",
+    "clock": "What time it is.",
+}
+"""What `hearth --help` tells of each group, in its order."""
+
+COMMANDS = (
+    Command("up", running.up),
+    Command("demo", running.demo),
+    Command("status", running.status),
+    Command("ingest", asking.ingest),
+    Command("capture", asking.capture),
+    Command("decide", asking.decide),
+    Command("explain", asking.explain),
+    Command("doctor", running.doctor),
+    Command("repair", keeping.repair),
+    Command("snapshot", running.snapshot),
+    Command("backup", keeping.backup),
+    Command("restore", keeping.restore),
+    Command("verify", keeping.verify),
+    Command("playbook check", learning.playbook_check),
+    Command("models train", learning.models_train),
+    Command("models list", learning.models_list),
+    Command("models promote", learning.models_promote),
+    Command("models rollback", learning.models_rollback),
+    Command("models show", learning.models_show),
+    Command("models compare", learning.models_compare),
+    Command("log export", keeping.log_export),
+    Command("rejects list", asking.rejects_list),
+    Command("rejects show", asking.rejects_show),
+    Command("rejects replay", asking.rejects_replay),
+    Command("clock confirm", running.clock_confirm),
+)
+"""In the order in which `--help` has them."""
+
+
+def registered(commands: tuple[Command, ...] = COMMANDS) -> typer.Typer:
+    """Return the command line that has these commands."""
+    top = typer.Typer(
+        name="hearth",
+        help="Decides, for every household and in the moment itself, the next best experience.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    groups = {name: typer.Typer(help=told, no_args_is_help=True) for name, told in GROUPS.items()}
+    for name, group in groups.items():
+        top.add_typer(group, name=name)
+    for command in commands:
+        group_name, _, name = command.name.rpartition(" ")
+        (groups[group_name] if group_name else top).command(name)(command.run)
+    return top
