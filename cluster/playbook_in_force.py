@@ -13,6 +13,7 @@ from pathlib import Path
 from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind
 from actors.log.location import partition_reader
 from actors.records import codec
+from actors.records.payload import PayloadUnreadable
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.verification import Read
 from cluster.config import HearthConfig, utc_now
@@ -166,7 +167,7 @@ def newest_in_log(config: HearthConfig) -> PlaybookInForce | None:
     """
     snapshots = snapshot_store(config.snapshot_location)
     found: list[tuple[int, Plan]] = []
-    wrong: LogError | PlanUnreadable | codec.PayloadUnreadable | OSError | None = None
+    wrong: LogError | PlanUnreadable | PayloadUnreadable | OSError | None = None
     try:
         reader = partition_reader(config.log_location)
         partitions, read = reader.partitions(), reader.read
@@ -177,7 +178,7 @@ def newest_in_log(config: HearthConfig) -> PlaybookInForce | None:
     for partition in partitions:
         try:
             newest = _newest(partition, snapshots, read)
-        except (LogError, PlanUnreadable, codec.PayloadUnreadable, OSError) as failed:
+        except (LogError, PlanUnreadable, PayloadUnreadable, OSError) as failed:
             wrong = failed
             continue
         if newest is not None:

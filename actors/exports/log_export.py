@@ -15,14 +15,13 @@ from actors.exports.signals import SignalColumns, schema_message
 from actors.log.contract import LOG_START, Offset, PartitionId, RecordKind, StoredRecord
 from actors.log.reading import ReadLogs
 from actors.records import codec
+from actors.records.kinds import EXPORTS, OWNERS_WORD
 from actors.snapshots.store import SnapshotStore
 from household.plan import Plan
 
 DECISIONS_PER_TABLE = 8_192
 SIGNALS_PER_TABLE = 65_536
 RECORDS_PER_TABLE = 16_384
-
-KINDS = ("decisions", "signals", "moments")
 
 
 MOMENT_SCHEMA = pa.schema(
@@ -40,9 +39,6 @@ MOMENT_SCHEMA = pa.schema(
     ]
 )
 
-OWNERS_WORD = frozenset({RecordKind.DECISION, RecordKind.PLAN})
-"""Kinds that are void behind the epoch record of a newer owner, as in the fold."""
-
 
 def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None = None) -> Iterator[pa.Table]:
     """Yield what the logs hold of one kind, in tables of some thousand rows: at least one, all of one schema.
@@ -55,14 +51,16 @@ def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None = No
         PayloadUnreadable, PlanUnreadable: a record is not what its kind says.
         OSError: the snapshots could not be listed.
     """
-    assert kind in KINDS, f"{kind} is none of {KINDS}"
+    assert kind in EXPORTS, f"{kind} is none of {EXPORTS}"
     match kind:
         case "signals":
             yield from _signals(read, snapshots)
         case "decisions":
             yield from _decisions(read, snapshots)
-        case _:
+        case "moments":
             yield from _moments(read)
+        case _:
+            raise AssertionError(f"{kind} is listed and not written")
 
 
 def export_plans(read: ReadLogs, snapshots: SnapshotStore | None = None) -> dict[str, Plan]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from actors.exports.columns import TIME, flags, keys_text, times
 from actors.log.contract import StoredRecord
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from household.plan import FieldKind, Plan
 from wire.batches import KEY_COLUMNS, NUMBERS, REQUEST_HASH_COLUMN, TEXTS, field_column, field_of
 

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors.partition.group import Folded
 from actors.records import codec
+from actors.records.signals import read_again
 from actors.rejects.reasons import why_rejected
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
 from household.deciding.sending import carries
@@ -66,7 +67,7 @@ def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
     rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTION_COUNT_MAX].tolist()
     if not rows:
         return []
-    batch = codec.read_again(payload)
+    batch = read_again(payload)
     found = []
     for row in rows:
         status = Status(int(statuses[row]))

@@ -40,7 +40,9 @@ from actors.partition.recovery import SLICE_ROWS, Recovered, fold_between
 from actors.partition.telemetry import ShardTelemetry, timed_append
 from actors.partition.unknown_fields import UnknownFields
 from actors.records import codec
+from actors.records.payload import PayloadUnreadable
 from actors.records.plans import PlansAtHand
+from actors.records.signals import decode_signals
 from actors.rejects.store import RejectStore
 from actors.snapshots.facts import ReplayFacts
 from actors.snapshots.store import SnapshotStore
@@ -265,11 +267,11 @@ class PartitionOwner:
         """
         self._check_open()
         if len(payload) > PAYLOAD_BYTES_MAX:
-            raise codec.PayloadUnreadable(f"signal batch: {len(payload)} bytes, a record holds {PAYLOAD_BYTES_MAX}")
+            raise PayloadUnreadable(f"signal batch: {len(payload)} bytes, a record holds {PAYLOAD_BYTES_MAX}")
         if not is_urgent:
             self._waiting.check_room(len(payload))
         caller.check()
-        batch = codec.decode_signals(payload, self._replay.now.plan)
+        batch = decode_signals(payload, self._replay.now.plan)
         done = self._waiting.add_signals(payload, batch, caller=caller, is_urgent=is_urgent)
         self._wake.set()
         return await done
@@ -635,7 +637,7 @@ class PartitionOwner:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
         plan = self._replay.now.plan
         if one.batch.plan_version != plan.version:
-            one.batch = codec.decode_signals(one.payload, plan)
+            one.batch = decode_signals(one.payload, plan)
         parts = []
         for start in range(0, max(one.batch.count, 1), SLICE_ROWS):
             part = one.batch.part(start, min(start + SLICE_ROWS, one.batch.count))

@@ -25,8 +25,9 @@ from actors.log.contract import (
     RecordKind,
     StoredRecord,
 )
-from actors.records import codec
+from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
+from actors.records.signals import decode_signals, decode_together
 from actors.snapshots.store import SnapshotStore
 from actors.state_thread import StateThread, Urgency
 from household.events import EventBatch
@@ -200,10 +201,10 @@ class _Steps:
             return batch
         together = self._with_those_behind(stored)
         try:
-            batches = codec.decode_together([one.record.payload for one in together], plan)
-        except codec.PayloadUnreadable:
+            batches = decode_together([one.record.payload for one in together], plan)
+        except PayloadUnreadable:
             # Perhaps a later one, whose turn it is not yet: what comes before it counts.
-            return codec.decode_signals(stored.record.payload, plan)
+            return decode_signals(stored.record.payload, plan)
         self._decoded = {one.offset: each for one, each in zip(together[1:], batches[1:], strict=True)}
         return batches[0]
 

@@ -1,47 +1,21 @@
-"""Bytes to values and back: signal batches, decisions, plans and epochs as they stand in records.
+"""Bytes to values and back: decisions, deliveries, plans and epochs as they stand in records.
 
-A signal batch is an Arrow IPC stream with one record batch (its columns: wire/batches.py). The other payloads are
-msgpack maps. Reading a newer layout than this software knows raises; older ones stay readable.
+Reading a newer layout than this software knows raises; older ones stay readable. Signals are in `signals`,
+what a record of each kind does in `kinds`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import msgpack
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from household.columns.fingerprint import fingerprint
+from actors.records.payload import PayloadUnreadable
 from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
 from household.delivery import DeliveryNote, DeliveryStep
-from household.events import (
-    ACTION_OUTCOMES,
-    NO_KEYS,
-    NO_TIME_US,
-    RESERVED_TYPES,
-    UNKNOWN_TYPE,
-    EventBatch,
-    Keys,
-    OutcomeRow,
-)
 from household.later import spoken
-from household.plan import FieldKind, Plan, plan_from_bytes
+from household.plan import Plan, plan_from_bytes
 from household.state import FOLD_VERSION
-from wire.batches import (
-    ACTION_ID_COLUMN,
-    CHANNEL_COLUMN,
-    FIXED_COLUMNS,
-    GROUP_COLUMN,
-    NUMBERS,
-    REPORT_FIELDS,
-    REQUEST_HASH_COLUMN,
-    SOURCE_COLUMN,
-    TEXTS,
-    is_of_layout,
-)
 
 SIGNALS_LAYOUT = 1
 DECISION_LAYOUT = 2
@@ -49,13 +23,6 @@ PLAN_LAYOUT = 1
 EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
-
-_TEXT_BITS = np.uint64(11)
-"""A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
-
-
-class PayloadUnreadable(Exception):
-    """A payload is not what its record kind says; names what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,229 +32,6 @@ class EpochOpening:
     owner: str
     stream_clock: bool
     fold_version: int
-
-
-def decode_signals(payload: bytes, plan: Plan) -> EventBatch:
-    """Return the events of a signal batch under a plan.
-
-    Raises:
-        PayloadUnreadable: not an Arrow stream of one sound record batch, or a column is missing or of another type.
-    """
-    return events_from_batch(_opened(payload), plan)
-
-
-def decode_together(payloads: Sequence[bytes], plan: Plan) -> list[EventBatch]:
-    """Return the events of several signal batches, each as decode_signals would: small ones cost less together.
-
-    Raises:
-        PayloadUnreadable: one of them is, or they do not go together.
-    """
-    alike: dict[pa.Schema, list[int]] = {}
-    opened = [_opened(payload) for payload in payloads]
-    for place, batch in enumerate(opened):
-        alike.setdefault(batch.schema, []).append(place)
-    found: list[EventBatch | None] = [None] * len(opened)
-    for places in alike.values():
-        try:
-            together = pa.concat_batches([opened[place] for place in places])
-        except pa.ArrowException as wrong:
-            raise PayloadUnreadable(f"signal batches: {wrong}") from wrong
-        whole = events_from_batch(together, plan)
-        start = 0
-        for place in places:
-            stop = start + opened[place].num_rows
-            found[place] = whole.part(start, stop)
-            start = stop
-    return [batch for batch in found if batch is not None]
-
-
-def _opened(payload: bytes) -> pa.RecordBatch:
-    """Return the sound record batch of a payload."""
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
-            batches = list(stream)
-        if len(batches) != 1:
-            raise PayloadUnreadable(f"signal batch: {len(batches)} record batches, 1 expected")
-        # Unchecked offsets would be read as they stand, and end the process with all its partitions.
-        batches[0].validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as wrong:
-        raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
-    return batches[0]
-
-
-def read_again(payload: bytes) -> pa.RecordBatch:
-    """Return the record batch of a payload that has been decoded before, without checking it once more."""
-    with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
-        return stream.read_next_batch()
-
-
-def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
-    """Return the events of a decoded and validated signal batch; raises as decode_signals does."""
-    try:
-        names = _checked_names(batch.schema)
-        types, codes = _dictionary(batch.column("type"))
-        # The last entry is for code -1: no type at all.
-        by_name = np.array([*(plan.event_type_by_name.get(name or "", UNKNOWN_TYPE) for name in types), UNKNOWN_TYPE])
-        values, is_bad, unknown = _values(batch, names, plan)
-        return EventBatch(
-            ids=_keys(batch.column("event_id")),
-            households=_keys(batch.column("household")),
-            members=_keys(batch.column("member")),
-            types=by_name[codes].astype(np.int32),
-            times_us=np.array(_without_nulls(batch.column("time"), NO_TIME_US), np.int64),
-            values=values,
-            is_bad=is_bad,
-            plan_version=plan.version,
-            outcomes=_outcomes(batch, types, codes),
-            unknown_fields=_counts(batch, unknown) if unknown else (),
-            sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
-        )
-    except (pa.ArrowException, ValueError) as wrong:
-        raise PayloadUnreadable(f"signal batch: {wrong}") from wrong
-
-
-@lru_cache(maxsize=256)
-def _checked_names(schema: pa.Schema) -> tuple[str, ...]:
-    """Return the columns' names; each edge sends few different sets of columns, but those with every call.
-
-    Refuse what the edge never sends: another type than the layout says, a column that is missing or there twice.
-    """
-    if len(set(schema.names)) != len(schema.names):
-        raise PayloadUnreadable("signal batch: a column occurs twice")
-    for name in FIXED_COLUMNS:
-        if name not in schema.names:
-            raise PayloadUnreadable(f"signal batch: column {name} is missing")
-    for field in schema:
-        if not is_of_layout(field.name, field.type):
-            raise PayloadUnreadable(f"signal batch: column {field.name} is {field.type}")
-    return tuple(schema.names)
-
-
-def _without_nulls(column: pa.Array, instead: int) -> NDArray[Any]:
-    """Return whole numbers; a compute function costs ten times a look at the count of nulls."""
-    filled = column.fill_null(instead) if column.null_count else column
-    return np.asarray(filled.to_numpy(zero_copy_only=False))
-
-
-def _keys(column: pa.Array) -> Keys:
-    """Copy the buffers of a binary or string column (which have one layout).
-
-    Arrow's are read-only, and a kernel compiled for both would compile twice.
-    """
-    _, offsets, letters = column.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-    text = np.frombuffer(letters, np.uint8) if letters is not None and letters.size else np.zeros(1, np.uint8)
-    return Keys(offsets=bounds, letters=text.copy())
-
-
-def _dictionary(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
-    """Return the distinct values of a string column and each row's index among them; -1 where null."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    indices = column.indices
-    if indices.null_count:
-        # Their own type may not have -1.
-        indices = indices.cast(pa.int64())
-    return column.dictionary.to_pylist(), _without_nulls(indices, -1).astype(np.int64)
-
-
-def _values(
-    batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan
-) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[tuple[str, int]]]:
-    """Return (fields, n) values, the mask of rows with a value of the wrong kind, and unknown fields with their places.
-
-    What only reports carry is known to every plan, and so is what is a column of its own as well.
-    """
-    unknown: list[tuple[str, int]] = []
-    values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
-    is_bad = np.zeros(batch.num_rows, np.bool_)
-    for place, name in enumerate(names):
-        space, _, field_name = name.partition(":")
-        index = plan.field_by_name.get(field_name, -1)
-        if space not in (NUMBERS, TEXTS):
-            continue
-        if index < 0:
-            if field_name not in REPORT_FIELDS and field_name not in names:
-                unknown.append((field_name, place))
-            continue
-        column = batch.column(place)
-        kind = plan.fields[index].kind
-        if space == NUMBERS and kind in (FieldKind.NUMBER, FieldKind.FLAG):
-            numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-            given = _is_given(column)
-            is_bad |= given & ~np.isfinite(numbers)
-            if kind is FieldKind.FLAG:
-                is_bad |= given & (numbers != 0.0) & (numbers != 1.0)
-            values[index] = np.where(given, numbers, np.nan)
-        elif space == TEXTS and kind in (FieldKind.ENUM, FieldKind.TEXT):
-            texts, codes = _dictionary(column)
-            # The last entry is for code -1: not given.
-            by_name = np.array([*(_text_value(text, plan, index) for text in texts), np.nan])
-            values[index] = by_name[codes]
-            is_bad |= (codes >= 0) & np.isnan(values[index])
-        else:
-            is_bad |= _is_given(column)
-    return values, is_bad.view(np.uint8), unknown
-
-
-def _counts(batch: pa.RecordBatch, unknown: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    """Return how many events have each of these fields, given by name and place of their columns."""
-    counts: dict[str, int] = {}
-    for name, place in unknown:
-        # A name may come as a number and as a text.
-        counts[name] = counts.get(name, 0) + batch.num_rows - batch.column(place).null_count
-    return tuple((name, count) for name, count in counts.items() if count)
-
-
-def _is_given(column: pa.Array) -> NDArray[np.bool_]:
-    """Return which rows have a value."""
-    if not column.null_count:
-        return np.ones(len(column), np.bool_)
-    return np.asarray(column.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _text_value(text: str | None, plan: Plan, index: int) -> float:
-    field = plan.fields[index]
-    if text is None:
-        return np.nan
-    if field.kind is FieldKind.ENUM:
-        return float(field.values.index(text)) if text in field.values else np.nan
-    letters = np.frombuffer(text.encode() + b"\0", np.uint8).copy()
-    low, _ = fingerprint(letters, 0, letters.shape[0] - 1, np.uint64(0))
-    return float(np.uint64(low) >> _TEXT_BITS)
-
-
-def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:
-    outcome_by_type = dict(zip(RESERVED_TYPES, ACTION_OUTCOMES, strict=True))
-    outcomes = {index: outcome_by_type[name] for index, name in enumerate(names) if name in outcome_by_type}
-    if not outcomes:
-        return ()
-    rows = [row for row, code in enumerate(codes.tolist()) if code in outcomes]
-    if not rows:
-        return ()
-    chosen = batch.take(pa.array(rows)) if len(rows) < batch.num_rows else batch
-
-    def cells(name: str) -> list[Any]:
-        return chosen.column(name).to_pylist() if name in chosen.schema.names else [None] * len(rows)
-
-    return tuple(
-        OutcomeRow(
-            row=row,
-            outcome=outcomes[int(codes[row])],
-            action_id=action or "",
-            channel=channel or "",
-            group=group or "",
-            request_hash=request_hash or b"",
-        )
-        for row, action, channel, group, request_hash in zip(
-            rows,
-            cells(ACTION_ID_COLUMN),
-            cells(CHANNEL_COLUMN),
-            cells(GROUP_COLUMN),
-            cells(REQUEST_HASH_COLUMN),
-            strict=True,
-        )
-    )
 
 
 def encode_decision(decision: Decision, *, member_keys: dict[int, bytes]) -> bytes:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.log.contract import RecordKind, StoredRecord
+from actors.log.contract import StoredRecord
 from actors.records import codec
-from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from actors.records.kinds import BY_KIND
+from actors.records.payload import PayloadUnreadable
+from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch
@@ -40,23 +42,10 @@ class Replay:
         Raises:
             PayloadUnreadable, PlanUnreadable: intact, but not what this software can read.
         """
-        record = stored.record
-        match record.kind:
-            case RecordKind.EPOCH:
-                self.fold_epoch(codec.decode_epoch(record.payload), record.epoch)
-            case RecordKind.PLAN:
-                self.fold_plan(codec.decode_plan(record.payload), record.epoch)
-            case RecordKind.SIGNALS:
-                self.fold_signals(codec.decode_signals(record.payload, self.now.plan), record.stamp_us)
-            case RecordKind.DECISION:
-                decision = codec.decode_decision(record.payload).decision
-                self.fold_decision(decision, record.epoch, stored.offset, record.stamp_us)
-            case RecordKind.TICK:
-                apply_tick(self.now, epoch=record.epoch, stamp_us=record.stamp_us)
-            case RecordKind.DELIVERY:
-                self.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
-            case RecordKind.REJECT | RecordKind.REPLAYED:
-                raise codec.PayloadUnreadable(f"{record.kind.name.lower()} record: it belongs into a reject log")
+        kind = BY_KIND.get(stored.record.kind)
+        if kind is None:
+            raise PayloadUnreadable(f"{stored.record.kind.name.lower()} record: it belongs into a reject log")
+        kind.fold(self, stored)
         self.fold_count += 1
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from actors.log.contract import RecordKind, StoredRecord
 from actors.log.reading import read_only_logs
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from actors.rejects.reasons import why_rejected
 from hearth.v1 import admin_pb2
 from household.events import LONGEST_KEY, NO_TIME_US, Status

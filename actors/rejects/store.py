@@ -30,7 +30,7 @@ from actors.log.contract import (
     PartitionId,
     RecordKind,
 )
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import Reject, reject_of_row
 from actors.rejects.reject_log import RejectLog, RowPlace, groups_of, hash_of
 from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable

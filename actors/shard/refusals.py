@@ -9,7 +9,7 @@ from actors.conditions import NotCurrent, Overloaded, PartitionLost, WhyNotCurre
 from actors.log.contract import LogError
 from actors.partition.decider import NotSettled
 from actors.partition.requests import RequestIdReused
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from actors.snapshots.facts import SnapshotFailed
 from household.plan import Plan
 from wire.failures import CallFailed, Failure, FieldViolation, failed

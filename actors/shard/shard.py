@@ -31,7 +31,7 @@ from actors.partition.owner import OwnerPorts, PartitionOwner
 from actors.partition.recovery import Recovered, open_partition
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
-from actors.records import codec
+from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import reject_of_request
 from actors.rejects.settings import RejectCounters, RejectSettings
 from actors.rejects.store import RejectStore
@@ -421,7 +421,7 @@ class Shard:
         async with owned.requests.hold(household, call.request_id, call.request_hash, is_decide=False):
             folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
         if folded.batch.count != 1:
-            raise codec.PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
+            raise PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
         if status == Status.DUPLICATE:
             return status, "ALREADY_REPORTED"

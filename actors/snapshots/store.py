@@ -33,7 +33,8 @@ from pyarrow import fs
 
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import LOG_START, Epoch, Offset, PartitionId
-from actors.records.codec import PayloadUnreadable, decode_plan
+from actors.records.codec import decode_plan
+from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
 from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotFault, SnapshotUnusable
 from actors.snapshots.files import MANIFEST, UNFINISHED, SnapshotFiles, difference, unlike

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.records.codec import PayloadUnreadable, decode_decision, decode_plan, encode_decision, encode_plan
+from actors.records.codec import decode_decision, decode_plan, encode_decision, encode_plan
+from actors.records.payload import PayloadUnreadable
 from household.columns.keys import NO_PARENT
 from household.columns.layout import lay_out
 from household.columns.windows import Slab, new_slab

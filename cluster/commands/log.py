@@ -46,7 +46,7 @@ def _since(reach: Reach) -> str | None:
 def _write(config: HearthConfig, reach: Reach, *, kind: str, file: Path) -> int:
     from actors.exports.log_export import export_table
     from actors.log.contract import LogError
-    from actors.records.codec import PayloadUnreadable
+    from actors.records.payload import PayloadUnreadable
     from actors.snapshots.store import snapshot_store
     from household.plan import PlanUnreadable
 

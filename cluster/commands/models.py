@@ -154,7 +154,7 @@ def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
     """
     from actors.exports.log_export import export_plans, export_table
     from actors.log.contract import LogError
-    from actors.records.codec import PayloadUnreadable
+    from actors.records.payload import PayloadUnreadable
     from actors.snapshots.store import snapshot_store
 
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actors.log.contract import LogError
 from actors.log.location import logs_beside_owner
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import (
     KeptReject,
     Reject,

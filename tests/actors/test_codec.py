@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.records import codec
+from actors.records.payload import PayloadUnreadable
+from actors.records.signals import decode_signals, decode_together, events_from_batch
 from household.decision import Candidate, Decision, Moment, SlateAction
 from household.events import NO_TIME_US, UNKNOWN_TYPE, EventBatch
 from household.plan import PlanUnreadable
@@ -157,7 +159,7 @@ def test_a_decision_has_one_encoding(decision: Decision):
     ],
 )
 def test_what_is_no_decision_is_unreadable(payload: bytes):
-    with pytest.raises(codec.PayloadUnreadable):
+    with pytest.raises(PayloadUnreadable):
         codec.decode_decision(payload)
 
 
@@ -180,13 +182,13 @@ def test_an_epoch_survives_its_record(owner: str, stream_clock: bool):
 
 def test_an_epoch_of_a_newer_fold_is_refused_by_name():
     newer = codec.EpochOpening(owner="shard-0", stream_clock=False, fold_version=FOLD_VERSION + 1)
-    with pytest.raises(codec.PayloadUnreadable, match=f"fold version {FOLD_VERSION + 1}.* is at {FOLD_VERSION}"):
+    with pytest.raises(PayloadUnreadable, match=f"fold version {FOLD_VERSION + 1}.* is at {FOLD_VERSION}"):
         codec.decode_epoch(codec.encode_epoch(newer))
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", msgpack.packb(7), msgpack.packb({"owner": "x"})])
 def test_what_is_no_epoch_is_unreadable(payload: bytes):
-    with pytest.raises(codec.PayloadUnreadable):
+    with pytest.raises(PayloadUnreadable):
         codec.decode_epoch(payload)
 
 
@@ -198,7 +200,7 @@ def test_a_signal_batch_becomes_columns_of_the_plan():
     sent = [*rows(), signal("x", "g", "no.such.type", MONDAY), signal("y", "g", "hearth.accept", MONDAY)]
     sent[-1].fields["action_id"].text = "a-0"
     sent[-1].ClearField("time")
-    batch = codec.decode_signals(ipc_bytes(batch_from_signals(sent)), plan)
+    batch = decode_signals(ipc_bytes(batch_from_signals(sent)), plan)
     assert [batch.ids[row] for row in range(6)] == [b"e0", b"e1", b"e2", b"e3", b"x", b"y"]
     assert [batch.households[row] for row in range(6)] == [b"h"] * 4 + [b"g"] * 2
     assert [batch.members[row] for row in range(6)] == [b"m"] * 4 + [b""] * 2
@@ -229,7 +231,7 @@ def test_a_signal_batch_becomes_columns_of_the_plan():
 )
 def test_a_value_of_the_wrong_kind_marks_its_row(name: str, value: float | str | bool, is_bad: bool):
     sent = [signal("a", "h", "pay", MONDAY), signal("b", "h", "pay", MONDAY, fields={name: value})]
-    batch = codec.decode_signals(ipc_bytes(batch_from_signals(sent)), corner())
+    batch = decode_signals(ipc_bytes(batch_from_signals(sent)), corner())
     assert batch.is_bad.tolist() == [0, int(is_bad)]
 
 
@@ -264,7 +266,7 @@ def test_a_batch_means_the_same_however_its_columns_are_encoded(how: str):
         other = sent.select(sent.schema.names[::-1])
     else:
         other = reencoded(sent, how)
-    wanted, found = codec.events_from_batch(sent, plan), codec.events_from_batch(other, plan)
+    wanted, found = events_from_batch(sent, plan), events_from_batch(other, plan)
     for row in range(5):
         assert (found.ids[row], found.households[row], found.members[row]) == (
             wanted.ids[row],
@@ -309,10 +311,10 @@ a_signal = st.builds(
 @given(st.lists(st.lists(a_signal, min_size=1, max_size=4), min_size=1, max_size=8))
 def test_batches_decoded_together_are_as_each_decoded_alone(sent: list[list[Any]]):
     payloads = [ipc_bytes(batch_from_signals(signals)) for signals in sent]
-    together, plan = codec.decode_together(payloads, corner()), corner()
+    together, plan = decode_together(payloads, corner()), corner()
     assert len(together) == len(payloads)
     for payload, found in zip(payloads, together, strict=True):
-        assert same(found, codec.decode_signals(payload, plan))
+        assert same(found, decode_signals(payload, plan))
         assert all(one.flags.c_contiguous and one.flags.writeable for one in (found.types, found.values))
 
 
@@ -324,14 +326,14 @@ def test_batches_that_do_not_go_together_say_so():
         codes = pa.DictionaryArray.from_arrays(pa.array(range(200), pa.uint8()), names)
         sent = batch_from_signals([signal(f"e{n}", "h", "pay", MONDAY) for n in range(200)])
         alone.append(ipc_bytes(sent.append_column("s:pack", codes)))
-    with pytest.raises(codec.PayloadUnreadable):
-        codec.decode_together(alone, corner())
-    assert all(codec.decode_signals(payload, corner()).count == 200 for payload in alone)
+    with pytest.raises(PayloadUnreadable):
+        decode_together(alone, corner())
+    assert all(decode_signals(payload, corner()).count == 200 for payload in alone)
 
 
 def test_the_letters_of_a_batch_are_the_folds_own():
     """Arrow's buffers are read-only, and a kernel compiled for both would compile twice."""
-    batch = codec.decode_signals(ipc_bytes(batch_from_signals(rows())), corner())
+    batch = decode_signals(ipc_bytes(batch_from_signals(rows())), corner())
     for keys_of_batch in (batch.ids, batch.households, batch.members):
         assert keys_of_batch.letters.flags.writeable
     for array in (batch.types, batch.times_us, batch.values, batch.is_bad):
@@ -349,8 +351,8 @@ def test_damaged_bytes_are_unreadable_or_a_sound_batch_and_never_the_end_of_the_
         for at in chance.integers(len(damaged), size=chance.integers(1, 4)):
             damaged[at] = chance.integers(256)
         try:
-            batch = codec.decode_signals(bytes(damaged[: chance.integers(1, len(damaged) + 400)]), plan)
-        except codec.PayloadUnreadable:
+            batch = decode_signals(bytes(damaged[: chance.integers(1, len(damaged) + 400)]), plan)
+        except PayloadUnreadable:
             unreadable += 1
             continue
         for keys_of_batch in (batch.ids, batch.households, batch.members):

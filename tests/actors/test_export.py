@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.exports.log_export import KINDS, export_plans, export_table
+from actors.exports.log_export import export_plans, export_table
 from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
 from actors.log.reading import ReadLogs, read_only_logs
 from actors.log.segments import SegmentSettings
 from actors.records import codec
+from actors.records.kinds import EXPORTS
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.tables import PLAN
 from actors.snapshots.taking import SnapshotPolicy
@@ -78,7 +79,7 @@ async def test_what_is_left_behind_a_drop_is_exported_whole(tmp_path: Path):
     old = lambda: ((0, stored) for stored in whole if stored.offset < left[0].offset)  # noqa: E731
     both = lambda: iter([*old(), *read()])  # noqa: E731
     snapshots = snapshot_store(str(tmp_path / "snapshots"))
-    for kind in KINDS:
+    for kind in EXPORTS:
         behind = told(read, kind, snapshots)
         assert told(old, kind) + behind == told(both, kind)
         assert behind, kind
@@ -134,7 +135,7 @@ def test_what_an_outdated_owner_decided_is_left_out():
 
 
 def test_an_export_of_nothing_is_a_table_of_no_rows():
-    for kind in KINDS:
+    for kind in EXPORTS:
         tables = list(export_table(lambda: iter(()), kind))
         assert sum(table.num_rows for table in tables) == 0
         assert all(isinstance(table, pa.Table) for table in tables)

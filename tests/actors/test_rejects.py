@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from actors.log.contract import PartitionId, RecordKind
 from actors.log.segments import SegmentSettings, SegmentStore
-from actors.records import codec
+from actors.records.signals import decode_signals, events_from_batch
 from actors.rejects.entries import KeptReject, Reject, event_of, one_row, read_rejects, replay_id
 from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable
 from actors.rejects.stores import RejectStores
@@ -127,7 +127,7 @@ def rejected_positions(folder: Path) -> list[str]:
     found, replay = [], Replay()
     for stored in records(folder / "log"):
         if stored.record.kind is RecordKind.SIGNALS:
-            batch = codec.decode_signals(stored.record.payload, replay.now.plan)
+            batch = decode_signals(stored.record.payload, replay.now.plan)
             statuses = replay.fold_signals(batch, stored.record.stamp_us).statuses
             rows = np.flatnonzero(statuses >= FIRST_REJECTION).tolist()
             found += [log_position(0, stored.offset, row) for row in rows]
@@ -431,8 +431,8 @@ def test_a_row_alone_is_the_row_it_was(drawn):
         for name in batch.schema.names:
             value = batch.column(name)[row].as_py()
             assert str(alone.column(name)[0].as_py() if name in alone.schema.names else None) == str(value)
-        again = codec.events_from_batch(alone, corner())
-        whole = codec.events_from_batch(batch, corner())
+        again = events_from_batch(alone, corner())
+        whole = events_from_batch(batch, corner())
         np.testing.assert_array_equal(again.values[:, 0], whole.values[:, row])
         assert (again.ids[0], again.households[0], int(again.types[0]), int(again.is_bad[0])) == (
             whole.ids[row], whole.households[row], int(whole.types[row]), int(whole.is_bad[row]),

@@ -18,6 +18,7 @@ import pytest
 from actors.log.contract import STATE_KINDS, Epoch, Offset, Record, RecordKind, StoredRecord
 from actors.partition.recovery import SLICE_ROWS, OnFolded, _Steps
 from actors.records import codec
+from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest
@@ -218,7 +219,7 @@ def test_what_comes_before_an_unreadable_record_is_folded():
     stored = small_records(mixed(6, 40), [1] * 40)
     stored[30] = dataclasses.replace(stored[30], record=dataclasses.replace(stored[30].record, payload=b"no batch"))
     replay, alone = Replay(), Replay()
-    with pytest.raises(codec.PayloadUnreadable):
+    with pytest.raises(PayloadUnreadable):
         fold_in_steps(replay, stored)
     for one in stored[:30]:
         alone.fold(one)
@@ -351,7 +352,7 @@ async def test_an_intact_record_that_is_not_what_its_kind_says_stops_the_replay(
         for one in stored[:at]:
             replay.fold(one)
         spoilt = dataclasses.replace(stored[at], record=dataclasses.replace(stored[at].record, payload=b"\xc1spoilt"))
-        with pytest.raises(codec.PayloadUnreadable):
+        with pytest.raises(PayloadUnreadable):
             replay.fold(spoilt)
 
 

@@ -29,6 +29,7 @@ from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind
 from actors.log.segments import SegmentStore
 from actors.records import codec
 from actors.records.replay import Replay
+from actors.records.signals import events_from_batch
 from actors.snapshots.facts import ReplayFacts
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from household.apply import apply_decision, apply_epoch, apply_signals
@@ -79,7 +80,7 @@ def lived(plan: Plan, *, households: int, days: float) -> tuple[PartitionState, 
         if batch.column("time")[0].as_py() >= end_us:
             after.append(batch)
             continue
-        applied = apply_signals(state, codec.events_from_batch(batch, plan), stamp_us=town.end_us)
+        applied = apply_signals(state, events_from_batch(batch, plan), stamp_us=town.end_us)
         for row in dict.fromkeys(row for row, _ in applied.moments):
             decide_for(state, row, channel=NONE)
     app = plan.channel_by_name["app"]

@@ -17,6 +17,7 @@ from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
 from actors.partition.recovery import TOGETHER_RECORDS, _Steps
 from actors.records import codec
 from actors.records.replay import Replay
+from actors.records.signals import decode_signals, decode_together
 from actors.shard.warm import warm_kernels
 from household.apply import apply_epoch, apply_signals
 from household.plan import Plan
@@ -64,15 +65,15 @@ def measure(records: int, events: int) -> dict[str, float]:
     town = Town(seed=1, households=300, start_us=MONDAY_US, days=3, plan=plan)
     payloads = list(islice(small_payloads(town, events), records))
     stored = log_of(plan, payloads, town.end_us)
-    batches = [codec.decode_signals(payload, plan) for payload in payloads]
+    batches = [decode_signals(payload, plan) for payload in payloads]
 
     def alone() -> None:
         for payload in payloads:
-            codec.decode_signals(payload, plan)
+            decode_signals(payload, plan)
 
     def together() -> None:
         for start in range(0, len(payloads), TOGETHER_RECORDS):
-            codec.decode_together(payloads[start : start + TOGETHER_RECORDS], plan)
+            decode_together(payloads[start : start + TOGETHER_RECORDS], plan)
 
     def fold() -> None:
         state = PartitionState(plan=plan, stream_clock=False)

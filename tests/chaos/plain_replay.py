@@ -23,6 +23,7 @@ from actors.log.contract import RecordKind, StoredRecord
 from actors.log.reading import read_only_logs
 from actors.records import codec
 from actors.records.replay import Replay
+from actors.records.signals import text_value
 from household import digest
 from household.deciding.contact_policy import is_quiet
 from household.decision import Decision, Moment
@@ -886,7 +887,7 @@ def _field_value(plan: Plan, index: int, space: str, cell: float | str) -> float
     if space == "s" and declared.kind is FieldKind.ENUM:
         return float(declared.values.index(cell)) if cell in declared.values else None
     if space == "s" and declared.kind is FieldKind.TEXT:
-        return codec._text_value(str(cell), plan, index)
+        return text_value(str(cell), plan, index)
     return None
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from actors.log.contract import Offset, PartitionId, RecordKind
 from actors.log.reading import read_partition
-from actors.records.codec import decode_signals
+from actors.records.signals import decode_signals
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.verification import verify
 from cluster import backup as backups

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from actors.records.codec import events_from_batch
+from actors.records.signals import events_from_batch
 from household.apply import apply_signals
 from household.columns.layout import lay_out
 from household.columns.windows import CLASSES

@@ -14,7 +14,7 @@ from actors.conditions import CLOCK_UNCONFIRMED, LEASE_EXPIRED, NotCurrent, Over
 from actors.log.contract import LogUnavailable, PartitionId
 from actors.partition.decider import NotSettled
 from actors.partition.requests import RequestIdReused
-from actors.records.codec import PayloadUnreadable
+from actors.records.payload import PayloadUnreadable
 from actors.shard.refusals import REFUSALS, refused
 from actors.snapshots.facts import SnapshotFailed
 from wire.failures import (
