@@ -14,3 +14,6 @@ inlined = njit(cache=True, error_model="numpy", nogil=True, _nrt=False, inline="
 """A kernel that is copied into its callers. The rules and cells of a partition are some twenty arrays: handing them
 from one function to the next cost more than the work itself (the fold ran at a third of its speed).
 """
+
+inlined_here = njit(error_model="numpy", nogil=True, _nrt=False, inline="always")
+"""The same for a function that was written by a program: there is no file beside which to cache it."""

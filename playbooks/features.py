@@ -1,8 +1,9 @@
 """The section `features`: what is kept per household and per member, and the windows that features share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from household.columns.kinds.definition import Kind, Parameter, Result
+from household.columns.kinds.table import KINDS
 from household.columns.program import Op
 from household.columns.windows import MOST_BUCKETS
 from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKind, Scope, Window
@@ -36,43 +37,12 @@ USUAL_BUCKETS_US = tuple(
 KEEP_MAX = 64
 """Most times or values that one feature keeps; each is a cell of every row."""
 
-_RESULT = {
-    FeatureKind.COUNT: ValueKind.INT,
-    FeatureKind.DECAYED_COUNT: ValueKind.DOUBLE,
-    FeatureKind.WINDOW_COUNT: ValueKind.INT,
-    FeatureKind.WINDOW_SUM: ValueKind.DOUBLE,
-    FeatureKind.NEWEST_TIMES: ValueKind.INT,
-    FeatureKind.LAST_SEEN: ValueKind.DOUBLE,
-    FeatureKind.DISTINCT: ValueKind.INT,
-    FeatureKind.TREND: ValueKind.DOUBLE,
-    FeatureKind.SESSION_LENGTH: ValueKind.DOUBLE,
-    FeatureKind.PRODUCT_HELD: ValueKind.BOOL,
-    FeatureKind.MOST_USED: ValueKind.ENUM,
-}
-"""What a reading is; a profile's follows its field."""
-
 _RESULT_NAME = {
     ValueKind.INT: "int",
     ValueKind.DOUBLE: "double",
     ValueKind.BOOL: "bool",
     ValueKind.ENUM: "string",
     ValueKind.TEXT: "string",
-}
-
-_FIELD_KINDS = {
-    FeatureKind.WINDOW_SUM: (FieldKind.NUMBER, FieldKind.FLAG),
-    FeatureKind.DISTINCT: tuple(FieldKind),
-    FeatureKind.PROFILE: (FieldKind.NUMBER, FieldKind.FLAG, FieldKind.ENUM),
-    FeatureKind.MOST_USED: (FieldKind.ENUM,),
-}
-"""Kinds of features that need a field, and the kinds of fields that make sense."""
-
-_UNIT = {
-    FeatureKind.COUNT: "events",
-    FeatureKind.DECAYED_COUNT: "events",
-    FeatureKind.WINDOW_COUNT: "events",
-    FeatureKind.NEWEST_TIMES: "events",
-    FeatureKind.DISTINCT: "values",
 }
 
 
@@ -102,9 +72,21 @@ def read_features(
 
 
 def _value_kind(feature: Feature, vocabulary: Vocabulary) -> ValueKind:
-    if feature.kind is not FeatureKind.PROFILE:
-        return _RESULT[feature.kind]
-    match vocabulary.fields[feature.field].kind:
+    match KINDS[feature.kind].result:
+        case Result.INT:
+            return ValueKind.INT
+        case Result.DOUBLE:
+            return ValueKind.DOUBLE
+        case Result.BOOL:
+            return ValueKind.BOOL
+        case Result.ENUM:
+            return ValueKind.ENUM
+        case Result.FIELD:
+            return _field_value_kind(vocabulary.fields[feature.field].kind)
+
+
+def _field_value_kind(kind: FieldKind) -> ValueKind:
+    match kind:
         case FieldKind.FLAG:
             return ValueKind.BOOL
         case FieldKind.ENUM:
@@ -145,46 +127,62 @@ class _Reading:
         self._problems = reader.problems
 
     def draft(self, feature: Feature) -> _Draft | None:
-        reader, kind = self._reader, feature.kind
+        """Return what is written; None if it is not whole."""
+        reader, kind = self._reader, KINDS[feature.kind]
         events = self._vocabulary.resolve_events(reader.names("events", required=True), self._problems)
         off_events: tuple[int, ...] = ()
-        if kind is FeatureKind.PRODUCT_HELD:
+        if Parameter.OFF_EVENTS in kind.parameters:
             names = reader.names("off_events", required=True)
             off_events = self._vocabulary.resolve_events(names, self._problems)
         types = self._vocabulary.types((*events, *off_events))
         where = reader.scalar("where")
         feature = replace(
             feature,
-            unit=reader.text("unit", _UNIT.get(kind, "")),
+            unit=reader.text("unit", kind.unit),
             events=events,
             off_events=off_events,
             where=NONE if where is None else self._conditions.about_event(where, f"'where' of {reader.what}", types),
             scored=reader.flag("scored", True),
         )
-        if kind in _FIELD_KINDS:
+        if Parameter.FIELD in kind.parameters:
             field = self._field(kind, types)
             if field is None:
                 return None
-            feature = replace(feature, field=field)
-        return self._by_kind()[kind](feature)
+            feature = replace(feature, field=field, values=self._values(kind, self._vocabulary.fields[field]))
+        for parameter in kind.parameters:
+            feature = self._with(parameter, feature)
+        return _Draft(feature=feature, window=self._window(feature, kind.spans) if kind.spans else None)
 
-    def _by_kind(self) -> dict[FeatureKind, Callable[[Feature], _Draft | None]]:
-        return {
-            FeatureKind.COUNT: self._plain,
-            FeatureKind.DECAYED_COUNT: self._decayed,
-            FeatureKind.WINDOW_COUNT: self._window,
-            FeatureKind.WINDOW_SUM: self._window,
-            FeatureKind.NEWEST_TIMES: self._newest_times,
-            FeatureKind.LAST_SEEN: self._timed,
-            FeatureKind.DISTINCT: self._distinct,
-            FeatureKind.TREND: self._window,
-            FeatureKind.SESSION_LENGTH: self._session,
-            FeatureKind.PROFILE: self._profile,
-            FeatureKind.PRODUCT_HELD: self._plain,
-            FeatureKind.MOST_USED: self._most_used,
-        }
+    def _with(self, parameter: Parameter, feature: Feature) -> Feature:
+        """Return the feature with what is written of a parameter."""
+        reader = self._reader
+        match parameter:
+            case Parameter.KEEP:
+                return replace(feature, keep=reader.whole("keep", 1, least=1, most=KEEP_MAX, required=True))
+            case Parameter.SPAN:
+                return replace(feature, span_us=reader.duration_us("span", 1, required=True))
+            case Parameter.HALF_LIFE:
+                return replace(feature, half_life_us=reader.duration_us("half_life", 1, required=True))
+            case Parameter.GAP:
+                return replace(feature, gap_us=reader.duration_us("gap", 1, required=True))
+            case Parameter.UNIT:
+                return replace(feature, unit_us=self._unit_us())
+            case Parameter.INITIAL:
+                return replace(feature, initial=self._initial(self._vocabulary.fields[feature.field]))
+            case Parameter.FIELD | Parameter.OFF_EVENTS | Parameter.BUCKET:
+                return feature  # read with what they belong to: the events' types, the window
 
-    def _field(self, kind: FeatureKind, types: tuple[EventType, ...]) -> int | None:
+    def _values(self, kind: Kind, declared: Field) -> tuple[str, ...]:
+        """Return the names that a reading may be."""
+        if kind.has_cell_per_value and len(declared.values) > KEEP_MAX:
+            named = kind.kind.replace("_", "-")
+            wrong = (
+                f"{self._reader.what}: its field has {len(declared.values)} values, {named} keeps at most {KEEP_MAX}"
+            )
+            self._problems.add(self._reader.key_place("field"), wrong, "use a field with fewer values")
+        return declared.values if kind.result in (Result.ENUM, Result.FIELD) else ()
+
+    def _field(self, kind: Kind, types: tuple[EventType, ...]) -> int | None:
         name = self._reader.scalar("field", required=True)
         if name is None or name.text in self._vocabulary.wrong_fields:
             return None
@@ -197,48 +195,20 @@ class _Reading:
             wrong = f"{self._reader.what}: event '{event.name}' does not carry '{name.text}'"
             self._problems.add(name.place, wrong, "add the field to that event type, or leave the type out")
         declared: Field = self._vocabulary.fields[index]
-        if declared.kind not in _FIELD_KINDS[kind]:
-            wrong = f"{self._reader.what}: {kind} cannot use '{name.text}', a field of kind {declared.kind}"
-            self._problems.add(name.place, wrong, f"name a field of kind {' or '.join(_FIELD_KINDS[kind])}")
+        if declared.kind not in kind.field_kinds:
+            wrong = f"{self._reader.what}: {kind.kind} cannot use '{name.text}', a field of kind {declared.kind}"
+            self._problems.add(name.place, wrong, f"name a field of kind {' or '.join(kind.field_kinds)}")
             return None
         return index
 
-    def _plain(self, feature: Feature) -> _Draft:
-        return _Draft(feature=feature)
-
-    def _decayed(self, feature: Feature) -> _Draft:
-        half_life_us = self._reader.duration_us("half_life", 1, required=True)
-        return _Draft(feature=replace(feature, half_life_us=half_life_us))
-
-    def _most_used(self, feature: Feature) -> _Draft:
-        values = self._vocabulary.fields[feature.field].values
-        if len(values) > KEEP_MAX:
-            wrong = f"{self._reader.what}: its field has {len(values)} values, most-used keeps at most {KEEP_MAX}"
-            self._problems.add(self._reader.key_place("field"), wrong, "use a field with fewer values")
-        half_life_us = self._reader.duration_us("half_life", 1, required=True)
-        return _Draft(feature=replace(feature, half_life_us=half_life_us, values=values))
-
-    def _newest_times(self, feature: Feature) -> _Draft:
-        keep = self._reader.whole("keep", 1, least=1, most=KEEP_MAX, required=True)
-        return _Draft(feature=replace(feature, keep=keep, span_us=self._reader.duration_us("span", 1, required=True)))
-
-    def _distinct(self, feature: Feature) -> _Draft:
-        keep = self._reader.whole("keep", 1, least=1, most=KEEP_MAX, required=True)
-        return _Draft(feature=replace(feature, keep=keep))
-
-    def _session(self, feature: Feature) -> _Draft:
-        return self._timed(replace(feature, gap_us=self._reader.duration_us("gap", 1, required=True)))
-
-    def _timed(self, feature: Feature) -> _Draft:
+    def _unit_us(self) -> int:
         unit = self._reader.scalar("unit", required=True)
-        if unit is not None and unit.text not in UNITS:
+        if unit is None:
+            return 1
+        if unit.text not in UNITS:
             right = suggestion(unit.text, UNITS, what="units")
             self._problems.add(unit.place, f"'unit' of {self._reader.what} is {describe(unit)}", right)
-        return _Draft(feature=replace(feature, unit_us=UNITS.get(feature.unit, 1)))
-
-    def _profile(self, feature: Feature) -> _Draft:
-        declared = self._vocabulary.fields[feature.field]
-        return _Draft(feature=replace(feature, values=declared.values, initial=self._initial(declared)))
+        return UNITS.get(unit.text, 1)
 
     def _initial(self, declared: Field) -> float | None:
         match declared.kind:
@@ -256,10 +226,9 @@ class _Reading:
             case FieldKind.NUMBER | FieldKind.TEXT:
                 return self._reader.number("initial", 0.0) if self._reader.has("initial") else None
 
-    def _window(self, feature: Feature) -> _Draft:
-        span_us = self._reader.duration_us("span", 1, required=True)
+    def _window(self, feature: Feature, spans: int) -> Window:
+        span_us = feature.span_us
         bucket_us = self._reader.duration_us("bucket", usual_bucket_us(span_us))
-        spans = 2 if feature.kind is FeatureKind.TREND else 1
         place = self._reader.key_place("bucket" if self._reader.has("bucket") else "span")
         if span_us % bucket_us:
             wrong = f"{self._reader.what}: its span is no whole number of buckets"
@@ -267,7 +236,7 @@ class _Reading:
         elif spans * span_us // bucket_us > MOST_BUCKETS:
             wrong = f"{self._reader.what} would keep {spans * span_us // bucket_us} buckets, at most {MOST_BUCKETS}"
             self._problems.add(place, wrong, "choose a larger bucket")
-        window = Window(
+        return Window(
             scope=feature.scope,
             events=feature.events,
             bucket_us=bucket_us,
@@ -275,7 +244,6 @@ class _Reading:
             where=feature.where,
             field=feature.field,
         )
-        return _Draft(feature=replace(feature, span_us=span_us), window=window)
 
 
 def usual_bucket_us(span_us: int) -> int:

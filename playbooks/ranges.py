@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from household.plan import Feature, FeatureKind, Field, FieldKind, Plan
+from household.columns.kinds.definition import Readings
+from household.columns.kinds.table import KINDS
+from household.plan import Feature, Field, FieldKind, Plan
 
 UNBOUNDED = 1e300
 """Bounds of event fields that stand for none."""
@@ -101,25 +103,27 @@ def joined(ranges: Iterable[Range]) -> Range:
 
 def of_feature(plan: Plan, feature: Feature) -> Range:
     """Return what a feature can read, where it is known."""
-    match feature.kind:
-        case FeatureKind.COUNT | FeatureKind.WINDOW_COUNT:
-            return COUNTED
-        case FeatureKind.NEWEST_TIMES:
-            return replace(COUNTED, most=float(feature.keep))
-        case FeatureKind.DISTINCT:
-            return replace(COUNTED, most=float(min(feature.keep, _value_count(plan.fields[feature.field]))))
-        case FeatureKind.DECAYED_COUNT | FeatureKind.LAST_SEEN | FeatureKind.SESSION_LENGTH:
+    match KINDS[feature.kind].readings:
+        case Readings.ANY:
+            return ANY
+        case Readings.FROM_ZERO:
             return AT_LEAST_ZERO
-        case FeatureKind.TREND:
+        case Readings.WHOLE_FROM_ZERO:
+            return COUNTED
+        case Readings.WHOLE_TO_KEEP:
+            return replace(COUNTED, most=float(feature.keep))
+        case Readings.WHOLE_TO_KEEP_OR_VALUES:
+            return replace(COUNTED, most=float(min(feature.keep, _value_count(plan.fields[feature.field]))))
+        case Readings.FROM_MINUS_ONE:
             return Range(least=-1.0, most=1.0)
-        case FeatureKind.PRODUCT_HELD:
+        case Readings.TRUTH:
             return TRUTH
-        case FeatureKind.MOST_USED:
+        case Readings.PLACE_IN_VALUES:
             return Range(least=0.0, most=float(len(feature.values) - 1), is_whole=True)
-        case FeatureKind.WINDOW_SUM:
+        case Readings.SUMS_OF_FIELD:
             summed = of_field(plan, feature.field, feature.events)
             return Range(least=0.0 if summed.least >= 0 else -math.inf, most=0.0 if summed.most <= 0 else math.inf)
-        case FeatureKind.PROFILE:
+        case Readings.FIELD:
             carried = of_field(plan, feature.field, feature.events)
             initial = feature.initial
             return carried if initial is None else joined((carried, Range(least=initial, most=initial, is_whole=True)))

@@ -16,8 +16,9 @@ from actors.exports.columns import TIME, key_text, labels
 from actors.log.contract import StoredRecord
 from actors.partition.answers import NEVER_RECORDED
 from actors.records.codec import DecisionRecord
+from household.columns.kinds.table import KINDS
 from household.decision import Decision, SlateAction
-from household.plan import Feature, FeatureKind, Plan
+from household.plan import Feature, Plan
 from household.scoring import feature_definition, schema_hash
 
 CANDIDATE = pa.struct(
@@ -255,6 +256,6 @@ def _feature(feature: Feature, values: NDArray[np.float32]) -> pa.Array:
         case "string":
             return labels(values, feature.values)
         case _:
-            if feature.kind is FeatureKind.LAST_SEEN:
+            if KINDS[feature.kind].reads_never:
                 values = np.where(values >= NEVER_RECORDED, np.float32(np.inf), values)
             return pa.array(values, mask=np.isnan(values))

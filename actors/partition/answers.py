@@ -10,12 +10,13 @@ from actors.records import codec
 from actors.records.signals import read_again
 from actors.rejects.reasons import why_rejected
 from hearth.v1 import decision_pb2, household_pb2, signal_pb2
+from household.columns.kinds.table import KINDS
 from household.deciding.sending import carries
 from household.deciding.standing import why_not
 from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
 from household.money import major_text
-from household.plan import NONE, EventField, Feature, FeatureKind, Field, FieldKind, Offer, Plan
+from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, Plan
 from household.scoring import NEVER, Way
 from household.state import NO_MEMBER, PartitionState
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
@@ -226,7 +227,7 @@ def _feature_value(feature: Feature, reading: float) -> household_pb2.FeatureVal
     value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
     if np.isnan(reading):
         return value
-    if feature.kind is FeatureKind.LAST_SEEN and reading >= NEVER_RECORDED:
+    if KINDS[feature.kind].reads_never and reading >= NEVER_RECORDED:
         value.value, value.label = np.inf, "never"
         return value
     value.value = float(reading)

@@ -4,18 +4,20 @@ A row holds all cells of one household (or member) side by side, so an event tou
 than one per column; a column is a strided view of it. See docs/decisions/0002-columns.md.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from household.columns.dispatch import WINDOW_UPDATE, kind_code, update_code
+from household.columns.kinds.definition import BUCKET_US, TERM_COUNT, terms_of
+from household.columns.kinds.table import KINDS
 from household.columns.program import Op
 from household.events import RESERVED_TYPES
-from household.plan import NONE, Feature, FeatureKind, Offer, Plan, Scope
-
-NAN = float("nan")
+from household.plan import NONE, Feature, Offer, Plan, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,47 +32,14 @@ class Column:
     initial: float
 
 
-class Update(IntEnum):
-    """How an event changes a feature's cells."""
-
-    COUNT = 0
-    DECAYED = 1
-    NEWEST = 2
-    LAST = 3
-    DISTINCT = 4
-    SESSION = 5
-    PROFILE = 6
-    HELD_ON = 7
-    HELD_OFF = 8
-    MOST_USED = 9
-    WINDOW = 10
-
-
-class Read(IntEnum):
-    """How a feature's cells give its value as of a time."""
-
-    COUNT = 0
-    DECAYED = 1
-    NEWEST = 2
-    LAST = 3
-    DISTINCT = 4
-    SESSION = 5
-    PROFILE = 6
-    HELD = 7
-    MOST_USED = 8
-    WINDOW_COUNT = 9
-    WINDOW_SUM = 10
-    TREND = 11
-
-
 class Rules(NamedTuple):
     """The plan as arrays, for the kernels. Row layouts are named where they are filled, below."""
 
     update_start: NDArray[np.int64]
     updates: NDArray[np.int64]
-    update_params: NDArray[np.float64]
+    update_terms: NDArray[np.float64]
     reads: NDArray[np.int64]
-    read_params: NDArray[np.float64]
+    read_terms: NDArray[np.float64]
     program_start: NDArray[np.int64]
     ops: NDArray[np.int64]
     args: NDArray[np.float64]
@@ -103,66 +72,19 @@ class Layout:
 
 
 def _feature_columns(feature: Feature) -> list[Column]:
-    def column(part: str, dtype: str, unit: str, initial: float) -> Column:
-        return Column(
-            name=f"{feature.name}.{part}" if part else feature.name,
+    kind = KINDS[feature.kind]
+    if kind.cells is None:
+        return []
+    return [
+        Column(
+            name=f"{feature.name}.{cell.part}" if cell.part else feature.name,
             scope=feature.scope,
-            dtype=dtype,
-            unit=unit,
-            initial=initial,
+            dtype=cell.dtype,
+            unit=cell.unit,
+            initial=cell.initial,
         )
-
-    match feature.kind:
-        case FeatureKind.COUNT:
-            return [column("", "count", "events", 0.0)]
-        case FeatureKind.DECAYED_COUNT:
-            return [column("", "number", "events", 0.0), column("as_of", "time", "us", NAN)]
-        case FeatureKind.LAST_SEEN:
-            return [column("", "time", "us", NAN)]
-        case FeatureKind.NEWEST_TIMES:
-            return [column(f"time_{k}", "time", "us", NAN) for k in range(feature.keep)]
-        case FeatureKind.DISTINCT:
-            return [column(f"value_{k}", "value", feature.unit, NAN) for k in range(feature.keep)]
-        case FeatureKind.SESSION_LENGTH:
-            return [column("start", "time", "us", NAN), column("end", "time", "us", NAN)]
-        case FeatureKind.PROFILE:
-            initial = NAN if feature.initial is None else feature.initial
-            return [column("", "value", feature.unit, initial), column("as_of", "time", "us", NAN)]
-        case FeatureKind.PRODUCT_HELD:
-            return [column("", "flag", "", 0.0), column("as_of", "time", "us", NAN)]
-        case FeatureKind.MOST_USED:
-            shares = [column(name, "number", "events", 0.0) for name in feature.values]
-            return [*shares, column("as_of", "time", "us", NAN)]
-        case FeatureKind.WINDOW_COUNT | FeatureKind.WINDOW_SUM | FeatureKind.TREND:
-            return []
-
-
-_UPDATE = {
-    FeatureKind.COUNT: Update.COUNT,
-    FeatureKind.DECAYED_COUNT: Update.DECAYED,
-    FeatureKind.NEWEST_TIMES: Update.NEWEST,
-    FeatureKind.LAST_SEEN: Update.LAST,
-    FeatureKind.DISTINCT: Update.DISTINCT,
-    FeatureKind.SESSION_LENGTH: Update.SESSION,
-    FeatureKind.PROFILE: Update.PROFILE,
-    FeatureKind.PRODUCT_HELD: Update.HELD_ON,
-    FeatureKind.MOST_USED: Update.MOST_USED,
-}
-
-_READ = {
-    FeatureKind.COUNT: Read.COUNT,
-    FeatureKind.DECAYED_COUNT: Read.DECAYED,
-    FeatureKind.NEWEST_TIMES: Read.NEWEST,
-    FeatureKind.LAST_SEEN: Read.LAST,
-    FeatureKind.DISTINCT: Read.DISTINCT,
-    FeatureKind.SESSION_LENGTH: Read.SESSION,
-    FeatureKind.PROFILE: Read.PROFILE,
-    FeatureKind.PRODUCT_HELD: Read.HELD,
-    FeatureKind.MOST_USED: Read.MOST_USED,
-    FeatureKind.WINDOW_COUNT: Read.WINDOW_COUNT,
-    FeatureKind.WINDOW_SUM: Read.WINDOW_SUM,
-    FeatureKind.TREND: Read.TREND,
-}
+        for cell in kind.cells(feature)
+    ]
 
 
 class _Cells:
@@ -189,51 +111,50 @@ def _is_member(scope: Scope) -> int:
 
 def _updates(
     plan: Plan, feature_cells: list[int], window_cells: list[int]
-) -> list[list[tuple[list[int], list[float]]]]:
-    """Per event type: (update, is member, cell, where, field, keep), (half life, gap, bucket)."""
-    by_type: list[list[tuple[list[int], list[float]]]] = [[] for _ in plan.event_types]
+) -> list[list[tuple[list[int], NDArray[np.float64]]]]:
+    """Per event type: (update, is member, cell, where, field, keep), terms."""
+    by_type: list[list[tuple[list[int], NDArray[np.float64]]]] = [[] for _ in plan.event_types]
     for window, cell in zip(plan.windows, window_cells, strict=True):
-        row = [Update.WINDOW, _is_member(window.scope), cell, window.where, window.field, window.bucket_count]
+        row = [WINDOW_UPDATE, _is_member(window.scope), cell, window.where, window.field, window.bucket_count]
+        terms = np.zeros(TERM_COUNT)
+        terms[BUCKET_US] = window.bucket_us
         for event in window.events:
-            by_type[event].append((list(map(int, row)), [0.0, 0.0, float(window.bucket_us)]))
+            by_type[event].append((row, terms))
     for feature, cell in zip(plan.features, feature_cells, strict=True):
-        if feature.kind not in _UPDATE:
+        kind = KINDS[feature.kind]
+        if kind.update is None:
             continue
-        keep = len(feature.values) if feature.kind is FeatureKind.MOST_USED else feature.keep
-        params = [float(feature.half_life_us), float(feature.gap_us), 0.0]
-        row = [_UPDATE[feature.kind], _is_member(feature.scope), cell, feature.where, feature.field, keep]
+        what = [_is_member(feature.scope), cell, feature.where, feature.field, kind.keep(feature)]
+        terms = terms_of(kind, feature, bucket_us=0)
         for event in feature.events:
-            by_type[event].append((list(map(int, row)), params))
+            by_type[event].append(([update_code(feature.kind), *what], terms))
         for event in feature.off_events:
-            off = [Update.HELD_OFF, *row[1:]]
-            by_type[event].append((list(map(int, off)), params))
+            by_type[event].append(([update_code(feature.kind, is_off=True), *what], terms))
     return by_type
 
 
-def _reads(plan: Plan, feature_cells: list[int], window_cells: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-    """Per feature: (read, is member, cell, keep), (span, half life, unit, initial, bucket)."""
-    rows, params = [], []
+def _reads(
+    plan: Plan, feature_cells: list[int], window_cells: list[int]
+) -> tuple[list[list[int]], list[NDArray[np.float64]]]:
+    """Per feature: (kind, is member, cell, keep), terms."""
+    rows, terms = [], []
     for feature, own_cell in zip(plan.features, feature_cells, strict=True):
-        cell, bucket_us = own_cell, 0
+        kind, cell, bucket_us = KINDS[feature.kind], own_cell, 0
         if feature.window != NONE:
             cell, bucket_us = window_cells[feature.window], plan.windows[feature.window].bucket_us
-            spans = 2 if feature.kind is FeatureKind.TREND else 1
             assert feature.span_us % bucket_us == 0, f"{feature.name}: its span is not whole buckets"
-            assert plan.windows[feature.window].bucket_count * bucket_us >= spans * feature.span_us, feature.name
-        keep = len(feature.values) if feature.kind is FeatureKind.MOST_USED else feature.keep
-        rows.append([int(_READ[feature.kind]), _is_member(feature.scope), cell, keep])
-        initial = NAN if feature.initial is None else feature.initial
-        params.append(
-            [float(feature.span_us), float(feature.half_life_us), float(feature.unit_us), initial, float(bucket_us)]
-        )
-    return rows, params
+            buckets_us = plan.windows[feature.window].bucket_count * bucket_us
+            assert buckets_us >= kind.spans * feature.span_us, feature.name
+        rows.append([kind_code(feature.kind), _is_member(feature.scope), cell, kind.keep(feature)])
+        terms.append(terms_of(kind, feature, bucket_us))
+    return rows, terms
 
 
 def _array(rows: list[list[int]], width: int) -> NDArray[np.int64]:
     return np.array(rows, np.int64).reshape(len(rows), width)
 
 
-def _floats(rows: list[list[float]], width: int) -> NDArray[np.float64]:
+def _floats(rows: Sequence[Sequence[float] | NDArray[np.float64]], width: int) -> NDArray[np.float64]:
     return np.array(rows, np.float64).reshape(len(rows), width)
 
 
@@ -243,7 +164,7 @@ def _starts(groups: list[int]) -> NDArray[np.int64]:
 
 def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigger_cells: list[int]) -> Rules:
     updates = _updates(plan, feature_cells, window_cells)
-    reads, read_params = _reads(plan, feature_cells, window_cells)
+    reads, read_terms = _reads(plan, feature_cells, window_cells)
     listening: list[list[int]] = [[] for _ in plan.event_types]
     triggers, cooldowns = [], []
     for index, journey in enumerate(plan.journeys):
@@ -259,13 +180,13 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
     uses = [list(event.fields) for event in plan.event_types]
     flat_updates = [update for one in updates for update in one]
     # The worst that one event can take from the slab: every window it feeds moves to a run of twice its buckets.
-    worst = [sum(4 * row[5] for row, _ in one if row[0] == Update.WINDOW) for one in updates]
+    worst = [sum(4 * row[5] for row, _ in one if row[0] == WINDOW_UPDATE) for one in updates]
     return Rules(
         update_start=_starts([len(one) for one in updates]),
         updates=_array([row for row, _ in flat_updates], 6),
-        update_params=_floats([params for _, params in flat_updates], 3),
+        update_terms=_floats([terms for _, terms in flat_updates], TERM_COUNT),
         reads=_array(reads, 4),
-        read_params=_floats(read_params, 5),
+        read_terms=_floats(read_terms, TERM_COUNT),
         program_start=_starts([len(program.ops) for program in plan.programs]),
         ops=np.array([op for program in plan.programs for op in program.ops], np.int64),
         args=np.array([arg for program in plan.programs for arg in program.args], np.float64),
@@ -295,7 +216,7 @@ def lay_out(plan: Plan) -> Layout:
             trigger_cells.append(NONE)
             continue
         scope = journey.trigger.scope
-        fired = Column(name=f"{journey.name}.fired", scope=scope, dtype="time", unit="us", initial=NAN)
+        fired = Column(name=f"{journey.name}.fired", scope=scope, dtype="time", unit="us", initial=math.nan)
         instances = Column(name=f"{journey.name}.instances", scope=scope, dtype="count", unit="", initial=0.0)
         trigger_cells.append(cells.take([fired, instances]))
     return Layout(

@@ -141,6 +141,41 @@ def window_read(slab: Slab, handle: float, after: int, until: int) -> tuple[floa
 
 
 @kernel
+def window_combined(slab: Slab, ours: float, theirs: float, bucket_count: int) -> float:
+    """Return the handle of a window with the events of two, which shares nothing with theirs; ours is freed.
+
+    As one window that had all events: buckets older than `bucket_count` before the newest are dropped. `theirs` is not
+    empty, and the slab has room for four times as many entries as a window has buckets.
+    """
+    a, b = np.int64(ours), np.int64(theirs)
+    at, length = (a >> 16, a & 2047) if a != 0 else (np.int64(0), np.int64(0))
+    other, more = b >> 16, b & 2047
+    cls = 0
+    while 1 << cls < length + more and cls < CLASSES - 1:
+        cls += 1
+    target, count, i, j = _take(slab, cls), 0, 0, 0
+    newest = slab.bucket[other + more - 1]
+    if length > 0:
+        newest = max(newest, slab.bucket[at + length - 1])
+    while i < length or j < more:
+        is_ours = i < length and (j == more or slab.bucket[at + i] <= slab.bucket[other + j])
+        is_theirs = j < more and (i == length or slab.bucket[other + j] <= slab.bucket[at + i])
+        bucket = slab.bucket[at + i] if is_ours else slab.bucket[other + j]
+        number, total = 0, 0.0
+        if is_ours:
+            number, total, i = number + slab.number[at + i], total + slab.total[at + i], i + 1
+        if is_theirs:
+            number, total, j = number + slab.number[other + j], total + slab.total[other + j], j + 1
+        if bucket > newest - bucket_count:
+            slab.bucket[target + count], slab.number[target + count] = bucket, number
+            slab.total[target + count] = total
+            count += 1
+    if a != 0:
+        _give(slab, at, (a >> 11) & 31)
+    return float((target << 16) | (cls << 11) | count)
+
+
+@kernel
 def _copy_counts(slab: Slab, handles: NDArray[np.float64], copies: NDArray[np.float64]) -> None:
     for i in range(handles.shape[0]):
         packed = np.int64(handles[i])

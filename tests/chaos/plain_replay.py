@@ -30,9 +30,9 @@ from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOWN_TYPE, Status
 from household.later import later, spoken
-from household.plan import NONE, FeatureKind, FieldKind, Plan, Scope
+from household.plan import NONE, FieldKind, Plan, Scope
 from household.state import PartitionState
-from tests.household.oracle import Event, Kept, Oracle, Owner
+from tests.household.oracle import Event, Kept, Oracle, Owner, plain_cells
 
 SETTLED_KEPT = 64
 DECISIONS_KEPT = 20
@@ -639,37 +639,7 @@ class PlainPartition(Oracle):
         for index, feature in enumerate(self.plan.features):
             if feature.scope is not scope or feature.window != NONE:
                 continue
-            kept, name = self.features.get((index, owner), Kept()), feature.name
-            match feature.kind:
-                case FeatureKind.COUNT:
-                    yield name, kept.number
-                case FeatureKind.LAST_SEEN:
-                    yield name, kept.newest_us
-                case FeatureKind.NEWEST_TIMES:
-                    newest_first = [*reversed(kept.times_us), *[math.nan] * feature.keep]
-                    yield from ((f"{name}.time_{k}", newest_first[k]) for k in range(feature.keep))
-                case FeatureKind.DISTINCT:
-                    values = [*kept.distinct, *[math.nan] * feature.keep]
-                    yield from ((f"{name}.value_{k}", values[k]) for k in range(feature.keep))
-                case FeatureKind.SESSION_LENGTH:
-                    start, end = kept.session or (math.nan, math.nan)
-                    yield from ((f"{name}.start", start), (f"{name}.end", end))
-                case FeatureKind.MOST_USED:
-                    yield from ((f"{name}.{text}", kept.shares.get(k, 0.0)) for k, text in enumerate(feature.values))
-                    yield f"{name}.as_of", kept.newest_us
-                case FeatureKind.DECAYED_COUNT:
-                    yield from ((name, kept.number), (f"{name}.as_of", kept.newest_us))
-                case FeatureKind.PROFILE:
-                    initial = math.nan if feature.initial is None else feature.initial
-                    yield from (
-                        (name, initial if math.isnan(kept.newest_us) else kept.value),
-                        (f"{name}.as_of", kept.newest_us),
-                    )
-                case FeatureKind.PRODUCT_HELD:
-                    yield from (
-                        (name, 0.0 if math.isnan(kept.newest_us) else kept.value),
-                        (f"{name}.as_of", kept.newest_us),
-                    )
+            yield from plain_cells(feature, self.features.get((index, owner), Kept()))
         for index, journey in enumerate(self.plan.journeys):
             if journey.trigger is not None and journey.trigger.scope is scope:
                 fired_us, instances = self.fired.get((index, owner), (math.nan, 0))

@@ -10,6 +10,7 @@ as of the newest event, decayed to the next one.
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -400,4 +401,41 @@ def _reading(feature: Feature, kept: Kept, t: float) -> float:
         case FeatureKind.MOST_USED:
             best = max(kept.shares.values(), default=0.0)
             return float(min(key for key, share in kept.shares.items() if share == best)) if best > 0.0 else UNKNOWN
-    raise AssertionError(feature.kind)
+    raise AssertionError(f"no oracle of {feature.kind}")
+
+
+def plain_cells(feature: Feature, kept: Kept) -> Iterator[tuple[str, float]]:
+    """Yield the cells of docs/decisions/0002 that a feature without window would fill, by name."""
+    name = feature.name
+    match feature.kind:
+        case FeatureKind.COUNT:
+            yield name, kept.number
+        case FeatureKind.LAST_SEEN:
+            yield name, kept.newest_us
+        case FeatureKind.NEWEST_TIMES:
+            newest_first = [*reversed(kept.times_us), *[math.nan] * feature.keep]
+            yield from ((f"{name}.time_{k}", newest_first[k]) for k in range(feature.keep))
+        case FeatureKind.DISTINCT:
+            values = [*kept.distinct, *[math.nan] * feature.keep]
+            yield from ((f"{name}.value_{k}", values[k]) for k in range(feature.keep))
+        case FeatureKind.SESSION_LENGTH:
+            start, end = kept.session or (math.nan, math.nan)
+            yield from ((f"{name}.start", start), (f"{name}.end", end))
+        case FeatureKind.MOST_USED:
+            yield from ((f"{name}.{text}", kept.shares.get(k, 0.0)) for k, text in enumerate(feature.values))
+            yield f"{name}.as_of", kept.newest_us
+        case FeatureKind.DECAYED_COUNT:
+            yield from ((name, kept.number), (f"{name}.as_of", kept.newest_us))
+        case FeatureKind.PROFILE:
+            initial = math.nan if feature.initial is None else feature.initial
+            yield from (
+                (name, initial if math.isnan(kept.newest_us) else kept.value),
+                (f"{name}.as_of", kept.newest_us),
+            )
+        case FeatureKind.PRODUCT_HELD:
+            yield from (
+                (name, 0.0 if math.isnan(kept.newest_us) else kept.value),
+                (f"{name}.as_of", kept.newest_us),
+            )
+        case _:
+            raise AssertionError(f"no oracle of {feature.kind}")

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
+from household.columns.kinds import table
+from household.columns.kinds.definition import Kind, Parameter
 from household.columns.program import Op
 from household.events import LONGEST_KEY, NO_TIME_US, UNKNOWN_TYPE
 from household.plan import (
@@ -132,7 +134,32 @@ def program_of(code: Code) -> Program:
 
 some_types = st.lists(st.sampled_from([0, 1, 2, ACCEPT]), min_size=1, max_size=3, unique=True).map(tuple)
 scopes = st.sampled_from(list(Scope))
-WINDOWED = (FeatureKind.WINDOW_COUNT, FeatureKind.WINDOW_SUM, FeatureKind.TREND)
+FIELD_OF_KIND = {FieldKind.NUMBER: AMOUNT, FieldKind.FLAG: IS_NIGHT, FieldKind.ENUM: GENRE, FieldKind.TEXT: PARTNER}
+
+
+def parameters(kind: Kind, parameter: Parameter, events: tuple[int, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return what a plan may hold of a parameter of a feature without window."""
+    match parameter:
+        case Parameter.KEEP:
+            return st.integers(1, 5).map(lambda keep: {"keep": keep})
+        case Parameter.SPAN:
+            return st.sampled_from([5, 12]).map(lambda span: {"span_us": span * S})
+        case Parameter.HALF_LIFE:
+            return st.sampled_from([7 * S, 50_000]).map(lambda half_life_us: {"half_life_us": half_life_us})
+        case Parameter.GAP:
+            return st.sampled_from([2, 6]).map(lambda gap: {"gap_us": gap * S})
+        case Parameter.UNIT:
+            return st.sampled_from([1, S, 3 * S]).map(lambda unit_us: {"unit_us": unit_us})
+        case Parameter.OFF_EVENTS:
+            return st.just({"off_events": tuple(type_ for type_ in PLAIN_TYPES if type_ not in events)})
+        case Parameter.INITIAL:
+            return st.sampled_from([None, 0.0, 2.0]).map(lambda initial: {"initial": initial})
+        case Parameter.FIELD:
+            values = GENRES if kind.has_cell_per_value else ()
+            fields = [FIELD_OF_KIND[one] for one in kind.field_kinds]
+            return st.sampled_from(fields).map(lambda field: {"field": field, "values": values})
+        case Parameter.BUCKET:
+            raise AssertionError(f"{kind.kind} reads no window")
 
 
 @st.composite
@@ -147,45 +174,25 @@ def features_and_windows(
         events = draw(some_types)
         where = draw(st.sampled_from([NONE, NONE, *range(where_count)]))
         feature = Feature(name=f"{scope}.f{number}", kind=kind, scope=scope, result="double", events=events)
-        match kind:
-            case FeatureKind.DECAYED_COUNT:
-                feature = replace(feature, half_life_us=draw(st.sampled_from([7 * S, 50_000])))
-            case FeatureKind.NEWEST_TIMES:
-                feature = replace(feature, keep=draw(st.integers(1, 5)), span_us=draw(st.sampled_from([5, 12])) * S)
-            case FeatureKind.LAST_SEEN:
-                feature = replace(feature, unit_us=draw(st.sampled_from([1, S, 3 * S])))
-            case FeatureKind.DISTINCT:
-                feature = replace(
-                    feature, keep=draw(st.integers(1, 4)), field=draw(st.sampled_from([AMOUNT, GENRE, PARTNER]))
-                )
-            case FeatureKind.SESSION_LENGTH:
-                feature = replace(feature, gap_us=draw(st.sampled_from([2, 6])) * S, unit_us=S)
-            case FeatureKind.PROFILE:
-                initial = draw(st.sampled_from([None, 0.0, 2.0]))
-                feature = replace(feature, field=draw(st.sampled_from([AMOUNT, IS_NIGHT, GENRE])), initial=initial)
-            case FeatureKind.PRODUCT_HELD:
-                off = tuple(kind for kind in PLAIN_TYPES if kind not in events)
-                feature = replace(feature, off_events=off)
-            case FeatureKind.MOST_USED:
-                feature = replace(feature, field=GENRE, values=GENRES, half_life_us=9 * S)
-            case FeatureKind.COUNT:
-                pass
-            case _:
-                bucket_us, count = draw(st.sampled_from([(3 * S, 6), (7 * S, 2), (4 * S, 20)]))
-                window = Window(
-                    scope=scope, events=events, bucket_us=bucket_us, bucket_count=count, where=where, field=AMOUNT
-                )
-                is_shared = draw(st.booleans())
-                if windows and is_shared:
-                    window = windows[-1]
-                elif kind is not FeatureKind.WINDOW_SUM and draw(st.booleans()):
-                    window = replace(window, field=NONE)
-                if window not in windows:
-                    windows.append(window)
-                most = window.bucket_count // 2 if kind is FeatureKind.TREND else window.bucket_count
-                span = window.bucket_us * draw(st.integers(1, most))
-                feature = replace(feature, scope=window.scope, events=(), window=windows.index(window), span_us=span)
-        if kind not in WINDOWED:
+        definition = table.KINDS[kind]
+        if definition.spans:
+            bucket_us, count = draw(st.sampled_from([(3 * S, 6), (7 * S, 2), (4 * S, 20)]))
+            window = Window(
+                scope=scope, events=events, bucket_us=bucket_us, bucket_count=count, where=where, field=AMOUNT
+            )
+            is_shared = draw(st.booleans())
+            if windows and is_shared:
+                window = windows[-1]
+            elif Parameter.FIELD not in definition.parameters and draw(st.booleans()):
+                window = replace(window, field=NONE)
+            if window not in windows:
+                windows.append(window)
+            most = window.bucket_count // definition.spans
+            span = window.bucket_us * draw(st.integers(1, most))
+            feature = replace(feature, scope=window.scope, events=(), window=windows.index(window), span_us=span)
+        else:
+            for parameter in definition.parameters:
+                feature = replace(feature, **draw(parameters(definition, parameter, events)))
             feature = replace(feature, where=where)
         features.append(feature)
     return tuple(features), tuple(windows)
