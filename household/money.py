@@ -1,4 +1,10 @@
-"""Money is whole minor units; how many of them make one major unit is the currency's own."""
+"""Money is whole minor units; how many of them make one major unit is the currency's own.
+
+Whoever shows or reads an amount does it here.
+"""
+
+import re
+from decimal import Decimal
 
 _NO_DECIMALS = (
     *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV"),
@@ -9,6 +15,10 @@ _FOUR_DECIMALS = ("CLF", "UYW")
 
 MINOR_DIGITS = dict.fromkeys(_NO_DECIMALS, 0) | dict.fromkeys(_THREE_DECIMALS, 3) | dict.fromkeys(_FOUR_DECIMALS, 4)
 """Decimals of the currencies that do not have two (ISO 4217)."""
+
+
+MONEY_MINOR_MAX = 10**12
+"""Far above any price, far below where a float64 model input would lose units."""
 
 
 def minor_digits(currency: str) -> int:
@@ -35,3 +45,27 @@ def amount_text(minor: int, currency: str) -> str:
     ('12.99 EUR', '1.250 KWD', '1299 minor units')
     """
     return f"{major_text(minor, currency)} {currency}" if currency else f"{minor} minor units"
+
+
+def worth_text(minor: float, currency: str) -> str:
+    """Return what something is worth, in major units, to a tenth of the minor unit; as it is for no currency.
+
+    >>> worth_text(7.04, "EUR"), worth_text(7.04, "JPY"), worth_text(1_250_000, "KWD"), worth_text(7.04, "")
+    ('0.070', '7.0', '1,250.0000', '7.0')
+    """
+    if not currency:
+        return f"{minor:,.1f}"
+    digits = minor_digits(currency)
+    return f"{minor / 10**digits:,.{digits + 1}f}"
+
+
+def money_minor(text: str, currency: str) -> int | None:
+    """Return an amount in minor units, exactly; None if it is no amount or has more decimals than the currency.
+
+    >>> money_minor("9.99", "EUR"), money_minor("5", "EUR"), money_minor("9.999", "EUR"), money_minor("500", "JPY")
+    (999, 500, None, 500)
+    """
+    if not re.fullmatch(r"-?\d{1,12}(\.\d{1,6})?", text):
+        return None
+    minor = Decimal(text).scaleb(minor_digits(currency))
+    return int(minor) if minor == minor.to_integral_value() and abs(minor) <= MONEY_MINOR_MAX else None

@@ -69,7 +69,7 @@ async def _move_in(teller: Teller) -> None:
         teller.signal("app.consent_changed", teller.at(0, 8, 2), marketing=True),
         teller.signal("billing.product_activated", teller.at(0, 8, 3), member="", product="mobile"),
     )
-    await teller.tell("tops up 15.00", teller.signal("billing.topup", teller.at(0, 9), amount_minor=1_500.0))
+    await teller.tell("tops up", teller.signal("billing.topup", teller.at(0, 9), amount_minor=1_500.0))
     await teller.tell(
         "pays for a coffee from the wallet",
         teller.signal("wallet.payment", teller.at(0, 12), amount_minor=320.0, merchant_category="coffee_shop"),

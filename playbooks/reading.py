@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TypeVar
 
-from household.money import minor_digits
+from household.money import minor_digits, money_minor
 from playbooks import values
 from playbooks.diagnostics import suggestion
 from written.problems import Place, Problems
@@ -240,7 +240,7 @@ def check_name(name: str, place: Place, problems: Problems) -> None:
 
 def price(text: str, currency: str) -> int | None:
     """Return an amount that is not negative, in minor units."""
-    minor = values.money_minor(text, currency)
+    minor = money_minor(text, currency)
     return minor if minor is not None and minor >= 0 else None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from household.money import minor_digits
+from household.money import major_text
 from household.plan import Offer, Plan
 from playbooks.satisfiable import Term, tree_of
 from written.problems import Place, Problems
@@ -89,8 +89,7 @@ class Check:
 
     def amount(self, minor: int) -> str:
         """Return an amount in the playbook's currency."""
-        digits = minor_digits(self.plan.currency)
-        return f"{minor / 10**digits:.{digits}f}"
+        return major_text(minor, self.plan.currency)
 
 
 def some(names: list[str]) -> str:

@@ -1,19 +1,14 @@
-"""What scalars mean: durations, money, shares, numbers. Each parser returns None for text it cannot read exactly."""
+"""What scalars mean: durations, shares, numbers. Each parser returns None for text it cannot read exactly."""
 
 import math
 import re
 from decimal import Decimal, InvalidOperation
-
-from household.money import minor_digits
 
 UNIT_US = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 """Microseconds per unit in which a duration may be written."""
 
 DURATION_US_MAX = 3_660 * UNIT_US["d"]
 """Ten years; a longer duration is a slip of the keyboard."""
-
-MONEY_MINOR_MAX = 10**12
-"""Far above any price, far below where a float64 model input would lose units."""
 
 
 def duration_us(text: str) -> int | None:
@@ -26,18 +21,6 @@ def duration_us(text: str) -> int | None:
         return None
     total = sum(int(count) * UNIT_US[unit] for count, unit in re.findall(r"(\d+)(ms|[smhdw])", text))
     return total if total <= DURATION_US_MAX else None
-
-
-def money_minor(text: str, currency: str) -> int | None:
-    """Return an amount in minor units, exactly; None if it is no amount or has more decimals than the currency.
-
-    >>> money_minor("9.99", "EUR"), money_minor("5", "EUR"), money_minor("9.999", "EUR"), money_minor("500", "JPY")
-    (999, 500, None, 500)
-    """
-    if not re.fullmatch(r"-?\d{1,12}(\.\d{1,6})?", text):
-        return None
-    minor = Decimal(text).scaleb(minor_digits(currency))
-    return int(minor) if minor == minor.to_integral_value() and abs(minor) <= MONEY_MINOR_MAX else None
 
 
 def number(text: str) -> float | None:

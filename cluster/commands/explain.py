@@ -8,10 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, feature_text, value_text, way_text, when, zone_of
+from cluster.commands.wording import action_lines, feature_text, way_text, when, zone_of
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
 from hearth.v1 import household_pb2, household_pb2_grpc
+from household.money import worth_text
 
 
 def explain(household: str, *, decision_id: str, target: str, as_json: bool) -> int:
@@ -121,7 +122,7 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
     ranked = sorted(record.candidates, key=lambda one: (bool(one.vetoes), -one.value if one.HasField("value") else 0.0))
     for candidate in ranked:
         score = f"{candidate.score:.4f}" if candidate.HasField("score") else "-"
-        value = value_text(candidate.value, record.currency) if candidate.HasField("value") else "-"
+        value = worth_text(candidate.value, record.currency) if candidate.HasField("value") else "-"
         table.add_row(escape(candidate.offer), score, value, escape(", ".join(candidate.vetoes)))
     stdout_console().print(table)
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.v1 import decision_pb2, household_pb2
-from household.money import amount_text, minor_digits
+from household.money import amount_text
 
 NEVER_LEAST = 9.99e29
 """From here on a reading is no number: infinity, or the 1e30 that stands for it where infinities may not be."""
@@ -49,14 +49,6 @@ def action_lines(action: decision_pb2.Action, zone: tzinfo = UTC) -> list[str]:
     status = f"{status_name(action.status)}{because}"
     lines.append(f"  action {action.action_id}, {status}, until {when(action.valid_until, zone)}{journey}{member}")
     return lines
-
-
-def value_text(minor: float, currency: str) -> str:
-    """Return what a candidate is worth, in major units, to a tenth of the minor unit; as it is for no currency."""
-    if not currency:
-        return f"{minor:,.1f}"
-    digits = minor_digits(currency)
-    return f"{minor / 10**digits:,.{digits + 1}f}"
 
 
 def feature_text(feature: household_pb2.FeatureValue) -> str:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from hearth.v1 import decision_pb2
+from household.money import minor_digits
 from household.plan import Plan
 from loadtest.town.people import People, Persona
 
@@ -136,7 +137,8 @@ class Preferences:
         """Return P(accept | offer, channel, hour, moment) of a member, given by index."""
         taste, people = self.taste(member), self._people
         log_odds = BASE + taste.by_family.get(action.family, 0.0) + taste.by_channel.get(channel, 0.0)
-        log_odds += FREE if action.price_minor == 0 else -taste.price_sensitivity * action.price_minor / 1_000
+        tens = action.price_minor / (10 * 10 ** minor_digits(action.currency))
+        log_odds += -taste.price_sensitivity * tens if action.price_minor else FREE
         log_odds += IN_THE_MOMENT if action.journey else 0.0
         log_odds += self._fit(member, action)
         since_evening = (local_hour - int(people.evening_hour[member])) % 24

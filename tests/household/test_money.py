@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.money import MINOR_DIGITS, amount_text, major_text, minor_digits
-from playbooks.values import money_minor
+from household.money import MINOR_DIGITS, amount_text, major_text, minor_digits, money_minor
 
 
 @pytest.mark.parametrize(
