@@ -7,7 +7,6 @@ status says why.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.passing_over import passing_over
 from cluster.config import HearthConfig
 from cluster.model_in_force import MODEL_NAME, PRIORS_IN_FORCE, ModelInForce
 from cluster.output import say
@@ -82,11 +82,11 @@ def _stay(
     from serving.models.rollout import read_history
 
     if remembered is None:
-        with contextlib.suppress(BundleRefused):
+        with passing_over(BundleRefused, because="then what was asked for is told"):
             history = read_history(registry, MODEL_NAME)
             remembered = history[-1].champion if history else None
     if remembered:
-        with contextlib.suppress(BundleRefused):
+        with passing_over(BundleRefused, because="then what was asked for is told"):
             model = _proven(registry, plan(), remembered)
             return Choice(model=model, trouble=f"{trouble}; {remembered} stays in service")
     if remembered == "" or not list_versions(registry, MODEL_NAME):
@@ -124,7 +124,7 @@ def remember(data_dir: Path, version: str) -> None:
     if recall(data_dir) != version and (version or (data_dir / MEMORY_NAME).exists()):
         from serving.models.bundle import replace_durably
 
-        with contextlib.suppress(OSError):
+        with passing_over(OSError, because="the registry's history says it as well"):
             replace_durably(data_dir / MEMORY_NAME, json.dumps({"version": version}).encode() + b"\n")
 
 

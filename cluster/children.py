@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import psutil
+
+from actors.passing_over import passing_over
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -69,8 +71,10 @@ class Child:
     def hand_over(self, order: str) -> None:
         """Let it read this from stdin, and nothing after it."""
         assert self.process.stdin is not None
-        # A child that is gone already is noticed by whoever waits for it.
-        with suppress(BrokenPipeError), self.process.stdin as stream:
+        with (
+            passing_over(BrokenPipeError, because="whoever waits for the child notices"),
+            self.process.stdin as stream,
+        ):
             stream.write(order)
 
     def stop(self) -> None:
@@ -161,11 +165,11 @@ def kill(family: list[psutil.Process], *, patience_s: float = PATIENCE_S) -> Non
     alive = family
     if patience_s > 0:
         for one in family:
-            with suppress(psutil.Error):
+            with passing_over(psutil.Error, because="it is gone"):
                 one.terminate()
         _, alive = psutil.wait_procs(family, timeout=patience_s)
     for one in alive:
-        with suppress(psutil.Error):
+        with passing_over(psutil.Error, because="it is gone"):
             one.kill()
     psutil.wait_procs(alive, timeout=5.0)
 

@@ -20,12 +20,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.log.location import is_same_log, log_location
+from actors.passing_over import passing_over
 from cluster.environment import utc_now
 from cluster.errors import CommandFailed
 
@@ -193,7 +194,7 @@ def write_status(path: Path, report: Mapping[str, object]) -> None:
     except OSError as failed:
         if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        with suppress(OSError):
+        with passing_over(OSError, because="on a full disk not even that may work"):
             fresh.unlink(missing_ok=True)
         _write_over(path / STATUS_NAME, json.dumps(report).encode())
 

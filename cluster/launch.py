@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.passing_over import passing_over
 from cluster.champion import ChampionFollower
 from cluster.config import ClockKind, HearthConfig
 from cluster.data_dir import write_status
@@ -188,7 +189,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
 
     if config.ray_address is not None:
         # Serve's applications outlive a run that fell, and the edge holds the port; our actors do not.
-        with contextlib.suppress(Exception):
+        with passing_over(Exception, because="nothing of an earlier run may be there"):
             ingress.stop()
     say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
@@ -202,7 +203,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
         ingress.start(edge)
         ray.get(introduced)
         report = ray.get(plane.coordinator.report.remote())
-        with contextlib.suppress(OSError):
+        with passing_over(OSError, because="the file is for people, and no reason not to start"):
             write_status(config.data_dir, report | {"models": champion.report()})
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
@@ -220,14 +221,14 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
         raise CommandFailed(f"this run of Hearth cannot go on: {wrong}", TEMPORARY_FAILURE) from wrong
     finally:
         # First: what a connector has under way is still acknowledged, and committed.
-        with contextlib.suppress(Exception):
+        with passing_over(Exception, because="the run ends, whatever this says"):
             captures.stop(CAPTURES_STOP_S)
-        with contextlib.suppress(Exception):
+        with passing_over(Exception, because="the run ends, whatever this says"):
             ingress.stop()
-        with contextlib.suppress(Exception):
+        with passing_over(Exception, because="the run ends, whatever this says"):
             ray.get(plane.coordinator.stop.remote(), timeout=config.drain_deadline_s + 20)
         if config.ray_address is not None:
-            with contextlib.suppress(Exception):
+            with passing_over(Exception, because="the run ends, whatever this says"):
                 _undeploy_models()
     return 0
 
@@ -384,7 +385,7 @@ class _ConnectorActor:
         """Wait for that."""
         import ray
 
-        with contextlib.suppress(ray.exceptions.RayError):
+        with passing_over(ray.exceptions.RayError, because="it was told to stop, and may be gone"):
             ray.get(self._stopped, timeout=timeout_s)
 
 
@@ -466,8 +467,7 @@ def _stand_watch(config: HearthConfig, plane: _StatePlane, captures: Captures, s
                     introduced = plane.introduce()
             elif now_s - written_s >= STATUS_INTERVAL_S:
                 written_s = now_s
-                # On a full disk the old one stands: the file is for people, and no reason to stop deciding.
-                with contextlib.suppress(OSError):
+                with passing_over(OSError, because="on a full disk the old one stands: it is for people"):
                     more = {"capture": captures.report(), "models": plane.champion.report()}
                     write_status(config.data_dir, report | more)
         except ray.exceptions.GetTimeoutError:

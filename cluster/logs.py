@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import re
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
+
+from actors.passing_over import passing_over
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ RAW_NAME: Final = "ray.out"
 def raw_output(folder: Path) -> Path:
     """Return the file for what is printed and is no line of ours; it begins anew when it has become long."""
     path = folder / RAW_NAME
-    with suppress(OSError):
+    with passing_over(OSError, because="a log that cannot be turned is written on"):
         if path.stat().st_size >= FILE_BYTES_MAX:
             path.replace(path.with_name(f"{RAW_NAME}.1"))
     return path
@@ -82,7 +83,7 @@ def keep_ray_logs(run_dir: Path, folder: Path) -> None:
     for path in run_dir.glob("ray/session_2*/logs/*"):
         if path.name not in RAY_LOGS:
             continue
-        with suppress(OSError), path.open("rb") as stream:
+        with passing_over(OSError, because="Ray's own logs are an extra"), path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - RAY_LOG_BYTES))
             (folder / f"ray-{path.name}").write_bytes(stream.read())
 

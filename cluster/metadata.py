@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from actors.passing_over import passing_over
 
 CALL_DEADLINE_S = 0.8
 """How long a call waits for the database; a third of a lease's term, so that a hung call costs one renewal."""
@@ -474,7 +476,7 @@ def _shut_after(descriptor: int, deadline_s: float) -> Iterator[None]:
 
 
 def _shut(line: socket.socket) -> None:
-    with suppress(OSError):
+    with passing_over(OSError, because="the line is gone"):
         line.shutdown(socket.SHUT_RDWR)
 
 

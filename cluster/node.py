@@ -1,11 +1,12 @@
 """This machine and its processes, as far as ownership depends on them."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
 from pathlib import Path
+
+from actors.passing_over import passing_over
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -46,11 +47,17 @@ def _looked_up(process_id: int) -> tuple[str, float]:
     return fields[_STATE], int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
 
 
+def _descriptor_of(process_id: int) -> int | None:
+    try:
+        return os.pidfd_open(process_id)
+    except ProcessLookupError:
+        return None
+
+
 async def until_gone(process_id: int, started_s: float) -> None:
     """Return as soon as a process of this node has ended: the kernel says so, nobody has to ask."""
-    try:
-        descriptor = os.pidfd_open(process_id)
-    except ProcessLookupError:
+    descriptor = _descriptor_of(process_id)
+    if descriptor is None:
         return
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(descriptor, ended.set)
@@ -69,7 +76,7 @@ def end(process_id: int, started_s: float) -> bool:
     while not is_gone(process_id, started_s):
         if time.monotonic() > deadline_s:
             return False
-        with contextlib.suppress(ProcessLookupError):
+        with passing_over(ProcessLookupError, because="it is gone"):
             os.kill(process_id, signal.SIGKILL)
         time.sleep(0.01)
     return True

@@ -5,6 +5,7 @@ from enum import Enum
 
 import psutil
 
+from actors.passing_over import passing_over
 from cluster.config import host_is_loopback
 
 RAY_PROCESSES = (
@@ -65,10 +66,9 @@ def open_ports(
         is_rays = _is_rays(process)
         if process.pid not in family and not is_rays:
             continue
-        try:
+        connections = []
+        with passing_over(psutil.Error, because="it has ended, or is not ours to look into"):
             connections = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
         listening = [one for one in connections if one.status == psutil.CONN_LISTEN]
         protection = _protection(process) if listening and is_rays else Protection.NONE
         for connection in listening:

@@ -5,13 +5,13 @@ that remembers none, as those of older versions, has it in its log. The playbook
 that has none: never for households that were decided on by another.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.log.contract import LOG_START, LogError, Offset, PartitionId, RecordKind
 from actors.log.location import partition_reader
+from actors.passing_over import passing_over
 from actors.records import codec
 from actors.records.payload import PayloadUnreadable
 from actors.snapshots.store import SnapshotStore, snapshot_store
@@ -150,7 +150,7 @@ def _changed_since(settled: PlaybookInForce) -> Iterator[str]:
     if not source.exists():
         yield f"{source} is no longer there; the data directory holds all that is needed"
         return
-    with contextlib.suppress(OSError, PlaybookInvalid):
+    with passing_over(OSError, PlaybookInvalid, because="a source that cannot be read has not visibly changed"):
         found = compile_playbook(source).version
         if found != settled.plan.version:
             yield f"what lies there is version {found} by now; `--playbook {source}` puts it into force"

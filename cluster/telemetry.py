@@ -1,7 +1,8 @@
 """What leaves a process for those who watch it: spans of sampled calls and, once per interval, its numbers, by OTLP.
 
 Nothing here runs unless `otel_endpoint` is set. Sending happens in threads of its own from bounded queues; a collector
-that is slow or gone costs spans, never a decision's time. docs/decisions/0008 says why the SDK is used as it is.
+that is slow or gone costs spans, never a decision's time. Why the SDK is used as it is:
+docs/decisions/0008-telemetry.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a partition's fold knows, as hashes: equal exactly when two folds know the same, however either stores it.
 
-Rows, slab runs, dict orders and batch boundaries do not show. What does is told in docs/decisions/0004.
+Rows, slab runs, dict orders and batch boundaries do not show. What does:
+docs/decisions/0004-replay-and-digest.md.
 """
 
 import hashlib

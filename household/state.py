@@ -23,7 +23,7 @@ Number = TypeVar("Number", bound=np.generic)
 FOLD_VERSION = 2
 """Grows with every change after which the same log gives another state.
 
-A term folds by the version its epoch record names (docs/decisions/0012):
+A term folds by the version its epoch record names (docs/decisions/0012-fold-version-2.md):
 1: a contact is given back whenever its action leaves the outbox undelivered; event ids are known by themselves.
 2: a contact that was handed over counts until the gateway says that it was not delivered; DELIVERY records; an event is
    known by its household, source and id, a request by its household and id; one slate for the household, and one for

@@ -125,7 +125,7 @@ class Conditions:
             place = text.place_at(wrong_expression.offset)
             self._problems.add(place, f"{what}: {wrong_expression.wrong}", wrong_expression.right)
         except _Blameless:
-            pass
+            return None
         return None
 
     def _checker(self, scene: "_Scene") -> Checker:

@@ -2,7 +2,8 @@
 
 Two listeners, one switch. OWN: the replica listens with a grpc.aio server of its own; public API only, one stable port
 for all replicas of a node, TLS as grpc has it. DIRECT_INGRESS: our handlers ride on Serve's direct-ingress server as
-passthrough services, which leans on private parts of Serve (replica.py). docs/decisions/0007 compares the two.
+passthrough services, which leans on private parts of Serve (its replica module).
+docs/decisions/0007-edge-and-exchange.md compares the two.
 
 Ray is imported inside the functions: Serve reads its environment when imported, and `serve_environment` comes first.
 """

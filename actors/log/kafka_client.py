@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.log.contract import LogUnavailable, PartitionId
 from actors.log.frame import PAYLOAD_BYTES_MAX
 from actors.log.kafka_frame import HEADER_BYTES, RECORD_HEADER_BYTES
+from actors.passing_over import passing_over
 
 try:
     from confluent_kafka import (
@@ -182,7 +183,7 @@ class Consumers:
             is_sound = False
             raise
         finally:
-            with suppress(KafkaException, RuntimeError):
+            with passing_over(KafkaException, RuntimeError, because="a consumer that is broken has nothing assigned"):
                 consumer.unassign()
             if is_sound and len(self._idle) < IDLE_CONSUMERS_MAX:
                 self._idle.append(consumer)

@@ -10,7 +10,6 @@ evidence and nothing else; one that cannot be read or written changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 from pathlib import Path
@@ -19,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from actors.log.contract import LOG_START, Offset, PartitionId
 from actors.log.files import Files, read_fully, write_fully
+from actors.passing_over import passing_over
 
 BEGINNING_NAME = "first"
 END_NAME = "end"
@@ -77,13 +77,13 @@ class EndMark:
         self._partition = partition
         self._files = files
         self._descriptor: int | None = None
-        with contextlib.suppress(OSError):
+        with passing_over(OSError, because="a log without a mark of its end is opened all the same"):
             self._descriptor = files.open(directory / END_NAME, os.O_RDWR | os.O_CREAT)
 
     def write(self, offset: Offset) -> None:
         """Note an end that is durable and about to be acknowledged."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):
+            with passing_over(OSError, because="the mark only ever says less than there is"):
                 write_fully(self._files, self._descriptor, _encoded(_END_MAGIC, self._partition, offset), 0)
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ Nothing here looks behind a header.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
@@ -36,6 +35,7 @@ from actors.log.frame import (
     decode_segment_header,
 )
 from actors.log.marks import BEGINNING_NAME, read_beginning
+from actors.passing_over import passing_over
 
 _PARTITION_NAME = re.compile(r"p-(\d{4,})")
 _SEGMENT_NAME = re.compile(r"(\d{20})\.seg")
@@ -168,8 +168,7 @@ def lock_partition(partition: PartitionId, directory: Path, files: Files) -> int
     except BaseException:
         os.close(descriptor)
         raise
-    # For people only, so a full disk does not matter here.
-    with contextlib.suppress(OSError):
+    with passing_over(OSError, because="the holder's id is for people only"):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor

@@ -310,7 +310,8 @@ class PartitionDecider:
                     # Still pending; the owner looks again with its next tick.
                     owner.households_with_moments.update(dict.fromkeys(rows))
                     break
-                except PartitionLost:
+                except PartitionLost as lost:
+                    logger.debug("its next owner decides on what is pending: %s", lost)
                     return
 
     async def _decide_each(self, rows: list[int]) -> None:

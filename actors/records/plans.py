@@ -3,13 +3,13 @@
 Taken from memory, from the snapshots, or from the log, whose every record is looked at once for this at most.
 """
 
-import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from actors.log.contract import LOG_START, Offset, OffsetOutOfRange, PartitionLog, RecordKind
+from actors.passing_over import passing_over
 from actors.records import codec
 from household.plan import Plan, PlanUnreadable
 
@@ -65,8 +65,7 @@ class PlansAtHand:
             self._plans.popitem(last=False)
 
     def _of_snapshots(self) -> Iterable[Plan]:
-        # A store that cannot be listed now is no reason to tell nothing.
-        with contextlib.suppress(OSError):
+        with passing_over(OSError, because="a store that cannot be listed now is no reason to tell nothing"):
             return tuple(self._in_snapshots())
         return ()
 
@@ -83,7 +82,7 @@ class PlansAtHand:
         self._looked_to = max(self._looked_to, before)
 
     def _at(self, offset: Offset) -> Plan | None:
-        with contextlib.suppress(OffsetOutOfRange, PlanUnreadable):  # dropped meanwhile; of another layout
+        with passing_over(OffsetOutOfRange, PlanUnreadable, because="it is gone, or of another layout"):
             return codec.decode_plan(next(iter(self._log.read(offset))).record.payload)
         return None
 

@@ -1,11 +1,10 @@
 """A shard: some partitions, one state thread, one server for the edges. A plain class; cluster/ makes it a Ray actor.
 
-It answers calls by handing each to the partition it belongs to; how a partition works is told in partition.py,
-decider.py and delivery.py.
+It answers calls by handing each to the partition it belongs to; how a partition works is told in
+actors/partition/ and actors/shard/delivery.py.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -31,6 +30,7 @@ from actors.partition.owner import OwnerPorts, PartitionOwner
 from actors.partition.recovery import Recovered, open_partition
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
+from actors.passing_over import passing_over
 from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import reject_of_request
 from actors.rejects.settings import RejectCounters, RejectSettings
@@ -146,7 +146,7 @@ class Shard:
         await asyncio.to_thread(warm_kernels)
         self._server = grpc.aio.server(options=SHARD_OPTIONS)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
-        with contextlib.suppress(FileNotFoundError):
+        with passing_over(FileNotFoundError, because="no shard was here before"):
             os.unlink(self._config.address.removeprefix("unix:"))
         port = self._server.add_insecure_port(self._config.address)
         is_unix = self._config.address.startswith("unix:")

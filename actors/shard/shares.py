@@ -5,7 +5,7 @@ back, whoever leaves meanwhile and whatever becomes of the action. While either 
 """
 
 import asyncio
-import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 from actors.conditions import NotCurrent, PartitionLost
 from actors.partition.group import NextStep
 from actors.partition.owner import PartitionOwner
+from actors.passing_over import passing_over
 from actors.state_thread import StateThread, Urgency
 from household.deciding.hand_over import kept_back
 from household.delivery import DeliveryNote, DeliveryStep
 from household.state import PartitionState
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -102,8 +105,7 @@ class Shares:
 
     async def _note(self, owner: PartitionOwner, mine: Mapping[Key, Share], next_step: NextStep) -> set[Key]:
         noted: dict[str, DeliveryNote] = {}
-        with contextlib.suppress(NotCurrent, PartitionLost):
-            # If so, nothing is handed over; whoever owns it next knows what is recorded.
+        with passing_over(NotCurrent, PartitionLost, because="the next owner knows what is recorded"):
             noted = await owner.note_deliveries(tuple(action_id for action_id, _ in mine), next_step)
         handed, shares = set(), self.of(owner.partition)
         for key, share in mine.items():
@@ -168,8 +170,8 @@ class Shares:
                     share = self._unmade.pop(left.pop(action_id), None)
                     if share is not None:
                         share.next_at = share.then_at
-        except (NotCurrent, PartitionLost):
-            pass  # tried again with the next look, or void with the owner's term
+        except (NotCurrent, PartitionLost) as passed:
+            logger.debug("tried again with the next look, or void with the owner's term: %s", passed)
         finally:
             self._kept_back_now.difference_update(hand_overs)
         self._on_free()

@@ -13,7 +13,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ import numpy as np
 from numba.core import config as numba_config
 
 import household
+from actors.passing_over import passing_over
 from household.apply import apply_signals
 from household.events import EventBatch, keys_of
 from household.plan import EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope, Window
@@ -76,7 +77,7 @@ def first_alone(folder: Path) -> Iterator[None]:
             yield
             return
         yield
-        with suppress(OSError):
+        with passing_over(OSError, because="marks that stay are looked at again"):
             for old in folder.glob(f"{MARK_PREFIX}*"):
                 old.unlink()
             mark.touch()
@@ -88,7 +89,7 @@ def throw_away(folder: Path) -> None:
     """Remove the compiled kernels."""
     for kind in ("nbi", "nbc"):
         for file in folder.rglob(f"*.{kind}"):
-            with suppress(OSError):
+            with passing_over(OSError, because="another process may have removed it"):
                 file.unlink()
 
 

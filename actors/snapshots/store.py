@@ -19,7 +19,6 @@ Layout: `<root>/p-0003/<position>-<epoch>/` with one Arrow file per table and `m
 Numbers and reasons: docs/decisions/0009-snapshots.md.
 """
 
-import contextlib
 import gc
 import re
 import threading
@@ -33,6 +32,7 @@ from pyarrow import fs
 
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import LOG_START, Epoch, Offset, PartitionId
+from actors.passing_over import passing_over
 from actors.records.codec import decode_plan
 from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
@@ -125,7 +125,7 @@ class SnapshotStore:
         except (OSError, pa.ArrowException):
             # It may have got its name, and only that this is durable could not be had.
             for one in (unfinished, folder):
-                with contextlib.suppress(OSError, pa.ArrowException):
+                with passing_over(OSError, pa.ArrowException, because="the next writer removes it"):
                     self._files.remove(one)
             raise
 
@@ -187,7 +187,13 @@ class SnapshotStore:
             _, manifest = self._look_at(partition, facts.name)
             if manifest is None:
                 continue
-            with contextlib.suppress(OSError, pa.ArrowException, PayloadUnreadable, PlanUnreadable):
+            with passing_over(
+                OSError,
+                pa.ArrowException,
+                PayloadUnreadable,
+                PlanUnreadable,
+                because="loading judges it",
+            ):
                 content = self._files.read(f"{_folder(partition)}/{facts.name}", PLAN)
                 if not unlike(content, stored_files(manifest)[PLAN]):
                     plans.append(decode_plan(content.to_pybytes()))

@@ -1,6 +1,5 @@
 """`hearth status`: does a Hearth run on this data directory, and how is it."""
 
-import contextlib
 import shutil
 import tempfile
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.partition.unknown_fields import UNKNOWN_FIELD
+from actors.passing_over import passing_over
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
 from cluster.remembered_playbook import told_facts, told_line
@@ -54,7 +54,7 @@ def full_disks(data_dir: Path) -> list[str]:
             "and signals and decisions are refused; make room there, and it goes on by itself"
         )
     temporary = Path(tempfile.gettempdir())
-    with contextlib.suppress(OSError):
+    with passing_over(OSError, because="a folder that cannot be looked at is no disk that is full"):
         free = shutil.disk_usage(temporary).free
         if free < FULL_BYTES:
             told.append(

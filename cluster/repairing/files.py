@@ -1,6 +1,7 @@
 """The files beside the logs: metadata, layout and the playbook in force, each held against what the logs say."""
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,8 @@ from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
 from cluster.remembered_playbook import PLAYBOOK_NAME, told_facts
 from cluster.repairing.finding import LOG_NAME, METADATA_NAME, Finding, partition_directory_name, set_files_aside
 from wire.partitions import partition_of
+
+logger = logging.getLogger(__name__)
 
 HOUSEHOLDS_ASKED = 50
 """Per partition: that so many fall into a wrong number of partitions by chance does not happen."""
@@ -153,8 +156,8 @@ def _some_households(data_dir: Path, partition: int) -> set[bytes]:
             found.update(key if isinstance(key, bytes) else str(key).encode() for key in keys)
             if len(found) >= HOUSEHOLDS_ASKED:
                 break
-    except (OSError, pa.ArrowException, KeyError):
-        pass
+    except (OSError, pa.ArrowException, KeyError) as wrong:
+        logger.debug("some households of partition %d could not be read: %s", partition, wrong)
     return found
 
 

@@ -138,12 +138,15 @@ class _Held:
 
 def holds_cloudevents(path: Path) -> bool:
     """Tell whether the first object of the file that can be read names a CloudEvents version."""
-    for document in _documents(path):
-        try:
-            return "specversion" in _object(document.content)
-        except RowWrong:
-            continue
-    return False
+    objects = (_object_if_any(document.content) for document in _documents(path))
+    return next(("specversion" in one for one in objects if one is not None), False)
+
+
+def _object_if_any(content: Any) -> dict[str, Any] | None:
+    try:
+        return _object(content)
+    except RowWrong:
+        return None
 
 
 def _documents(path: Path) -> Iterator[_Document]:

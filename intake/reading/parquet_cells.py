@@ -100,7 +100,10 @@ def _checked_text(column: pa.Array) -> Cells:
     try:
         return Cells(raw.cast(pa.string()))
     except pa.ArrowInvalid:
-        pass
+        return _one_by_one(raw)
+
+
+def _one_by_one(raw: pa.Array) -> Cells:
     texts: list[str | None] = []
     why: dict[int, str] = {}
     for index, cell in enumerate(raw.to_pylist()):

@@ -129,6 +129,13 @@ def as_counted_time(column: pa.Array, *, unit: str, start_us: int) -> Converted:
     return Converted(pa.array(times, pa.int64(), mask=absent | ~in_range), ~absent & ~in_range)
 
 
+def _from_plain(text: pa.Array) -> pa.Array | None:
+    try:
+        return pc.cast(pc.cast(text, pa.timestamp("us", "UTC")), pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
 def as_calendar_time(column: pa.Array, *, zone: str, pattern: str | None) -> Converted:
     """Return the cells, dates with time of day, as microseconds since 1970; `zone` is for those that name none.
 
@@ -140,11 +147,9 @@ def as_calendar_time(column: pa.Array, *, zone: str, pattern: str | None) -> Con
     if pattern is not None:
         return _from_pattern(text, zone=zone, pattern=pattern)
     if pc.all(pc.match_substring_regex(text, ISO_PLAIN)).as_py():
-        try:
-            times = pc.cast(pc.cast(text, pa.timestamp("us", "UTC")), pa.int64())
-        except pa.ArrowInvalid:
-            pass  # some are in the calendar of no year; which, shows below
-        else:
+        # None where some are in the calendar of no year; which, shows below.
+        times = _from_plain(text)
+        if times is not None:
             return Converted(times, np.zeros(len(times), np.bool_))
     usual = _usual_text(text)
     in_zone = _parse_times(usual.zoned, pa.timestamp("us", "UTC"))

@@ -48,7 +48,7 @@ END = 3
 
 
 def as_older_versions_wrote(records: Sequence[Record], *, offset: Offset, previous: Checksum) -> tuple[bytes, Checksum]:
-    """Frame a group with payloads as they are; docs/decisions/0005 has the layout."""
+    """Frame a group with payloads as they are; docs/decisions/0005-embedded-log.md has the layout."""
     content = b""
     for index, one in enumerate(records):
         fields = (b"HFRM", len(one.payload), offset + index, previous, one.epoch, one.stamp_us, index)

@@ -635,7 +635,7 @@ class PlainPartition(Oracle):
         return digest._packed(header, values, digest._packed(*entries))
 
     def _named_cells(self, scope: Scope, owner: Owner) -> Iterator[tuple[str, float]]:
-        """Yield the cells of docs/decisions/0002 that these features would fill, by name."""
+        """Yield the cells of docs/decisions/0002-columns.md that these features would fill, by name."""
         for index, feature in enumerate(self.plan.features):
             if feature.scope is not scope or feature.window != NONE:
                 continue

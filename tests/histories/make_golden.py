@@ -2,7 +2,8 @@
 
     python -m tests.histories.make_golden golden-2
 
-Seeded, on a clock of its own. Refuses to touch a golden that exists: they are never made again (docs/decisions/0004).
+Seeded, on a clock of its own. Refuses to touch a golden that exists: they are never made again
+(docs/decisions/0004-replay-and-digest.md).
 """
 
 import argparse

@@ -32,7 +32,7 @@ def expected(directory: Path) -> dict:
 def test_a_golden_history_folds_to_what_it_folded_to_when_it_was_made(directory: Path):
     wanted = expected(directory)
     assert wanted["fold_version"] <= FOLD_VERSION
-    assert wanted["digest_layout"] == DIGEST_LAYOUT, "docs/decisions/0004 says how to move the digests over"
+    assert wanted["digest_layout"] == DIGEST_LAYOUT, "how to: docs/decisions/0004-replay-and-digest.md"
     found = history(directory)
     assert sorted(map(str, found)) == sorted(wanted["partitions"])
     for partition, records in found.items():

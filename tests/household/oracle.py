@@ -1,6 +1,6 @@
 """A slow, obvious `apply`: one event at a time, dicts and lists, no numpy and no kernels.
 
-Written from the docstrings of household/plan.py and household/events.py. It shares three things with what it checks:
+Written from the docstrings of household/plan/ and household/events.py. It shares three things with what it checks:
 the plan, `decay` (the one named exponential, as plain Python) and `evaluate` (programs in plain Python).
 
 Order of arithmetic. Amounts that are summed should be whole numbers: then the order of a sum does not matter and
