@@ -23,7 +23,8 @@ from actors.partition.requests import Requests
 from actors.partition.telemetry import Laps, Stage
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2
-from household.decide import Ask, Draft, Scores, context_channel, decide, prepare
+from household.decide import decide, prepare
+from household.deciding.draft import Ask, Draft, Scores, context_channel
 from household.decision import Decision
 from household.plan import NONE, Plan
 from household.scoring import ModelMissing, Scored, Scorer, Way, schema_hash, score_rows

@@ -13,7 +13,7 @@ from actors.conditions import Overloaded
 from actors.log.contract import Record
 from actors.partition.caller import Caller, CallerGone
 from household.apply import Applied
-from household.decide import Draft
+from household.deciding.draft import Draft
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch

@@ -50,7 +50,8 @@ from actors.snapshots.taking import Frozen
 from actors.state_thread import StateThread, Urgency
 from household import ledger
 from household.apply import Applied
-from household.decide import Draft, still_allowed
+from household.decide import still_allowed
+from household.deciding.draft import Draft
 from household.deciding.hand_over import household_of
 from household.deciding.standing import is_live
 from household.decision import Decision

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from household.deciding.reasons import Reason
 from household.plan import NONE, ContactCap, Plan, Scope
 from household.state import Contact, PartitionState
 
@@ -60,15 +61,15 @@ def has_consent(state: PartitionState, channel: int, household: int, member: int
 
 def channel_vetoes(
     state: PartitionState, channel: int, household: int, member: int, *, besides: str = ""
-) -> tuple[str, ...]:
+) -> tuple[Reason, ...]:
     """Return what speaks against sending to this member on this channel now; `besides`: an action not to be counted."""
     against = []
     if not has_consent(state, channel, household, member):
-        against.append("NO_CONSENT")
+        against.append(Reason.NO_CONSENT)
     if _caps_open_us(state, channel, household, member, besides, state.now_us) != state.now_us:
-        against.append("CONTACT_CAP")
+        against.append(Reason.CONTACT_CAP)
     if state.plan.channels[channel].quiet_hours and is_quiet(state.plan, state.now_us):
-        against.append("QUIET_HOURS")
+        against.append(Reason.QUIET_HOURS)
     return tuple(against)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from household.deciding.contact_policy import channel_vetoes, opens_us
+from household.deciding.reasons import Reason
 from household.decision import Moment, SlateAction
 from household.plan import NONE, Journey, Offer, Plan
 from household.state import PartitionState
@@ -19,7 +20,7 @@ class Outlet:
     channel: int
     not_before_us: int
     """From when on no cap and no quiet hour is in the way; 0 for now."""
-    against: tuple[str, ...]
+    against: tuple[Reason, ...]
     """What is in the way now."""
 
 
@@ -34,12 +35,12 @@ def outlets_of(state: PartitionState, journeys: Iterable[Journey], household: in
         open_us = opens_us(state, channel, household, member) if against else int(state.now_us)
         not_before_us = NEVER_OPENS_US if open_us is None else open_us if open_us > state.now_us else 0
         found.append(Outlet(channel=channel, not_before_us=not_before_us, against=against))
-    return tuple(sorted(found, key=lambda outlet: ("NO_CONSENT" in outlet.against, outlet.not_before_us)))
+    return tuple(sorted(found, key=lambda outlet: (Reason.NO_CONSENT in outlet.against, outlet.not_before_us)))
 
 
 def openings(outlets: Sequence[Outlet]) -> list[tuple[int, int, bool]]:
     """Return what of the outlets a decision hangs on; what is in the way may be another by now, to the same effect."""
-    return [(outlet.channel, outlet.not_before_us, "NO_CONSENT" in outlet.against) for outlet in outlets]
+    return [(outlet.channel, outlet.not_before_us, Reason.NO_CONSENT in outlet.against) for outlet in outlets]
 
 
 def carries(plan: Plan, action: SlateAction, channel: int) -> bool:
@@ -62,7 +63,7 @@ class Sending:
     """The one to send on, then those to try next; empty if it is not sent."""
     not_before_us: int = 0
     before_us: int = 0
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     """Why it is held, or not sent; empty if it goes out at once, or nobody wanted to send."""
 
     def names(self, plan: Plan) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def sending(
     """
     first = outlet_of(outlets, plan.offers[plan.offer_by_name[slate[0].offer]])
     if first is None:
-        return replace(NOT_SENT, reasons=("CHANNEL_CANNOT_CARRY",)) if outlets else NOT_SENT
+        return replace(NOT_SENT, reasons=(Reason.CHANNEL_CANNOT_CARRY,)) if outlets else NOT_SENT
     before_us = _send_before(plan, moments, slate[0])
     if first.not_before_us >= before_us:
         return replace(NOT_SENT, reasons=first.against)
@@ -91,7 +92,7 @@ def sending(
         channels=(first.channel, *(one for one in listed if one != first.channel and carries(plan, slate[0], one))),
         not_before_us=first.not_before_us or (now_us if first.against else 0),
         before_us=before_us,
-        reasons=("HELD", *first.against) if first.against else (),
+        reasons=(Reason.HELD, *first.against) if first.against else (),
     )
 
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.plan import NONE, Offer, Plan
 from household.state import NO_MEMBER, LiveAction, PartitionState, Slate
-
-OFFER_GONE, NOT_ELIGIBLE, EXCLUDED_BY, PRICE_CHANGED = "OFFER_GONE", "NOT_ELIGIBLE", "EXCLUDED_BY", "PRICE_CHANGED"
 
 
 def is_live(state: PartitionState, action_id: str) -> bool:
@@ -43,7 +42,7 @@ def why_not(state: PartitionState, action_id: str) -> str:
 
 def no_longer_holding(
     state: PartitionState, entries: Sequence[SlateAction], household: int, member: int, owner: int
-) -> dict[str, str]:
+) -> dict[str, Reason]:
     """Return, of live actions of one slate, those that no longer hold, and why.
 
     Args:
@@ -57,18 +56,18 @@ def no_longer_holding(
     indices = [plan.offer_by_name.get(entry.offer, NONE) for entry in entries]
     offers = [plan.offers[index] for index in indices if index != NONE]
     holds = _conditions(state, offers, household, member)
-    found: dict[str, str] = {}
+    found: dict[str, Reason] = {}
     for entry, index in zip(entries, indices, strict=True):
         if index == NONE:
-            found[entry.action_id] = OFFER_GONE
+            found[entry.action_id] = Reason.OFFER_GONE
             continue
         offer = plan.offers[index]
         if offer.eligible != NONE and not holds[offer.eligible]:
-            found[entry.action_id] = NOT_ELIGIBLE
+            found[entry.action_id] = Reason.NOT_ELIGIBLE
         elif price_minor(plan, offer, holds) != entry.price_minor:
-            found[entry.action_id] = PRICE_CHANGED
+            found[entry.action_id] = Reason.PRICE_CHANGED
         elif offer.excludes and excluded(state, offer, household, beside=(owner,)):
-            found[entry.action_id] = EXCLUDED_BY
+            found[entry.action_id] = Reason.EXCLUDED_BY
     return found
 
 

@@ -36,7 +36,8 @@ from household.apply import apply_decision, apply_epoch, apply_signals
 from household.columns.keys import KeyTable
 from household.columns.layout import lay_out
 from household.columns.windows import Slab
-from household.decide import Ask, Scores, decide, prepare
+from household.decide import decide, prepare
+from household.deciding.draft import Ask, Scores
 from household.digest import state_digest
 from household.freeze import STEP_ROWS, Freeze, Frozen, FrozenKeys, thaw
 from household.plan import NONE, Plan, Scope

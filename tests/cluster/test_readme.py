@@ -11,7 +11,7 @@ import pytest
 
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, hold
-from household.decide import is_control
+from household.deciding.arbitration import is_control
 from household.plan import Plan
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
 from household.columns.program import Op
-from household.decide import Ask, Draft, Scores, decide, prepare
+from household.decide import decide, prepare
+from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import RESERVED_TYPES

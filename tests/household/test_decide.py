@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from household.decide import chance, is_control, still_allowed
+from household.decide import still_allowed
+from household.deciding.arbitration import chance, is_control
 from household.deciding.contact_policy import is_quiet, local_minute_of_week
 from household.decision import Withdrawal
 from household.plan import NONE, Arbitration, ContactPolicy, Plan, Scope

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hearth.v1 import decision_pb2, signal_pb2
-from household.decide import is_control
+from household.deciding.arbitration import is_control
 from household.plan import Plan
 from playbooks.compiler import TELCO, compile_playbook
 from tests.actors.harness import DAY, HOUR, MONDAY, Hearth, signal

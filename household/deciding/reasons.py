@@ -1,0 +1,57 @@
+"""Why a decision is as it is: the words that records, gateways and people read."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A reason, or a veto: what speaks against a candidate, a channel or an action that was decided before.
+
+    Logs hold them as texts: none is ever renamed.
+    """
+
+    # Of a decision
+    UNKNOWN_HOUSEHOLD = "UNKNOWN_HOUSEHOLD"
+    STALE_SIGNAL = "STALE_SIGNAL"
+    """A moment is older than its event's action window."""
+    SLATE_STANDS = "SLATE_STANDS"
+    BEST_VALUE = "BEST_VALUE"
+    CONTROL_GROUP = "CONTROL_GROUP"
+    NO_CANDIDATES = "NO_CANDIDATES"
+    ALL_VETOED = "ALL_VETOED"
+    NOTHING_BETTER = "NOTHING_BETTER"
+    """Nothing that may be said is worth more than saying nothing."""
+    CHANNEL_CANNOT_CARRY = "CHANNEL_CANNOT_CARRY"
+    HELD = "HELD"
+    """It goes out unasked, later: what is in the way follows."""
+
+    # Vetoes of a candidate
+    NO_CONSENT = "NO_CONSENT"
+    """Of a channel, too."""
+    NOT_ELIGIBLE = "NOT_ELIGIBLE"
+    ACCEPTED_OFFER = "ACCEPTED_OFFER"
+    DECLINED_OFFER = "DECLINED_OFFER"
+    DECLINED_FAMILY = "DECLINED_FAMILY"
+    EXCLUDED_BY = "EXCLUDED_BY"
+
+    # Vetoes of a channel
+    CONTACT_CAP = "CONTACT_CAP"
+    QUIET_HOURS = "QUIET_HOURS"
+
+    # Why an action no longer holds, beside some of the above
+    OFFER_GONE = "OFFER_GONE"
+    PRICE_CHANGED = "PRICE_CHANGED"
+
+
+def by_moment(journey: str) -> str:
+    """Return the reason that a journey's moment brought up what was weighed."""
+    return f"MOMENT:{journey}"
+
+
+def by_contact(journey: str) -> str:
+    """Return the reason that a contact started a journey."""
+    return f"CONTACT:{journey}"
+
+
+def withdrawn_for(reason: str) -> str:
+    """Return the reason that an action of an earlier slate is taken back, and why."""
+    return f"WITHDRAWN:{reason}"

@@ -1,0 +1,82 @@
+"""The slate: which one stands and answers, how a new one is made, what goes with it no more, what the channel gets."""
+
+from household.deciding import standing
+from household.deciding.draft import Ask, Draft
+from household.deciding.reasons import Reason
+from household.deciding.sending import carries
+from household.deciding.standing import is_live, sees
+from household.decision import SlateAction, Withdrawal
+from household.plan import NONE, Plan
+from household.state import NO_MEMBER, PartitionState, Slate
+
+
+def standing_slate(
+    state: PartitionState, ask: Ask, household: int, member: int
+) -> tuple[Slate | None, tuple[Withdrawal, ...]]:
+    """Return the slate that answers this ask, the member's own before the household's, and what no longer holds.
+
+    None if nothing on them may be shown to who asks. What was decided for a household is the same for whoever asks.
+    """
+    ledger = state.ledgers.get(household)
+    withdrawals: list[Withdrawal] = []
+    for owner in dict.fromkeys((member, NO_MEMBER)):
+        slate = ledger.slates.get(owner) if ledger is not None else None
+        if slate is None:
+            continue
+        live = [entry for entry in slate.decision.slate if is_live(state, entry.action_id)]
+        if not live:
+            continue
+        decided_for = state.actions[live[0].action_id].member
+        gone = standing.no_longer_holding(state, live, household, decided_for, owner)
+        withdrawals += [Withdrawal(action_id=action_id, reason=reason) for action_id, reason in gone.items()]
+        if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
+            return slate, tuple(withdrawals)
+    return None, tuple(withdrawals)
+
+
+def brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> set[str]:
+    """Return the journeys behind a slate: those of its moments, or those that the contact started."""
+    of_moments = {action.journey for action in slate if action.journey}
+    offers = {plan.offer_by_name[action.offer] for action in slate}
+    return of_moments or {
+        name for name in draft.contact_journeys if offers.intersection(plan.journeys[plan.journey_by_name[name]].offers)
+    }
+
+
+def crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Withdrawal, ...]:
+    """Return what of the household's slate does not go with a new one that stands beside it as a member's own."""
+    ledger = state.ledgers.get(draft.household)
+    stands = ledger.slates.get(NO_MEMBER) if ledger is not None else None
+    if stands is None or not slate or standing.slate_owner(state, slate, draft.member) == NO_MEMBER:
+        return ()
+    plan, gone = state.plan, {one.action_id for one in draft.withdrawals}
+    excluded = {
+        plan.offers[other].name for one in slate for other in plan.offers[plan.offer_by_name[one.offer]].excludes
+    }
+    return tuple(
+        Withdrawal(action_id=one.action_id, reason=Reason.EXCLUDED_BY)
+        for one in stands.decision.slate
+        if one.offer in excluded and one.action_id not in gone and is_live(state, one.action_id)
+    )
+
+
+def answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], *, withheld: bool) -> str:
+    """Return the id of the first action that the asking channel can carry, of the new slate or of the standing one."""
+    if draft.ask.channel == NONE or withheld:
+        return ""
+    if slate:
+        return next((action.action_id for action in slate if carries(state.plan, action, draft.ask.channel)), "")
+    if draft.standing is None or not draft.has_consent:
+        return ""
+    gone = {one.action_id for one in draft.withdrawals}
+    return next(
+        (
+            action.action_id
+            for action in draft.standing.decision.slate
+            if is_live(state, action.action_id)
+            and action.action_id not in gone
+            and sees(action, draft.standing, draft.ask.member)
+            and carries(state.plan, action, draft.ask.channel)
+        ),
+        "",
+    )

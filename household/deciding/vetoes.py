@@ -1,0 +1,54 @@
+"""What speaks against each candidate, and its price for whom it would be made."""
+
+from household.deciding import standing
+from household.deciding.contact_policy import has_consent
+from household.deciding.draft import Ask
+from household.deciding.reasons import Reason
+from household.deciding.standing import truths
+from household.plan import NONE
+from household.state import NO_MEMBER, PartitionState
+
+
+def vetoes_and_prices(
+    state: PartitionState,
+    ask: Ask,
+    journey_by_offer: dict[int, str],
+    household: int,
+    member: int,
+) -> tuple[dict[int, tuple[Reason, ...]], dict[int, int]]:
+    """Return, of each candidate, what speaks against it, and its price for whom it would be made."""
+    if not journey_by_offer:
+        return {}, {}
+    plan, ledger = state.plan, state.ledgers.get(household)
+    offers = [plan.offers[index] for index in journey_by_offer]
+    programs = {offer.eligible for offer in offers if offer.eligible != NONE}
+    programs.update(segment.program for segment in plan.segments)
+    holds = truths(state, sorted(programs), household, member)
+    asked_consent = may_answer(state, ask, household, member)
+    vetoes: dict[int, tuple[Reason, ...]] = {}
+    for index, offer in zip(journey_by_offer, offers, strict=True):
+        against = []
+        if not asked_consent:
+            against.append(Reason.NO_CONSENT)
+        if offer.eligible != NONE and not holds[offer.eligible]:
+            against.append(Reason.NOT_ELIGIBLE)
+        if ledger is not None:
+            if ledger.accepted_offers.get(offer.name, 0) > state.now_us:
+                against.append(Reason.ACCEPTED_OFFER)
+            if ledger.declined_offers.get(offer.name, 0) > state.now_us:
+                against.append(Reason.DECLINED_OFFER)
+            elif ledger.declined_families.get(offer.family, 0) > state.now_us:
+                against.append(Reason.DECLINED_FAMILY)
+        # What a new slate replaces, or takes back, is in nobody's way.
+        if standing.excluded(state, offer, household, beside=(member, NO_MEMBER)):
+            against.append(Reason.EXCLUDED_BY)
+        vetoes[index] = tuple(against)
+    prices = {
+        index: standing.price_minor(plan, offer, holds) for index, offer in zip(journey_by_offer, offers, strict=True)
+    }
+    return vetoes, prices
+
+
+def may_answer(state: PartitionState, ask: Ask, household: int, member: int) -> bool:
+    """Return whether who asks may be answered on the channel that asks."""
+    return ask.channel == NONE or has_consent(state, ask.channel, household, member)
