@@ -1,4 +1,6 @@
-"""Laws: the gateway page names every public call; its client runs as printed, and retries under the same request_id."""
+"""Laws: the gateway page names every public call and every reason; its client runs as printed, and retries under the
+same request_id.
+"""
 
 import re
 import subprocess
@@ -16,6 +18,14 @@ from grpc_status import rpc_status
 
 from hearth.v1 import decision_pb2 as wire
 from hearth.v1 import decision_pb2_grpc
+from household.deciding.reasons import Reason
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_table_of_the_page_tells_every_reason(repository: Path, reason: Reason):
+    page = (repository / "docs" / "gateway.md").read_text(encoding="utf-8")
+    assert any(line.startswith("|") and f"`{reason}`" in line for line in page.splitlines())
+    assert reason == reason.name, "what logs hold"
 
 
 class Unsteady(decision_pb2_grpc.DecisionServiceServicer):
