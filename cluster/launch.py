@@ -1,7 +1,7 @@
 """One run of Hearth: start Ray, the shards, the coordinator and the edge; mind them; stop them all again.
 
-The only module that makes things remote. What dies within a run and is not restarted by Ray is restarted here; what
-cannot be ends the run, and the supervisor makes another.
+What is remote is made here and in state_plane.py. What dies within a run and is not restarted by Ray is restarted here;
+what cannot be ends the run, and the supervisor makes another.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.passing_over import passing_over
 from cluster.champion import ChampionFollower
-from cluster.config import ClockKind, HearthConfig
+from cluster.config import HearthConfig
 from cluster.data_dir import write_status
 from cluster.environment import environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
 from cluster.output import say
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
+from cluster.state_plane import HEAD, StatePlane, start_state_plane
 from cluster.watching import edge_observer, telemetry_settings
 from serving.edge_config import EdgeConfig, Listener
 from serving.ingress import serve_environment
 from serving.settings import EdgeSettings
 from serving.shard_channel import ClientSettings
-from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE
+from wire.routes import COORDINATOR_NAMESPACE
 
 if TYPE_CHECKING:
-    from actors.partition.scoring import ScoringConfig
     from cluster.capturing import Captures, RemoteConnector
     from intake.capture.settings import CaptureSettings
 
@@ -49,11 +48,6 @@ CAPTURES_STOP_S = 8.0
 CONTROL_CPU_COUNT = 2
 """What Ray is told to have beyond one per shard: Serve's own actors."""
 
-SHARD_SLOT = "shard_slot"
-"""Custom resource of a Ray cluster that we join: how many shards, spares included, a node may run."""
-HEAD = {"node:__internal_head__": 0.001}
-"""What only the head of a Ray cluster has: the launcher is there, and with it the public port."""
-
 KERNEL_CACHE = "NUMBA_CACHE_DIR"
 
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -62,27 +56,6 @@ logger = logging.getLogger(__name__)
 
 Tell = Callable[[dict[str, Any]], None]
 """Is given the messages of a run; see cluster/supervisor.py."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StatePlane:
-    """The handles that this process holds; with them the actors live and die."""
-
-    coordinator: Any
-    shards: dict[str, Any]
-    spares: dict[str, Any]
-    make_spares: Callable[[], dict[str, Any]]
-
-    champion: ChampionFollower
-
-    def introduce(self) -> Any:
-        """Tell the coordinator of the shards and of the model in force; return what is ready once they serve."""
-        return self.coordinator.start.remote(self.shards, self.spares, self.champion.in_force)
-
-    def stand_by(self) -> None:
-        """Make the spares and tell the coordinator of them. After all is served: they would be in the way before."""
-        self.spares.update(self.make_spares())
-        self.coordinator.add_spares.remote(self.spares)
 
 
 def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
@@ -195,7 +168,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
     captures = Captures(tell=say)
     serving = ingress.begin(edge)
-    plane = _start_state_plane(config, run_dir, champion)
+    plane = start_state_plane(config, run_dir, champion)
     introduced = plane.introduce()
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
@@ -231,100 +204,6 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
             with passing_over(Exception, because="the run ends, whatever this says"):
                 _undeploy_models()
     return 0
-
-
-def _start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFollower) -> _StatePlane:
-    """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
-    import ray
-
-    from actors.shard.shard import ShardConfig
-    from actors.snapshots.taking import SnapshotPolicy
-    from cluster.coordinator import Coordinator
-    from cluster.leases import lease_settings
-    from cluster.metadata import sqlite_url
-    from cluster.playbook_in_force import playbook_in_force
-    from cluster.shard_actor import ShardActor, Stores
-
-    stores = Stores(
-        log=config.log_location,
-        segment_bytes=config.segment_bytes,
-        snapshots=config.snapshot_location,
-        metadata_url=config.metadata_url or sqlite_url(config.data_dir / "metadata.sqlite"),
-        clock_jump_us_max=int(config.clock_jump_s_max * 1e6),
-        partition_count=config.partition_count,
-    )
-    lease = lease_settings(config.lease_term_s)
-    plan = playbook_in_force(config).plan
-    shard_class = ray.remote(ShardActor)
-    places = _places(config)
-
-    def make(index: int) -> Any:
-        name = f"shard-{index}"
-        settings = ShardConfig(
-            name=name,
-            address=f"unix:{run_dir / name}.sock" if config.ray_address is None else _any_port(config.shard_host),
-            stream_clock=config.clock is ClockKind.STREAM,
-            redeliver_after_s=config.redeliver_after_s,
-            snapshots=SnapshotPolicy(
-                events=config.snapshot_events,
-                records=config.snapshot_records,
-                interval_s=config.snapshot_interval_s,
-                log_retention_s=config.log_retention_hours * 3_600,
-            ),
-        )
-        return shard_class.options(
-            name=name, max_restarts=-1, max_task_retries=0, num_cpus=1, enable_task_events=False, **places[index]
-        ).remote(
-            settings,
-            stores=stores,
-            lease=lease,
-            scoring=_scoring(config),
-            telemetry=telemetry_settings(config),
-        )
-
-    coordinator: Any = (
-        ray.remote(Coordinator)
-        .options(
-            name=COORDINATOR_NAME,
-            max_restarts=-1,
-            max_task_retries=0,
-            num_cpus=0,
-            enable_task_events=False,
-            resources=HEAD if config.ray_address is not None else None,
-        )
-        .remote(
-            metadata_url=stores.metadata_url,
-            lease_margin_ms=lease.margin_ms,
-            partition_count=config.partition_count,
-            plan_bytes=plan.canonical_bytes,
-            logs=telemetry_settings(config).logs,
-            end_actor=_end_actor if config.ray_address is not None else None,
-        )
-    )
-
-    def make_all(first: int, count: int) -> dict[str, Any]:
-        return {f"shard-{index}": make(index) for index in range(first, first + count)}
-
-    return _StatePlane(
-        coordinator=coordinator,
-        shards=make_all(0, config.shard_count),
-        spares={},
-        make_spares=partial(make_all, config.shard_count, config.spare_shard_count),
-        champion=champion,
-    )
-
-
-def _scoring(config: HearthConfig) -> ScoringConfig:
-    """Return how long shards wait for the model plane; what is more than the most moves up with it."""
-    from actors.partition.scoring import ScoringConfig
-
-    most_ms, usual = config.scoring_slice_ms, ScoringConfig()
-    return ScoringConfig(
-        slice_ms_max=most_ms,
-        slice_ms_min=min(usual.slice_ms_min, most_ms),
-        patience_ms=max(usual.patience_ms, most_ms),
-        warm_up_ms=max(usual.warm_up_ms, most_ms),
-    )
 
 
 def _start_connectors(
@@ -397,58 +276,7 @@ def _undeploy_models() -> None:
         scorer.undeploy(version)
 
 
-def _any_port(host: str) -> str:
-    return f"[{host}]:0" if ":" in host else f"{host}:0"
-
-
-def _places(config: HearthConfig) -> list[dict[str, Any]]:
-    """Return Ray's options by which shards and spares, in order, are dealt out to the nodes of a cluster that we join.
-
-    A shard whose node is gone is made anew wherever a slot is free.
-
-    Raises:
-        CommandFailed: the cluster has fewer slots than shards; spares may have to wait for one.
-    """
-    count = config.shard_count + config.spare_shard_count
-    if config.ray_address is None:
-        return [{}] * count
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    # The head first, so that the same cluster is dealt out in the same way.
-    order = sorted(nodes, key=lambda node_id: (not HEAD.keys() <= nodes[node_id].keys(), node_id))
-    slots = deal_out({node_id: int(nodes[node_id].get(SHARD_SLOT, 0)) for node_id in order})
-    if len(slots) < config.shard_count:
-        raise CommandFailed(
-            f"the Ray cluster at {config.ray_address} has {len(slots)} {SHARD_SLOT} for {config.shard_count} shards: "
-            f"start its nodes with --resources '{{\"{SHARD_SLOT}\": N}}'",
-            TEMPORARY_FAILURE,
-        )
-    places: list[dict[str, Any]] = [{"resources": {SHARD_SLOT: 1}} for _ in range(count)]
-    for place, node_id in zip(places, slots, strict=False):
-        place["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=True)
-    return places
-
-
-def deal_out(slots_by_node: dict[str, int]) -> list[str]:
-    """Return the node of each slot in the order in which they are taken: one of every node, round after round.
-
-    >>> deal_out({"head": 2, "second": 1, "third": 0})
-    ['head', 'second', 'head']
-    """
-    rounds = range(max(slots_by_node.values(), default=0))
-    return [node_id for taken in rounds for node_id, count in slots_by_node.items() if count > taken]
-
-
-def _end_actor(handle: Any) -> None:
-    """Kill a shard on another node, as far as that node obeys; Ray makes it anew."""
-    import ray
-
-    ray.kill(handle, no_restart=False)
-
-
-def _stand_watch(config: HearthConfig, plane: _StatePlane, captures: Captures, stop: threading.Event) -> None:
+def _stand_watch(config: HearthConfig, plane: StatePlane, captures: Captures, stop: threading.Event) -> None:
     """Until told to stop: keep the coordinator going and the status file fresh."""
     import ray
 

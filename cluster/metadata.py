@@ -5,39 +5,14 @@ rows it changes stands in its SQL, so no order of concurrent calls gives a parti
 rollback journal and full sync: its WAL has a corruption bug in the version that Python brings.
 """
 
-import os
-import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    MetaData,
-    Row,
-    String,
-    Table,
-    create_engine,
-    delete,
-    event,
-    exists,
-    func,
-    inspect,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Row, Table, delete, exists, or_, select, update
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -48,43 +23,14 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from actors.passing_over import passing_over
+from cluster.metadata_engine import cut_after, first_line, metadata_engine, without_secrets
+from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP, make_tables
 
 CALL_DEADLINE_S = 0.8
 """How long a call waits for the database; a third of a lease's term, so that a hung call costs one renewal."""
 
-NOBODY = ""
-"""The holder of a partition that is free."""
-
-_CONNECT_TIMEOUT_S_MIN = 2
-"""psycopg takes whole seconds and raises 1 to 2."""
-
-_MIGRATION_LOCK = 0x48454152_54480003
-"""Key of the PostgreSQL advisory lock under which tables are made: two at once collide in its catalogue."""
-
 _BUGS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What only a wrong statement can cause; everything else a driver raises is the database's doing."""
-
-_METADATA = MetaData()
-_OWNERSHIP = Table(
-    "ownership",
-    _METADATA,
-    Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("holder", String(200), nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-)
-_LEASES = Table(
-    "leases",
-    _METADATA,
-    Column("holder", String(200), primary_key=True),
-    Column("node", String(200), nullable=False),
-    Column("process_id", BigInteger, nullable=False),
-    Column("process_started_s", Double, nullable=False),
-    Column("address", String(400), nullable=False),
-    Column("renewals", BigInteger, nullable=False),
-    Column("term_ms", BigInteger, nullable=False),
-    Column("is_revoked", Boolean, nullable=False),
-)
 
 
 class MetadataUnavailable(Exception):
@@ -142,10 +88,10 @@ class MetadataStore:
 
     def __init__(self, url: str, *, call_deadline_s: float = CALL_DEADLINE_S) -> None:
         assert call_deadline_s > 0, "a call without time cannot be answered"
-        self._url = _without_secrets(url)
+        self._url = without_secrets(url)
         self._call_deadline_s = call_deadline_s
         try:
-            self._engine = _engine(url, call_deadline_s)
+            self._engine = metadata_engine(url, call_deadline_s)
         except ModuleNotFoundError as missing:
             raise MetadataUnavailable(
                 self._url, f"the package {missing.name} is missing (pip install 'hearth[postgresql]')"
@@ -171,7 +117,7 @@ class MetadataStore:
             "is_revoked": False,
         }
         with self._changing() as connection:
-            if _insert_if_missing(connection, _LEASES, values):
+            if _insert_if_missing(connection, LEASES, values):
                 return True
             return _renew(connection, holder)
 
@@ -183,7 +129,7 @@ class MetadataStore:
     def leases(self) -> list[HolderLease]:
         """Return every lease there is, revoked ones included, ordered by holder."""
         with self._reading() as connection:
-            return [_lease(row) for row in connection.execute(select(_LEASES).order_by(_LEASES.c.holder))]
+            return [_lease(row) for row in connection.execute(select(LEASES).order_by(LEASES.c.holder))]
 
     def revoke(self, holder: str, seen_renewals: int | None) -> bool:
         """End a lease for good; return whether `holder` is without one now, by this call or before.
@@ -193,12 +139,12 @@ class MetadataStore:
             seen_renewals: what the challenger has watched stand still; the lease stays if it has moved since.
                 None: the process is proven dead, so nothing it wrote matters.
         """
-        lease = _LEASES.c
+        lease = LEASES.c
         wanted = [lease.holder == holder, lease.is_revoked.is_(False)]
         if seen_renewals is not None:
             wanted.append(lease.renewals == seen_renewals)
         with self._changing() as connection:
-            if connection.execute(update(_LEASES).where(*wanted).values(is_revoked=True)).rowcount == 1:
+            if connection.execute(update(LEASES).where(*wanted).values(is_revoked=True)).rowcount == 1:
                 return True
             held = select(lease.holder).where(lease.holder == holder, lease.is_revoked.is_(False))
             return connection.execute(held).one_or_none() is None
@@ -207,20 +153,20 @@ class MetadataStore:
         """Give back a lease and every partition held under it: a clean end, by the holder itself. May be repeated."""
         with self._changing() as connection:
             # The lease first: a take for this holder waits for its row, and then finds none.
-            connection.execute(delete(_LEASES).where(_LEASES.c.holder == holder))
-            connection.execute(update(_OWNERSHIP).where(_OWNERSHIP.c.holder == holder).values(holder=NOBODY))
+            connection.execute(delete(LEASES).where(LEASES.c.holder == holder))
+            connection.execute(update(OWNERSHIP).where(OWNERSHIP.c.holder == holder).values(holder=NOBODY))
 
     def forget(self, holder: str) -> bool:
         """Delete a revoked lease under which no partition is held any more; return whether it was deleted."""
-        owns = exists().where(_OWNERSHIP.c.holder == _LEASES.c.holder)
-        gone = delete(_LEASES).where(_LEASES.c.holder == holder, _LEASES.c.is_revoked.is_(True), ~owns)
+        owns = exists().where(OWNERSHIP.c.holder == LEASES.c.holder)
+        gone = delete(LEASES).where(LEASES.c.holder == holder, LEASES.c.is_revoked.is_(True), ~owns)
         with self._changing() as connection:
             return connection.execute(gone).rowcount == 1
 
     def ownership(self, partition: int) -> Ownership:
         """Return who owns a partition; epoch 0 and nobody before the first term."""
         with self._reading() as connection:
-            row = connection.execute(select(_OWNERSHIP).where(_OWNERSHIP.c.partition == partition)).one_or_none()
+            row = connection.execute(select(OWNERSHIP).where(OWNERSHIP.c.partition == partition)).one_or_none()
         if row is None:
             return Ownership(partition=partition, holder=NOBODY, epoch=0)
         return _ownership(row)
@@ -228,7 +174,7 @@ class MetadataStore:
     def ownerships(self) -> list[Ownership]:
         """Return every partition that ever had an owner, in order."""
         with self._reading() as connection:
-            return [_ownership(row) for row in connection.execute(select(_OWNERSHIP).order_by(_OWNERSHIP.c.partition))]
+            return [_ownership(row) for row in connection.execute(select(OWNERSHIP).order_by(OWNERSHIP.c.partition))]
 
     def take(self, partition: int, *, holder: str, seen_epoch: int, epoch: int) -> bool:
         """Make `holder` the owner in term `epoch`; return whether it is now.
@@ -238,10 +184,10 @@ class MetadataStore:
         """
         assert holder != NOBODY, "a partition is given up by its holder, not taken by nobody"
         assert epoch > seen_epoch, f"partition {partition}: offered epoch {epoch}, already at {seen_epoch}"
-        present = _OWNERSHIP.c
-        has_lease = exists().where(_LEASES.c.holder == present.holder, _LEASES.c.is_revoked.is_(False))
+        present = OWNERSHIP.c
+        has_lease = exists().where(LEASES.c.holder == present.holder, LEASES.c.is_revoked.is_(False))
         swap = (
-            update(_OWNERSHIP)
+            update(OWNERSHIP)
             .where(
                 present.partition == partition,
                 present.epoch == seen_epoch,
@@ -252,7 +198,7 @@ class MetadataStore:
         with self._changing() as connection:
             if not _lock_lease(connection, holder):
                 return False
-            _insert_if_missing(connection, _OWNERSHIP, {"partition": partition, "holder": NOBODY, "epoch": 0})
+            _insert_if_missing(connection, OWNERSHIP, {"partition": partition, "holder": NOBODY, "epoch": 0})
             return connection.execute(swap).rowcount == 1
 
     def raise_epoch(self, partition: int, *, holder: str, seen_epoch: int, epoch: int) -> bool:
@@ -264,7 +210,7 @@ class MetadataStore:
         with self._changing() as connection:
             if not _lock_lease(connection, holder):
                 return False
-            raised = update(_OWNERSHIP).where(*_held_in(partition, holder, seen_epoch)).values(epoch=epoch)
+            raised = update(OWNERSHIP).where(*_held_in(partition, holder, seen_epoch)).values(epoch=epoch)
             return connection.execute(raised).rowcount == 1
 
     def give_up(self, partition: int, *, holder: str, epoch: int) -> bool:
@@ -273,7 +219,7 @@ class MetadataStore:
         The epoch stays: the next owner's term is a later one.
         """
         with self._changing() as connection:
-            freed = update(_OWNERSHIP).where(*_held_in(partition, holder, epoch)).values(holder=NOBODY)
+            freed = update(OWNERSHIP).where(*_held_in(partition, holder, epoch)).values(holder=NOBODY)
             return connection.execute(freed).rowcount == 1
 
     def close(self) -> None:
@@ -283,7 +229,7 @@ class MetadataStore:
     @contextmanager
     def _changing(self) -> Iterator[Connection]:
         self._prepare()
-        with self._answering(), self._engine.begin() as connection, _cut_after(connection, self._call_deadline_s):
+        with self._answering(), self._engine.begin() as connection, cut_after(connection, self._call_deadline_s):
             yield connection
 
     @contextmanager
@@ -292,7 +238,7 @@ class MetadataStore:
         with (
             self._answering(),
             self._reading_engine.connect() as connection,
-            _cut_after(connection, self._call_deadline_s),
+            cut_after(connection, self._call_deadline_s),
         ):
             yield connection
 
@@ -300,8 +246,8 @@ class MetadataStore:
         if self._is_prepared:
             return
         with self._preparing:
-            with self._answering(), self._engine.begin() as connection, _cut_after(connection, self._call_deadline_s):
-                _make_tables(connection)
+            with self._answering(), self._engine.begin() as connection, cut_after(connection, self._call_deadline_s):
+                make_tables(connection)
             self._is_prepared = True
 
     @contextmanager
@@ -311,26 +257,26 @@ class MetadataStore:
         except _BUGS:
             raise
         except DBAPIError as failed:
-            raise MetadataUnavailable(self._url, _first_line(failed.orig)) from failed
+            raise MetadataUnavailable(self._url, first_line(failed.orig)) from failed
         except (PoolTimeout, DisconnectionError) as failed:
-            raise MetadataUnavailable(self._url, _first_line(failed)) from failed
+            raise MetadataUnavailable(self._url, first_line(failed)) from failed
 
 
 def _renew(connection: Connection, holder: str) -> bool:
-    lease = _LEASES.c
-    counted = update(_LEASES).where(lease.holder == holder, lease.is_revoked.is_(False))
+    lease = LEASES.c
+    counted = update(LEASES).where(lease.holder == holder, lease.is_revoked.is_(False))
     return connection.execute(counted.values(renewals=lease.renewals + 1)).rowcount == 1
 
 
 def _lock_lease(connection: Connection, holder: str) -> bool:
     """Return whether `holder` has a lease, which nobody can end before this transaction has."""
-    lease = _LEASES.c
+    lease = LEASES.c
     held = select(lease.holder).where(lease.holder == holder, lease.is_revoked.is_(False))
     return connection.execute(held.with_for_update(read=True)).one_or_none() is not None
 
 
 def _held_in(partition: int, holder: str, epoch: int) -> tuple[Any, ...]:
-    return _OWNERSHIP.c.partition == partition, _OWNERSHIP.c.holder == holder, _OWNERSHIP.c.epoch == epoch
+    return OWNERSHIP.c.partition == partition, OWNERSHIP.c.holder == holder, OWNERSHIP.c.epoch == epoch
 
 
 def _insert_if_missing(connection: Connection, table: Table, values: dict[str, object]) -> bool:
@@ -364,126 +310,3 @@ def _lease(row: Row[Any]) -> HolderLease:
         term_ms=row.term_ms,
         is_revoked=row.is_revoked,
     )
-
-
-def _make_tables(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    _rename_owner(connection)
-    _drop_older_leases(connection)
-    _METADATA.create_all(connection)
-
-
-def _rename_owner(connection: Connection) -> None:
-    """Bring a table from before there were leases up to date: its owners are gone, its epochs stay."""
-    tables = inspect(connection)
-    if not tables.has_table("ownership") or "owner" not in {one["name"] for one in tables.get_columns("ownership")}:
-        return
-    connection.execute(text("ALTER TABLE ownership RENAME COLUMN owner TO holder"))
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("ALTER TABLE ownership ALTER COLUMN epoch TYPE BIGINT"))
-    connection.execute(update(_OWNERSHIP).values(holder=NOBODY))
-
-
-def _drop_older_leases(connection: Connection) -> None:
-    """Forget leases from before they told when their process was started; Hearth was stopped for its upgrade."""
-    tables = inspect(connection)
-    if not tables.has_table("leases"):
-        return
-    if "process_started_s" not in {one["name"] for one in tables.get_columns("leases")}:
-        _LEASES.drop(connection)
-
-
-def _engine(url: str, call_deadline_s: float) -> Engine:
-    match make_url(url).get_backend_name():
-        case "sqlite":
-            engine = create_engine(url, connect_args={"timeout": call_deadline_s})
-            event.listen(engine, "connect", _settle_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-        case "postgresql":
-            deadline_ms = round(1_000 * call_deadline_s)
-            limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-            engine = create_engine(
-                url,
-                # What is asked of a row is checked again when a lock on it is got, which is all that is needed here.
-                isolation_level="READ COMMITTED",
-                pool_timeout=call_deadline_s,
-                connect_args={
-                    "connect_timeout": max(_CONNECT_TIMEOUT_S_MIN, round(call_deadline_s)),
-                    "options": " ".join(f"-c {limit}={deadline_ms}" for limit in limits),
-                },
-            )
-
-            def look(connection: Any, _record: object, _proxy: object) -> None:
-                _look_whether_alive(connection, call_deadline_s)
-
-            # In place of pool_pre_ping, which waits for ever for a server that is stopped.
-            event.listen(engine, "checkout", look)
-        case other:
-            raise ValueError(f"the metadata store is kept in sqlite or postgresql, not in {other}")
-    return engine
-
-
-def _settle_sqlite(connection: Any, _record: object) -> None:
-    # Python would begin transactions by itself, too late for a read that a write depends on; _begin_sqlite does it.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=DELETE")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that turns from reading to writing can fail at once while another writes; one that begins so waits.
-    is_reading = connection.get_execution_options().get("hearth_is_reading", False)
-    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
-
-
-def _look_whether_alive(connection: Any, deadline_s: float) -> None:
-    from psycopg import Error
-
-    with _shut_after(connection.fileno(), deadline_s):
-        try:
-            connection.execute("SELECT 1")
-            connection.rollback()
-        except Error as gone:
-            raise DisconnectionError(_first_line(gone)) from gone
-
-
-@contextmanager
-def _cut_after(connection: Connection, deadline_s: float) -> Iterator[None]:
-    """Cut the connection to a server that is silent for so long; a file has no one to wait for but a lock."""
-    if connection.dialect.name != "postgresql":
-        yield
-        return
-    driver_connection: Any = connection.connection.driver_connection
-    with _shut_after(driver_connection.fileno(), deadline_s):
-        yield
-
-
-@contextmanager
-def _shut_after(descriptor: int, deadline_s: float) -> Iterator[None]:
-    # A stopped server's kernel goes on acknowledging, so neither statement_timeout nor TCP's own ever ends the wait.
-    with socket.socket(fileno=os.dup(descriptor)) as line:
-        alarm = threading.Timer(deadline_s, _shut, [line])
-        alarm.daemon = True
-        alarm.start()
-        try:
-            yield
-        finally:
-            alarm.cancel()
-            alarm.join()
-
-
-def _shut(line: socket.socket) -> None:
-    with passing_over(OSError, because="the line is gone"):
-        line.shutdown(socket.SHUT_RDWR)
-
-
-def _without_secrets(url: str) -> str:
-    return make_url(url).set(password=None, query={}).render_as_string()
-
-
-def _first_line(failed: BaseException | None) -> str:
-    lines: Sequence[str] = str(failed).strip().splitlines()
-    return lines[0] if lines else type(failed).__name__

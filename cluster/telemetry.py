@@ -10,10 +10,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -25,13 +23,12 @@ from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanKind
 
 from actors.partition.telemetry import LATENCY_BOUNDS_NS, Histogram, ShardTelemetry, Stage, TracedCall, outcome_of
-from cluster.config import utc_now
 from cluster.logs import trace_of_call
-from cluster.metrics import SCOPE, Points, Window, code_name, metrics_data, shard_points
+from cluster.metrics import Points, Window, code_name, metrics_data, shard_points
+from cluster.spans import Attributes, Spans, parsed, wall_ns, wall_offset_ns
 from cluster.watching import TelemetrySettings
 
 logger = logging.getLogger(__name__)
@@ -45,11 +42,6 @@ STOP_TIMEOUT_S: Final = 1.0
 
 UNTRACED: Final = "/grpc.health.v1.Health/"
 """Probes come all day and say nothing."""
-
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_MASK: Final = (1 << 64) - 1
-
-Attributes = Mapping[str, str | int | bool]
 
 
 class MetricsSink(Protocol):
@@ -82,7 +74,7 @@ class Telemetry:
         )
         self._metrics = metrics
         self._interval_s = interval_s
-        self._started_ns = _wall_ns()
+        self._started_ns = wall_ns()
         self._sources: list[Callable[[], dict[str, Points]]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="metrics-export", daemon=True)
@@ -119,7 +111,7 @@ class Telemetry:
         points: dict[str, Points] = {}
         for source in self._sources:
             points |= source()
-        return metrics_data(points, self.resource, Window(start_ns=self._started_ns, end_ns=_wall_ns()))
+        return metrics_data(points, self.resource, Window(start_ns=self._started_ns, end_ns=wall_ns()))
 
     def _work(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -145,83 +137,6 @@ def connect(settings: TelemetrySettings, service: str, instance: str) -> Telemet
         metrics=OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT_S),
         interval_s=settings.interval_s,
     )
-
-
-# --- spans -----------------------------------------------------------------------------------------------------------
-
-
-class Spans:
-    """Makes spans of calls that are over. Ids travel as W3C traceparents, so nothing is kept while a call runs."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self._ids = RandomIdGenerator()
-
-    def draw(self, share: float) -> str:
-        """Return the traceparent of a new trace, for this share of calls; empty for the others."""
-        trace_id = self._ids.generate_trace_id()
-        # The ratio sampler of OpenTelemetry, so that other services' samplers agree on what they see of a trace.
-        return self._traceparent(trace_id) if trace_id & _MASK < round(share * (1 << 64)) else ""
-
-    def child(self, parent: SpanContext) -> str:
-        """Return the traceparent of a span below `parent`."""
-        return self._traceparent(parent.trace_id)
-
-    def record(
-        self,
-        name: str,
-        *,
-        own: str,
-        parent: str,
-        started_ns: int,
-        ended_ns: int,
-        to_wall_ns: int,
-        attributes: Attributes,
-        kind: SpanKind = SpanKind.INTERNAL,
-        is_failed: bool = False,
-    ) -> None:
-        """Hand over a span; its times are of the monotonic clock, and `to_wall_ns` makes them the wall's."""
-        self._telemetry.span_ended(
-            ReadableSpan(
-                name=name,
-                context=parsed(own),
-                parent=parsed(parent),
-                resource=self._telemetry.resource,
-                attributes=attributes,
-                kind=kind,
-                status=Status(StatusCode.ERROR if is_failed else StatusCode.UNSET),
-                start_time=started_ns + to_wall_ns,
-                end_time=ended_ns + to_wall_ns,
-                instrumentation_scope=SCOPE,
-            )
-        )
-
-    def _traceparent(self, trace_id: int) -> str:
-        return f"00-{trace_id:032x}-{self._ids.generate_span_id():016x}-01"
-
-
-def parsed(traceparent: str) -> SpanContext | None:
-    """Return what a W3C traceparent says; None for one that is empty or malformed.
-
-    >>> parsed("00-" + 32 * "a" + "-" + 16 * "b" + "-01").trace_flags.sampled
-    True
-    >>> parsed("00-nonsense") is None
-    True
-    """
-    match = _TRACEPARENT.fullmatch(traceparent)
-    if match is None:
-        return None
-    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return context if context.is_valid else None
-
-
-def _to_wall_ns() -> int:
-    return _wall_ns() - time.monotonic_ns()
-
-
-def _wall_ns() -> int:
-    return int(utc_now().timestamp() * 1_000_000) * 1_000
 
 
 # --- the edge --------------------------------------------------------------------------------------------------------
@@ -264,7 +179,7 @@ class EdgeTelemetry:
                 parent=parent,
                 started_ns=started_ns,
                 ended_ns=ended_ns,
-                to_wall_ns=_to_wall_ns(),
+                to_wall_ns=wall_offset_ns(),
                 attributes=_rpc_labels(method) | {"rpc.response.status_code": code.name},
                 kind=SpanKind.SERVER,
                 is_failed=code.value[0] in _SERVER_FAULTS,
@@ -334,7 +249,7 @@ class ShardTracer:
         context = parsed(call.own)
         assert context is not None, "begin gave it"
         # Once, so that the stages of a call stand exactly end to end.
-        to_wall_ns = _to_wall_ns()
+        to_wall_ns = wall_offset_ns()
         began_ns = call.laps.started_ns
         for stage, ended_ns in call.laps.ends:
             self._spans.record(

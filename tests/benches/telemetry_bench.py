@@ -28,7 +28,8 @@ from actors.partition.caller import NOBODY_LEAVES
 from actors.shard.shard import Shard, ShardConfig
 from actors.shard.warm import warm_kernels
 from cluster.logs import LogSettings
-from cluster.telemetry import Spans, WatchedShard
+from cluster.spans import Spans
+from cluster.telemetry import WatchedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2

@@ -15,7 +15,8 @@ from sqlalchemy import delete
 
 from cluster import leases
 from cluster.leases import LeaseHolder, LeaseSettings, LeaseWatch
-from cluster.metadata import _LEASES, _OWNERSHIP, NOBODY, MetadataStore, MetadataUnavailable
+from cluster.metadata import MetadataStore, MetadataUnavailable
+from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP
 
 MS = 1_000_000
 SETTINGS = LeaseSettings()
@@ -117,8 +118,8 @@ class World:
         self._starts = [clock.at_ns for clock in self._clocks]
         self._store = _STORE
         with self._store._changing() as connection:
-            connection.execute(delete(_LEASES))
-            connection.execute(delete(_OWNERSHIP))
+            connection.execute(delete(LEASES))
+            connection.execute(delete(OWNERSHIP))
         self._holder_class = holder_class
         self._watch_clock = SettableBootClock()
         self._watch = watch_class(margin_ms=SETTINGS.margin_ms, clock=self._watch_clock)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.coordinator import Coordinator
-from cluster.launch import deal_out
 from cluster.metadata import MetadataStore, sqlite_url
+from cluster.state_plane import deal_out
 from tests.actors.harness import in_loop
 
 PARTITIONS = 4

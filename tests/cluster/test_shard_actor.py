@@ -13,7 +13,8 @@ from actors.partition.caller import Caller
 from actors.partition.scoring import ScoringConfig
 from actors.shard.shard import ShardConfig
 from cluster.leases import LeaseSettings
-from cluster.metadata import NOBODY, MetadataStore, sqlite_url
+from cluster.metadata import MetadataStore, sqlite_url
+from cluster.metadata_tables import NOBODY
 from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.shard_actor import ShardActor, Stores
 from hearth.internal.v1 import shard_pb2

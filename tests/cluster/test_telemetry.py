@@ -36,10 +36,10 @@ from cluster import logs, telemetry
 from cluster.config import HearthConfig
 from cluster.logs import LogSettings, start_logging, trace_of_call
 from cluster.metrics import INSTRUMENTS, shard_points
+from cluster.spans import Spans
 from cluster.telemetry import (
     EdgeTelemetry,
     ShardTracer,
-    Spans,
     Telemetry,
 )
 from cluster.watching import TelemetrySettings, edge_observer, shard_telemetry, telemetry_settings
@@ -568,7 +568,7 @@ def test_a_collector_that_is_gone_neither_fails_nor_delays_a_decision(
                     await client.decide(HOUSEHOLDS[0], request_id=str(number))
                     slowest_s = max(slowest_s, time.perf_counter() - started_s)
             started_s = time.perf_counter()
-            stops = (watched.export.stop, observer._spans._telemetry.stop)
+            stops = (watched.export.stop, observer._spans._export.stop)
             await asyncio.gather(*map(asyncio.to_thread, stops))
             # An export waits for its timeout of 2 s; a decision that waited for one would show it.
             assert slowest_s < telemetry.EXPORT_TIMEOUT_S / 2

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 from sqlalchemy import select, text, update
 
-from cluster.metadata import _LEASES, _OWNERSHIP, NOBODY, MetadataStore, MetadataUnavailable, Ownership, sqlite_url
+from cluster.metadata import MetadataStore, MetadataUnavailable, Ownership, sqlite_url
+from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP
 from tests.parts.postgresql_server import PASSWORD, Server, running_server
 
 RACER_COUNT = 12
@@ -275,7 +276,7 @@ def test_negative_control_a_take_that_looks_before_it_swaps_has_many_winners(url
                 return False
             self.looked.wait(WAIT_S)
             with self._changing() as connection:
-                connection.execute(update(_OWNERSHIP).values(holder=holder, epoch=epoch))
+                connection.execute(update(OWNERSHIP).values(holder=holder, epoch=epoch))
             return True
 
     torn = Torn(url, call_deadline_s=WAIT_S)
@@ -362,7 +363,7 @@ def test_a_taker_that_is_just_being_revoked_gets_nothing(store: MetadataStore) -
     registered(store, "a/1")
     with ThreadPoolExecutor(1) as pool:
         with store._changing() as connection:
-            connection.execute(update(_LEASES).where(_LEASES.c.holder == "a/1").values(is_revoked=True))
+            connection.execute(update(LEASES).where(LEASES.c.holder == "a/1").values(is_revoked=True))
             taking = pool.submit(store.take, 0, holder="a/1", seen_epoch=0, epoch=1)
             if connection.dialect.name == "postgresql":
                 waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -424,7 +425,7 @@ def test_a_lock_that_is_not_let_go_is_unavailable_within_the_deadline(url: str) 
     patient, hurried = MetadataStore(url, call_deadline_s=WAIT_S), MetadataStore(url, call_deadline_s=0.3)
     registered(patient, "a/1")
     with patient._changing() as connection:
-        connection.execute(update(_LEASES).values(renewals=5))
+        connection.execute(update(LEASES).values(renewals=5))
         began = time.monotonic()
         with pytest.raises(MetadataUnavailable):
             hurried.renew("a/1")
@@ -474,7 +475,7 @@ def test_sqlite_keeps_a_rollback_journal_and_syncs_fully(tmp_path: Path) -> None
     with store._reading() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "delete"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
-        assert connection.execute(select(_OWNERSHIP)).all() == []
+        assert connection.execute(select(OWNERSHIP)).all() == []
     store.close()
 
 
