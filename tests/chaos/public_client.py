@@ -18,9 +18,11 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
+from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME
 from tests.chaos import client as internal
 from tests.chaos.history import Call, History, Kind, Result, Sent
 from tests.chaos.load import Load
+from wire.failures import reason_of
 
 Answer = TypeVar("Answer")
 
@@ -115,7 +117,7 @@ class PublicClient(internal.Client):
     async def report(
         self, household: str, action_id: str, outcome: str, *, member: str, channel: str, request_id: str
     ) -> Call:
-        kind = internal.wire.TYPE_BY_OUTCOME[internal.OUTCOMES[outcome]]
+        kind = TYPE_BY_OUTCOME[internal.OUTCOMES[outcome]]
         call = self.history.begin(
             Kind.REPORT,
             sent=(Sent(event_id=request_id, household=household, kind=kind, member=member),),
@@ -138,7 +140,7 @@ class PublicClient(internal.Client):
         return call if told is None else self.history.end(call, Result.OK, effective=told.effective)
 
     async def ack(self, household: str, action_id: str, *, delivered: bool, request_id: str, channel: str = "") -> Call:
-        kind = internal.wire.DELIVERED if delivered else internal.wire.UNDELIVERED
+        kind = DELIVERED if delivered else UNDELIVERED
         call = self.history.begin(
             Kind.ACK,
             sent=(Sent(event_id=request_id, household=household, kind=kind),),
@@ -159,7 +161,7 @@ class PublicClient(internal.Client):
             return await answer
         except grpc.aio.AioRpcError as failed:
             status = rpc_status.from_call(failed)
-            reason = internal.reason_of(status) if status is not None else ""
+            reason = reason_of(status) if status is not None else ""
             self.history.end(call, Result.FAILED if reason in internal.NOT_CARRIED_OUT else Result.UNKNOWN)
             return None
 

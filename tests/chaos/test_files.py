@@ -29,7 +29,7 @@ import pyarrow as pa
 import pytest
 
 import actors.log.frame
-from actors.exports.log_export import KINDS, export_table
+from actors.exports.log_export import export_table
 from actors.log.contract import DamagedLog, LogError, Offset, PartitionId, RecordKind, StoredRecord
 from actors.log.examination import LogVerdict, examine
 from actors.log.files import Files
@@ -38,6 +38,7 @@ from actors.log.reading import read_only_logs
 from actors.log.remedy import RemedyKind, choose
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.recovery import NotRecoverable, open_partition
+from actors.records.kinds import EXPORTS
 from actors.records.replay import Replay
 from actors.snapshots import files as snapshot_files
 from actors.snapshots.facts import ReplayFacts
@@ -244,7 +245,7 @@ def _check_named(refused: LogError, path: Path, byte: int) -> None:
 def look(town: Town, capsys: pytest.CaptureFixture[str], where: Path | None = None) -> dict[str, object]:
     """Let every tool look; none may end by an exception. Return what repair says."""
     place = where or town.data_dir
-    for kind in KINDS:
+    for kind in EXPORTS:
         try:
             for _ in export_table(functools.partial(read_only_logs, place / "log"), kind):
                 pass
