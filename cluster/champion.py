@@ -54,7 +54,8 @@ def choose(
     """
     if not (registry / MODEL_NAME).is_dir():
         return Choice(model=PRIORS_IN_FORCE)
-    from serving.models.bundle import CHAMPION, BundleRefused, read_aliases
+    from serving.models.bundle import BundleRefused
+    from serving.models.registry import CHAMPION, read_aliases
 
     try:
         champion = read_aliases(registry, MODEL_NAME).get(CHAMPION, "")
@@ -78,7 +79,8 @@ def _stay(
     if in_service is not None:
         stays = in_service.version or "what scored before"
         return Choice(model=in_service, trouble=f"{trouble}; {stays} stays in service")
-    from serving.models.bundle import BundleRefused, list_versions
+    from serving.models.bundle import BundleRefused
+    from serving.models.registry import list_versions
     from serving.models.rollout import read_history
 
     if remembered is None:

@@ -42,7 +42,8 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     """Train on all that the data directory holds, save the version; make it champion if asked and if it is better."""
     # XGBoost takes a second to import: only the commands that need it pay.
     from serving.models.bundle import BundleExists, BundleRefused, save_bundle
-    from serving.models.training import BadExport, NotEnoughData, TrainingConfig
+    from serving.models.examples import NotEnoughData, TrainingConfig
+    from serving.models.tables import BadExport
     from serving.models.training import train as train_model
 
     if is_forced and not is_promoted:
@@ -94,7 +95,8 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
 
 def list_models(config: HearthConfig, *, as_json: bool) -> int:
     """Print the versions in the registry, oldest first."""
-    from serving.models.bundle import BundleRefused, list_versions, read_aliases, read_manifest
+    from serving.models.bundle import BundleRefused, read_manifest
+    from serving.models.registry import list_versions, read_aliases
 
     registry = config.model_path
     is_there = (registry / MODEL_NAME).is_dir()
@@ -138,7 +140,8 @@ def aliases_refused(broken: Exception) -> str:
 
 def _check_aliases(config: HearthConfig) -> None:
     """Learn that the registry is broken before a model is learned that could not be put into force."""
-    from serving.models.bundle import BundleRefused, read_aliases
+    from serving.models.bundle import BundleRefused
+    from serving.models.registry import read_aliases
 
     try:
         read_aliases(config.model_path, MODEL_NAME)

@@ -16,17 +16,10 @@ from cluster.output import print_json, say
 from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.models.bundle import (
-    CHAMPION,
-    Bundle,
-    BundleRefused,
-    Manifest,
-    list_versions,
-    load_bundle,
-    read_aliases,
-    read_manifest,
-)
+from serving.models.bundle import Bundle, BundleRefused, Manifest, load_bundle, read_manifest
 from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
+from serving.models.examples import NotEnoughData, TrainingConfig, gather
+from serving.models.registry import CHAMPION, list_versions, read_aliases
 from serving.models.rollout import (
     PRIORS,
     Change,
@@ -36,7 +29,7 @@ from serving.models.rollout import (
     read_history,
     roll_back,
 )
-from serving.models.training import BadExport, NotEnoughData, TrainingConfig, gather
+from serving.models.tables import BadExport
 
 
 def promote_version(config: HearthConfig, version: str, *, is_forced: bool, as_json: bool) -> int:

@@ -1,61 +1,42 @@
 """A model version on disk: one folder with the model, its manifest and rows whose scores are known.
 
-`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written; `<registry>/<name>/aliases.json`
-says which version is champion. Mutated .ubj files have crashed XGBoost, so nothing is loaded here that did not first
-match its SHA-256 and then give the golden scores in a process of its own. Never pickle.
-
-This file is also that process (`python serving/models/bundle.py`), so it imports nothing of Hearth.
+`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written. Nothing is loaded here that did not
+first match its SHA-256 and then give the golden scores in a process of its own (probe.py). Never pickle.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import math
 import os
 import re
-import resource
 import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
+
+from serving.models.probe import HEADER, difference, not_probabilities
 
 BUNDLE_LAYOUT: Final = 1
 """Version of the folder and manifest; a reader refuses any other."""
 
-CHAMPION: Final = "champion"
-CHALLENGER: Final = "challenger"
-
 MODEL_FILE: Final = "model.ubj"
-MANIFEST_FILE: Final = "manifest.json"
-ALIASES_FILE: Final = "aliases.json"
 
-SCORE_TOLERANCE: Final = 1e-6
-"""Absolute; golden scores may differ in the last bits between machine types, as their exp does."""
+MANIFEST_FILE: Final = "manifest.json"
+
+PROBE: Final = Path(__file__).with_name("probe.py").resolve()
+"""What is run to try a model."""
 
 PROBE_TIMEOUT_S: Final = 60.0
-PROBE_MEMORY_BYTES: Final = 8 << 30
-"""Address space, of which XGBoost and its libraries map about 2 GiB."""
 
-PRIOR_COLUMN: Final = "prior_acceptance"
-"""Column of a score row, see household/scoring.py; not imported from there, since the probe runs this file alone."""
-
-OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
-"""What gives one probability per row, from a margin in log odds, where the playbook's priors enter."""
-
-_HEADER: Final = "<QQII"
-"""What a probe is asked begins with: length of the model and of its columns' names, shape of the golden rows."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class BundleRefused(Exception):
@@ -169,7 +150,7 @@ def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, versio
     """
     digest = hashlib.sha256(draft.model).hexdigest()
     version = digest[:12] if version is None else version
-    folder = registry / _checked(name) / _checked(version)
+    folder = registry / checked_name(name) / checked_name(version)
     if folder.exists():
         raise BundleExists(f"{folder} exists")
     manifest = Manifest(
@@ -249,8 +230,8 @@ def load_bundle(
     if feature_schema_hash is not None and manifest.feature_schema_hash != feature_schema_hash:
         reason = f"made for feature schema {manifest.feature_schema_hash}, this plan's is {feature_schema_hash}"
         raise BundleRefused(folder / MANIFEST_FILE, reason)
-    if columns is not None and (difference := _difference(manifest.columns, columns)):
-        raise BundleRefused(folder / MANIFEST_FILE, f"{difference} in the feature schema of the playbook")
+    if columns is not None and (other := difference(manifest.columns, columns)):
+        raise BundleRefused(folder / MANIFEST_FILE, f"{other} in the feature schema of the playbook")
     try:
         model = file.read_bytes()
     except OSError as wrong:
@@ -263,101 +244,9 @@ def load_bundle(
     return Bundle(path=folder, manifest=manifest, model=model)
 
 
-def read_aliases(registry: Path, name: str) -> dict[str, str]:
-    """Return the version of each alias of `name`; empty when none was ever set.
-
-    Raises:
-        BundleRefused: the file cannot be read, or is not a JSON object of names of versions. Whether these are in the
-            registry is for whoever opens them.
-    """
-    file = registry / _checked(name) / ALIASES_FILE
-    try:
-        aliases = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as wrong:
-        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
-    except (ValueError, RecursionError) as wrong:
-        raise BundleRefused(file, f"not JSON: {wrong}") from wrong
-    if not isinstance(aliases, dict):
-        raise BundleRefused(file, "not an object of alias: version")
-    for alias, version in aliases.items():
-        if not (isinstance(version, str) and _NAME.fullmatch(alias) and _NAME.fullmatch(version)):
-            raise BundleRefused(file, f"not an object of alias: version: {alias!r} is {str(version)[:100]!r}")
-    return aliases
-
-
-def set_alias(registry: Path, name: str, alias: str, version: str | None) -> None:
-    """Point `alias` at `version`, or drop it when None. Readers see the old file or the new one, never a part.
-
-    Raises:
-        BundleRefused: the version is not in the registry.
-    """
-    if version is not None:
-        read_manifest(registry / _checked(name) / _checked(version))
-    folder = registry / _checked(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".aliases.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        aliases = read_aliases(registry, name)
-        aliases.pop(alias, None)
-        if version is not None:
-            aliases[_checked(alias)] = version
-        replace_durably(folder / ALIASES_FILE, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
-
-
-def find_bundle(registry: Path, name: str, version_or_alias: str = CHAMPION) -> Path | None:
-    """Return the folder of a version or of what an alias points at; None when there is neither."""
-    version = read_aliases(registry, name).get(version_or_alias, version_or_alias)
-    folder = registry / _checked(name) / _checked(version)
-    return folder if folder.is_dir() else None
-
-
-def list_versions(registry: Path, name: str) -> list[str]:
-    """Return the versions of `name`, oldest first by `created`; unreadable ones last."""
-    found = []
-    for folder in (registry / _checked(name)).glob("*/"):
-        if folder.name.startswith("."):
-            continue
-        try:
-            found.append((0, read_manifest(folder).created, folder.name))
-        except BundleRefused:
-            found.append((1, "", folder.name))
-    return [version for _, _, version in sorted(found)]
-
-
-def predict(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (n,) float32 scores of `rows`, (n, columns). The one call to XGBoost's predictor."""
-    return np.asarray(booster.inplace_predict(rows, base_margin=prior_margin(booster, rows)), np.float32)
-
-
-def prior_margin(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return (n,) log odds of the playbook's priors, which the trees correct; None for a model without that column.
-
-    So a model that has seen little says what the business said, and a new offer starts from its own prior.
-    """
-    names = booster.feature_names or []
-    if PRIOR_COLUMN not in names:
-        return None
-    return log_odds(rows[:, names.index(PRIOR_COLUMN)])
-
-
-def log_odds(prior: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ln(p / (1 − p)), with p held within [0.0001, 0.9999]; 0 for an unknown one."""
-    held = np.clip(np.nan_to_num(prior, nan=0.5), 1e-4, 1 - 1e-4)
-    return np.asarray(np.log(held / (1 - held)), np.float32)
-
-
-def open_booster(model: bytes) -> xgboost.Booster:
-    """Return the booster in `model`, single-threaded. Only for bytes that were checked, or in the probe."""
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray(model))
-    booster.set_param({"nthread": 1})
-    return booster
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
+def checked_name(name: str) -> str:
+    """Return a name that may be that of a folder; a ValueError says what one is."""
+    if not NAME.fullmatch(name):
         raise ValueError(f"{name!r}: letters, digits, dot, dash and underscore only, at most 128, no dot or dash first")
     return name
 
@@ -366,9 +255,9 @@ def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
     """Load the model and score the golden rows in a process that may die of it."""
     rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
     names = json.dumps(manifest.columns).encode()
-    asked = struct.pack(_HEADER, len(model), len(names), *rows.shape) + model + names
+    asked = struct.pack(HEADER, len(model), len(names), *rows.shape) + model + names
     asked += rows.tobytes() + manifest.golden_scores.tobytes()
-    command = [sys.executable, "-I", "-B", str(Path(__file__).resolve())]
+    command = [sys.executable, "-I", "-B", str(PROBE)]
     try:
         done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -379,68 +268,6 @@ def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
         raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
     said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
     raise BundleRefused(file, said[-1][:500] if said else f"the process that loaded it ended with {done.returncode}")
-
-
-def _answer_probe() -> None:
-    """Be the process of `_probe`: read the question on standard input, answer `ok` or the reason."""
-    resource.setrlimit(resource.RLIMIT_AS, (PROBE_MEMORY_BYTES, PROBE_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    asked = sys.stdin.buffer.read()
-    length, names_length, count, columns = struct.unpack_from(_HEADER, asked)
-    model_at = struct.calcsize(_HEADER)
-    names_at = model_at + length
-    golden_at = names_at + names_length
-    golden = np.frombuffer(asked[golden_at:], np.float32)
-    rows, expected = golden[: count * columns].reshape(count, columns), golden[count * columns :]
-    try:
-        booster = open_booster(asked[model_at:names_at])
-        wrong = _misfit(booster, json.loads(asked[names_at:golden_at])) or _misses(booster, rows, expected)
-    except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
-        wrong = "does not load: " + " ".join(str(failed).split())[:400]
-    sys.stdout.write(wrong or "ok")
-
-
-def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
-    """Return why a model must not be asked about rows of these columns; empty if it may."""
-    if booster.num_features() != len(columns):
-        return f"has {booster.num_features()} columns, the manifest {len(columns)}"
-    if not booster.feature_names:
-        return "does not name its columns, so nothing tells in which order they stand"
-    if difference := _difference(booster.feature_names, columns):
-        return f"{difference} in the manifest"
-    learner = json.loads(booster.save_config())["learner"]
-    objective = learner["objective"]["name"]
-    if objective not in OBJECTIVES:
-        return f"has the objective {objective}; it must give a probability: {' or '.join(OBJECTIVES)}"
-    return ""
-
-
-def _misses(booster: xgboost.Booster, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
-    """Return how far a model is from its golden scores, or from probabilities; empty if it is neither."""
-    trees, scores = booster.num_boosted_rounds(), predict(booster, rows)
-    if scores.shape != expected.shape:
-        return f"gives scores {scores.shape} for {len(rows)} rows; it must give one per row"
-    if not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
-        return f"{trees} trees do not give the golden scores of the manifest"
-    edges = np.array([np.full(rows.shape[1], edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
-    return not_probabilities(np.concatenate([scores, predict(booster, edges)]))
-
-
-def not_probabilities(scores: NDArray[np.float32]) -> str:
-    """Return what keeps (n,) scores from being probabilities; empty if nothing does."""
-    if bool((scores >= 0).all() and (scores <= 1).all()):
-        return ""
-    wrong = scores[~((scores >= 0) & (scores <= 1))][0]
-    return f"gives the score {wrong:g}, which is no probability"
-
-
-def _difference(columns: Sequence[str], wanted: Sequence[str]) -> str:
-    """Return the first place where columns are not those wanted, half a sentence; empty if they are the same."""
-    for place, (column, other) in enumerate(zip_longest(columns, wanted)):
-        if column != other:
-            named, meant = (f"'{one}'" if one is not None else "missing" for one in (column, other))
-            return f"column {place} is {named}, and {meant}"
-    return ""
 
 
 def _to_json(manifest: Manifest) -> bytes:
@@ -467,8 +294,8 @@ def _from_json(content: bytes) -> Manifest:
         raise ValueError(f"the golden rows: the model {wrong}")
     return Manifest(
         layout=BUNDLE_LAYOUT,
-        name=_checked(fields["name"]),
-        version=_checked(fields["version"]),
+        name=checked_name(fields["name"]),
+        version=checked_name(fields["version"]),
         created=str(fields["created"]),
         sha256={MODEL_FILE: str(fields["sha256"][MODEL_FILE])},
         feature_schema_hash=str(fields["feature_schema_hash"]),
@@ -514,7 +341,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-if __name__ == "__main__":
-    _answer_probe()

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.models.bundle import PRIOR_COLUMN, Bundle, open_booster, predict
-from serving.models.training import Examples, auc, logloss
+from serving.models.bundle import Bundle
+from serving.models.examples import Examples
+from serving.models.probe import PRIOR_COLUMN, open_booster, predict
+from serving.models.training import auc, logloss
 
 PRIOR: Final = "prior"
 """What decisions and comparisons call the playbook's priors."""

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from serving.models.bundle import CHAMPION, BundleRefused, read_aliases, read_manifest, replace_durably, set_alias
+from serving.models.bundle import BundleRefused, read_manifest, replace_durably
+from serving.models.registry import CHAMPION, read_aliases, set_alias
 
 HISTORY_FILE: Final = "history.json"
 

@@ -14,15 +14,8 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from household.scoring import Scored, Way
-from serving.models.bundle import (
-    MODEL_FILE,
-    Bundle,
-    load_bundle,
-    not_probabilities,
-    open_booster,
-    predict,
-    read_manifest,
-)
+from serving.models.bundle import MODEL_FILE, Bundle, load_bundle, read_manifest
+from serving.models.probe import not_probabilities, open_booster, predict
 
 DEPLOYMENT: Final = "Scorer"
 

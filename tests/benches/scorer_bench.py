@@ -19,7 +19,8 @@ import numpy as np
 import xgboost
 
 from actors.partition.scoring import ScoringConfig, connect, serve_call
-from serving.models.bundle import Draft, load_bundle, open_booster, predict, save_bundle
+from serving.models.bundle import Draft, load_bundle, save_bundle
+from serving.models.probe import open_booster, predict
 from tests.serving.test_bundle import FACTS
 
 SCHEMA = "0123456789abcdef"

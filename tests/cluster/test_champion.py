@@ -19,7 +19,8 @@ from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models import scorer
-from serving.models.bundle import save_bundle, set_alias
+from serving.models.bundle import save_bundle
+from serving.models.registry import set_alias
 from serving.models.rollout import promote
 from tests.actors.harness import corner
 from tests.serving.test_bundle import make_draft

@@ -405,7 +405,7 @@ def _reading(feature: Feature, kept: Kept, t: float) -> float:
 
 
 def plain_cells(feature: Feature, kept: Kept) -> Iterator[tuple[str, float]]:
-    """Yield the cells of docs/decisions/0002 that a feature without window would fill, by name."""
+    """Yield the cells of docs/decisions/0002-columns.md that a feature without window would fill, by name."""
     name = feature.name
     match feature.kind:
         case FeatureKind.COUNT:

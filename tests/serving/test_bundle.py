@@ -20,16 +20,12 @@ from serving.models.bundle import (
     BundleRefused,
     Draft,
     TrainingFacts,
-    find_bundle,
-    list_versions,
     load_bundle,
-    open_booster,
-    predict,
-    read_aliases,
     read_manifest,
     save_bundle,
-    set_alias,
 )
+from serving.models.probe import open_booster, predict
+from serving.models.registry import find_bundle, list_versions, read_aliases, set_alias
 
 FACTS = TrainingFacts(
     label="accepted",
@@ -169,7 +165,7 @@ def test_damage_that_the_hash_covers_is_found_in_a_process_of_its_own(saved: Pat
 def test_a_model_that_kills_its_process_is_refused_by_the_signal(saved: Path, monkeypatch: pytest.MonkeyPatch):
     killer = saved / "killer.py"
     killer.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    monkeypatch.setattr(bundles, "__file__", str(killer))
+    monkeypatch.setattr(bundles, "PROBE", killer)
     with pytest.raises(BundleRefused, match=r"model\.ubj: killed the process that loaded it \(signal 11\)"):
         load_bundle(saved)
 
@@ -177,7 +173,7 @@ def test_a_model_that_kills_its_process_is_refused_by_the_signal(saved: Path, mo
 def test_a_model_that_never_finishes_loading_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch):
     sleeper = saved / "sleeper.py"
     sleeper.write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(bundles, "__file__", str(sleeper))
+    monkeypatch.setattr(bundles, "PROBE", sleeper)
     monkeypatch.setattr(bundles, "PROBE_TIMEOUT_S", 0.2)
     with pytest.raises(BundleRefused, match="did not load and score within 0 s"):
         load_bundle(saved)

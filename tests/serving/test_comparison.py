@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from serving.models.comparison import EVER, LEAST, Contender, Verdict, compare
-from serving.models.training import Examples, auc
+from serving.models.examples import Examples
+from serving.models.training import auc
 
 HOUR = 3_600_000_000
 

@@ -12,7 +12,8 @@ import pytest
 
 from serving.models import bundle as bundles
 from serving.models import rollout as promotions
-from serving.models.bundle import BundleRefused, read_aliases, save_bundle, set_alias
+from serving.models.bundle import BundleRefused, save_bundle
+from serving.models.registry import read_aliases, set_alias
 from serving.models.rollout import NothingBefore, promote, read_history, roll_back
 from tests.serving.test_bundle import make_draft
 

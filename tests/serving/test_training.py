@@ -14,8 +14,10 @@ import pytest
 
 from household.plan import Channel, Feature, FeatureKind, Offer, Plan, Scope
 from household.scoring import NEVER, schema_hash, score_rows, state_vector
-from serving.models.bundle import open_booster, predict
-from serving.models.training import BadExport, NotEnoughData, TrainingConfig, auc, gather, logloss, train
+from serving.models.examples import NotEnoughData, TrainingConfig, gather
+from serving.models.probe import open_booster, predict
+from serving.models.tables import BadExport
+from serving.models.training import auc, logloss, train
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
