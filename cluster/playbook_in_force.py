@@ -98,6 +98,16 @@ def playbook_in_force(config: HearthConfig) -> PlaybookInForce:
     return in_log if in_log is not None else compiled(config.playbook_path)
 
 
+def plan_bytes_in_force(config: HearthConfig) -> bytes:
+    """Return the plan in force as it goes to the shards: where it is remembered, neither compiled nor read once more.
+
+    Raises:
+        CommandFailed: as `playbook_in_force`.
+    """
+    found = recall(config.data_dir) if config.playbook is None else None
+    return found[1] if found is not None else playbook_in_force(config).plan.canonical_bytes
+
+
 def settle(config: HearthConfig, asked: PlaybookInForce | None) -> tuple[PlaybookInForce, list[str]]:
     """Return the playbook that is in force from now on, and what is to be said of it; the data directory remembers it.
 

@@ -57,7 +57,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
     from cluster.coordinator import Coordinator
     from cluster.leases import lease_settings
     from cluster.metadata import sqlite_url
-    from cluster.playbook_in_force import playbook_in_force
+    from cluster.playbook_in_force import plan_bytes_in_force
     from cluster.shard_actor import ShardActor, Stores
 
     stores = Stores(
@@ -69,7 +69,6 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
         partition_count=config.partition_count,
     )
     lease = lease_settings(config.lease_term_s)
-    plan = playbook_in_force(config).plan
     shard_class = ray.remote(ShardActor)
     places = _places(config)
 
@@ -111,7 +110,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
             metadata_url=stores.metadata_url,
             lease_margin_ms=lease.margin_ms,
             partition_count=config.partition_count,
-            plan_bytes=plan.canonical_bytes,
+            plan_bytes=plan_bytes_in_force(config),
             logs=telemetry_settings(config).logs,
             end_actor=_end_actor if config.ray_address is not None else None,
         )

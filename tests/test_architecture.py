@@ -41,6 +41,10 @@ def small_tree(repository: Path, tmp_path: Path) -> Path:
     for package in PACKAGES:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
+    for room in ("commands", "command_line"):
+        (tmp_path / "cluster" / room).mkdir()
+        (tmp_path / "cluster" / room / "__init__.py").touch()
+    (tmp_path / "cluster" / "entry.py").write_text("import cluster.commands\n")
     return tmp_path
 
 
@@ -112,6 +116,15 @@ def test_a_breach_turns_red(small_tree: Path, importer: str, imported: str):
 
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"{importer}.breach -> {imported}" in result.stdout
+
+
+def test_a_run_that_calls_a_command_turns_red(small_tree: Path):
+    (small_tree / "cluster" / "launch.py").write_text("import cluster.commands\n")
+
+    result = lint_imports(small_tree)
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "cluster.launch -> cluster.commands" in result.stdout
 
 
 def test_household_imports_numpy_numba_and_the_standard_library_only():

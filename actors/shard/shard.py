@@ -101,6 +101,8 @@ class Shard:
         self._snapshots = snapshots
         self._clock = clock or WallClock()
         self._owned: dict[int, _Owned] = {}
+        self._given: tuple[bytes, Plan] | None = None
+        """The plan that partitions were last given with, read once for all of them."""
         self._hand_offs: dict[int, asyncio.Lock] = {}
         """By partition: held while it is being assigned or released."""
         self._state_thread = StateThread(f"{config.name}-state")
@@ -167,6 +169,11 @@ class Shard:
         async with self._hand_off(partition):
             return await self._assign(partition, plan_bytes, epoch)
 
+    def _plan_of(self, plan_bytes: bytes) -> Plan:
+        if self._given is None or self._given[0] != plan_bytes:
+            self._given = plan_bytes, plan_from_bytes(plan_bytes)
+        return self._given[1]
+
     def _hand_off(self, partition: int) -> asyncio.Lock:
         return self._hand_offs.setdefault(partition, asyncio.Lock())
 
@@ -181,7 +188,7 @@ class Shard:
         owner.rejects = self._reject_store(PartitionId(partition), recovered)
         try:
             await owner.open(
-                plan=plan_from_bytes(plan_bytes),
+                plan=self._plan_of(plan_bytes),
                 owner=self._config.name,
                 stream_clock=self._config.stream_clock,
                 epoch=Epoch(epoch),

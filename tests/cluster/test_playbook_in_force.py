@@ -14,17 +14,19 @@ from pathlib import Path
 
 import pytest
 
+import playbooks.compiler
 from actors.log.contract import PartitionId
 from actors.log.segments import SegmentStore
 from cluster.commands import up
 from cluster.config import HearthConfig
-from cluster.playbook_in_force import playbook_in_force
+from cluster.playbook_in_force import plan_bytes_in_force, playbook_in_force
 from cluster.supervisor import Hear
-from household.plan import Plan
+from household.plan import Plan, plan_from_bytes
 from tests.actors.harness import CORNER, HOUR, MONDAY, SettableClock, corner, in_loop, running
 from tests.actors.test_recovery import some_life
 from tests.cluster.conftest import Outcome, Run
 from tests.cluster.test_backup import born
+from written.problems import Problems
 
 CHEAPER = ("price: 9.99", "price: 8.99")
 
@@ -248,3 +250,52 @@ def test_training_uses_the_one_in_force(start, run: Run, tmp_path: Path):
     assert playbook_in_force(HearthConfig(data_dir=tmp_path / "hearth-data")).plan.version == corner().version
     asked = HearthConfig(data_dir=tmp_path / "hearth-data", playbook=shop(tmp_path / "other", CHEAPER))
     assert playbook_in_force(asked).plan.version == corner(CHEAPER).version
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was compiled, each time."""
+    seen: list[Path] = []
+    compiler = playbooks.compiler._compile
+
+    def counting(path: Path, problems: Problems) -> object:
+        seen.append(path)
+        return compiler(path, problems)
+
+    monkeypatch.setattr(playbooks.compiler, "_compile", counting)
+    return seen
+
+
+def test_a_start_compiles_a_playbook_once_and_shards_get_the_very_bytes(
+    start, plans: list[Plan], compiled: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = shop(tmp_path / "shop")
+    start("--data-dir", "asked", "--playbook", source)
+    assert compiled == [source]
+    start("--data-dir", "shipped")
+    assert len(compiled) == 2
+    # Once: to tell whoever has edited it meanwhile.
+    start("--data-dir", "asked")
+    assert len(compiled) == 3
+
+    def unread(canonical: bytes) -> Plan:
+        raise AssertionError("a run reads no plan to hand it on")
+
+    monkeypatch.setattr("cluster.playbook_in_force.plan_from_bytes", unread)
+    handed_on = plan_bytes_in_force(HearthConfig(data_dir=tmp_path / "asked"))
+    assert (handed_on, len(compiled)) == (corner().canonical_bytes, 3)
+
+
+@in_loop
+async def test_a_shard_reads_the_plan_once_for_all_its_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[bytes] = []
+
+    def counting(canonical: bytes) -> Plan:
+        read.append(canonical)
+        return plan_from_bytes(canonical)
+
+    monkeypatch.setattr("actors.shard.shard.plan_from_bytes", counting)
+    async with running(tmp_path / "log", SettableClock(MONDAY), plan=corner(), partitions=(0, 1, 2)):
+        pass
+
+    assert read == [corner().canonical_bytes]
