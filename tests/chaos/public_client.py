@@ -18,7 +18,7 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
-from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME
+from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED
 from tests.chaos import client as internal
 from tests.chaos.history import Call, History, Kind, Result, Sent
 from tests.chaos.load import Load
