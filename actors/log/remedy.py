@@ -20,10 +20,8 @@ class KeptSnapshot:
     problem: str = ""
     """Empty for a good one."""
 
-    @property
-    def is_damaged(self) -> bool:
-        """Whether it is no good to any software; one of another version is good to that version."""
-        return bool(self.problem) and "this software" not in self.problem
+    is_damaged: bool = False
+    """It is no good to any software; one of another version is good to that version."""
 
 
 class RemedyKind(StrEnum):

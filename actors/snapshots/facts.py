@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from actors.log.contract import Epoch, Offset, PartitionId
 from actors.records.replay import Replay
@@ -18,6 +19,27 @@ class SnapshotFailed(Exception):
 
     def __str__(self) -> str:
         return f"partition {self.partition}: no snapshot at {self.path}: {self.reason}"
+
+
+class Unfit(Enum):
+    """For whom a snapshot is of no use."""
+
+    FOR_ANYBODY = auto()
+    FOR_THIS_VERSION = auto()
+    """Another version of this software wrote it, and can use it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFault:
+    """A snapshot that could not be used, and why."""
+
+    name: str
+    file: str
+    what: str
+    unfit: Unfit = Unfit.FOR_ANYBODY
+
+    def __str__(self) -> str:
+        return f"snapshot {self.name}: {self.file}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +73,8 @@ class SnapshotFacts:
     position: Offset
     """Offset of the first record that is not in it."""
     epoch: Epoch
-    problem: str = ""
-    """Why it cannot be used, as far as it shows without reading it all; empty if nothing is known against it."""
+    fault: SnapshotFault | None = None
+    """Why it cannot be used, as far as it shows without reading it all; None if nothing is known against it."""
     plan_version: str = ""
     size_bytes: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -61,21 +83,14 @@ class SnapshotFacts:
     """Digest of the state if the writer had it made; empty otherwise."""
 
     @property
+    def problem(self) -> str:
+        """Why it cannot be used, for people; empty if nothing is known against it."""
+        return f"{self.fault.file}: {self.fault.what}" if self.fault is not None else ""
+
+    @property
     def households(self) -> int:
         """How many it holds; 0 if it cannot be read."""
         return self.counts.get("households", 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotFault:
-    """A snapshot that could not be used, and why."""
-
-    name: str
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"snapshot {self.name}: {self.file}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +108,12 @@ class Loaded:
 class SnapshotUnusable(Exception):
     """A file of a snapshot that stands in the way of using it, and what is wrong with it."""
 
-    def __init__(self, file: str, what: str) -> None:
-        super().__init__(file, what)
+    def __init__(self, file: str, what: str, unfit: Unfit = Unfit.FOR_ANYBODY) -> None:
+        super().__init__(file, what, unfit)
         self.file = file
         self.what = what
+        self.unfit = unfit
+
+    def of(self, name: str) -> SnapshotFault:
+        """Return it as the fault of a snapshot."""
+        return SnapshotFault(name=name, file=self.file, what=self.what, unfit=self.unfit)

@@ -7,7 +7,7 @@ from typing import Any
 import xxhash
 
 from actors.log.contract import Offset, PartitionId
-from actors.snapshots.facts import ReplayFacts, SnapshotUnusable
+from actors.snapshots.facts import ReplayFacts, SnapshotUnusable, Unfit
 from actors.snapshots.files import MANIFEST, StoredFile
 from actors.snapshots.tables import NAMES, head_of
 from household.freeze import Frozen
@@ -65,7 +65,8 @@ def read_manifest(content: bytes) -> dict[str, Any]:
     if not is_whole:
         raise SnapshotUnusable(MANIFEST, "other bytes than were written (checksum)")
     if plain.get("format") != SNAPSHOT_FORMAT:
-        raise SnapshotUnusable(MANIFEST, f"of format {plain.get('format')}, this software reads {SNAPSHOT_FORMAT}")
+        what = f"of format {plain.get('format')}, this software reads {SNAPSHOT_FORMAT}"
+        raise SnapshotUnusable(MANIFEST, what, Unfit.FOR_THIS_VERSION)
     if set(plain.get("files", ())) != set(NAMES):
         raise SnapshotUnusable(MANIFEST, f"names the files {', '.join(plain.get('files', ()))}")
     return dict(plain)

@@ -36,7 +36,15 @@ from actors.passing_over import passing_over
 from actors.records.codec import decode_plan
 from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
-from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, SnapshotFault, SnapshotUnusable
+from actors.snapshots.facts import (
+    Loaded,
+    ReplayFacts,
+    SnapshotFacts,
+    SnapshotFailed,
+    SnapshotFault,
+    SnapshotUnusable,
+    Unfit,
+)
 from actors.snapshots.files import MANIFEST, UNFINISHED, SnapshotFiles, difference, unlike
 from actors.snapshots.manifest import manifest_bytes, read_manifest, stored_files
 from actors.snapshots.tables import PLAN, TableUnreadable, decoded, encoded
@@ -212,8 +220,8 @@ class SnapshotStore:
         try:
             manifest = self._manifest_of(folder, partition, position, epoch)
         except SnapshotUnusable as wrong:
-            problem = f"{wrong.file}: {wrong.what}"
-            return SnapshotFacts(partition=partition, name=name, position=position, epoch=epoch, problem=problem), None
+            fault = wrong.of(name)
+            return SnapshotFacts(partition=partition, name=name, position=position, epoch=epoch, fault=fault), None
         facts = SnapshotFacts(
             partition=partition,
             name=name,
@@ -236,8 +244,8 @@ class SnapshotStore:
         except (OSError, pa.ArrowException) as wrong:
             raise SnapshotUnusable(MANIFEST, f"cannot be read: {wrong}") from wrong
         if manifest["fold_version"] > FOLD_VERSION:
-            found = manifest["fold_version"]
-            raise SnapshotUnusable(MANIFEST, f"of fold version {found}, this software folds by version {FOLD_VERSION}")
+            what = f"of fold version {manifest['fold_version']}, this software folds by version {FOLD_VERSION}"
+            raise SnapshotUnusable(MANIFEST, what, Unfit.FOR_THIS_VERSION)
         told = (manifest["partition"], manifest["position"], manifest["replay"]["epoch"])
         if told != (partition, position, epoch):
             raise SnapshotUnusable(MANIFEST, f"is of partition, position and epoch {told}")
@@ -266,7 +274,7 @@ class SnapshotStore:
             try:
                 facts, replay = self._load(partition, each)
             except SnapshotUnusable as wrong:
-                faults.append(SnapshotFault(name=each, file=wrong.file, what=wrong.what))
+                faults.append(wrong.of(each))
             else:
                 return Loaded(replay=replay, position=facts.position, facts=facts, faults=tuple(faults))
         return Loaded(replay=None, position=LOG_START, facts=None, faults=tuple(faults))
@@ -274,8 +282,8 @@ class SnapshotStore:
     def _load(self, partition: PartitionId, name: str) -> tuple[SnapshotFacts, Replay]:
         facts, manifest = self._look_at(partition, name)
         if manifest is None:
-            file, _, what = facts.problem.partition(": ")
-            raise SnapshotUnusable(file, what)
+            assert facts.fault is not None, "neither a manifest nor what is wrong with it"
+            raise SnapshotUnusable(facts.fault.file, facts.fault.what, facts.fault.unfit)
         folder, files = f"{_folder(partition)}/{name}", {}
         for file, stored in stored_files(manifest).items():
             try:
@@ -288,7 +296,7 @@ class SnapshotStore:
             with _collection_paused():
                 state = thaw(decoded(manifest["head"], files))
         except TableUnreadable as wrong:
-            raise SnapshotUnusable(wrong.name, wrong.what) from wrong
+            raise SnapshotUnusable(wrong.name, wrong.what, wrong.unfit) from wrong
         return facts, Replay(state=state, fold_version=state.fold_version, **manifest["replay"])
 
 

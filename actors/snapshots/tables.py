@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from actors.records.codec import decode_decision, decode_plan, encode_decision, encode_plan
 from actors.records.payload import PayloadUnreadable
+from actors.snapshots.facts import Unfit
 from household.columns.keys import NO_PARENT
 from household.columns.layout import lay_out
 from household.columns.windows import Slab, new_slab
 from household.decision import Decision, Moment
 from household.freeze import Frozen, FrozenKeys
-from household.plan import PlanUnreadable
+from household.plan import PlanOfOtherLayout, PlanUnreadable
 from household.state import (
     NEVER_US,
     Contact,
@@ -91,10 +92,11 @@ class StoredSlate(Slate):
 class TableUnreadable(Exception):
     """A file is as it was written, and yet not what this software reads; names the file and what is wrong."""
 
-    def __init__(self, name: str, what: str) -> None:
-        super().__init__(name, what)
+    def __init__(self, name: str, what: str, unfit: Unfit) -> None:
+        super().__init__(name, what, unfit)
         self.name = name
         self.what = what
+        self.unfit = unfit
 
 
 def head_of(frozen: Frozen) -> dict[str, Any]:
@@ -231,7 +233,8 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer]) -> Frozen:
         KeyError,
         AttributeError,
     ) as wrong:
-        raise TableUnreadable(name, f"{type(wrong).__name__}: {wrong}") from wrong
+        unfit = Unfit.FOR_THIS_VERSION if isinstance(wrong, PlanOfOtherLayout) else Unfit.FOR_ANYBODY
+        raise TableUnreadable(name, f"{type(wrong).__name__}: {wrong}", unfit) from wrong
     return Frozen(
         plan=plan,
         stream_clock=head["stream_clock"],

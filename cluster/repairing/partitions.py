@@ -8,6 +8,7 @@ from actors.log.examination import Examination, examine
 from actors.log.remedy import KeptSnapshot, Remedy, RemedyKind, choose
 from actors.log.repair import finish, rebuild, set_aside
 from actors.log.segment_files import partition_of_directory
+from actors.snapshots.facts import Unfit
 from actors.snapshots.store import snapshot_store
 from cluster.data_dir import LAYOUT_NAME
 from cluster.repairing.finding import LOG_NAME, SNAPSHOTS_NAME, Finding, partition_directory_name
@@ -105,5 +106,6 @@ def kept_snapshots(data_dir: Path, partition: int) -> tuple[KeptSnapshot, ...]:
         path = root / partition_directory_name(partition) / facts.name
         faults = store.load(number, name=facts.name).faults
         problem = "; ".join(f"{fault.file}: {fault.what}" for fault in faults)
-        kept.append(KeptSnapshot(path=path, position=facts.position, problem=problem))
+        is_damaged = any(fault.unfit is Unfit.FOR_ANYBODY for fault in faults)
+        kept.append(KeptSnapshot(path=path, position=facts.position, problem=problem, is_damaged=is_damaged))
     return tuple(kept)

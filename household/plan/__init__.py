@@ -9,7 +9,7 @@ from household.plan.conditions import Program
 from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
-from household.plan.plan import PLAN_LAYOUT, Plan, PlanUnreadable, PlanVersion, plan_from_bytes
+from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
 from household.plan.policy import Arbitration, Channel, Clock, ContactCap, ContactPolicy
 from household.plan.references import NONE, EventTimeUs, Scope
 from household.plan.segments import Segment
@@ -33,6 +33,7 @@ __all__ = [
     "Journey",
     "Offer",
     "Plan",
+    "PlanOfOtherLayout",
     "PlanUnreadable",
     "PlanVersion",
     "Program",

@@ -93,6 +93,10 @@ class PlanUnreadable(Exception):
     """The bytes are not a plan of this layout; names what is wrong."""
 
 
+class PlanOfOtherLayout(PlanUnreadable):
+    """A plan, and one that another version of this software reads."""
+
+
 def plan_from_bytes(canonical: bytes) -> Plan:
     """Return the plan whose `canonical_bytes` these are.
 
@@ -102,7 +106,7 @@ def plan_from_bytes(canonical: bytes) -> Plan:
     try:
         plain = json.loads(canonical)
         if plain.get("layout") != PLAN_LAYOUT:
-            raise PlanUnreadable(f"plan layout {plain.get('layout')}, this software reads {PLAN_LAYOUT}")
+            raise PlanOfOtherLayout(f"plan layout {plain.get('layout')}, this software reads {PLAN_LAYOUT}")
         plan = from_plain(Plan, plain)
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise PlanUnreadable(f"not a plan: {wrong}") from wrong

@@ -90,8 +90,11 @@ def looked_at(directory: Path) -> Examination:
     return examine(ZERO, directory / "p-0000", FILES)
 
 
-def snapshot(position: int, problem: str = "") -> KeptSnapshot:
-    return KeptSnapshot(path=Path(f"snapshot-{position}"), position=Offset(position), problem=problem)
+def snapshot(position: int, problem: str = "", *, is_foreign: bool = False) -> KeptSnapshot:
+    is_damaged = bool(problem) and not is_foreign
+    return KeptSnapshot(
+        path=Path(f"snapshot-{position}"), position=Offset(position), problem=problem, is_damaged=is_damaged
+    )
 
 
 def repaired(directory: Path, *snapshots: KeptSnapshot) -> tuple[Remedy, Path]:
@@ -284,7 +287,7 @@ def test_a_log_that_ends_before_a_good_snapshot_begins_anew_at_it(tmp_path: Path
 
 def test_damaged_snapshots_are_set_aside_and_those_of_another_version_are_not(tmp_path: Path):
     write(tmp_path / "log")
-    bad, foreign = snapshot(8, "checksum"), snapshot(5, "manifest.json: of format 2, this software reads 1")
+    bad, foreign = snapshot(8, "checksum"), snapshot(5, "manifest.json: of format 2", is_foreign=True)
     assert choose(looked_at(tmp_path / "log"), [bad, foreign]).snapshots_aside == (bad,)
 
 

@@ -25,7 +25,7 @@ from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
 from actors.log.files import Files
 from actors.records.replay import Replay
 from actors.snapshots import files as snapshot_files
-from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed
+from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, Unfit
 from actors.snapshots.files import MANIFEST
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.tables import NAMES
@@ -408,6 +408,8 @@ def test_what_this_software_does_not_read_is_a_fault_that_says_so(local: Snapsho
     assert loaded.position == 10
     assert [fault.file for fault in loaded.faults] == [MANIFEST]
     assert told in str(loaded.faults[0])
+    assert (loaded.faults[0].unfit is Unfit.FOR_THIS_VERSION) == ("this software" in told)
+    assert local.list(P)[0].fault == loaded.faults[0]
 
 
 def test_a_snapshot_can_be_asked_for_by_name(local: SnapshotStore):
