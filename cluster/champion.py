@@ -1,8 +1,6 @@
-"""The registry's champion: chosen and proven here, put into force by telling the coordinator, and followed.
+"""The registry's champion, followed: what `serving/models/rollout.py` chooses is carried to Serve and the shards.
 
-What was in service stays in service while the registry is broken or its champion cannot be served, across a restart as
-well: the data directory remembers it. Where nothing can be served that should be, the priors score, degraded, and the
-status says why.
+Also the data directory's memory of what was in service, which that rule asks for at a start.
 """
 
 from __future__ import annotations
@@ -11,14 +9,15 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.passing_over import passing_over
 from cluster.config import HearthConfig
-from cluster.model_in_force import MODEL_NAME, PRIORS_IN_FORCE, ModelInForce
 from cluster.output import say
+from serving.models.in_force import MODEL_NAME, ModelInForce
+from serving.models.rollout import choose
 
 if TYPE_CHECKING:
     from household.plan import Plan
@@ -31,85 +30,6 @@ CHOICE_S_MAX: Final = 20.0
 
 MEMORY_NAME: Final = "model.json"
 """In the data directory: the version in service."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What should be in force, and what keeps the champion itself from it."""
-
-    model: ModelInForce
-    trouble: str = ""
-    """For people; empty when all is well."""
-
-
-def choose(
-    registry: Path, plan: Callable[[], Plan], *, in_service: ModelInForce | None, remembered: str | None
-) -> Choice:
-    """Return what should be in force by the registry: its champion, or else what is or was in service.
-
-    Args:
-        plan: the one in force; asked for only if there is a model.
-        in_service: in force now; None at a start.
-        remembered: the version that was in service before the start, empty for the priors; None where nobody knows.
-    """
-    if not (registry / MODEL_NAME).is_dir():
-        return Choice(model=PRIORS_IN_FORCE)
-    from serving.models.bundle import BundleRefused
-    from serving.models.registry import CHAMPION, read_aliases
-
-    try:
-        champion = read_aliases(registry, MODEL_NAME).get(CHAMPION, "")
-    except BundleRefused as broken:
-        return _stay(registry, plan, in_service, remembered, f"the champion cannot be told: {broken}")
-    if not champion:
-        return Choice(model=PRIORS_IN_FORCE)
-    if in_service is not None and champion == in_service.version:
-        return Choice(model=in_service)
-    try:
-        return Choice(model=_proven(registry, plan(), champion))
-    except BundleRefused as refused:
-        trouble = f"the champion {champion} cannot be served: {refused}"
-        return _stay(registry, plan, in_service, remembered if remembered != champion else None, trouble)
-
-
-def _stay(
-    registry: Path, plan: Callable[[], Plan], in_service: ModelInForce | None, remembered: str | None, trouble: str
-) -> Choice:
-    """Return what is or was in service, since the champion cannot be told or served."""
-    if in_service is not None:
-        stays = in_service.version or "what scored before"
-        return Choice(model=in_service, trouble=f"{trouble}; {stays} stays in service")
-    from serving.models.bundle import BundleRefused
-    from serving.models.registry import list_versions
-    from serving.models.rollout import read_history
-
-    if remembered is None:
-        with passing_over(BundleRefused, because="then what was asked for is told"):
-            history = read_history(registry, MODEL_NAME)
-            remembered = history[-1].champion if history else None
-    if remembered:
-        with passing_over(BundleRefused, because="then what was asked for is told"):
-            model = _proven(registry, plan(), remembered)
-            return Choice(model=model, trouble=f"{trouble}; {remembered} stays in service")
-    if remembered == "" or not list_versions(registry, MODEL_NAME):
-        return Choice(model=PRIORS_IN_FORCE, trouble=f"{trouble}; the playbook's priors score, as before")
-    return Choice(model=ModelInForce(missing=trouble), trouble=f"{trouble}; the playbook's priors score, degraded")
-
-
-def _proven(registry: Path, plan: Plan, version: str) -> ModelInForce:
-    from household.scoring import feature_schema
-    from serving.models.bundle import MODEL_FILE, load_bundle
-
-    schema = feature_schema(plan)
-    folder = registry / MODEL_NAME / version
-    bundle = load_bundle(folder, feature_schema_hash=schema.hash, columns=schema.names)
-    return ModelInForce(
-        version=version,
-        bundle_path=str(folder.absolute()),
-        sha256=bundle.manifest.sha256[MODEL_FILE],
-        feature_schema_hash=schema.hash,
-        columns=schema.names,
-    )
 
 
 def recall(data_dir: Path) -> str | None:

@@ -16,12 +16,12 @@ from typing import Any
 
 from cluster.logs import LogSettings, start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.model_spread import ModelSpread
 from cluster.node import until_gone
 from cluster.placement import Placement
 from cluster.shard_seen import ShardSeen, StartedShard, awaited, is_here, within
 from cluster.takeover import TakeOver
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from wire.routes import Routes
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.shard_seen import ShardSeen, within
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 
 logger = logging.getLogger(__name__)
 

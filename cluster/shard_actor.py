@@ -17,11 +17,11 @@ from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import node_identity, process_started_s
 from cluster.shard_seen import StartedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 
 if TYPE_CHECKING:
     from serving.models.scorer import LocalScorer

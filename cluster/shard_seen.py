@@ -5,8 +5,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
 
-from cluster.model_in_force import ModelInForce
 from cluster.node import node_identity
+from serving.models.in_force import ModelInForce
 
 Result = TypeVar("Result")
 

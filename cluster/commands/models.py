@@ -13,10 +13,10 @@ from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader
-from cluster.model_in_force import MODEL_NAME
 from cluster.output import meter, print_json, say
 from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan, PlanUnreadable
+from serving.models.in_force import MODEL_NAME
 
 _TIME = pa.timestamp("us", tz="UTC")
 OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time", _TIME), ("recorded_at", _TIME), ("action_id", pa.string())])

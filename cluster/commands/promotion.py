@@ -11,7 +11,6 @@ from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_lo
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
-from cluster.model_in_force import MODEL_NAME
 from cluster.output import print_json, say
 from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan
@@ -19,6 +18,7 @@ from household.scoring import feature_schema
 from serving.models.bundle import Bundle, BundleRefused, Manifest, load_bundle, read_manifest
 from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
 from serving.models.examples import NotEnoughData, TrainingConfig, gather
+from serving.models.in_force import MODEL_NAME
 from serving.models.registry import CHAMPION, list_versions, read_aliases
 from serving.models.rollout import (
     PRIORS,
@@ -27,6 +27,7 @@ from serving.models.rollout import (
     before_present,
     promote,
     read_history,
+    refusal_of,
     roll_back,
 )
 from serving.models.tables import BadExport
@@ -153,11 +154,7 @@ def promote_if_better(
     if not is_forced:
         assert learned_from is not None, "only what is forced is not compared"
         comparison = _compared(plan, learned_from, of_bundle(bundle), _in_force(config, plan))
-        if comparison.verdict is not Verdict.BETTER:
-            refusal = (
-                f"model {version} is not promoted, as it has not proved better than "
-                f"{_named(comparison.incumbent)} ({comparison.verdict.value}): {comparison.why}"
-            )
+        if refusal := refusal_of(comparison):
             return _comparison_json(comparison), refusal
     try:
         promote(config.model_path, MODEL_NAME, version, time=_now(), is_forced=is_forced)
@@ -275,10 +272,6 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
     made = plain(asdict(comparison))
     assert isinstance(made, dict)
     return made
-
-
-def _named(incumbent: str) -> str:
-    return "the playbook's priors" if incumbent == PRIOR else f"the champion {incumbent}"
 
 
 def _now() -> str:

@@ -29,10 +29,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from cluster.model_in_force import MODEL_NAME
 from hearth.v1 import decision_pb2
 from household.scoring import feature_schema
 from serving.models.bundle import save_bundle
+from serving.models.in_force import MODEL_NAME
 from serving.models.registry import CHAMPION, set_alias
 from tests.actors.harness import CORNER, corner, signal
 from tests.chaos.cluster_processes import Part, family, find, is_serving, kill, partitions_by_process, until

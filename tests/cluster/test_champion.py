@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from cluster import champion as champions
-from cluster.champion import ChampionFollower, choose, recall, remember
+from cluster.champion import ChampionFollower, recall, remember
 from cluster.config import HearthConfig
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
-from serving.models import scorer
+from serving.models import rollout, scorer
 from serving.models.bundle import save_bundle
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from serving.models.registry import set_alias
-from serving.models.rollout import promote
+from serving.models.rollout import choose, promote
 from tests.actors.harness import corner
 from tests.serving.test_bundle import make_draft
 
@@ -221,8 +221,8 @@ def test_a_champion_that_was_refused_is_looked_at_again_when_it_changes_or_after
     assert it.follower._in_force.missing
     assert it.follower.report()["is_missing"]
     proofs: list[str] = []
-    proven = champions._proven
-    monkeypatch.setattr(champions, "_proven", lambda *those: (proofs.append(those[2]), proven(*those))[1])
+    proven = rollout._proven
+    monkeypatch.setattr(rollout, "_proven", lambda *those: (proofs.append(those[2]), proven(*those))[1])
     it.follower.look()
     it.follower.look()
     assert proofs == ["v1"]

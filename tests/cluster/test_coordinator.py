@@ -25,9 +25,9 @@ import pytest
 
 from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced
 from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.node import end, is_gone, node_identity, process_started_s
 from cluster.shard_seen import StartedShard
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from tests.actors.harness import in_loop
 
 WITHIN_S = 10.0

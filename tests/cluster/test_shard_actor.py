@@ -15,7 +15,6 @@ from actors.shard.shard import ShardConfig
 from cluster.leases import LeaseSettings
 from cluster.metadata import MetadataStore, sqlite_url
 from cluster.metadata_tables import NOBODY
-from cluster.model_in_force import PRIORS_IN_FORCE, ModelInForce
 from cluster.shard_actor import ShardActor, Stores
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
@@ -23,6 +22,7 @@ from household.plan import PlanUnreadable
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models.bundle import BundleRefused, read_manifest, save_bundle
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import corner, in_loop, signal
 from tests.serving.test_bundle import make_draft
