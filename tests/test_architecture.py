@@ -1,5 +1,7 @@
 """Laws: imports run in one direction; household imports numpy, numba and stdlib only; a breach turns red."""
 
+import ast
+import inspect
 import os
 import shutil
 import subprocess
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+
+from actors.partition.owner import PartitionOwner
 
 PACKAGES = ("household", "wire", "written", "playbooks", "intake", "actors", "serving", "cluster", "loadtest", "hearth")
 
@@ -137,3 +141,73 @@ def test_household_imports_numpy_numba_and_the_standard_library_only():
     }
 
     assert imported <= PURE_IMPORTS - IMPURE_STANDARD_MODULES
+
+
+# --- a partition's owner ----------------------------------------------------------------------------------------------
+
+OWNER_NAMES = {"owner", "_owner"}
+MUTATORS = {"add", "append", "appendleft", "clear", "discard", "extend", "pop", "popleft", "remove", "set", "update"}
+
+
+def reaches_into_an_owner(node: ast.expr) -> bool:
+    """Whether an expression is something that an owner has: `owner.a`, `self._owner.a.b`, `owner.a[0]`."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node, inner = node.value, node
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if name in OWNER_NAMES and isinstance(inner, ast.Attribute):
+            return True
+    return False
+
+
+def interferences(source: str) -> list[str]:
+    """Return where a module sets an attribute of an owner, changes a container of its or uses what is private to it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        targets: list[ast.expr] = []
+        match node:
+            case ast.Assign():
+                targets = node.targets
+            case ast.AugAssign() | ast.AnnAssign():
+                targets = [node.target]
+            case ast.Delete():
+                targets = node.targets
+            case ast.Call(func=ast.Attribute(value=changed, attr=name)) if name in MUTATORS:
+                targets = [changed]
+            case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=attribute) if (
+                name in OWNER_NAMES and attribute.startswith("_")
+            ):
+                targets = [node]
+        found += [ast.unparse(target) for target in targets if reaches_into_an_owner(target)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "owner.rejects = store",
+        "owned.owner.on_outbox_change = look",
+        "self._owner.households_with_moments[row] = None",
+        "del owner.households_with_moments[row]",
+        "owner.count += 1",
+        "self._owner.moments_arose.set()",
+        "owner.queue.update(rows)",
+        "print(owner._log)",
+    ],
+)
+def test_an_interference_is_found(source: str):
+    assert interferences(source)
+
+
+def test_nobody_sets_an_attribute_of_an_owner_or_changes_what_it_holds(repository: Path):
+    modules = [path for folder in ("actors", "cluster") for path in (repository / folder).rglob("*.py")]
+    found = {str(path.relative_to(repository)): interferences(path.read_text(encoding="utf-8")) for path in modules}
+
+    assert {module: where for module, where in found.items() if where} == {}
+
+
+def test_an_owner_lets_nothing_be_set_that_it_shows():
+    shown = {name: value for name, value in inspect.getmembers(PartitionOwner) if not name.startswith("_")}
+
+    assert all(inspect.isfunction(value) or isinstance(value, property) for value in shown.values())
+    assert not [name for name, value in shown.items() if isinstance(value, property) and value.fset is not None]
+    assert len(inspect.getsource(PartitionOwner).splitlines()) < 250

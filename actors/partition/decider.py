@@ -140,8 +140,7 @@ class PartitionDecider:
             # The request may have decided nothing (it failed, or had been answered before): look at the moments again.
             row = self._left_to_requests.pop(call.household, None)
             if row is not None:
-                self._owner.households_with_moments[row] = None
-                self._owner.moments_arose.set()
+                self._owner.moments.arose([row])
 
     async def _decide_once(self, call: DecideCall) -> decision_pb2.DecideResponse:
         """Decide, or answer as before where this request was answered before."""
@@ -299,17 +298,13 @@ class PartitionDecider:
         """Decide the moments that no request is deciding, as they arise."""
         owner = self._owner
         while not owner.is_lost:
-            await owner.moments_arose.wait()
-            owner.moments_arose.clear()
-            while owner.households_with_moments:
-                rows = list(owner.households_with_moments)[:MOMENT_BATCH]
-                for row in rows:
-                    del owner.households_with_moments[row]
+            await owner.moments.wait()
+            while rows := owner.moments.take(MOMENT_BATCH):
                 try:
                     await self._decide_each(rows)
                 except NotCurrent:
                     # Still pending; the owner looks again with its next tick.
-                    owner.households_with_moments.update(dict.fromkeys(rows))
+                    owner.moments.put_off(rows)
                     break
                 except PartitionLost as lost:
                     logger.debug("its next owner decides on what is pending: %s", lost)
@@ -354,7 +349,7 @@ class PartitionDecider:
         # Made again where the state had moved on; and where another member has moments of his own.
         again = await self._state_thread.run(Urgency.DECISION, self._still_pending, [one.household for one in drafts])
         assert all(offset is None or draft.moments for draft, offset in zip(drafts, offsets, strict=True))
-        self._owner.households_with_moments.update(dict.fromkeys(again))
+        self._owner.moments.put_off(again)
 
     def _still_pending(self, rows: list[int]) -> list[int]:
         ledgers = self._owner.state.ledgers

@@ -15,7 +15,7 @@ from actors.partition.caller import Caller, CallerGone
 from household.apply import Applied
 from household.deciding.draft import Draft
 from household.decision import Decision
-from household.delivery import DeliveryNote
+from household.delivery import DeliveryNote, DeliveryStep
 from household.events import EventBatch
 from household.plan import Plan
 from household.state import PartitionState
@@ -93,6 +93,8 @@ class Group:
     hand_overs: list[HandOvers]
     records: list[Record] = field(default_factory=list)
     ticks: bool = False
+    refused: list[Proposal] = field(default_factory=list)
+    """The state has moved on: they must be made again."""
 
 
 class Waiting:
@@ -226,3 +228,21 @@ def settle(done: asyncio.Future[Result], result: Result) -> None:
     """Set a future, unless whoever waited for it has left."""
     if not done.done():
         done.set_result(result)
+
+
+def settle_hand_overs(group: Group, state: PartitionState) -> None:
+    """Tell each what of it is in force. From any thread."""
+    for one in group.hand_overs:
+        in_force = {note.action_id: note for note in one.notes if _is_in_force(state, note)}
+        one.done.get_loop().call_soon_threadsafe(settle, one.done, in_force)
+
+
+def _is_in_force(state: PartitionState, note: DeliveryNote) -> bool:
+    if note.step is not DeliveryStep.HANDED:
+        return True
+    outbound = state.outbox.get(note.action_id)
+    return (
+        outbound is not None
+        and bool(outbound.handed_us)
+        and state.plan.channel_by_name.get(note.channel) == outbound.channel
+    )

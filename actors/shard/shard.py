@@ -26,7 +26,8 @@ from actors.partition import answers
 from actors.partition.caller import NOBODY_LEAVES, Caller
 from actors.partition.decider import DecideCall, PartitionDecider
 from actors.partition.lease import HeldForGood, Lease
-from actors.partition.owner import OwnerPorts, PartitionOwner
+from actors.partition.owner import PartitionOwner
+from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered, open_partition
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
@@ -121,6 +122,7 @@ class Shard:
             appenders=self._appenders,
             telemetry=telemetry,
             snapshots=snapshots,
+            on_outbox_change=self._look_at_outboxes,
         )
         self._taker = self._snapshot_taker(snapshots)
         self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
@@ -184,8 +186,8 @@ class Shard:
         began_s = time.monotonic()
         recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
         loaded_s = time.monotonic()
-        owner = PartitionOwner(PartitionId(partition), recovered, self._ports)
-        owner.rejects = self._reject_store(PartitionId(partition), recovered)
+        rejects = self._reject_store(PartitionId(partition), recovered)
+        owner = PartitionOwner(PartitionId(partition), recovered, self._ports, rejects=rejects)
         try:
             await owner.open(
                 plan=self._plan_of(plan_bytes),
@@ -199,7 +201,6 @@ class Shard:
         requests = Requests(owner, self._state_thread)
         decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests)
         self._owned[partition] = _Owned(owner, decider, requests)
-        owner.on_outbox_change = self._look_at_outboxes
         self._look_at_outboxes()
         logger.info(
             "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
@@ -267,7 +268,7 @@ class Shard:
         return Gauges(
             partitions_owned=len(owners),
             waiting_bytes=sum(owner.lag_bytes for owner in owners),
-            moments_pending=sum(len(owner.households_with_moments) for owner in owners),
+            moments_pending=sum(len(owner.moments) for owner in owners),
             outbox_size=sum(len(owner.state.outbox) for owner in owners),
             households=sum(owner.state.households.count for owner in owners),
             is_lease_held=self._ports.lease.is_held(),

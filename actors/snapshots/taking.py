@@ -77,8 +77,8 @@ class SnapshotStanding:
 class Freezable(Protocol):
     """What a snapshot is taken of: the owner of a partition."""
 
-    partition: PartitionId
-
+    @property
+    def partition(self) -> PartitionId: ...
     @property
     def is_open(self) -> bool: ...
     @property

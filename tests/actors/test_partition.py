@@ -17,6 +17,7 @@ import pytest
 
 from actors.log.contract import LogLocked, RecordKind
 from actors.partition.group import WAITING_BYTES_MAX
+from actors.records.replay import Replay
 from hearth.internal.v1 import shard_pb2
 from household import ledger
 from household.digest import household_digests, state_digest
@@ -259,14 +260,11 @@ async def test_one_lost_partition_leaves_the_others_alone(tmp_path: Path):
 @in_loop
 async def test_a_defect_in_the_fold_ends_the_term_instead_of_letting_callers_wait(tmp_path: Path, caplog, monkeypatch):
     async with running(tmp_path) as hearth:
-        owner = hearth.shard._owned[0].owner
 
         def defect(*_: object) -> None:
             raise ZeroDivisionError("a defect")
 
-        monkeypatch.setattr(owner._replay, "fold_signals", defect, raising=False) if hasattr(
-            owner._replay, "__dict__"
-        ) else monkeypatch.setattr(type(owner._replay), "fold_signals", defect)
+        monkeypatch.setattr(Replay, "fold_signals", defect)
         calls = [hearth.ingest(*payments(1, start=n)) for n in range(3)]
         failures = await asyncio.gather(*map(outcome, calls))
         assert [failure.status.code for failure in failures] == [UNAVAILABLE] * 3

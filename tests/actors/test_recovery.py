@@ -226,7 +226,7 @@ async def _cannot(owner: PartitionOwner) -> None:
 async def test_a_lost_owner_is_forgotten_with_all_its_state(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Whatever is done about garbage while the next owner loads a snapshot."""
     # What pytest keeps of it would keep the error, and with it the owner.
-    caplog.set_level(logging.CRITICAL, logger="actors.partition.owner")
+    caplog.set_level(logging.CRITICAL, logger="actors.partition.term")
     disk, both = DiskFiles(), (0, 1)
     async with running(tmp_path / "log", snapshots=tmp_path / "snapshots", files=disk, partitions=both) as hearth:
         await some_life(hearth, 20)

@@ -95,6 +95,8 @@ async def converse(hearth: Hearth, seed: int, rounds: int) -> None:
             await hearth.tick()
         handed.cancel()
         await asyncio.wait([handed])
+    # What the gateway was about to be handed is recorded as kept back.
+    await hearth.shard._deliveries.shares.settled()
 
 
 # --- replay = live ----------------------------------------------------------------------------------------------------

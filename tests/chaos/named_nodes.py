@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from actors.partition.owner import PartitionOwner
+from actors.partition.commit import CommitLoop
 from cluster import cli, runner, shard_actor, supervisor
 from cluster.leases import LeaseHolder
 
@@ -25,8 +25,8 @@ class HeldAnyway(LeaseHolder):
         return True
 
 
-async def _look_for_nobody(owner: PartitionOwner) -> None:
-    owner._should_refresh = False
+async def _look_for_nobody(loop: CommitLoop) -> None:
+    loop._should_refresh = False
 
 
 class NodesShard(shard_actor.ShardActor):
@@ -38,7 +38,7 @@ class NodesShard(shard_actor.ShardActor):
             shard_actor.node_identity = lambda: node
         if os.environ.get("CHAOS_LEASE") == "off":
             shard_actor.LeaseHolder = HeldAnyway  # type: ignore[misc]
-            PartitionOwner._look_for_others = _look_for_nobody  # type: ignore[method-assign]
+            CommitLoop._look_for_others = _look_for_nobody  # type: ignore[method-assign]
         super().__init__(*arguments, **named)
 
 

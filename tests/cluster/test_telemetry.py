@@ -26,7 +26,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from actors.log.contract import LOG_START, PartitionId
 from actors.log.segments import SegmentStore
-from actors.partition.owner import OwnerPorts, PartitionOwner
+from actors.partition.owner import PartitionOwner
+from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered
 from actors.partition.telemetry import Histogram, ShardTelemetry
 from actors.records.replay import Replay

@@ -1,0 +1,28 @@
+"""What the owners of one shard share."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from actors.clock import Clock
+from actors.partition.lease import Lease
+from actors.partition.telemetry import ShardTelemetry
+from actors.snapshots.store import SnapshotStore
+from actors.state_thread import StateThread
+
+
+def _nothing() -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerPorts:
+    """Given to each owner when it is made."""
+
+    clock: Clock
+    lease: Lease
+    state_thread: StateThread
+    appenders: Executor
+    telemetry: ShardTelemetry | None = None
+    snapshots: SnapshotStore | None = None
+    on_outbox_change: Callable[[], None] = _nothing
+    """Called when an action is to be sent, or sent elsewhere, and when a partition is lost."""
