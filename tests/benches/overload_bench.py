@@ -1,6 +1,6 @@
 """What overload does: how much is still answered in time at 1 x, 2 x and 5 x of the most that is served.
 
-python -m tests.benches.overload_bench [--seconds 3] [--signals both] [--target host:port] [--json]
+python -m tests.benches.overload_bench [--seconds 3] [--signals both] [--rates 2000 5000] [--target host:port] [--json]
 
 Without a target: a real edge and two real shards with the telco playbook, each a process of its own, without Ray. All
 share the processors with the client, and each refusal costs some of them: beside what was answered (`of_most`) stands
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,9 @@ NORMAL_S = 0.2
 """An answer that takes longer, or none, is no normal one."""
 CALM_S = 5.0
 """What is looked at after each load, and so the longest that `normal_after_s` can tell of."""
+PIECE_S = 0.25
+STRAY_SHARE = 0.05
+"""Of the calls in a piece: so many may get no normal answer on a machine that others use as well."""
 
 
 # --- the parts, each in a process of its own -------------------------------------------------------------------------
@@ -160,9 +163,16 @@ class Seen:
     """Refusals that do not say when to come again."""
     late_starts_s: list[float] = field(default_factory=list)
     """How late the load generator itself was."""
-    last_not_normal_s: float = 0.0
-    """When the last call began that got no normal answer; of the clock that `began_s` is of."""
+    not_normal_s: list[float] = field(default_factory=list)
+    """When those calls began that got no normal answer; of the clock that `began_s` is of."""
     began_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def normal_after_s(self) -> float:
+        """After which piece of its time hardly a call got no normal answer."""
+        pieces = np.floor((np.array(self.not_normal_s) - self.began_s) / PIECE_S).astype(int)
+        calls = self.sent / self.seconds * PIECE_S
+        return float(1 + np.flatnonzero(np.bincount(pieces) > STRAY_SHARE * calls).max(initial=-1)) * PIECE_S
 
     def figures(self) -> dict[str, Any]:
         def ms(values: list[float], rank: float) -> float | None:
@@ -213,7 +223,7 @@ class Load:
         took_s = time.perf_counter() - began
         seen.codes[CODES[ended.code].name] += 1
         if ended.code != OK or took_s > NORMAL_S:
-            seen.last_not_normal_s = max(seen.last_not_normal_s, began)
+            seen.not_normal_s.append(began)
         if ended.code == OK:
             seen.ok_s.append(took_s)
         elif ended.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]:
@@ -299,7 +309,13 @@ def told(spent: Spent, seen: Seen) -> dict[str, Any]:
 
 
 async def measure(
-    address: str, meter: Meter, *, seconds: float, with_signals: bool, say: Callable[[str, dict[str, Any]], None]
+    address: str,
+    meter: Meter,
+    *,
+    seconds: float,
+    rates: Sequence[int],
+    with_signals: bool,
+    say: Callable[[str, dict[str, Any]], None],
 ) -> None:
     """Find the most that is served, then ask for it once, twice and five times, and look at how it is after each."""
     event = counted_event(compile_playbook(SHIPPED_PLAYBOOK))
@@ -318,11 +334,11 @@ async def measure(
     seen, spent = max(closed, key=lambda one: len(one[0].ok_s))
     judge = Judge(most=len(seen.ok_s) / seen.seconds, prices=Prices.of(spent, answered=len(seen.ok_s), sent=seen.sent))
     say("most, 32 or 96", {**judge.prices.figures(), **seen.figures(), **told(spent, seen)})
-    for times in TIMES:
-        say(f"open {times} x", judge.figures(*await metered(load.open(times * judge.most, seconds))))
+    asked = {f"{rate} /s": rate for rate in rates} or {f"{times} x": times * judge.most for times in TIMES}
+    for name, rate in asked.items():
+        say(f"open {name}", judge.figures(*await metered(load.open(rate, seconds))))
         calm = await load.open(CALM * judge.most, CALM_S)
-        normal_after_s = round(max(0.0, calm.last_not_normal_s - calm.began_s), 2)
-        say(f"half after {times} x", {"normal_after_s": normal_after_s, **calm.figures()})
+        say(f"half after {name}", {"normal_after_s": calm.normal_after_s, **calm.figures()})
     for in_flight in IN_FLIGHT:
         say(f"{in_flight} in flight", judge.figures(*await metered(load.closed(in_flight, seconds))))
     say("half after all", (await load.open(CALM * judge.most, 1.5)).figures())
@@ -370,7 +386,11 @@ def run(arguments: argparse.Namespace) -> None:
         address = arguments.target or f"127.0.0.1:{port}"
         for with_signals in modes:
             say("with a signal each" if with_signals else "without signals", {})
-            asyncio.run(measure(address, Meter(pids), seconds=seconds, with_signals=with_signals, say=say))
+            asyncio.run(
+                measure(
+                    address, Meter(pids), seconds=seconds, rates=arguments.rates, with_signals=with_signals, say=say
+                )
+            )
 
 
 def say_json(name: str, figures: dict[str, Any]) -> None:
@@ -389,6 +409,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--signals", choices=["without", "with", "both"], default="both")
     parser.add_argument("--target", help="host:port of a Hearth that runs already, with the telco playbook")
+    parser.add_argument("--rates", type=int, nargs="*", default=[], help="calls per second instead of 1 x, 2 x, 5 x")
     parser.add_argument("--edges", type=int, nargs="*", default=[], help="process ids of the target's edges")
     parser.add_argument("--shards", type=int, nargs="*", default=[], help="process ids of the target's shards")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
