@@ -18,6 +18,7 @@ from household.decision import Decision, Moment
 from household.events import Status
 from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window
+from household.plan.definitions import window_definition
 from household.state import NEVER_US, NO_MEMBER, HouseholdLedger, PartitionState
 
 DIGEST_LAYOUT = 1
@@ -120,10 +121,9 @@ def _window_entries(state: PartitionState, bases: NDArray[np.int64], cell_by_nam
 
 def _window_name(plan: Plan, window: Window) -> str:
     """Name a window by its definition: its number is its plan's own."""
-    events = sorted(plan.event_types[event].name for event in window.events)
-    where = "" if window.where == NONE else plan.programs[window.where].text
-    field = "" if window.field == NONE else plan.fields[window.field].name
-    return json.dumps([window.scope, events, where, field, window.bucket_us, window.bucket_count])
+    held = window_definition(plan, window)
+    field = "" if held.field is None else held.field.name
+    return json.dumps([held.scope, held.events, held.where or "", field, held.bucket_us, held.bucket_count])
 
 
 # --- side tables -----------------------------------------------------------------------------------------------------

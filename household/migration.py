@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from household.columns.kinds.table import KINDS
 from household.columns.layout import Layout
 from household.columns.windows import copied_counts, give_back
-from household.plan import NONE, Feature, FeatureKind, Plan, Scope, Window
+from household.plan import NONE, Feature, Plan, Scope
+from household.plan.definitions import FeatureDefinition, feature_definition, window_definition
 from household.state import LiveAction, Outbound, PartitionState
-
-Definition = tuple[object, ...]
 
 
 def migrated(state: PartitionState, plan: Plan) -> PartitionState:
@@ -111,11 +111,11 @@ def _copy_cells(old: PartitionState, new: PartitionState, scope: Scope) -> None:
 def _continue_counts(old: PartitionState, new: PartitionState, scope: Scope) -> None:
     """Let windows that sum another field than before, or begin or cease to, go on counting; their sums start anew."""
     old_rows, new_rows = _rows(old, new, scope)
-    kept = {_window_definition(old.plan, window) for window in old.plan.windows}
-    counting = {_counting_definition(old.plan, window): i for i, window in enumerate(old.plan.windows)}
+    kept = {window_definition(old.plan, window) for window in old.plan.windows}
+    counting = {window_definition(old.plan, window).counted: i for i, window in enumerate(old.plan.windows)}
     for i, window in enumerate(new.plan.windows):
-        found = counting.get(_counting_definition(new.plan, window))
-        if window.scope is not scope or found is None or _window_definition(new.plan, window) in kept:
+        found = counting.get(window_definition(new.plan, window).counted)
+        if window.scope is not scope or found is None or window_definition(new.plan, window) in kept:
             continue
         handles = old.cells.flat[old_rows + old.layout.window_cells[found]]
         slab, copies = copied_counts(new.cells.slab, handles)
@@ -125,9 +125,9 @@ def _continue_counts(old: PartitionState, new: PartitionState, scope: Scope) -> 
 
 def _free_windows(old: PartitionState, new: PartitionState, scope: Scope) -> None:
     old_rows, _ = _rows(old, new, scope)
-    kept = {_window_definition(new.plan, window) for window in new.plan.windows}
+    kept = {window_definition(new.plan, window) for window in new.plan.windows}
     for i, window in enumerate(old.plan.windows):
-        if window.scope is scope and _window_definition(old.plan, window) not in kept:
+        if window.scope is scope and window_definition(old.plan, window) not in kept:
             give_back(new.cells.slab, old.cells.flat[old_rows + old.layout.window_cells[i]])
 
 
@@ -140,9 +140,9 @@ def _recoded(values: NDArray[np.float64], codes: NDArray[np.float64]) -> NDArray
 
 def _kept_features(old: PartitionState, new: PartitionState, scope: Scope) -> Iterator[tuple[int, int]]:
     """Yield (old index, new index) of the features of a scope that have cells of their own and keep them."""
-    olds = {_feature_definition(old.plan, feature): i for i, feature in enumerate(old.plan.features)}
+    olds = {_kept(old.plan, feature): i for i, feature in enumerate(old.plan.features)}
     for i, feature in enumerate(new.plan.features):
-        found = olds.get(_feature_definition(new.plan, feature))
+        found = olds.get(_kept(new.plan, feature))
         if found is not None and feature.scope is scope and new.layout.feature_cells[i] != NONE:
             yield found, i
 
@@ -152,7 +152,7 @@ def _profile_moves(
 ) -> Iterator[tuple[int, int, NDArray[np.float64] | None]]:
     """Yield (old cell, new cell, codes) of each profile: its value, and behind it its time."""
     for before, i in _kept_features(old, new, scope):
-        if new.plan.features[i].kind is FeatureKind.PROFILE:
+        if KINDS[new.plan.features[i].kind].is_recoded:
             codes = _codes(old.plan.features[before], new.plan.features[i])
             yield old.layout.feature_cells[before], new.layout.feature_cells[i], codes
 
@@ -166,12 +166,12 @@ def _moves(old: PartitionState, new: PartitionState, scope: Scope) -> list[tuple
             _cell_count(new.layout, new.plan.features[i]),
         )
         for before, i in _kept_features(old, new, scope)
-        if new.plan.features[i].kind is not FeatureKind.PROFILE
+        if not KINDS[new.plan.features[i].kind].is_recoded
     ]
-    windows = {_window_definition(old.plan, window): i for i, window in enumerate(old.plan.windows)}
+    windows = {window_definition(old.plan, window): i for i, window in enumerate(old.plan.windows)}
     for i, window in enumerate(new.plan.windows):
         # Each set of entries has one owner: of two equal windows only the first goes on.
-        found = windows.pop(_window_definition(new.plan, window), None) if window.scope is scope else None
+        found = windows.pop(window_definition(new.plan, window), None) if window.scope is scope else None
         if found is not None:
             moves.append((old.layout.window_cells[found], new.layout.window_cells[i], 1))
     for i, journey in enumerate(new.plan.journeys):
@@ -198,49 +198,5 @@ def _codes(old: Feature, new: Feature) -> NDArray[np.float64] | None:
     return np.array([float(new.values.index(name)) if name in new.values else np.nan for name in old.values])
 
 
-def _names(plan: Plan, events: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(sorted(plan.event_types[event].name for event in events))
-
-
-def _text(plan: Plan, program: int) -> str:
-    return "" if program == NONE else plan.programs[program].text
-
-
-def _field(plan: Plan, field: int) -> str:
-    """A field of another kind is another field, whatever its name."""
-    return "" if field == NONE else f"{plan.fields[field].kind} {plan.fields[field].name}"
-
-
-def _feature_definition(plan: Plan, feature: Feature) -> Definition:
-    values = feature.values
-    if feature.kind is FeatureKind.PROFILE:
-        values = ()  # recoded by name
-    elif feature.kind is FeatureKind.DISTINCT:
-        values = plan.fields[feature.field].values
-    return (
-        feature.name,
-        feature.kind,
-        feature.scope,
-        _names(plan, feature.events),
-        _names(plan, feature.off_events),
-        _text(plan, feature.where),
-        _field(plan, feature.field),
-        feature.keep,
-        feature.half_life_us,
-        feature.gap_us,
-        values,
-    )
-
-
-def _counting_definition(plan: Plan, window: Window) -> Definition:
-    return (
-        window.scope,
-        _names(plan, window.events),
-        _text(plan, window.where),
-        window.bucket_us,
-        window.bucket_count,
-    )
-
-
-def _window_definition(plan: Plan, window: Window) -> Definition:
-    return (*_counting_definition(plan, window), _field(plan, window.field))
+def _kept(plan: Plan, feature: Feature) -> FeatureDefinition:
+    return feature_definition(plan, feature).kept(is_recoded=KINDS[feature.kind].is_recoded)

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from household.plan import NONE, Feature, Plan, PlanVersion
+from household.plan import Feature, Plan, PlanVersion
+from household.plan.definitions import FieldDefinition, feature_definition
 
 SCORING_LAYOUT: Final = 1
 """Version of the order and encoding of columns. Part of the schema hash."""
@@ -227,7 +228,7 @@ def _make_schema(plan: Plan) -> FeatureSchema:
     meaning = {
         "layout": SCORING_LAYOUT,
         "never": NEVER,
-        "features": [feature_definition(plan, each) for each in features],
+        "features": [feature_meaning(plan, each) for each in features],
         "columns": [[column.name, column.unit, column.values] for column in columns],
     }
     family_index = {name: index for index, name in enumerate(plan.families)}
@@ -251,41 +252,34 @@ def _make_schema(plan: Plan) -> FeatureSchema:
     )
 
 
-def feature_definition(plan: Plan, feature: Feature) -> dict[str, object]:
-    """Return all that decides what a reading means, by name, so that moving unrelated things changes nothing."""
-    window = None if feature.window == NONE else plan.windows[feature.window]
+def feature_meaning(plan: Plan, feature: Feature) -> dict[str, object]:
+    """Return a feature's definition as the schema hash is made of it."""
+    meant = feature_definition(plan, feature)
+    window = meant.window
     return {
-        "name": feature.name,
-        "kind": feature.kind,
-        "scope": feature.scope,
-        "result": feature.result,
-        "unit": feature.unit,
-        "events": _event_names(plan, feature.events),
-        "off_events": _event_names(plan, feature.off_events),
-        "where": _program_text(plan, feature.where),
-        "field": _field_name(plan, feature.field),
+        "name": meant.name,
+        "kind": meant.kind,
+        "scope": meant.scope,
+        "result": meant.result,
+        "unit": meant.unit,
+        "events": meant.events,
+        "off_events": meant.off_events,
+        "where": meant.where,
+        "field": _plain(meant.field),
         "window": window
         and [
             window.scope,
-            _event_names(plan, window.events),
+            window.events,
             window.bucket_us,
             window.bucket_count,
-            _program_text(plan, window.where),
-            _field_name(plan, window.field),
+            window.where,
+            _plain(window.field),
         ],
-        "numbers": [feature.span_us, feature.keep, feature.half_life_us, feature.gap_us, feature.unit_us],
-        "initial": feature.initial,
-        "values": feature.values,
+        "numbers": [meant.span_us, meant.keep, meant.half_life_us, meant.gap_us, meant.unit_us],
+        "initial": meant.initial,
+        "values": meant.values,
     }
 
 
-def _event_names(plan: Plan, events: tuple[int, ...]) -> list[str]:
-    return sorted(plan.event_types[event].name for event in events)
-
-
-def _program_text(plan: Plan, program: int) -> str | None:
-    return None if program == NONE else plan.programs[program].text
-
-
-def _field_name(plan: Plan, field: int) -> list[str] | None:
-    return None if field == NONE else [plan.fields[field].name, plan.fields[field].kind]
+def _plain(field: FieldDefinition | None) -> list[str] | None:
+    return None if field is None else [field.name, field.kind]

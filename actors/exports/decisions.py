@@ -19,7 +19,7 @@ from actors.records.codec import DecisionRecord
 from household.columns.kinds.table import KINDS
 from household.decision import Decision, SlateAction
 from household.plan import Feature, Plan
-from household.scoring import feature_definition, schema_hash
+from household.scoring import feature_meaning, schema_hash
 
 CANDIDATE = pa.struct(
     [
@@ -106,7 +106,7 @@ class DecisionColumns:
         for plan in newest_first:
             own = []
             for feature in (plan.features[index] for index in plan.scored_features):
-                meaning = json.dumps(feature_definition(plan, feature), sort_keys=True)
+                meaning = json.dumps(feature_meaning(plan, feature), sort_keys=True)
                 if meaning not in column_of:
                     column_of[meaning] = len(names)
                     is_taken = feature.name in names
