@@ -31,6 +31,7 @@ from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, micr
 from serving.subscription import Subscription
 from wire.batches import MESSAGE_BYTES_MAX, ipc_bytes
 from wire.failures import Failure, FieldViolation, failed, invalid
+from wire.frames import DECISION_COUNT_MAX
 
 SIGNAL_SERVICE: Final = "hearth.v1.SignalService"
 DECISION_SERVICE: Final = "hearth.v1.DecisionService"
@@ -42,7 +43,6 @@ PUBLIC_SERVICES: Final = (SIGNAL_SERVICE, DECISION_SERVICE, DELIVERY_SERVICE, HO
 SERVICE_NAMES: Final = (*PUBLIC_SERVICES, ADMIN_SERVICE, HEALTH_SERVICE)
 
 CHANNEL_COUNT_MAX: Final = 64
-DECISION_COUNT_MAX: Final = 100
 
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A little above our own limit, so that what is just over it gets our explanation instead of gRPC's.

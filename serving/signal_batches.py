@@ -155,6 +155,8 @@ def _field_columns(signals: Sequence[signal_pb2.Signal]) -> dict[str, pa.Array]:
                     at, amounts = numbers.setdefault(name, ([], []))
                     at.append(row)
                     amounts.append(getattr(value, kind))
+                case _:
+                    pass  # without a kind it is no value
     check_field_names(numbers.keys() | texts.keys(), "signals")
 
     number_columns = {

@@ -80,7 +80,8 @@ def is_of_layout(column: str, kind: pa.DataType) -> bool:
             return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
         case "type" | "s":
             return bool(pa.types.is_string(entry) or pa.types.is_large_string(entry))
-    return True
+        case _:
+            return True  # what a later layout says besides
 
 
 def ipc_bytes(rows: pa.RecordBatch | pa.Table) -> bytes:

@@ -21,6 +21,9 @@ METHODS_IN_LINE: Final = frozenset(
 )
 """Calls that stand in line, at the edge and at the shard. The others (batches, snapshots) have lines of their own."""
 
+DECISION_COUNT_MAX: Final = 100
+"""In the answer to one Decisions."""
+
 PING_EVERY_MS: Final = 10_000
 PING_TIMEOUT_MS: Final = 5_000
 """A hung machine closes no socket; pings notice it within 15 s. The calls on it end by their deadlines long before."""

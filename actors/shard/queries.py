@@ -17,8 +17,8 @@ from household.contacts import is_before_decision
 from household.decision import Decision
 from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD
+from wire.frames import DECISION_COUNT_MAX
 
-DECISIONS_MAX = 100
 DECISIONS_DEFAULT = 20
 
 
@@ -52,7 +52,7 @@ async def decisions(
     owner: PartitionOwner, state_thread: StateThread, request: household_pb2.DecisionsRequest
 ) -> household_pb2.DecisionsResponse:
     """Return the newest decisions of a household, newest first."""
-    limit = min(request.limit or DECISIONS_DEFAULT, DECISIONS_MAX)
+    limit = min(request.limit or DECISIONS_DEFAULT, DECISION_COUNT_MAX)
     found, _ = await _records(owner, state_thread, request.household, "", limit)
     return household_pb2.DecisionsResponse(decisions=found)
 

@@ -32,6 +32,7 @@ from intake.sender import (
     Why,
     doubling,
 )
+from wire.batches import SIGNAL_COUNT_MAX
 from wire.rejects import ORIGINAL_BYTES_MAX, OutsideReason
 
 REJECTS_PER_REQUEST: Final = 256
@@ -58,7 +59,7 @@ class CaptureLimits:
     """The same while a call is under way."""
 
     def __post_init__(self) -> None:
-        assert 1 <= self.batch_messages <= 10_000, "Hearth takes 10,000 signals in a request"
+        assert 1 <= self.batch_messages <= SIGNAL_COUNT_MAX, f"Hearth takes {SIGNAL_COUNT_MAX:,} signals in a request"
         assert 0 < self.batch_bytes < REQUEST_BYTES_MAX
         assert self.held_bytes_max > self.batch_bytes, "a batch must fit in what may be held"
         assert 0 < self.wait_first_s <= self.wait_longest_s

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from household.events import LONGEST_KEY
 from intake.errors import InputWrong, IntakeFailed
 from intake.progress import Meter
 from intake.reading.csv_file import CsvFile, CsvShape
@@ -40,9 +41,6 @@ FORMAT_BY_SUFFIX = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-
-NAME_BYTES_MAX = 128
-"""Of a field."""
 
 DATA_PREFIX = "data."
 """CloudEvents keep an event's own values under this key."""
@@ -340,8 +338,8 @@ def _spell_out_fields(section: FileMapping, look: _Look, *, is_cloudevents: bool
         if is_cloudevents and not column.startswith(DATA_PREFIX):
             continue
         name = column.removeprefix(DATA_PREFIX) if is_cloudevents else column
-        if not name or len(name.encode()) > NAME_BYTES_MAX:
-            why = f"has {len(name.encode()):,} bytes, at most {NAME_BYTES_MAX}" if name else "is empty"
+        if not name or len(name.encode()) > LONGEST_KEY:
+            why = f"has {len(name.encode()):,} bytes, at most {LONGEST_KEY}" if name else "is empty"
             look.passed_over[f"column {column[:40]!r} (as a field's name it {why})"] = None
             continue
         fields[name] = FieldSource.model_validate({"column": column, "type": kind})

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from household.events import LONGEST_KEY
 from intake.reading.mapping import (
     PLACEHOLDER,
     SOURCE_AND_ID,
@@ -26,8 +27,6 @@ FieldTypes = dict[str, str]
 """Field name → number, text or flag."""
 
 ARROW_TYPE = {"number": pa.float64(), "text": pa.string(), "flag": pa.bool_()}
-
-EVENT_ID_BYTES_MAX = 128
 
 FILE_COLUMN, ROW_COLUMN = "_file", "_row"
 """Position of a signal in its source: index of the file and row number. Not sent."""
@@ -137,7 +136,7 @@ class _Found:
         is_missing = pc.is_in(values, pa.array(["", "nan", "NaN", None]))
         if pc.any(is_missing).as_py():
             values = pc.if_else(is_missing, self._fill_template("{file}:{row}"), values)
-        is_long = pc.greater(pc.binary_length(values), EVENT_ID_BYTES_MAX)
+        is_long = pc.greater(pc.binary_length(values), LONGEST_KEY)
         if not pc.any(is_long).as_py():
             return values
         return pa.array([shortened_id(value) for value in values.to_pylist()], pa.string())
@@ -255,9 +254,7 @@ def shortened_id(event_id: str) -> str:
     """Return the id itself, or its hash where Hearth takes none as long."""
     content = event_id.encode()
     return (
-        event_id
-        if len(content) <= EVENT_ID_BYTES_MAX
-        else "blake2b:" + hashlib.blake2b(content, digest_size=24).hexdigest()
+        event_id if len(content) <= LONGEST_KEY else "blake2b:" + hashlib.blake2b(content, digest_size=24).hexdigest()
     )
 
 

@@ -87,7 +87,7 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Draft:
+class BundleDraft:
     """A trained model that is not in a registry yet."""
 
     model: bytes
@@ -137,7 +137,7 @@ class Bundle:
         return self.manifest.version
 
 
-def save_bundle(registry: Path, name: str, draft: Draft, *, created: str, version: str | None = None) -> Path:
+def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, version: str | None = None) -> Path:
     """Write a model version into the registry, durably and all at once; return its folder.
 
     Args:

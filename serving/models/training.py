@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.scoring import NEVER, feature_schema, schema_hash
-from serving.models.bundle import Draft, TrainingFacts
+from serving.models.bundle import BundleDraft, TrainingFacts
 from serving.models.examples import Examples, NotEnoughData, TrainingConfig, gather
 from serving.models.probe import PRIOR_COLUMN, log_odds, open_booster, predict
 
@@ -33,7 +33,7 @@ def train(
     seed: int,
     earlier_plans: Sequence[Plan] = (),
     config: TrainingConfig | None = None,
-) -> Draft:
+) -> BundleDraft:
     """Return a model of P(accept), with its report; the same draft to the last bit for the same arguments.
 
     Args:
@@ -59,7 +59,7 @@ def train(
     model = _fit(examples, stopping, holdout, plan, seed=seed, config=config)
     booster = open_booster(model)
     golden = _golden_rows(examples.rows, seed)
-    return Draft(
+    return BundleDraft(
         model=model,
         feature_schema_hash=schema_hash(plan),
         columns=feature_schema(plan).names,

@@ -19,7 +19,7 @@ import numpy as np
 import xgboost
 
 from actors.partition.scoring import ScoringConfig, connect, serve_call
-from serving.models.bundle import Draft, load_bundle, save_bundle
+from serving.models.bundle import BundleDraft, load_bundle, save_bundle
 from serving.models.probe import open_booster, predict
 from tests.serving.test_bundle import FACTS
 
@@ -28,14 +28,14 @@ COLUMNS = 40
 SIZES = (1, 8, 24, 256)
 
 
-def draft(trees: int = 100, depth: int = 6) -> Draft:
+def draft(trees: int = 100, depth: int = 6) -> BundleDraft:
     draw = np.random.default_rng(1)
     rows = draw.normal(size=(20_000, COLUMNS)).astype(np.float32)
     label = (rows[:, :6].sum(axis=1) + draw.normal(size=len(rows)) > 1).astype(np.float32)
     names = [f"c{i}" for i in range(COLUMNS)]
     settings = {"objective": "binary:logistic", "max_depth": depth, "eta": 0.05, "nthread": 1}
     model = bytes(xgboost.train(settings, xgboost.DMatrix(rows, label, feature_names=names), trees).save_raw("ubj"))
-    return Draft(
+    return BundleDraft(
         model=model,
         feature_schema_hash=SCHEMA,
         columns=tuple(names),

@@ -16,9 +16,9 @@ import xgboost
 
 from serving.models import bundle as bundles
 from serving.models.bundle import (
+    BundleDraft,
     BundleExists,
     BundleRefused,
-    Draft,
     TrainingFacts,
     load_bundle,
     read_manifest,
@@ -57,7 +57,7 @@ def make_draft(
     names: Sequence[str] | None = None,
     objective: str = "binary:logistic",
     **settings: object,
-) -> Draft:
+) -> BundleDraft:
     draw = np.random.default_rng(seed)
     rows = draw.normal(size=(300, columns)).astype(np.float32)
     rows[draw.random(rows.shape) < 0.1] = np.nan
@@ -69,7 +69,7 @@ def make_draft(
         10,
     )
     model = bytes(booster.save_raw("ubj"))
-    return Draft(
+    return BundleDraft(
         model=model,
         feature_schema_hash="0123456789abcdef",
         columns=tuple(names),
@@ -81,12 +81,12 @@ def make_draft(
 
 
 @pytest.fixture(scope="module")
-def draft() -> Draft:
+def draft() -> BundleDraft:
     return make_draft()
 
 
 @pytest.fixture
-def saved(tmp_path: Path, draft: Draft, monkeypatch: pytest.MonkeyPatch) -> Path:
+def saved(tmp_path: Path, draft: BundleDraft, monkeypatch: pytest.MonkeyPatch) -> Path:
     with monkeypatch.context() as patch:
         patch.setattr(bundles, "_probe", lambda *_: None)  # a second each; test_what_was_saved_loads has it
         return save_bundle(tmp_path, "acceptance", draft, created="2026-11-02T00:00:00Z", version="v1")
@@ -105,7 +105,7 @@ def forge_hash(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_what_was_saved_loads_and_scores_the_same(tmp_path: Path, draft: Draft):
+def test_what_was_saved_loads_and_scores_the_same(tmp_path: Path, draft: BundleDraft):
     folder = save_bundle(tmp_path, "acceptance", draft, created="2026-11-02T00:00:00Z")
     assert folder == tmp_path / "acceptance" / hashlib.sha256(draft.model).hexdigest()[:12]
     assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", "model.ubj"]
@@ -122,14 +122,14 @@ def test_what_was_saved_loads_and_scores_the_same(tmp_path: Path, draft: Draft):
     assert predict(open_booster(loaded.model), draft.golden_rows).tobytes() == draft.golden_scores.tobytes()
 
 
-def test_a_draft_that_does_not_give_its_own_golden_scores_is_not_saved(tmp_path: Path, draft: Draft):
+def test_a_draft_that_does_not_give_its_own_golden_scores_is_not_saved(tmp_path: Path, draft: BundleDraft):
     wrong = dataclasses.replace(draft, golden_scores=draft.golden_scores + np.float32(0.001))
     with pytest.raises(BundleRefused, match="do not give the golden scores"):
         save_bundle(tmp_path, "acceptance", wrong, created="now")
     assert not (tmp_path / "acceptance").exists()
 
 
-def test_a_version_never_changes(saved: Path, draft: Draft, tmp_path: Path):
+def test_a_version_never_changes(saved: Path, draft: BundleDraft, tmp_path: Path):
     with pytest.raises(BundleExists, match="v1 exists"):
         save_bundle(tmp_path, "acceptance", draft, created="later", version="v1")
 
@@ -145,7 +145,7 @@ def test_one_flipped_bit_anywhere_is_refused_and_this_process_lives_on(saved: Pa
         file.write_bytes(whole)
 
 
-def test_damage_that_the_hash_covers_is_found_in_a_process_of_its_own(saved: Path, draft: Draft):
+def test_damage_that_the_hash_covers_is_found_in_a_process_of_its_own(saved: Path, draft: BundleDraft):
     file = saved / "model.ubj"
     refused = 0
     for position in np.random.default_rng(3).integers(0, len(draft.model) * 8, 6).tolist():
@@ -186,7 +186,7 @@ def test_a_model_with_other_columns_than_its_manifest_is_refused(saved: Path):
         load_bundle(saved)
 
 
-def misfit(**changes: object) -> Draft:
+def misfit(**changes: object) -> BundleDraft:
     """A draft whose manifest is right and whose model is another."""
     return dataclasses.replace(make_draft(), model=make_draft(**changes).model)  # type: ignore[arg-type]
 
