@@ -115,7 +115,7 @@ def of_feature(plan: Plan, feature: Feature) -> Range:
         case Readings.WHOLE_TO_KEEP_OR_VALUES:
             return replace(COUNTED, most=float(min(feature.keep, _value_count(plan.fields[feature.field]))))
         case Readings.FROM_MINUS_ONE:
-            return Range(least=-1.0, most=1.0)
+            return Range(least=-1.0)
         case Readings.TRUTH:
             return TRUTH
         case Readings.PLACE_IN_VALUES:

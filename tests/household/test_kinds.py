@@ -30,6 +30,7 @@ from household.columns.kinds.table import KINDS, documentation
 from household.migration import migrated
 from household.plan import NONE, Clock, Feature, FeatureKind, Plan, Scope
 from household.state import NO_MEMBER, PartitionState
+from playbooks import ranges
 from playbooks.compiler import compile_playbook
 from tests.household.oracle import Event, Kept, Oracle, batch_of, plain_cells
 from tests.household.worlds import START_US, S
@@ -159,6 +160,14 @@ def test_a_kind_keeps_what_it_has_under_a_plan_that_gives_it_other_cells(kind: K
     for second, value in kind.example.reads:
         row = moved.find(b"home", b"ann")
         assert moved.readings(*row, START_US + round(second * S)).tolist() == [0.0, value]
+
+
+@every_kind
+def test_what_the_example_reads_is_possible_to_the_compiler(kind: Kind):
+    plan = plan_of(kind)
+    can_be = ranges.of_feature(plan, plan.features[0])
+
+    assert all(can_be.least <= value <= can_be.most for _, value in kind.example.reads), str(can_be)
 
 
 @every_kind
@@ -328,4 +337,4 @@ def test_a_kind_is_added_as_the_recipe_says_and_by_nothing_else(repository: Path
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"\b9 passed", result.stdout), result.stdout
+    assert re.search(r"\b10 passed", result.stdout), result.stdout

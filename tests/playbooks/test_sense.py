@@ -151,7 +151,7 @@ CONDITIONS = [
     ("payments >= 3", "payments > 5 && household.payments < 6", "do not go together"),
     ("payments >= 3", "payments > 5 && !(household.payments > 3)", "household.payments <= 3 do not go together"),
     ("payments >= 3", "payments < 0", "but household.payments is never below 0"),
-    ("payments >= 3", "trend > 1.0", "but household.trend lies between -1 and 1"),
+    ("payments >= 3", "trend < -1.0", "but household.trend is never below -1"),
     ("payments >= 3", "paid < 0.0", "but household.paid is never below 0"),
     ("payments >= 3", "since_paid < 0.0", "but household.since_paid is never below 0"),
     ("payments >= 3", "paid > household.paid_half && household.paid < household.paid_half", "do not go together"),

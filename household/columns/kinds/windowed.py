@@ -94,7 +94,7 @@ TREND = Kind(
     combination=Combination.EXACT,
     example=Example(
         written="span: 10s, bucket: 5s",
-        told=((0, None), (6, None), (12, None)),
-        reads=((12, 1.0), (17, -0.5), (25, -1.0)),
+        told=((0, None), (12, None), (13, None), (14, None)),
+        reads=((14, 2.0), (19, 2.0), (25, -1.0)),
     ),
 )
