@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from actors.clock import WallClock
 from actors.log.contract import LogStore
 from actors.log.location import LogLocation, log_store
-from actors.partition.scoring import MissingModel, ScoringConfig, connect
-from actors.shard.shard import Shard, ShardConfig
+from actors.partition.model_plane import MissingModel, connect
+from actors.partition.scoring_settings import ScoringConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from actors.snapshots.store import snapshot_store
 from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings

@@ -19,7 +19,7 @@ from cluster.watching import telemetry_settings
 from wire.routes import COORDINATOR_NAME
 
 if TYPE_CHECKING:
-    from actors.partition.scoring import ScoringConfig
+    from actors.partition.scoring_settings import ScoringConfig
 
 SHARD_SLOT = "shard_slot"
 """Custom resource of a Ray cluster that we join: how many shards, spares included, a node may run."""
@@ -52,7 +52,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
     """Return the handles of the coordinator and of the shards, which it has yet to be told of."""
     import ray
 
-    from actors.shard.shard import ShardConfig
+    from actors.shard.config import ShardConfig
     from actors.snapshots.taking import SnapshotPolicy
     from cluster.coordinator import Coordinator
     from cluster.leases import lease_settings
@@ -130,7 +130,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
 
 def _scoring(config: HearthConfig) -> ScoringConfig:
     """Return how long shards wait for the model plane; what is more than the most moves up with it."""
-    from actors.partition.scoring import ScoringConfig
+    from actors.partition.scoring_settings import ScoringConfig
 
     most_ms, usual = config.scoring_slice_ms, ScoringConfig()
     return ScoringConfig(

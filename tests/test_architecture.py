@@ -49,6 +49,11 @@ def small_tree(repository: Path, tmp_path: Path) -> Path:
         (tmp_path / "cluster" / room).mkdir()
         (tmp_path / "cluster" / room / "__init__.py").touch()
     (tmp_path / "cluster" / "entry.py").write_text("import cluster.commands\n")
+    for room in ROOMS:
+        (tmp_path / "actors" / room).mkdir()
+        (tmp_path / "actors" / room / "__init__.py").touch()
+    for module in GROUND:
+        (tmp_path / "actors" / f"{module}.py").touch()
     return tmp_path
 
 
@@ -129,6 +134,28 @@ def test_a_run_that_calls_a_command_turns_red(small_tree: Path):
 
     assert result.returncode == 1, result.stdout + result.stderr
     assert "cluster.launch -> cluster.commands" in result.stdout
+
+
+ROOMS = ("shard", "partition", "exports", "snapshots", "rejects", "records", "log")
+GROUND = ("clock", "conditions", "failpoints", "passing_over", "state_thread")
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        *((lower, upper) for place, upper in enumerate(ROOMS) for lower in ROOMS[place + 1 :]),
+        ("snapshots", "rejects"),
+        *((ground, "log") for ground in GROUND),
+    ],
+)
+def test_a_room_of_actors_knows_none_above_it(small_tree: Path, importer: str, imported: str):
+    breach = Path(f"{importer}.py") if importer in GROUND else Path(importer, "breach.py")
+    (small_tree / "actors" / breach).write_text(f"import actors.{imported}\n")
+
+    result = lint_imports(small_tree)
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"actors.{importer} is not allowed to import actors.{imported}" in " ".join(result.stdout.split())
 
 
 def test_household_imports_numpy_numba_and_the_standard_library_only():

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from actors.exports.columns import TIME, key_text, labels
 from actors.log.contract import StoredRecord
-from actors.partition.answers import NEVER_RECORDED
-from actors.records.codec import DecisionRecord
+from actors.records.codec import NEVER_RECORDED, DecisionRecord
 from household.columns.kinds.table import KINDS
 from household.decision import Decision, SlateAction
 from household.plan import Feature, Plan

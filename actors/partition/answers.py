@@ -17,15 +17,12 @@ from household.decision import Decision, SlateAction
 from household.events import FIRST_REJECTION, EventBatch, Status
 from household.money import major_text
 from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, Plan
-from household.scoring import NEVER, Way
+from household.scoring import Way
 from household.state import NO_MEMBER, PartitionState
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
 _UNBOUNDED = EventField(field=0)
 """A use of a field without bounds."""
-
-NEVER_RECORDED = float(np.float32(NEVER))
-"""What a record holds, at least, for a time since what never happened; a reading holds infinity."""
 
 _STATUS = {
     "live": decision_pb2.ACTION_STATUS_LIVE,
@@ -227,7 +224,7 @@ def _feature_value(feature: Feature, reading: float) -> household_pb2.FeatureVal
     value = household_pb2.FeatureValue(name=feature.name, unit=feature.unit)
     if np.isnan(reading):
         return value
-    if KINDS[feature.kind].reads_never and reading >= NEVER_RECORDED:
+    if KINDS[feature.kind].reads_never and reading >= codec.NEVER_RECORDED:
         value.value, value.label = np.inf, "never"
         return value
     value.value = float(reading)

@@ -5,9 +5,8 @@ A household has one decision under way at a time; the next waits for it and then
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from actors.log.contract import OffsetOutOfRange
 from actors.partition import answers
 from actors.partition.caller import NOBODY_LEAVES, Caller
 from actors.partition.group import Folded
+from actors.partition.locks import HouseholdLocks
 from actors.partition.owner import PartitionOwner
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Laps, Stage
@@ -60,35 +60,6 @@ class DecideCall:
     caller: Caller = NOBODY_LEAVES
     laps: Laps | None = None
     """Where its stages are timed; None where nobody wants to know."""
-
-
-class HouseholdLocks:
-    """At most one decision under way per household."""
-
-    def __init__(self) -> None:
-        self._locks: OrderedDict[bytes, tuple[asyncio.Lock, int]] = OrderedDict()
-
-    def is_busy(self, household: bytes) -> bool:
-        """Return whether a decision of this household is under way."""
-        return household in self._locks
-
-    @asynccontextmanager
-    async def _hold(self, household: bytes) -> AsyncIterator[None]:
-        lock, users = self._locks.get(household, (asyncio.Lock(), 0))
-        self._locks[household] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[household]
-            if users == 1:
-                del self._locks[household]
-            else:
-                self._locks[household] = (lock, users - 1)
-
-    def hold(self, household: bytes) -> AbstractAsyncContextManager[None]:
-        """Wait until no other decision of this household is under way."""
-        return self._hold(household)
 
 
 class PartitionDecider:
@@ -335,7 +306,7 @@ class PartitionDecider:
                 drafts.append(draft)
         if not drafts:
             return
-        async with _all(self._locks.hold(draft.ask.household) for draft in drafts):
+        async with self._locks.hold_all(draft.ask.household for draft in drafts):
             scores = await self._score(drafts, None)
 
             def decide_all() -> list[Decision]:
@@ -372,14 +343,6 @@ class PartitionDecider:
             )
             drafts.append(prepare(state, ask))
         return drafts
-
-
-@asynccontextmanager
-async def _all(contexts: Iterable[AbstractAsyncContextManager[None]]) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        for context in contexts:
-            await stack.enter_async_context(context)
-        yield
 
 
 def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:

@@ -10,86 +10,14 @@ that no request pays for the trial.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.partition.pace import Pace
-from household.scoring import ModelMissing, Scored, Way
-
-Call = Callable[[bytes, int], Awaitable[bytes]]
-"""Rows (count × columns float32, row by row) and their count to scores (count float32). May raise anything."""
-
-
-class LocalModel(Protocol):
-    """A model in this process: the one that is served, or one that takes the same columns."""
-
-    model_version: str
-
-    def score_now(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n,) scores of `rows`, (n, columns), in well under a millisecond for a decision's rows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoringConfig:
-    """When to stop waiting for the model plane."""
-
-    slice_ms_max: float = 100.0
-    """Most that a request waits for it, from its arrival, its time in the queue included; mostly it is far less."""
-    slice_ms_min: float = 2.0
-    """Least that a request waits, so that a pace without any spread does not turn away what comes a moment later."""
-    deadline_share: float = 0.5
-    """Most of what its deadline leaves that a request waits; the rest is for writing the decision down."""
-    patience_ms: float = 1_000.0
-    """A batch that has not returned by then is given up. It keeps nobody waiting, but tells how slow the plane is."""
-    batch_bytes_max: int = 102_400
-    """A batch beyond this leaves Ray's direct path for the object store."""
-    failures_max: int = 5
-    """Failed batches in a row that open the breaker."""
-    rest_ms: float = 1_000.0
-    """How long a model plane that is broken, or too slow for anybody to wait for, is left alone before each trial."""
-    warm_up_ms: float = 10_000.0
-    """What the first calls may take; they find the replicas and open connections."""
-    warm_up_calls: int = 3
-
-    def __post_init__(self) -> None:
-        assert 0 < self.slice_ms_min <= self.slice_ms_max
-        # A request whose deadline leaves no time to write the decision down would be scored in vain.
-        assert 0 < self.deadline_share < 1
-        # What is given up sooner than it is waited for would never be late.
-        assert self.patience_ms >= self.slice_ms_max
-        assert self.batch_bytes_max > 0
-        assert self.failures_max > 0
-        assert self.rest_ms > 0
-        assert self.warm_up_calls > 0
-        # The first call finds its replica in some hundred ms; a budget of one slice would always fail.
-        assert self.warm_up_ms >= self.slice_ms_max
-
-
-@dataclass(slots=True, kw_only=True)
-class ScoringCounters:
-    """What happened since the start; only ever grows."""
-
-    requests: int = 0
-    rows: int = 0
-    batches: int = 0
-    """Sent to the model plane, warm-up and trials not included."""
-    late_requests: int = 0
-    """Waited in vain, and then scored here."""
-    local_requests: int = 0
-    """Scored here for whatever reason."""
-    degraded_requests: int = 0
-    """Scored here by another model, or with other scores, than the model plane's."""
-    failed_batches: int = 0
-    openings: int = 0
-    """Times the breaker opened."""
-    last_failure: str = ""
-    slice_us: int = 0
-    """What a request waits at most at present; 0 while nothing is measured."""
+from actors.partition.scoring_settings import Call, LocalModel, ScoringConfig, ScoringCounters
+from household.scoring import Scored, Way
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -99,17 +27,6 @@ class _Request:
     answer: asyncio.Future[Scored]
     is_copy: bool = False
     """Of one that was scored here: nobody waits for it, it only measures."""
-
-
-class MissingModel:
-    """Stands for a model that is in force and cannot be used here. A `Scorer`."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    async def score(self, rows: NDArray[np.float32], *, deadline_s: float | None = None) -> Scored:
-        """Raise ModelMissing."""
-        raise ModelMissing(self._why)
 
 
 class ServeScorer:
@@ -415,45 +332,6 @@ class ServeScorer:
         else:
             self.counters.last_failure = failure
             self._rest()
-
-
-async def connect(
-    app_name: str,
-    *,
-    model_version: str,
-    feature_schema_hash: str,
-    column_count: int,
-    local: LocalModel,
-    config: ScoringConfig,
-    rows: NDArray[np.float32] | None = None,
-    deployment: str = "Scorer",
-) -> ServeScorer:
-    """Return a warm scorer of the Serve application `app_name`; `rows` as in `warm_up`.
-
-    Comes back with an open breaker, not an error, when the application does not answer.
-    """
-    call = serve_call(app_name, deployment=deployment, feature_schema_hash=feature_schema_hash)
-    scorer = ServeScorer(call, model_version=model_version, column_count=column_count, local=local, config=config)
-    await scorer.warm_up(rows)
-    return scorer
-
-
-def serve_call(app_name: str, *, deployment: str, feature_schema_hash: str) -> Call:
-    """Return a call of a deployment's `score` by gRPC, on this node where it has a replica. Needs a running loop."""
-    # Here, so that a shard that scores locally, and the tests, start without Serve.
-    from ray.serve.handle import DeploymentHandle
-
-    handle: DeploymentHandle[object] = DeploymentHandle(deployment, app_name)
-    handle._init(_prefer_local_routing=True)
-    score = handle.options(
-        method_name="score", _by_reference=False, request_serialization="pickle", response_serialization="pickle"
-    )
-
-    async def call(buf: bytes, count: int) -> bytes:
-        answer: bytes = await score.remote(buf, count, feature_schema_hash)
-        return answer
-
-    return call
 
 
 def _failure(done: asyncio.Future[bytes] | asyncio.Future[None]) -> str | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from actors.log.contract import Offset, Record
 from actors.partition.caller import CallerGone
-from actors.partition.scoring import ScoringCounters
+from actors.partition.scoring_settings import ScoringCounters
 from hearth.internal.v1 import shard_pb2
 from household.decision import Decision
 from household.events import Status

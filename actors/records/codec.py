@@ -15,6 +15,7 @@ from household.decision import Candidate, Decision, Moment, SlateAction, Withdra
 from household.delivery import DeliveryNote, DeliveryStep
 from household.later import spoken
 from household.plan import Plan, plan_from_bytes
+from household.scoring import NEVER
 from household.state import FOLD_VERSION
 
 SIGNALS_LAYOUT = 1
@@ -23,6 +24,9 @@ PLAN_LAYOUT = 1
 EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
+
+NEVER_RECORDED = float(np.float32(NEVER))
+"""What a record holds, at least, for a time since what never happened; a reading holds infinity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

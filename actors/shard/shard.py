@@ -13,11 +13,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
-import numpy as np
 
 from actors.clock import Clock, WallClock
 from actors.conditions import PartitionLost
@@ -32,23 +31,24 @@ from actors.partition.recovery import Recovered, open_partition
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
 from actors.passing_over import passing_over
-from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import reject_of_request
-from actors.rejects.settings import RejectCounters, RejectSettings
+from actors.rejects.settings import RejectCounters
 from actors.rejects.store import RejectStore
 from actors.rejects.stores import RejectStores
 from actors.shard import queries
+from actors.shard.config import ShardConfig
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import ExchangeServicer
-from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel, unknown_group
+from actors.shard.gauges import gauges
+from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel
+from actors.shard.reports import Reports, check_subscription
 from actors.shard.warm import warm_kernels
 from actors.snapshots.store import SnapshotStore
-from actors.snapshots.taking import SnapshotPolicy, SnapshotStanding, SnapshotTaker
+from actors.snapshots.taking import SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
-from household.events import Status
-from household.plan import NONE, Channel, Plan, plan_from_bytes
+from household.plan import Plan, plan_from_bytes
 from household.scoring import Scorer
 from wire.failures import Failure, failed
 from wire.frames import SHARD_OPTIONS
@@ -56,28 +56,11 @@ from wire.frames import SHARD_OPTIONS
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardConfig:
-    """What a shard needs to know."""
-
-    name: str
-    """`shard-<i>`; what its epoch records say."""
-    address: str
-    """Where its server listens: `unix:<path>`."""
-    stream_clock: bool = False
-    redeliver_after_s: float = 10.0
-    """An outbound action that is not acknowledged is handed over again after this."""
-    tick_interval_s: float = 1.0
-    """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
-    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
-    rejects: RejectSettings = field(default_factory=RejectSettings)
-
-
 @dataclass(slots=True)
 class _Owned:
     owner: PartitionOwner
     decider: PartitionDecider
-    requests: Requests
+    reports: Reports
 
 
 class Shard:
@@ -122,7 +105,7 @@ class Shard:
             appenders=self._appenders,
             telemetry=telemetry,
             snapshots=snapshots,
-            on_outbox_change=self._look_at_outboxes,
+            on_outbox_change=self._deliveries.look,
         )
         self._taker = self._snapshot_taker(snapshots)
         self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
@@ -200,8 +183,8 @@ class Shard:
             raise
         requests = Requests(owner, self._state_thread)
         decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests)
-        self._owned[partition] = _Owned(owner, decider, requests)
-        self._look_at_outboxes()
+        self._owned[partition] = _Owned(owner, decider, Reports(owner, requests, self._state_thread))
+        self._deliveries.look()
         logger.info(
             "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
             partition,
@@ -263,25 +246,13 @@ class Shard:
     def _gauges(self) -> Gauges:
         # In another thread: the copy is one step of the interpreter, and all that is read is a number by itself.
         owners = [owned.owner for owned in tuple(self._owned.values()) if not owned.owner.is_lost]
-        taker, standings = self._taker, [self._standing(owner) for owner in owners]
-        rejects = self._rejects.totals() if self._rejects is not None else RejectCounters()
-        return Gauges(
-            partitions_owned=len(owners),
-            waiting_bytes=sum(owner.lag_bytes for owner in owners),
-            moments_pending=sum(len(owner.moments) for owner in owners),
-            outbox_size=sum(len(owner.state.outbox) for owner in owners),
-            households=sum(owner.state.households.count for owner in owners),
+        return gauges(
+            owners,
+            [self._standing(owner) for owner in owners],
+            taker=self._taker,
+            rejects=self._rejects.totals() if self._rejects is not None else RejectCounters(),
             is_lease_held=self._ports.lease.is_held(),
             is_clock_confirmed=self._clock.is_confirmed(),
-            snapshots_written=taker.written if taker is not None else 0,
-            snapshots_failed=taker.failed if taker is not None else 0,
-            snapshot_age_s=int(max((one.age_s for one in standings), default=0)),
-            log_tail_events=max((one.tail_events for one in standings), default=0),
-            rejects_kept=rejects.kept,
-            rejects_missed=rejects.missed,
-            rejects_dropped=rejects.dropped,
-            reject_failures=rejects.failures,
-            log_repetitions=sum(owner.log_repetitions for owner in owners),
         )
 
     def _standing(self, owner: PartitionOwner) -> SnapshotStanding:
@@ -330,9 +301,11 @@ class Shard:
             case shard_pb2.METHOD_DECIDE:
                 return (await self._decide(owned, payload, caller, laps)).SerializeToString()
             case shard_pb2.METHOD_REPORT:
-                return (await self._report(owned, payload, caller)).SerializeToString()
+                told = shard_pb2.ReportCall.FromString(payload)
+                return (await owned.reports.report(told, caller)).SerializeToString()
             case shard_pb2.METHOD_ACK:
-                return (await self._ack(owned, payload, caller)).SerializeToString()
+                told = shard_pb2.ReportCall.FromString(payload)
+                return (await owned.reports.ack(told, caller)).SerializeToString()
             case shard_pb2.METHOD_GET:
                 get = household_pb2.GetRequest.FromString(payload)
                 return (await queries.get(owned.owner, self._state_thread, get)).SerializeToString()
@@ -402,44 +375,6 @@ class Shard:
             )
         )
 
-    async def _report(self, owned: _Owned, payload: bytes, caller: Caller) -> decision_pb2.ReportResponse:
-        call = shard_pb2.ReportCall.FromString(payload)
-        status, why_not = await self._outcome(owned, call, caller)
-        action = await queries.status_of(owned.owner, self._state_thread, call.action_id)
-        return decision_pb2.ReportResponse(
-            status=action, repeated_request=status == Status.DUPLICATE, effective=not why_not, reason=why_not
-        )
-
-    async def _ack(self, owned: _Owned, payload: bytes, caller: Caller) -> delivery_pb2.AckResponse:
-        call = shard_pb2.ReportCall.FromString(payload)
-        state = owned.owner.state
-        outbound = state.outbox.get(call.action_id)
-        about = state.plan.channel_by_name.get(call.channel, outbound.channel if outbound is not None else NONE)
-        if outbound is not None and about != NONE:
-            _check_group(state.plan.channels[about], call.group)
-        _, why_not = await self._outcome(owned, call, caller)
-        return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
-
-    async def _outcome(self, owned: _Owned, call: shard_pb2.ReportCall, caller: Caller) -> tuple[Status, str]:
-        """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""
-        channels = owned.owner.state.plan.channel_by_name
-        if call.HasField("channel") and call.channel not in channels:
-            raise unknown_channel(call.channel, channels)
-        household = call.household.encode()
-        async with owned.requests.hold(household, call.request_id, call.request_hash, is_decide=False):
-            folded = await owned.owner.signals(call.signal_batch, caller=caller, is_urgent=True)
-        if folded.batch.count != 1:
-            raise PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
-        status = Status(int(folded.applied.statuses[0]))
-        if status == Status.DUPLICATE:
-            return status, "ALREADY_REPORTED"
-        if status != Status.APPLIED:
-            return status, status.name
-        if np.any(folded.applied.effects):
-            return status, ""
-        time_us = int(folded.batch.times_us[0])
-        return status, await queries.why_not_effective(owned.owner, self._state_thread, call, time_us)
-
     async def deliveries(
         self, channels: Sequence[str], group: str = ""
     ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
@@ -453,7 +388,7 @@ class Shard:
             CallFailed: INVALID_ARGUMENT; the playbook has no such channel, or lists groups for it and not this one.
         """
         for owned in self._owned.values():
-            _check_subscription(owned.owner.state.plan, channels, group)
+            check_subscription(owned.owner.state.plan, channels, group)
         subscription = self._deliveries.subscribe(channels, group)
         try:
             async with aclosing(subscription.stream()) as deliveries:
@@ -461,18 +396,3 @@ class Shard:
                     yield delivery
         finally:
             subscription.close()
-
-    def _look_at_outboxes(self) -> None:
-        self._deliveries.look()
-
-
-def _check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:
-    for index, channel in enumerate(channels):
-        if channel not in plan.channel_by_name:
-            raise unknown_channel(channel, plan.channel_by_name, field=f"channels[{index}]")
-        _check_group(plan.channels[plan.channel_by_name[channel]], group)
-
-
-def _check_group(channel: Channel, group: str) -> None:
-    if channel.groups and group not in channel.groups:
-        raise unknown_group(group, channel.name, channel.groups)

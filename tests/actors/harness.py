@@ -26,7 +26,8 @@ from actors.partition.caller import Caller
 from actors.partition.lease import Lease
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.taking import SnapshotPolicy
 from actors.state_thread import Urgency

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.partition.scoring import MissingModel
+from actors.partition.model_plane import MissingModel
 from actors.records import codec
 from actors.records.replay import Replay
 from hearth.v1 import decision_pb2

@@ -62,7 +62,7 @@ async def nothing_comes(hearth: Hearth, *channels: str):
 
 def changed(hearth: Hearth) -> None:
     """Let every subscription look again, as it does from time to time."""
-    hearth.shard._look_at_outboxes()
+    hearth.shard._deliveries.look()
 
 
 # --- at least once ----------------------------------------------------------------------------------------------------

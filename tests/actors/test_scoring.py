@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.partition.scoring import ScoringConfig, ServeScorer
+from actors.partition.scoring import ServeScorer
+from actors.partition.scoring_settings import ScoringConfig
 from household.scoring import Scored
 
 COLUMNS = 3

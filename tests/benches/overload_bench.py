@@ -35,7 +35,8 @@ import uvloop
 from google.rpc import error_details_pb2, status_pb2
 
 from actors.log.segments import SegmentStore
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from hearth.v1 import decision_pb2, signal_pb2, signal_pb2_grpc
 from loadtest.bench import counted_event
 from loadtest.shipped import SHIPPED_PLAYBOOK

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import xgboost
 
-from actors.partition.scoring import ScoringConfig, connect, serve_call
+from actors.partition.model_plane import connect, serve_call
+from actors.partition.scoring_settings import ScoringConfig
 from serving.models.bundle import BundleDraft, load_bundle, save_bundle
 from serving.models.probe import open_booster, predict
 from tests.serving.test_bundle import FACTS

@@ -25,7 +25,8 @@ from typing import Any
 
 from actors.log.segments import SegmentStore
 from actors.partition.caller import NOBODY_LEAVES
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from actors.shard.warm import warm_kernels
 from cluster.logs import LogSettings
 from cluster.spans import Spans

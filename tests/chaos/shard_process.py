@@ -41,7 +41,8 @@ from actors.log.files import Files
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.decider import PartitionDecider
 from actors.records.replay import Replay
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from actors.shard.warm import warm_kernels
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.taking import SnapshotPolicy

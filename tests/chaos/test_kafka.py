@@ -44,7 +44,8 @@ from actors.log.kafka_frame import GroupHeader, encode_group, first_offset
 from actors.log.kafka_reader import GroupReader
 from actors.records import codec
 from actors.records.replay import Replay
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from household.digest import household_digests, state_digest
 from household.state import FOLD_VERSION
 from serving.signal_batches import batch_from_signals

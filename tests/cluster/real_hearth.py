@@ -15,7 +15,8 @@ from pathlib import Path
 
 from actors.log.segments import SegmentStore
 from actors.rejects.settings import RejectSettings
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from actors.snapshots.store import snapshot_store
 from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
 from household.plan import Plan

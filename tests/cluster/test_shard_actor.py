@@ -10,8 +10,8 @@ import pytest
 
 from actors.log.location import InFiles
 from actors.partition.caller import Caller
-from actors.partition.scoring import ScoringConfig
-from actors.shard.shard import ShardConfig
+from actors.partition.scoring_settings import ScoringConfig
+from actors.shard.config import ShardConfig
 from cluster.leases import LeaseSettings
 from cluster.metadata import MetadataStore, sqlite_url
 from cluster.metadata_tables import NOBODY

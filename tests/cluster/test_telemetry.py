@@ -32,7 +32,8 @@ from actors.partition.recovery import Recovered
 from actors.partition.telemetry import Histogram, ShardTelemetry
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from cluster import logs, telemetry
 from cluster.config import HearthConfig
 from cluster.logs import LogSettings, start_logging, trace_of_call

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.partition.scoring import ScoringConfig, connect, serve_call
+from actors.partition.model_plane import connect, serve_call
+from actors.partition.scoring_settings import ScoringConfig
 from serving.models import bundle as bundles
 from serving.models.bundle import BundleRefused, save_bundle
 from tests.serving.test_bundle import make_draft

@@ -19,7 +19,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from actors.log.segments import SegmentStore
-from actors.shard.shard import Shard, ShardConfig
+from actors.shard.config import ShardConfig
+from actors.shard.shard import Shard
 from hearth.v1 import delivery_pb2, delivery_pb2_grpc, signal_pb2, signal_pb2_grpc
 from household.plan import Plan
 from serving.edge import PublicServices

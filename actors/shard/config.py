@@ -1,0 +1,23 @@
+"""What a shard needs to know when it is made."""
+
+from dataclasses import dataclass, field
+
+from actors.rejects.settings import RejectSettings
+from actors.snapshots.taking import SnapshotPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """What a shard needs to know."""
+
+    name: str
+    """`shard-<i>`; what its epoch records say."""
+    address: str
+    """Where its server listens: `unix:<path>`."""
+    stream_clock: bool = False
+    redeliver_after_s: float = 10.0
+    """An outbound action that is not acknowledged is handed over again after this."""
+    tick_interval_s: float = 1.0
+    """How often the owner looks whether a tick is due, and a subscription whether an action may be sent by now."""
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    rejects: RejectSettings = field(default_factory=RejectSettings)
