@@ -9,7 +9,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-chaos lint proto bench picture lock clean
+.PHONY: help demo test test-chaos lint proto rooms bench picture lock clean
 
 help:
 	@echo "make demo    set up, start Hearth with a simulated town, show what it decides"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-chaos  the fault suites: kills, stops, broken disks, a real Kafka and PostgreSQL (long)"
 	@echo "make lint    lint, types and import contracts alone"
 	@echo "make proto   generate the stubs from protos/ again"
+	@echo "make rooms   tell of each room what its files are for, and draw them from the imports (docs/rooms.md, docs/rooms.svg)"
 	@echo "make bench   the measurements behind the promises (long)"
 	@echo "make picture run the demo and draw it for the README (docs/demo.svg)"
 	@echo "make lock    resolve the dependencies again and write requirements.lock"
@@ -44,6 +45,9 @@ lint: $(INSTALLED)
 proto: $(INSTALLED)
 	cd protos && find hearth -name '*.proto' -print0 | sort -z | xargs -0 ../$(BIN)/python -m grpc_tools.protoc \
 	    -I. --python_out=. --pyi_out=. --grpc_python_out=.
+
+rooms: $(INSTALLED)
+	$(BIN)/python -m docs.make_rooms
 
 bench: $(INSTALLED)
 	$(BIN)/python -m loadtest.bench all
