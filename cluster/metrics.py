@@ -32,7 +32,7 @@ SCOPE = InstrumentationScope("hearth")
 CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """What a number means over time."""
 
     COUNTER = "counter"
@@ -47,7 +47,7 @@ class Instrument:
     """One metric."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     unit: str
     """UCUM, as OpenTelemetry writes it."""
     meaning: str
@@ -58,55 +58,80 @@ class Instrument:
 _NS, _US = 1_000_000_000, 1_000_000
 
 INSTRUMENTS = (
-    Instrument("rpc.server.call.duration", Kind.HISTOGRAM, "s", "Public calls, by method and status code.", _NS),
-    Instrument("hearth.edge.requests.active", Kind.GAUGE, "{request}", "Public calls under way, by method."),
-    Instrument("hearth.signals", Kind.COUNTER, "{signal}", "Signals folded, by what became of each."),
+    Instrument("rpc.server.call.duration", MetricKind.HISTOGRAM, "s", "Public calls, by method and status code.", _NS),
+    Instrument("hearth.edge.requests.active", MetricKind.GAUGE, "{request}", "Public calls under way, by method."),
+    Instrument("hearth.signals", MetricKind.COUNTER, "{signal}", "Signals folded, by what became of each."),
     Instrument(
-        "hearth.signals.lag", Kind.HISTOGRAM, "s", "Age of applied signals when appended; wall clock only.", _US
+        "hearth.signals.lag", MetricKind.HISTOGRAM, "s", "Age of applied signals when appended; wall clock only.", _US
     ),
-    Instrument("hearth.signals.waiting", Kind.GAUGE, "By", "Signals that wait to be appended."),
+    Instrument("hearth.signals.waiting", MetricKind.GAUGE, "By", "Signals that wait to be appended."),
     Instrument(
-        "hearth.signals.unknown_fields", Kind.COUNTER, "{value}", "Values of fields that the playbook does not know."
+        "hearth.signals.unknown_fields",
+        MetricKind.COUNTER,
+        "{value}",
+        "Values of fields that the playbook does not know.",
     ),
-    Instrument("hearth.moments", Kind.COUNTER, "{moment}", "Triggers that became true."),
-    Instrument("hearth.moments.pending", Kind.GAUGE, "{household}", "Households whose moments wait to be decided."),
-    Instrument("hearth.decisions", Kind.COUNTER, "{decision}", "Decisions in force, by channel, origin and outcome."),
-    Instrument("hearth.decisions.degraded", Kind.COUNTER, "{decision}", "Scored worse than by the model in force."),
-    Instrument("hearth.decisions.scored", Kind.COUNTER, "{decision}", "Decisions scored, by the way of their scores."),
-    Instrument("hearth.decisions.remade", Kind.COUNTER, "{decision}", "Made again: the state had moved on meanwhile."),
-    Instrument("hearth.decisions.void", Kind.COUNTER, "{decision}", "Appended, but without effect when folded."),
-    Instrument("hearth.decisions.repeated", Kind.COUNTER, "{request}", "Requests that had been answered before."),
-    Instrument("hearth.vetoes", Kind.COUNTER, "{veto}", "What spoke against candidates, by reason."),
-    Instrument("hearth.decide.duration", Kind.HISTOGRAM, "s", "A Decide within its shard.", _NS),
-    Instrument("hearth.decide.stage.duration", Kind.HISTOGRAM, "s", "The same, by stage.", _NS),
-    Instrument("hearth.shard.calls", Kind.COUNTER, "{call}", "Calls a shard answered, by method and status code."),
-    Instrument("hearth.group.records", Kind.HISTOGRAM, "{record}", "Records appended and synced together."),
-    Instrument("hearth.group.size", Kind.HISTOGRAM, "By", "Bytes appended and synced together."),
-    Instrument("hearth.append.duration", Kind.HISTOGRAM, "s", "Writing and syncing one group.", _NS),
-    Instrument("hearth.outbox.actions", Kind.GAUGE, "{action}", "Accepted for sending, not yet acknowledged."),
-    Instrument("hearth.households", Kind.GAUGE, "{household}", "Households known."),
-    Instrument("hearth.partitions.owned", Kind.GAUGE, "{partition}", "Partitions the shard serves."),
-    Instrument("hearth.partitions.lost", Kind.COUNTER, "{partition}", "Terms that ended by an error."),
-    Instrument("hearth.lease.held", Kind.GAUGE, "1", "1 while the shard can prove that it is the owner, else 0."),
-    Instrument("hearth.clock.confirmed", Kind.GAUGE, "1", "1 while the machine's clock has not jumped, else 0."),
-    Instrument("hearth.snapshots.written", Kind.COUNTER, "{snapshot}", "Snapshots written and read back."),
-    Instrument("hearth.snapshots.failed", Kind.COUNTER, "{snapshot}", "Snapshots that could not be written."),
-    Instrument("hearth.snapshot.age", Kind.GAUGE, "s", "How old the oldest of the newest snapshots is."),
-    Instrument("hearth.log.tail", Kind.GAUGE, "{event}", "Events since the newest snapshot, most of any partition."),
-    Instrument("hearth.log.repetitions", Kind.GAUGE, "{group}", "Groups that lie twice in the logs; folded once."),
-    Instrument("hearth.rejects.kept", Kind.COUNTER, "{reject}", "Rejects written to the reject logs."),
-    Instrument("hearth.rejects.missed", Kind.COUNTER, "{reject}", "Rejects not written for want of room."),
-    Instrument("hearth.rejects.dropped", Kind.COUNTER, "{reject}", "Old rejects given up for newer ones."),
-    Instrument("hearth.rejects.failures", Kind.COUNTER, "{write}", "Writes of rejects that failed; tried again."),
-    Instrument("hearth.scorer.requests", Kind.COUNTER, "{request}", "Asked of the model plane."),
-    Instrument("hearth.scorer.requests.late", Kind.COUNTER, "{request}", "Not answered within their slice."),
-    Instrument("hearth.scorer.requests.local", Kind.COUNTER, "{request}", "Scored in the shard, by the same model."),
-    Instrument("hearth.scorer.requests.degraded", Kind.COUNTER, "{request}", "Scored in the shard, by another model."),
-    Instrument("hearth.scorer.slice", Kind.GAUGE, "us", "What a request waits for the model plane at most."),
-    Instrument("hearth.scorer.rows", Kind.COUNTER, "{row}", "Candidates asked about."),
-    Instrument("hearth.scorer.batches", Kind.COUNTER, "{batch}", "Batches sent to the model plane."),
-    Instrument("hearth.scorer.batches.failed", Kind.COUNTER, "{batch}", "Batches that failed or came too late."),
-    Instrument("hearth.scorer.breaker.openings", Kind.COUNTER, "{opening}", "Times the shard gave the model plane up."),
+    Instrument("hearth.moments", MetricKind.COUNTER, "{moment}", "Triggers that became true."),
+    Instrument(
+        "hearth.moments.pending", MetricKind.GAUGE, "{household}", "Households whose moments wait to be decided."
+    ),
+    Instrument(
+        "hearth.decisions", MetricKind.COUNTER, "{decision}", "Decisions in force, by channel, origin and outcome."
+    ),
+    Instrument(
+        "hearth.decisions.degraded", MetricKind.COUNTER, "{decision}", "Scored worse than by the model in force."
+    ),
+    Instrument(
+        "hearth.decisions.scored", MetricKind.COUNTER, "{decision}", "Decisions scored, by the way of their scores."
+    ),
+    Instrument(
+        "hearth.decisions.remade", MetricKind.COUNTER, "{decision}", "Made again: the state had moved on meanwhile."
+    ),
+    Instrument("hearth.decisions.void", MetricKind.COUNTER, "{decision}", "Appended, but without effect when folded."),
+    Instrument("hearth.decisions.repeated", MetricKind.COUNTER, "{request}", "Requests that had been answered before."),
+    Instrument("hearth.vetoes", MetricKind.COUNTER, "{veto}", "What spoke against candidates, by reason."),
+    Instrument("hearth.decide.duration", MetricKind.HISTOGRAM, "s", "A Decide within its shard.", _NS),
+    Instrument("hearth.decide.stage.duration", MetricKind.HISTOGRAM, "s", "The same, by stage.", _NS),
+    Instrument(
+        "hearth.shard.calls", MetricKind.COUNTER, "{call}", "Calls a shard answered, by method and status code."
+    ),
+    Instrument("hearth.group.records", MetricKind.HISTOGRAM, "{record}", "Records appended and synced together."),
+    Instrument("hearth.group.size", MetricKind.HISTOGRAM, "By", "Bytes appended and synced together."),
+    Instrument("hearth.append.duration", MetricKind.HISTOGRAM, "s", "Writing and syncing one group.", _NS),
+    Instrument("hearth.outbox.actions", MetricKind.GAUGE, "{action}", "Accepted for sending, not yet acknowledged."),
+    Instrument("hearth.households", MetricKind.GAUGE, "{household}", "Households known."),
+    Instrument("hearth.partitions.owned", MetricKind.GAUGE, "{partition}", "Partitions the shard serves."),
+    Instrument("hearth.partitions.lost", MetricKind.COUNTER, "{partition}", "Terms that ended by an error."),
+    Instrument("hearth.lease.held", MetricKind.GAUGE, "1", "1 while the shard can prove that it is the owner, else 0."),
+    Instrument("hearth.clock.confirmed", MetricKind.GAUGE, "1", "1 while the machine's clock has not jumped, else 0."),
+    Instrument("hearth.snapshots.written", MetricKind.COUNTER, "{snapshot}", "Snapshots written and read back."),
+    Instrument("hearth.snapshots.failed", MetricKind.COUNTER, "{snapshot}", "Snapshots that could not be written."),
+    Instrument("hearth.snapshot.age", MetricKind.GAUGE, "s", "How old the oldest of the newest snapshots is."),
+    Instrument(
+        "hearth.log.tail", MetricKind.GAUGE, "{event}", "Events since the newest snapshot, most of any partition."
+    ),
+    Instrument(
+        "hearth.log.repetitions", MetricKind.GAUGE, "{group}", "Groups that lie twice in the logs; folded once."
+    ),
+    Instrument("hearth.rejects.kept", MetricKind.COUNTER, "{reject}", "Rejects written to the reject logs."),
+    Instrument("hearth.rejects.missed", MetricKind.COUNTER, "{reject}", "Rejects not written for want of room."),
+    Instrument("hearth.rejects.dropped", MetricKind.COUNTER, "{reject}", "Old rejects given up for newer ones."),
+    Instrument("hearth.rejects.failures", MetricKind.COUNTER, "{write}", "Writes of rejects that failed; tried again."),
+    Instrument("hearth.scorer.requests", MetricKind.COUNTER, "{request}", "Asked of the model plane."),
+    Instrument("hearth.scorer.requests.late", MetricKind.COUNTER, "{request}", "Not answered within their slice."),
+    Instrument(
+        "hearth.scorer.requests.local", MetricKind.COUNTER, "{request}", "Scored in the shard, by the same model."
+    ),
+    Instrument(
+        "hearth.scorer.requests.degraded", MetricKind.COUNTER, "{request}", "Scored in the shard, by another model."
+    ),
+    Instrument("hearth.scorer.slice", MetricKind.GAUGE, "us", "What a request waits for the model plane at most."),
+    Instrument("hearth.scorer.rows", MetricKind.COUNTER, "{row}", "Candidates asked about."),
+    Instrument("hearth.scorer.batches", MetricKind.COUNTER, "{batch}", "Batches sent to the model plane."),
+    Instrument("hearth.scorer.batches.failed", MetricKind.COUNTER, "{batch}", "Batches that failed or came too late."),
+    Instrument(
+        "hearth.scorer.breaker.openings", MetricKind.COUNTER, "{opening}", "Times the shard gave the model plane up."
+    ),
 )
 
 Labels: TypeAlias = Mapping[str, str]
@@ -117,7 +142,7 @@ NO_LABELS: Labels = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class MetricInterval:
     """From when to when counters and histograms counted, in nanoseconds since 1970 UTC."""
 
     start_ns: int
@@ -201,7 +226,7 @@ def code_name(code: int) -> str:
     return CODE_NAMES.get(code, "UNKNOWN")
 
 
-def metrics_data(points_by_name: Mapping[str, Points], resource: Resource, window: Window) -> MetricsData:
+def metrics_data(points_by_name: Mapping[str, Points], resource: Resource, window: MetricInterval) -> MetricsData:
     """Return values as OpenTelemetry's exporters take them. Histograms nobody has filled yet are left out."""
     metrics = [
         _metric(instrument, points_by_name[instrument.name], window)
@@ -212,16 +237,16 @@ def metrics_data(points_by_name: Mapping[str, Points], resource: Resource, windo
     return MetricsData(resource_metrics=[ResourceMetrics(resource=resource, scope_metrics=[scope], schema_url="")])
 
 
-def _metric(instrument: Instrument, points: Points, window: Window) -> Metric:
+def _metric(instrument: Instrument, points: Points, window: MetricInterval) -> Metric:
     cumulative = AggregationTemporality.CUMULATIVE
     numbers = [_number(labels, value, window) for labels, value in points if isinstance(value, int)]
     data: Sum | Gauge | HistogramData
     match instrument.kind:
-        case Kind.COUNTER:
+        case MetricKind.COUNTER:
             data = Sum(data_points=numbers, aggregation_temporality=cumulative, is_monotonic=True)
-        case Kind.GAUGE:
+        case MetricKind.GAUGE:
             data = Gauge(data_points=numbers)
-        case Kind.HISTOGRAM:
+        case MetricKind.HISTOGRAM:
             filled = [
                 _histogram(labels, value, instrument.scale, window)
                 for labels, value in points
@@ -231,13 +256,13 @@ def _metric(instrument: Instrument, points: Points, window: Window) -> Metric:
     return Metric(name=instrument.name, description=instrument.meaning, unit=instrument.unit, data=data)
 
 
-def _number(labels: Labels, value: int, window: Window) -> NumberDataPoint:
+def _number(labels: Labels, value: int, window: MetricInterval) -> NumberDataPoint:
     return NumberDataPoint(
         attributes=labels, start_time_unix_nano=window.start_ns, time_unix_nano=window.end_ns, value=value
     )
 
 
-def _histogram(labels: Labels, histogram: Histogram, scale: int, window: Window) -> HistogramDataPoint:
+def _histogram(labels: Labels, histogram: Histogram, scale: int, window: MetricInterval) -> HistogramDataPoint:
     counts = tuple(histogram.counts)
     return HistogramDataPoint(
         attributes=labels,

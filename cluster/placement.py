@@ -22,7 +22,7 @@ FAILED_PAUSE_S_MAX = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class NotOpened:
     """Why a partition could not be opened, and when it is tried again."""
 
     why: str
@@ -58,7 +58,7 @@ class Placement:
         self._partition_count = partition_count
         self._plan_bytes = plan_bytes
         self._deadline_s = deadline_s
-        self.failed: dict[int, Failure] = {}
+        self.failed: dict[int, NotOpened] = {}
         self.assigning: dict[int, str] = {}
         """Shards by the partitions that they are given just now."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -137,7 +137,7 @@ class Placement:
         holders = (before.holders if before is not None else frozenset()) | {seen.holder}
         if all(one.holder in holders for one in self._shards.values() if one.started is not None):
             holders = frozenset({seen.holder})
-        self.failed[partition] = Failure(why=why, pause_s=pause_s, again_at_s=again_at_s, holders=holders)
+        self.failed[partition] = NotOpened(why=why, pause_s=pause_s, again_at_s=again_at_s, holders=holders)
 
     def _take(self, partition: int, holder: str, living: Collection[str]) -> tuple[str, int] | None:
         """Return who has it now, and in which term; None while the present holder may still be alive.

@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanKind
 
 from actors.partition.telemetry import LATENCY_BOUNDS_NS, Histogram, ShardTelemetry, Stage, TracedCall, outcome_of
 from cluster.logs import trace_of_call
-from cluster.metrics import Points, Window, code_name, metrics_data, shard_points
+from cluster.metrics import MetricInterval, Points, code_name, metrics_data, shard_points
 from cluster.spans import Attributes, Spans, parsed, wall_ns, wall_offset_ns
 from cluster.watching import TelemetrySettings
 
@@ -111,7 +111,7 @@ class Telemetry:
         points: dict[str, Points] = {}
         for source in self._sources:
             points |= source()
-        return metrics_data(points, self.resource, Window(start_ns=self._started_ns, end_ns=wall_ns()))
+        return metrics_data(points, self.resource, MetricInterval(start_ns=self._started_ns, end_ns=wall_ns()))
 
     def _work(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -34,7 +34,7 @@ CONTEXT_COLUMNS: Final = ("channel", "local_hour", "weekday")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class ScoreColumn:
     """One column of a score row."""
 
     name: str
@@ -47,7 +47,7 @@ class Column:
 class FeatureSchema:
     """The columns that models of one plan see, and what is needed to fill them."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[ScoreColumn, ...]
     hash: str
     """First 16 hex digits of the SHA-256 of everything that gives a column its meaning."""
     scored: NDArray[np.intp]
@@ -221,8 +221,8 @@ def _make_schema(plan: Plan) -> FeatureSchema:
     values = {"family": plan.families, "kind": kinds, "channel": channels}
     units = {"price_minor": plan.currency, "margin_minor": plan.currency, "local_hour": "h"}
     features = [plan.features[index] for index in plan.scored_features]
-    columns = tuple(Column(name=each.name, unit=each.unit, values=each.values) for each in features) + tuple(
-        Column(name=name, unit=units.get(name, ""), values=values.get(name, ()))
+    columns = tuple(ScoreColumn(name=each.name, unit=each.unit, values=each.values) for each in features) + tuple(
+        ScoreColumn(name=name, unit=units.get(name, ""), values=values.get(name, ()))
         for name in OFFER_COLUMNS + CONTEXT_COLUMNS
     )
     meaning = {

@@ -14,22 +14,22 @@ import pyarrow as pa
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2, signal_pb2_grpc
 from intake.errors import IntakeFailed
 from intake.progress import Meter
-from intake.reading.examine import Source, mapper_for
+from intake.reading.examine import SourceFile, mapper_for
 from intake.reading.merge import merge, rebatch, signals_of
 from intake.reading.rejects_file import RejectsFile
-from intake.reading.rows import Unreadable, original_of
+from intake.reading.rows import UnreadableRow, original_of
 from intake.reading.signals import FILE_COLUMN, ROW_COLUMN, FieldTypes
 from intake.request import request_of
 from intake.sender import (
     REQUEST_BYTES_MAX,
     Acknowledged,
     Counts,
+    ParcelUnderWay,
     Patience,
     Sender,
-    Sending,
     Stopped,
     Undeliverable,
-    Why,
+    UndeliverableReason,
 )
 from wire.positions import file_position
 from wire.rejects import ORIGINAL_BYTES_MAX, OutsideReason
@@ -47,7 +47,7 @@ RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(slots=True)
-class Tally(Counts):
+class FileTally(Counts):
     """What has become of the rows so far."""
 
     read: int = 0
@@ -100,7 +100,7 @@ class FileSender:
         channel: grpc.Channel,
         *,
         target: str,
-        sources: list[Source],
+        sources: list[SourceFile],
         fields: FieldTypes,
         rejects: RejectsFile,
         is_stopping: Callable[[], bool] = lambda: False,
@@ -114,9 +114,9 @@ class FileSender:
         self._fields = fields
         self._rejects = rejects
         self._is_stopping = is_stopping
-        self.tally = Tally()
+        self.tally = FileTally()
 
-    def run(self, show: Meter) -> Tally:
+    def run(self, show: Meter) -> FileTally:
         """Send everything.
 
         Raises:
@@ -128,7 +128,7 @@ class FileSender:
             for index, source in enumerate(self._sources)
         ]
         total = sum(source.row_count for source in self._sources)
-        waiting: Sending[Rows] | None = None
+        waiting: ParcelUnderWay[Rows] | None = None
         for table in rebatch(merge(streams), rows=BATCH_ROWS):
             batch = Rows(table)
             if waiting is not None:
@@ -149,14 +149,14 @@ class FileSender:
         show(total, total)
         return self.tally
 
-    def _finish(self, sending: Sending[Rows]) -> None:
+    def _finish(self, sending: ParcelUnderWay[Rows]) -> None:
         for became in self._sender.finished(sending, is_stopping=self._is_stopping):
             match became:
                 case Acknowledged():
                     self._count(became.parcel, became.response)
                 case Undeliverable():
                     file, row = self._position(became.parcel, 0)
-                    self._note_unreadable(Unreadable(file=file, row=row, line=0, why=_told(became), text=""))
+                    self._note_unreadable(UnreadableRow(file=file, row=row, line=0, why=_told(became), text=""))
                 case _:
                     assert_never(became)
 
@@ -183,7 +183,7 @@ class FileSender:
         file_index: int = rows.table.column(FILE_COLUMN)[index].as_py()
         return self._sources[file_index].reader.name, rows.table.column(ROW_COLUMN)[index].as_py()
 
-    def _note_unreadable(self, row: Unreadable) -> None:
+    def _note_unreadable(self, row: UnreadableRow) -> None:
         self.tally.unreadable += 1
         self._rejects.note_unreadable(row)
         self._unreadable.append(
@@ -211,13 +211,13 @@ class FileSender:
 
 def _told(row_alone: Undeliverable[Rows]) -> str:
     match row_alone.why:
-        case Why.TOO_LONG:
+        case UndeliverableReason.TOO_LONG:
             return (
                 f"the row makes a message of {row_alone.byte_count:,} bytes, at most {REQUEST_BYTES_MAX:,} can be sent"
             )
-        case Why.TOO_LARGE:
+        case UndeliverableReason.TOO_LARGE:
             return f"Hearth takes no message as long as this row's {row_alone.byte_count:,} bytes"
-        case Why.REFUSED:
+        case UndeliverableReason.REFUSED:
             return f"Hearth refuses it: {row_alone.detail}"
         case _:
             assert_never(row_alone.why)

@@ -17,14 +17,14 @@ from intake.failures import told_of
 from intake.files import RETRY_WAITS_S
 from intake.progress import Meter
 from intake.request import OUR_COLUMNS
-from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, Patience, Sender, Sending, Undeliverable
+from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, ParcelUnderWay, Patience, Sender, Undeliverable
 from wire.batches import SOURCE_COLUMN, ipc_bytes
 from wire.rejects import REPLAYED, OutsideReason
 
 DEADLINE_S = 30.0
 
 
-class RejectedEvent(Protocol):
+class EventToReplay(Protocol):
     """What a rejected event said, as it is kept."""
 
     @property
@@ -55,7 +55,7 @@ class ToReplay:
     partition: int
     event_id: bytes
     """Its own, or one derived from its position: the same each time."""
-    event: RejectedEvent | None
+    event: EventToReplay | None
     """None where what is kept of it cannot be read."""
 
 
@@ -145,7 +145,7 @@ class Replayer:
             for one, sending in zip(wave, sendings, strict=True)
         ]
 
-    def _outcome(self, sending: Sending[_Lone]) -> str:
+    def _outcome(self, sending: ParcelUnderWay[_Lone]) -> str:
         """Wait for an answer. A wave is finished even if it is to stop: what is sent is to be marked."""
         (became,) = self._sender.finished(sending)
         match became:
@@ -195,7 +195,7 @@ def _request(one: ToReplay) -> signal_pb2.IngestRequest | None:
     return _as_signal(event, one.event_id)
 
 
-def _arrow(event: RejectedEvent, event_id: bytes, fields: Mapping[str, float | str]) -> bytes:
+def _arrow(event: EventToReplay, event_id: bytes, fields: Mapping[str, float | str]) -> bytes:
     columns = {
         "event_id": pa.array([event_id], pa.binary()),
         "type": pa.array([event.type], pa.string()),
@@ -210,7 +210,7 @@ def _arrow(event: RejectedEvent, event_id: bytes, fields: Mapping[str, float | s
     return ipc_bytes(pa.table(columns))
 
 
-def _as_signal(event: RejectedEvent, event_id: bytes) -> signal_pb2.IngestRequest | None:
+def _as_signal(event: EventToReplay, event_id: bytes) -> signal_pb2.IngestRequest | None:
     if len(dict(event.fields)) < len(event.fields):
         return None
     try:

@@ -133,7 +133,7 @@ class Parcel(Protocol):
 P = TypeVar("P", bound=Parcel)
 
 
-class Why(Enum):
+class UndeliverableReason(Enum):
     """Why something cannot be delivered."""
 
     TOO_LONG = auto()
@@ -157,7 +157,7 @@ class Undeliverable(Generic[P]):
     """One event that Hearth takes in no request; it was not applied."""
 
     parcel: P
-    why: Why
+    why: UndeliverableReason
     byte_count: int
     """Of its request."""
     detail: str = ""
@@ -229,12 +229,12 @@ class Sender:
     now_s: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 
-    def sending(self, parcel: P) -> "Sending[P]":
+    def sending(self, parcel: P) -> "ParcelUnderWay[P]":
         """Return a parcel on its way; nothing is sent before its first turn."""
-        return Sending(self, parcel)
+        return ParcelUnderWay(self, parcel)
 
     def finished(
-        self, sending: "Sending[P]", *, is_stopping: Callable[[], bool] = lambda: False
+        self, sending: "ParcelUnderWay[P]", *, is_stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[Acknowledged[P] | Undeliverable[P]]:
         """Yield what became of a parcel, part by part, waiting for it.
 
@@ -256,14 +256,14 @@ class Sender:
                 case Moved():
                     pass
 
-    def _wait(self, sending: "Sending[P]") -> None:
+    def _wait(self, sending: "ParcelUnderWay[P]") -> None:
         if sending.is_under_way:
             sending.wait(POLL_S)
         else:
             self.pause(min(POLL_S, max(sending.not_before_s - self.now_s(), 0.0)))
 
 
-class Sending(Generic[P]):
+class ParcelUnderWay(Generic[P]):
     """One parcel on its way, in parts once it was halved. For one thread."""
 
     def __init__(self, sender: Sender, parcel: P) -> None:
@@ -333,7 +333,7 @@ class Sending(Generic[P]):
         byte_count = request.ByteSize()
         limit = REQUEST_BYTES_MAX if part.size > 1 else self._sender.patience.lone_request_bytes_max
         if byte_count > limit:
-            return self._halved(part, Why.TOO_LONG)
+            return self._halved(part, UndeliverableReason.TOO_LONG)
         self._call = self._sender.begin(request, timeout=self._sender.patience.deadline_s)
         return Moved()
 
@@ -367,16 +367,16 @@ class Sending(Generic[P]):
         trouble = f"{code.name}: {details}"
         self._exhausted = self._exhausted + 1 if code is grpc.StatusCode.RESOURCE_EXHAUSTED else 0
         if patience.finds_refused and code in REFUSED:
-            return self._halved(part, Why.REFUSED, detail=details, trouble=trouble)
+            return self._halved(part, UndeliverableReason.REFUSED, detail=details, trouble=trouble)
         if patience.knows_too_large and is_too_large(failed):
-            return self._halved(part, Why.TOO_LARGE, detail=details, trouble=trouble)
+            return self._halved(part, UndeliverableReason.TOO_LARGE, detail=details, trouble=trouble)
         if not self._backoff.note_failed(failed, now_s=self._sender.now_s()):
             raise IntakeFailed(told_of(failed, doing=self._sender.doing, target=self._sender.target)) from failed
         if patience.is_endless and self._exhausted >= HALVED_AFTER and part.size > 1:
-            self._halved(part, Why.TOO_LARGE)
+            self._halved(part, UndeliverableReason.TOO_LARGE)
         return Moved(trouble=trouble, is_retry=True)
 
-    def _halved(self, part: P, why: Why, *, detail: str = "", trouble: str = "") -> Step[P]:
+    def _halved(self, part: P, why: UndeliverableReason, *, detail: str = "", trouble: str = "") -> Step[P]:
         """Put its halves in the place of a part; what is wrong with one event alone is told of it."""
         self._parts.popleft()
         self._exhausted = 0

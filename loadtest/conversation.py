@@ -23,7 +23,7 @@ CONVERTS_AFTER_US = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class Visit:
     """One time that a member comes to a channel."""
 
     id: str
@@ -77,14 +77,14 @@ class Conversations:
         self._memory = Memory()
         self._inbound = tuple(channel.name for channel in town.plan.channels if channel.inbound)
 
-    async def contact(self, contact: Contact) -> None:
+    async def contact(self, contact: Visit) -> None:
         """Play one contact to its end. A call that fails for good ends it; the failure is counted."""
         try:
             await self._contact(contact)
         except GaveUp:
             return
 
-    async def _contact(self, contact: Contact) -> None:
+    async def _contact(self, contact: Visit) -> None:
         answer = await self.ask(contact, f"d-{contact.id}", contact.channel, due=None)
         if contact.signal is not None and chance_percent("explain", contact.id) < self._curiosity.explain_percent:
             await self._check_explained(contact, answer)
@@ -106,7 +106,7 @@ class Conversations:
                 await self.ask(contact, f"a-{contact.id}", other, due=None, carries_signal=False)
 
     async def ask(
-        self, contact: Contact, request_id: str, channel: str, *, due: float | None, carries_signal: bool = True
+        self, contact: Visit, request_id: str, channel: str, *, due: float | None, carries_signal: bool = True
     ) -> decision_pb2.DecideResponse:
         """Ask Decide and count the answer; latency runs from `due`, or from now if it is due now.
 
@@ -144,7 +144,7 @@ class Conversations:
             accounted = self._tally.signals.add(len(request.signals), answer.signal_counts, answer.rejections)
             self._tally.accounted.hold(accounted, f"{request.request_id}: {answer.signal_counts}")
 
-    def _check_settled(self, contact: Contact, answer: decision_pb2.DecideResponse, began: float) -> None:
+    def _check_settled(self, contact: Visit, answer: decision_pb2.DecideResponse, began: float) -> None:
         """What was declined or accepted before this question began must not be offered by its answer."""
         if not answer.HasField("action") or answer.action.status != decision_pb2.ACTION_STATUS_LIVE:
             return
@@ -159,7 +159,7 @@ class Conversations:
         accepted = self._memory.accepted_at.get(action.action_id)
         self._tally.accepted_again.hold(accepted is None or accepted > began, example)
 
-    async def _check_explained(self, contact: Contact, answer: decision_pb2.DecideResponse) -> None:
+    async def _check_explained(self, contact: Visit, answer: decision_pb2.DecideResponse) -> None:
         """The features of the decision must hold the signal that came with the question."""
         assert contact.signal is not None
         if answer.signal_counts.applied != 1:
@@ -175,7 +175,7 @@ class Conversations:
                 kept, f"{contact.household}: {feature.name} = {found.get(feature.name)} after {contact.signal.type}"
             )
 
-    async def _check_other_channel(self, contact: Contact, first: decision_pb2.DecideResponse) -> None:
+    async def _check_other_channel(self, contact: Visit, first: decision_pb2.DecideResponse) -> None:
         """Another channel that can carry the action must be given the same one."""
         channel = self._another_channel(contact, first.action)
         if not channel:
@@ -192,7 +192,7 @@ class Conversations:
             f"{second.action.action_id!r} on {channel}",
         )
 
-    def _another_channel(self, contact: Contact, action: decision_pb2.Action) -> str:
+    def _another_channel(self, contact: Visit, action: decision_pb2.Action) -> str:
         """Return an inbound channel that can carry the action too; empty if there is none."""
         carrying = carried_by(self._town.plan, action.offer)
         others = [name for name in self._inbound if name != contact.channel and (name in carrying or not carrying)]
@@ -217,7 +217,7 @@ class Conversations:
             self._tally.acks["effective" if acked.effective else acked.reason or "ineffective"] += 1
             if not acked.effective:
                 return
-            contact = Contact(
+            contact = Visit(
                 id=action.action_id,
                 household=delivery.household,
                 member=delivery.member,
@@ -230,7 +230,7 @@ class Conversations:
         except GaveUp:
             return
 
-    async def _respond(self, contact: Contact, action: decision_pb2.Action, answer: Answer, *, since_us: int) -> None:
+    async def _respond(self, contact: Visit, action: decision_pb2.Action, answer: Answer, *, since_us: int) -> None:
         if answer.is_seen:
             await self._report(contact, action, decision_pb2.OUTCOME_IMPRESSION, since_us + answer.seen_after_us)
         if answer.reaction not in OUTCOME:
@@ -241,7 +241,7 @@ class Conversations:
             await self._report(contact, action, decision_pb2.OUTCOME_CONVERT, time_us + CONVERTS_AFTER_US)
             await self._consequence(contact, action, time_us + CONVERTS_AFTER_US)
 
-    async def _consequence(self, contact: Contact, action: decision_pb2.Action, time_us: int) -> None:
+    async def _consequence(self, contact: Visit, action: decision_pb2.Action, time_us: int) -> None:
         """What was bought is activated: billing or the wallet says so."""
         signal = self._town.consequence(contact.household, contact.member, action, time_us)
         if signal is not None:
@@ -250,7 +250,7 @@ class Conversations:
             self._tally.accounted.hold(accounted, f"{signal.event_id}: {answer.counts}")
 
     async def _report(
-        self, contact: Contact, action: decision_pb2.Action, outcome: decision_pb2.Outcome, time_us: int
+        self, contact: Visit, action: decision_pb2.Action, outcome: decision_pb2.Outcome, time_us: int
     ) -> bool:
         name = decision_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower()
         request = decision_pb2.ReportRequest(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from loadtest.conversation import Contact, Conversations, Curiosity
+from loadtest.conversation import Conversations, Curiosity, Visit
 from loadtest.gateway import Gateway, GaveUp
-from loadtest.lanes import Asking, Step, lane_of, step_of
+from loadtest.lanes import Asking, LaneStep, lane_of, step_of
 from loadtest.tally import RECENT, Tally
-from loadtest.town import Signals, Town
+from loadtest.town import Town, TownSignals
 
 PACE_S = 0.1
 """At a chosen speed, signals go out in portions of about this long."""
@@ -66,9 +66,9 @@ class Drive:
         self._gateway = Gateway(settings.target, seed=town.seed)
         self._conversations = Conversations(self._gateway, town, self.tally, settings.curiosity)
         self._asking = Asking(share=settings.ask_share)
-        self._lanes = [asyncio.Queue[Signals | None](1) for _ in range(settings.lanes)]
+        self._lanes = [asyncio.Queue[TownSignals | None](1) for _ in range(settings.lanes)]
         self._contacts_under_way = asyncio.Semaphore(settings.concurrent_contacts)
-        self._recent: deque[Contact] = deque(maxlen=4_096)
+        self._recent: deque[Visit] = deque(maxlen=4_096)
         self._stopping = asyncio.Event()
         self._reached_us = town.start_us
         self._open = Counter[str]()
@@ -138,13 +138,13 @@ class Drive:
             except TimeoutError:
                 return
 
-    async def _lane(self, queue: asyncio.Queue[Signals | None]) -> None:
+    async def _lane(self, queue: asyncio.Queue[TownSignals | None]) -> None:
         while (piece := await queue.get()) is not None:
             while piece.count:
                 piece = await self._step(piece)
             queue.task_done()
 
-    async def _step(self, signals: Signals) -> Signals:
+    async def _step(self, signals: TownSignals) -> TownSignals:
         step = step_of(self._town, signals, self._asking)
         await self._ingest(step.before)
         async with asyncio.TaskGroup() as group:
@@ -152,7 +152,7 @@ class Drive:
                 group.create_task(self._contact(contact))
         return step.after
 
-    async def _ingest(self, signals: Signals) -> None:
+    async def _ingest(self, signals: TownSignals) -> None:
         loop = asyncio.get_running_loop()
         for first in range(0, signals.count, self._settings.batch_rows):
             portion = signals.take(slice(first, first + self._settings.batch_rows))
@@ -163,11 +163,11 @@ class Drive:
             self.tally.accounted.hold(accounted, f"a batch of {portion.count}: {answer.counts}")
             self._reached_us = max(self._reached_us, int(portion.times_us[-1]))
 
-    def _contacts(self, step: Step) -> Iterator[Contact]:
+    def _contacts(self, step: LaneStep) -> Iterator[Visit]:
         wire, channels = self._town.wire, self._town.plan.channels
         for row in range(step.contacts.count):
             message = wire.message(step.contacts, row)
-            yield Contact(
+            yield Visit(
                 id=message.event_id,
                 household=message.household,
                 member=message.member,
@@ -176,7 +176,7 @@ class Drive:
                 signal=message,
             )
 
-    async def _contact(self, contact: Contact) -> None:
+    async def _contact(self, contact: Visit) -> None:
         async with self._contacts_under_way:
             self._reached_us = max(self._reached_us, contact.time_us)
             self._recent.append(contact)
@@ -202,7 +202,7 @@ class Drive:
                 self._open["nobody_yet"] += 1
             number += 1
 
-    async def _open_question(self, contact: Contact, number: int, due: float) -> None:
+    async def _open_question(self, contact: Visit, number: int, due: float) -> None:
         try:
             request_id = f"q-{self._town.seed}-{number}-{contact.id}"[:128]
             await self._conversations.ask(contact, request_id, contact.channel, due=due, carries_signal=False)
@@ -293,7 +293,7 @@ class Drive:
         }
 
 
-def _next_or_none(pieces: Iterator[Signals]) -> Signals | None:
+def _next_or_none(pieces: Iterator[TownSignals]) -> TownSignals | None:
     return next(pieces, None)
 
 

@@ -59,7 +59,7 @@ class GaveUp(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryTimes:
     """How long one attempt may take and how long all attempts together."""
 
     attempt_s: float
@@ -74,10 +74,10 @@ class Patience:
 class Patiences:
     """Deadlines per kind of call; what is stored is repeated longer than what only a person waits for."""
 
-    ingest: Patience = Patience(attempt_s=60.0, total_s=180.0)
-    decide: Patience = Patience(attempt_s=2.0, total_s=60.0)
-    report: Patience = Patience(attempt_s=2.0, total_s=60.0)
-    read: Patience = Patience(attempt_s=5.0, total_s=60.0)
+    ingest: RetryTimes = RetryTimes(attempt_s=60.0, total_s=180.0)
+    decide: RetryTimes = RetryTimes(attempt_s=2.0, total_s=60.0)
+    report: RetryTimes = RetryTimes(attempt_s=2.0, total_s=60.0)
+    read: RetryTimes = RetryTimes(attempt_s=5.0, total_s=60.0)
 
 
 @dataclass(slots=True)
@@ -221,7 +221,7 @@ class Gateway:
             await asyncio.sleep(wait_s)
 
     async def _until_answered(
-        self, name: str, call: Callable[..., Awaitable[Answer]], request: object, patience: Patience
+        self, name: str, call: Callable[..., Awaitable[Answer]], request: object, patience: RetryTimes
     ) -> Answer:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + patience.total_s

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.town import NO_CHANNEL, Signals, Town
+from loadtest.town import NO_CHANNEL, Town, TownSignals
 from loadtest.town.vocabulary import BALANCE_CHECK
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -28,16 +28,16 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class LaneStep:
     """What a lane does with one piece."""
 
-    before: Signals
+    before: TownSignals
     """Sent first, as one batch."""
-    contacts: Signals
+    contacts: TownSignals
     """Each goes with its own question; at most one per household."""
     channels: NDArray[np.int8]
     """(contacts,) index of the channel that asks."""
-    after: Signals
+    after: TownSignals
     """To be done in the next round."""
 
 
@@ -47,7 +47,7 @@ def lane_of(households: NDArray[np.int32], lane_count: int) -> NDArray[np.int64]
     return (scattered % np.uint64(lane_count)).astype(np.int64)
 
 
-def is_asking(town: Town, signals: Signals, asking: Asking) -> NDArray[np.bool_]:
+def is_asking(town: Town, signals: TownSignals, asking: Asking) -> NDArray[np.bool_]:
     """Return which rows come as a question; depends on the event alone, not on how it is batched."""
     number = (signals.ids[:, 0] * np.uint64(1_000_003) + signals.ids[:, 1]) * _MIX >> np.uint64(40)
     is_chosen: NDArray[np.bool_] = number % np.uint64(10_000) < np.uint64(round(asking.share * 10_000))
@@ -56,7 +56,7 @@ def is_asking(town: Town, signals: Signals, asking: Asking) -> NDArray[np.bool_]
     return is_chosen & is_contact
 
 
-def step_of(town: Town, signals: Signals, asking: Asking) -> Step:
+def step_of(town: Town, signals: TownSignals, asking: Asking) -> LaneStep:
     """Divide a piece at each household's first question."""
     asked = np.flatnonzero(is_asking(town, signals, asking))
     households, first = np.unique(signals.households[asked], return_index=True)
@@ -67,7 +67,7 @@ def step_of(town: Town, signals: Signals, asking: Asking) -> Step:
         has_question = households[places] == signals.households
         question_row = np.where(has_question, asked[first][places], signals.count)
     contacts = signals.take(rows == question_row)
-    return Step(
+    return LaneStep(
         before=signals.take(rows < question_row),
         contacts=contacts,
         channels=town.contact_channels(contacts),

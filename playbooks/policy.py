@@ -4,7 +4,7 @@ import re
 import zoneinfo
 from dataclasses import dataclass, field
 
-from household.plan import NONE, Arbitration, Channel, Clock, ContactCap, ContactPolicy, Scope
+from household.plan import NONE, Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, Scope
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, resolve
@@ -22,7 +22,7 @@ class Heading:
     name: str = "unnamed"
     currency: str = "EUR"
     time_zone: str = "UTC"
-    clock: Clock = field(default_factory=Clock)
+    clock: EventTimeRules = field(default_factory=EventTimeRules)
 
 
 def read_heading(top: Reader, problems: Problems) -> Heading:
@@ -56,12 +56,12 @@ def _time_zone(reader: Reader, default: str) -> str:
     return zone.text
 
 
-def _clock(heading: Reader) -> Clock:
-    usual = Clock()
+def _clock(heading: Reader) -> EventTimeRules:
+    usual = EventTimeRules()
     reader = heading.reader("clock", "'clock' of the section 'playbook'")
     if reader is None:
         return usual
-    clock = Clock(
+    clock = EventTimeRules(
         lateness_us=reader.duration_us("lateness", usual.lateness_us, zero=True),
         future_us=reader.duration_us("future", usual.future_us, zero=True),
         request_window_us=reader.duration_us("request_window", usual.request_window_us),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from household.money import major_text
 from household.plan import Offer, Plan
-from playbooks.satisfiable import Term, tree_of
+from playbooks.satisfiable import WeighedTerm, tree_of
 from written.problems import Place, Problems
 from written.yaml_tree import Mapping, Node, Scalar
 
@@ -76,7 +76,7 @@ class Check:
         """Say what is worth knowing."""
         self._remarks.information.add(self.written.place(*keys), wrong, right)
 
-    def tree(self, program: int, *, of_segment: str = "") -> Term:
+    def tree(self, program: int, *, of_segment: str = "") -> WeighedTerm:
         """Return a condition's tree, segments named in it."""
         code = self.plan.programs[program]
         names = {key: name for key, name in self._segment_by_code.items() if name != of_segment}

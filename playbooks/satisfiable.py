@@ -37,12 +37,12 @@ _MIRRORED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class WeighedTerm:
     """A piece of a condition as a tree. Two of the same meaning are equal."""
 
     op: Op
     arg: float
-    parts: tuple["Term", ...] = ()
+    parts: tuple["WeighedTerm", ...] = ()
     segment: str = field(default="", compare=False)
     """Name of the segment whose text this is."""
 
@@ -52,15 +52,15 @@ class Term:
         return self.op in (Op.FEATURE, Op.FIELD)
 
 
-Atom = tuple[Term, bool]
+Atom = tuple[WeighedTerm, bool]
 """A term without `&&`, `||` and `!`, and whether it is to be true or false."""
 
-Way = tuple[Atom, ...]
+Conjunction = tuple[Atom, ...]
 
 
-def tree_of(program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tuple[float, ...]], str]) -> Term:
+def tree_of(program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tuple[float, ...]], str]) -> WeighedTerm:
     """Return the tree of a lowered condition."""
-    stack: list[tuple[Term, int]] = []
+    stack: list[tuple[WeighedTerm, int]] = []
     for at, (number, arg) in enumerate(zip(program.ops, program.args, strict=True)):
         op = Op(number)
         if op in (Op.SKIP_IF_FALSE, Op.SKIP_IF_TRUE):
@@ -71,12 +71,12 @@ def tree_of(program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tu
         del stack[len(stack) - count :]
         start = operands[0][1] if operands else at
         name = segment_by_code.get((program.ops[start : at + 1], program.args[start : at + 1]), "")
-        stack.append((Term(op, arg, tuple(term for term, _ in operands), name), start))
+        stack.append((WeighedTerm(op, arg, tuple(term for term, _ in operands), name), start))
     ((whole, _),) = stack
     return whole
 
 
-def terms_of(term: Term) -> Iterator[Term]:
+def terms_of(term: WeighedTerm) -> Iterator[WeighedTerm]:
     """Yield a term and all within it."""
     yield term
     for part in term.parts:
@@ -91,19 +91,19 @@ class Scene:
     events: tuple[int, ...] = ()
     """Types of the event at hand."""
 
-    def range_of(self, term: Term) -> Range:
+    def range_of(self, term: WeighedTerm) -> Range:
         """Return what a name can be."""
         if term.op is Op.FEATURE:
             return ranges.of_feature(self.plan, self.plan.features[int(term.arg)])
         return ranges.of_field(self.plan, int(term.arg), self.events)
 
-    def name_of(self, term: Term) -> str:
+    def name_of(self, term: WeighedTerm) -> str:
         """Return a name as it is written."""
         if term.op is Op.FEATURE:
             return self.plan.features[int(term.arg)].name
         return f"event.{self.plan.fields[int(term.arg)].name}"
 
-    def text(self, term: Term) -> str:
+    def text(self, term: WeighedTerm) -> str:
         """Return a term as people would write it."""
         if term.segment:
             return f"segment.{term.segment}"
@@ -125,17 +125,17 @@ class Scene:
                 left, right = term.parts
                 return f"{self._side(left, right)} {_SYMBOL[term.op]} {self._side(right, left)}"
 
-    def _inner(self, term: Term) -> str:
+    def _inner(self, term: WeighedTerm) -> str:
         text = self.text(term)
         return f"({text})" if len(term.parts) > 1 and not term.segment else text
 
-    def _side(self, term: Term, other: Term) -> str:
+    def _side(self, term: WeighedTerm, other: WeighedTerm) -> str:
         values = self._values(other)
         if term.op is Op.CONST and values is not None and 0 <= term.arg < len(values):
             return f"'{values[int(term.arg)]}'"
         return self._inner(term) if term.op in (Op.AND, Op.OR, Op.SELECT) else self.text(term)
 
-    def _values(self, term: Term) -> tuple[str, ...] | None:
+    def _values(self, term: WeighedTerm) -> tuple[str, ...] | None:
         if not term.is_name:
             return None
         index = int(term.arg)
@@ -147,11 +147,11 @@ class Scene:
         if wanted:
             return self.text(term)
         if term.op in _OPPOSITE and not term.segment:
-            return self.text(Term(_OPPOSITE[term.op], 0.0, term.parts))
-        return self.text(Term(Op.NOT, 0.0, (term,)))
+            return self.text(WeighedTerm(_OPPOSITE[term.op], 0.0, term.parts))
+        return self.text(WeighedTerm(Op.NOT, 0.0, (term,)))
 
 
-def ways_of(term: Term, wanted: bool) -> list[Way] | None:
+def ways_of(term: WeighedTerm, wanted: bool) -> list[Conjunction] | None:
     """Return all ways in which a term is true, or false; None if there are too many."""
     match term.op:
         case Op.NOT:
@@ -172,12 +172,12 @@ def ways_of(term: Term, wanted: bool) -> list[Way] | None:
             return [((term, wanted),)]
 
 
-def _is_truth(term: Term) -> bool:
+def _is_truth(term: WeighedTerm) -> bool:
     """Return whether a term is certainly true or false, and no number."""
     return term.op in _OPPOSITE or term.op in (Op.AND, Op.OR, Op.NOT, Op.IS_KNOWN)
 
 
-def _all_of(each: list[list[Way] | None]) -> list[Way] | None:
+def _all_of(each: list[list[Conjunction] | None]) -> list[Conjunction] | None:
     found = [ways for ways in each if ways is not None]
     if len(found) < len(each) or math.prod(len(ways) for ways in found) > WAYS_MAX:
         # What is not possible at all stays so, however many ways the rest has.
@@ -185,13 +185,13 @@ def _all_of(each: list[list[Way] | None]) -> list[Way] | None:
     return [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*found)]
 
 
-def _one_of(each: list[list[Way] | None]) -> list[Way] | None:
+def _one_of(each: list[list[Conjunction] | None]) -> list[Conjunction] | None:
     if any(ways is None for ways in each):
         return None
     return list(itertools.chain(*(ways for ways in each if ways is not None)))
 
 
-def contradiction(scene: Scene, term: Term, *, wanted: bool = True) -> tuple[Atom, ...] | None:
+def contradiction(scene: Scene, term: WeighedTerm, *, wanted: bool = True) -> tuple[Atom, ...] | None:
     """Return what cannot hold together when a term is to be true (or false); None if it may be, () if it never is."""
     ways = ways_of(term, wanted)
     if ways is None:
@@ -205,7 +205,7 @@ def contradiction(scene: Scene, term: Term, *, wanted: bool = True) -> tuple[Ato
     return shortest
 
 
-def _core(scene: Scene, way: Way) -> Way:
+def _core(scene: Scene, way: Conjunction) -> Conjunction:
     """Return the least of a way that is impossible already."""
     kept = list(dict.fromkeys(way))
     for atom in list(kept):
@@ -215,14 +215,14 @@ def _core(scene: Scene, way: Way) -> Way:
     return tuple(kept)
 
 
-def _is_impossible(scene: Scene, way: Way) -> bool:
+def _is_impossible(scene: Scene, way: Conjunction) -> bool:
     world = _World(scene)
     asked = [compared for compared in map(_compared, way) if compared is not None]
     # Twice: the second time what the names are left with counts in sums and differences of them.
     return any(not world.narrow(*compared) for compared in asked + asked) or world.is_torn(way)
 
 
-def _compared(atom: Atom) -> tuple[Term, Op, Term] | None:
+def _compared(atom: Atom) -> tuple[WeighedTerm, Op, WeighedTerm] | None:
     """Return an atom as left op right; None for what is no comparison."""
     term, wanted = atom
     if term.op in _OPPOSITE:
@@ -230,7 +230,7 @@ def _compared(atom: Atom) -> tuple[Term, Op, Term] | None:
         return left, term.op if wanted else _OPPOSITE[term.op], right
     if term.op is Op.IS_KNOWN:
         return None
-    return term, Op.EQUAL, Term(Op.CONST, float(wanted))
+    return term, Op.EQUAL, WeighedTerm(Op.CONST, float(wanted))
 
 
 class _World:
@@ -238,14 +238,14 @@ class _World:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._left: dict[Term, Range] = {}
+        self._left: dict[WeighedTerm, Range] = {}
 
-    def range_of(self, term: Term) -> Range:
+    def range_of(self, term: WeighedTerm) -> Range:
         """Return what a term may be."""
         found = self._evaluated(term)
         return found.meet(self._left[term]) if term in self._left else found
 
-    def narrow(self, left: Term, op: Op, right: Term) -> bool:
+    def narrow(self, left: WeighedTerm, op: Op, right: WeighedTerm) -> bool:
         """Let a comparison hold; False if it cannot."""
         if self.range_of(right).point is None and self.range_of(left).point is not None:
             left, op, right = right, _MIRRORED[op], left
@@ -256,7 +256,7 @@ class _World:
                 left, op, right = right, _MIRRORED[op], left
             if left == right:
                 return op in (Op.EQUAL, Op.LESS_EQUAL, Op.GREATER_EQUAL)
-            left, bound = Term(Op.SUBTRACT, 0.0, (left, right)), Range(least=0.0, most=0.0)
+            left, bound = WeighedTerm(Op.SUBTRACT, 0.0, (left, right)), Range(least=0.0, most=0.0)
         number = bound.least
         before = self.range_of(left)
         match op:
@@ -271,7 +271,7 @@ class _World:
         self._left[left] = after
         return not after.is_empty
 
-    def is_torn(self, way: Way) -> bool:
+    def is_torn(self, way: Conjunction) -> bool:
         """Return whether a name is to be unknown, and yet to be something."""
         known = {term: wanted for term, wanted in way if term.op is Op.IS_KNOWN and term.parts[0].is_name}
         if any(known.get(term, wanted) != wanted for term, wanted in way):
@@ -280,7 +280,7 @@ class _World:
         sides = [side for atom in way for compared in [_compared(atom)] if compared for side in compared[::2]]
         return any(side in unknown for side in sides)
 
-    def _evaluated(self, term: Term) -> Range:
+    def _evaluated(self, term: WeighedTerm) -> Range:
         if term.op is Op.CONST:
             return Range(least=term.arg, most=term.arg, is_whole=term.arg.is_integer())
         if term.is_name:

@@ -28,7 +28,7 @@ from serving.owners import Owners
 from serving.router import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
 from serving.settings import EdgeSettings
 from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, microseconds, report_batch
-from serving.subscription import Subscription
+from serving.subscription import JoinedSubscription
 from wire.batches import MESSAGE_BYTES_MAX, ipc_bytes
 from wire.failures import Failure, FieldViolation, failed, invalid
 from wire.frames import DECISION_COUNT_MAX
@@ -176,7 +176,7 @@ class PublicServices:
             if not 1 <= len(channel.encode()) <= LONGEST_KEY
         )
         check(text_violations(group=request.group))
-        subscription = Subscription(self._router, tuple(request.channels), self._settings, group=request.group)
+        subscription = JoinedSubscription(self._router, tuple(request.channels), self._settings, group=request.group)
         try:
             while True:
                 yield await subscription.next()

@@ -21,7 +21,7 @@ RESUBSCRIBE_S: Final = 0.2
 """Between a broken stream of deliveries and the next try."""
 
 
-class Subscription:
+class JoinedSubscription:
     """Outbound actions of some channels from all shards, wherever the partitions are."""
 
     def __init__(self, router: Router, channels: tuple[str, ...], settings: EdgeSettings, *, group: str = "") -> None:

@@ -22,7 +22,7 @@ from actors.records.payload import PayloadUnreadable
 from actors.records.signals import decode_signals
 from actors.rejects.store import RejectStore
 from actors.snapshots.facts import ReplayFacts
-from actors.snapshots.taking import Frozen
+from actors.snapshots.taking import FreezeUnderWay
 from actors.state_thread import Urgency
 from household.deciding.draft import Draft
 from household.decision import Decision
@@ -169,23 +169,23 @@ class PartitionOwner(PartitionView):
 
     # --- snapshots and the log's length ---
 
-    async def freeze(self) -> Frozen:
+    async def freeze(self) -> FreezeUnderWay:
         """Freeze the state between two groups, for a snapshot; see household/freeze.py.
 
         Raises:
             PartitionLost
         """
 
-        async def begin() -> Frozen:
+        async def begin() -> FreezeUnderWay:
             def in_state_thread() -> tuple[Freeze, ReplayFacts]:
                 return self._folding.freeze(), ReplayFacts.of(self._folding.replay)
 
             freeze, facts = await self._ports.state_thread.run(Urgency.INGEST, in_state_thread)
             stamp_us = self._ports.clock.now_us()
-            return Frozen(freeze=freeze, position=self._folding.position, replay=facts, stamp_us=stamp_us)
+            return FreezeUnderWay(freeze=freeze, position=self._folding.position, replay=facts, stamp_us=stamp_us)
 
         frozen = await self.between_groups(begin)
-        assert isinstance(frozen, Frozen)
+        assert isinstance(frozen, FreezeUnderWay)
         return frozen
 
     async def settle_rejects(self) -> None:

@@ -10,7 +10,7 @@ MARGIN: Final = 1 / 4
 """Of the mean, at least so much above it: what has been regular for a while is not so for ever."""
 
 
-class Pace:
+class ScorerPace:
     """Follows a duration that changes.
 
     >>> pace = Pace()

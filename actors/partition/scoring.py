@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.partition.pace import Pace
-from actors.partition.scoring_settings import Call, LocalModel, ScoringConfig, ScoringCounters
+from actors.partition.pace import ScorerPace
+from actors.partition.scoring_settings import LocalModel, ScorerCall, ScoringConfig, ScoringCounters
 from household.scoring import Scored, Way
 
 
@@ -36,7 +36,7 @@ class ServeScorer:
     """
 
     def __init__(
-        self, call: Call, *, model_version: str, column_count: int, local: LocalModel, config: ScoringConfig
+        self, call: ScorerCall, *, model_version: str, column_count: int, local: LocalModel, config: ScoringConfig
     ) -> None:
         self.model_version = model_version
         self.counters = ScoringCounters()
@@ -45,7 +45,7 @@ class ServeScorer:
         self._local = local
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace()
+        self._pace = ScorerPace()
         self._is_same = local.model_version == model_version
         """Whether the model here gives the scores of the one that is served; seen otherwise, it is degraded."""
         self._measures_from = self._loop.time() + config.rest_ms / 1_000

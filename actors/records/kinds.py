@@ -18,7 +18,7 @@ from household.plan import Plan
 from household.state import PartitionState
 
 
-class Folding(Protocol):
+class FoldTarget(Protocol):
     """What a record is folded into: actors/records/replay.py."""
 
     @property
@@ -44,7 +44,7 @@ class KindOfRecord:
     """Of the payload; the newest that this software writes."""
     means: str
     """For people: what it says."""
-    fold: Callable[[Folding, StoredRecord], None]
+    fold: Callable[[FoldTarget, StoredRecord], None]
     """Decode and fold one. Raises PayloadUnreadable, PlanUnreadable: intact, but not what this software can read."""
     is_owners_word: bool = False
     """Void behind the epoch record of a newer owner."""
@@ -52,28 +52,28 @@ class KindOfRecord:
     """The kinds of `hearth log export` that are made of it."""
 
 
-def _fold_signals(replay: Folding, stored: StoredRecord) -> None:
+def _fold_signals(replay: FoldTarget, stored: StoredRecord) -> None:
     replay.fold_signals(decode_signals(stored.record.payload, replay.now.plan), stored.record.stamp_us)
 
 
-def _fold_decision(replay: Folding, stored: StoredRecord) -> None:
+def _fold_decision(replay: FoldTarget, stored: StoredRecord) -> None:
     record = stored.record
     replay.fold_decision(codec.decode_decision(record.payload).decision, record.epoch, stored.offset, record.stamp_us)
 
 
-def _fold_tick(replay: Folding, stored: StoredRecord) -> None:
+def _fold_tick(replay: FoldTarget, stored: StoredRecord) -> None:
     apply_tick(replay.now, epoch=stored.record.epoch, stamp_us=stored.record.stamp_us)
 
 
-def _fold_plan(replay: Folding, stored: StoredRecord) -> None:
+def _fold_plan(replay: FoldTarget, stored: StoredRecord) -> None:
     replay.fold_plan(codec.decode_plan(stored.record.payload), stored.record.epoch)
 
 
-def _fold_epoch(replay: Folding, stored: StoredRecord) -> None:
+def _fold_epoch(replay: FoldTarget, stored: StoredRecord) -> None:
     replay.fold_epoch(codec.decode_epoch(stored.record.payload), stored.record.epoch)
 
 
-def _fold_delivery(replay: Folding, stored: StoredRecord) -> None:
+def _fold_delivery(replay: FoldTarget, stored: StoredRecord) -> None:
     record = stored.record
     replay.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
 

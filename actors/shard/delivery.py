@@ -23,7 +23,7 @@ from household.delivery import DeliveryStep
 from household.plan import NONE
 from household.state import Outbound, PartitionState
 
-Owners = Callable[[], Iterable[PartitionOwner]]
+OwnersNow = Callable[[], Iterable[PartitionOwner]]
 """The partitions of the shard as they are now: they come and go while a gateway listens."""
 
 TURN_MAX = 64
@@ -59,7 +59,7 @@ class Deliveries:
     """All subscriptions of one shard, and what their groups have. For one event loop."""
 
     def __init__(
-        self, owners: Owners, state_thread: StateThread, *, redeliver_after_s: float, look_every_s: float
+        self, owners: OwnersNow, state_thread: StateThread, *, redeliver_after_s: float, look_every_s: float
     ) -> None:
         self.owners = owners
         self.state_thread = state_thread

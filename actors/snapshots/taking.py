@@ -53,7 +53,7 @@ class SnapshotPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen:
+class FreezeUnderWay:
     """A partition's state being frozen, and where in its log it stands."""
 
     freeze: Freeze
@@ -85,7 +85,7 @@ class Freezable(Protocol):
     def events_folded(self) -> int: ...
     @property
     def records_folded(self) -> int: ...
-    async def freeze(self) -> Frozen:
+    async def freeze(self) -> FreezeUnderWay:
         """Freeze the state between two groups.
 
         Raises:
@@ -227,7 +227,7 @@ class SnapshotTaker:
             logger.error("partition %d: its old log is not given up: %s", owner.partition, wrong)
         return facts
 
-    async def _drop_log(self, owner: Freezable, frozen: Frozen, *, retention_us: int) -> None:
+    async def _drop_log(self, owner: Freezable, frozen: FreezeUnderWay, *, retention_us: int) -> None:
         """Drop the log that every kept snapshot covers and whose retention has passed.
 
         As long as a request id is remembered, its decision is read from the log.

@@ -10,8 +10,8 @@ from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.errors import IntakeFailed
-from intake.files import FileSender, Tally
-from intake.reading.examine import Source, as_declared, examine, fields_to_send
+from intake.files import FileSender, FileTally
+from intake.reading.examine import SourceFile, as_declared, examine, fields_to_send
 from intake.reading.mapping import Mapping, load_mapping
 from intake.reading.rejects_file import RejectsFile
 from intake.sender import Stopped
@@ -71,7 +71,7 @@ def _check_names(files: list[Path]) -> None:
             )
 
 
-def _examined(files: list[Path], *, mapping: Mapping | None, file_format: str | None) -> list[Source]:
+def _examined(files: list[Path], *, mapping: Mapping | None, file_format: str | None) -> list[SourceFile]:
     try:
         with meter("looking through", unit="bytes") as show:
             return [examine(path, mapping=mapping, file_format=file_format, show=show) for path in files]
@@ -80,7 +80,7 @@ def _examined(files: list[Path], *, mapping: Mapping | None, file_format: str | 
         raise UsageWrong(str(failed)) from failed
 
 
-def _tell_passed_over(sources: list[Source], fields: list[str]) -> None:
+def _tell_passed_over(sources: list[SourceFile], fields: list[str]) -> None:
     for source in sources:
         if source.passed_over:
             say(f"{source.reader.name}: passed over: {_listed(source.passed_over)}")
@@ -114,14 +114,14 @@ def _send(sender: FileSender) -> int:
     return 0
 
 
-def _verdict(tally: Tally, *, is_strict: bool) -> int:
+def _verdict(tally: FileTally, *, is_strict: bool) -> int:
     if not tally.balances:
         say("the counts above do not balance; this is a defect of Hearth")
         return 1
     return int(is_strict and tally.unreadable + tally.rejected + tally.late > 0)
 
 
-def _describe(source: Source, rejects: RejectsFile) -> dict[str, object]:
+def _describe(source: SourceFile, rejects: RejectsFile) -> dict[str, object]:
     return {
         "file": source.reader.name,
         "rows": source.row_count,
@@ -131,7 +131,7 @@ def _describe(source: Source, rejects: RejectsFile) -> dict[str, object]:
     }
 
 
-def _print(tally: Tally, sources: list[Source], rejects: RejectsFile) -> None:
+def _print(tally: FileTally, sources: list[SourceFile], rejects: RejectsFile) -> None:
     for source in sources:
         note = "" if source.is_sorted else ", not in order of time: sorted in memory"
         print(f"{source.reader.name}: {source.row_count:,} rows{note}")

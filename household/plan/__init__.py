@@ -10,7 +10,7 @@ from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
-from household.plan.policy import Arbitration, Channel, Clock, ContactCap, ContactPolicy
+from household.plan.policy import Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules
 from household.plan.references import NONE, EventTimeUs, Scope
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventField, EventType, Field, FieldKind
@@ -20,10 +20,10 @@ __all__ = [
     "PLAN_LAYOUT",
     "Arbitration",
     "Channel",
-    "Clock",
     "ContactCap",
     "ContactPolicy",
     "EventField",
+    "EventTimeRules",
     "EventTimeUs",
     "EventType",
     "Feature",

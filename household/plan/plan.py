@@ -11,7 +11,7 @@ from household.plan.conditions import Program
 from household.plan.features import Feature, Window
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
-from household.plan.policy import Arbitration, Channel, Clock, ContactPolicy
+from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventType, Field
 
@@ -40,7 +40,7 @@ class Plan:
     journeys: tuple[Journey, ...] = ()
     policy: ContactPolicy = field(default_factory=ContactPolicy)
     arbitration: Arbitration = field(default_factory=Arbitration)
-    clock: Clock = field(default_factory=Clock)
+    clock: EventTimeRules = field(default_factory=EventTimeRules)
     layout: int = PLAN_LAYOUT
 
     @cached_property

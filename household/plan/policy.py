@@ -7,7 +7,7 @@ from household.plan.references import NONE, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class EventTimeRules:
     """The event-time rules of the fold."""
 
     lateness_us: int = 86_400_000_000

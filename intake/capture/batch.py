@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 import grpc
 
 from hearth.v1 import admin_pb2, signal_pb2
-from intake.capture.ports import Decoded, Decoder, Message, Unreadable
-from intake.sender import Backoff, Counts, Sending
+from intake.capture.ports import Decoded, Decoder, Message, UnreadableMessage
+from intake.sender import Backoff, Counts, ParcelUnderWay
 
 
 @dataclass(slots=True)
-class Tally(Counts):
+class CaptureTally(Counts):
     """What has become of the messages so far: read = sent + kept as rejects + tombstones."""
 
     read: int = 0
@@ -28,7 +28,7 @@ class Tally(Counts):
         """Whether every message is accounted for."""
         return self.read == self.sent + self.unreadable + self.tombstones and self.accounts
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "CaptureTally") -> None:
         """Add another's counts."""
         for name, count in other.as_dict().items():
             setattr(self, name, getattr(self, name) + count)
@@ -79,15 +79,15 @@ class Batch:
     """Messages under way: first their signals, then those that are to be kept as rejects."""
 
     messages: list[Message]
-    sending: Sending[Messages]
+    sending: ParcelUnderWay[Messages]
     backoff: Backoff
     """Of keeping."""
-    unreadable: list[Unreadable] = field(default_factory=list)
+    unreadable: list[UnreadableMessage] = field(default_factory=list)
     """Of the parts that are done, not yet kept."""
     keeping: "grpc.Future[admin_pb2.RejectResponse] | None" = None
     keeping_count: int = 0
     """How many of them the call under way is about."""
-    tally: Tally = field(default_factory=Tally)
+    tally: CaptureTally = field(default_factory=CaptureTally)
     """Counted once the batch is finished: one that is given up is read, and counted, again."""
 
     @property

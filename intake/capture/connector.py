@@ -17,8 +17,8 @@ from typing import Final, assert_never
 import grpc
 
 from hearth.v1 import admin_pb2, admin_pb2_grpc, signal_pb2_grpc
-from intake.capture.batch import Batch, Messages, Tally
-from intake.capture.ports import CommitFailed, Decoder, Message, Source, SourcePartition, Unreadable
+from intake.capture.batch import Batch, CaptureTally, Messages
+from intake.capture.ports import CommitFailed, Decoder, Message, SourcePartition, TopicReader, UnreadableMessage
 from intake.failures import code_and_details
 from intake.sender import (
     LONE_REQUEST_BYTES_MAX,
@@ -29,7 +29,7 @@ from intake.sender import (
     Patience,
     Sender,
     Undeliverable,
-    Why,
+    UndeliverableReason,
     doubling,
 )
 from wire.batches import SIGNAL_COUNT_MAX
@@ -70,7 +70,7 @@ class Connector:
 
     def __init__(
         self,
-        source: Source,
+        source: TopicReader,
         decoder: Decoder,
         channel: grpc.Channel,
         *,
@@ -101,7 +101,7 @@ class Connector:
         self._is_paused = False
         self._not_before_s = 0.0
         """When to commit again, where that failed."""
-        self.tally = Tally()
+        self.tally = CaptureTally()
         self._trouble = ""
         source.begin(self._revoked)
 
@@ -323,15 +323,15 @@ class Connector:
             self._uncommitted.discard(partition)
 
 
-def _as_reject(alone: Undeliverable[Messages]) -> Unreadable:
+def _as_reject(alone: Undeliverable[Messages]) -> UnreadableMessage:
     (message,) = alone.parcel.messages
     match alone.why:
-        case Why.TOO_LONG:
+        case UndeliverableReason.TOO_LONG:
             reason, detail = OutsideReason.TOO_LARGE, f"makes a request of {alone.byte_count:,} bytes"
-        case Why.TOO_LARGE:
+        case UndeliverableReason.TOO_LARGE:
             reason, detail = OutsideReason.TOO_LARGE, alone.detail
-        case Why.REFUSED:
+        case UndeliverableReason.REFUSED:
             reason, detail = OutsideReason.REFUSED, alone.detail
         case _:
             assert_never(alone.why)
-    return Unreadable(message=message, reason=reason, detail=detail)
+    return UnreadableMessage(message=message, reason=reason, detail=detail)

@@ -11,13 +11,13 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from hearth.v1 import signal_pb2
-from intake.capture.ports import Decoded, Decoder, Message, SourcePartition, Unreadable
+from intake.capture.ports import Decoded, Decoder, Message, SourcePartition, UnreadableMessage
 from intake.capture.settings import CaptureSettings
 from intake.reading.json_file import Flat, RowWrong, event_of, text_of_cell
 from intake.reading.mapping import FileMapping, MappingInvalid, load_mapping
 from intake.reading.mapping import Mapping as MessageMapping
 from intake.reading.rows import Chunk
-from intake.reading.rows import Unreadable as NoSignal
+from intake.reading.rows import UnreadableRow as NoSignal
 from intake.reading.signals import FieldTypes, FileMapper, Mapped, schema_of, shortened_id
 from intake.request import request_of
 from wire.rejects import OutsideReason
@@ -55,7 +55,7 @@ class SignalDecoder:
                 signal = signal_pb2.Signal.FromString(message.value or b"")
             except DecodeError as wrong:
                 unreadable.append(
-                    Unreadable(
+                    UnreadableMessage(
                         message=message, reason=OutsideReason.UNREADABLE, detail=f"not a hearth.v1.Signal: {wrong}"
                     )
                 )
@@ -90,14 +90,16 @@ class MappedDecoder:
 
     def decode(self, messages: Sequence[Message]) -> Decoded:
         """Return the signals of those that fit the mapping."""
-        unreadable: list[Unreadable] = []
+        unreadable: list[UnreadableMessage] = []
         read: dict[SourcePartition, Found] = {}
         for message in messages:
             try:
                 is_cloudevents = self._mapper(message.source_partition).section.format == "cloudevents"
                 flat = self.read(message.value or b"", is_cloudevents)
             except RowWrong as wrong:
-                unreadable.append(Unreadable(message=message, reason=OutsideReason.UNREADABLE, detail=str(wrong)))
+                unreadable.append(
+                    UnreadableMessage(message=message, reason=OutsideReason.UNREADABLE, detail=str(wrong))
+                )
             else:
                 read.setdefault(message.source_partition, {})[message.offset] = message, flat
         tables = []
@@ -105,7 +107,7 @@ class MappedDecoder:
             for mapped in _mapped(self._mapper(source_partition), found):
                 tables.append(mapped.signals)
                 unreadable += [
-                    Unreadable(message=found[row.row][0], reason=OutsideReason.UNREADABLE, detail=row.why)
+                    UnreadableMessage(message=found[row.row][0], reason=OutsideReason.UNREADABLE, detail=row.why)
                     for row in mapped.unreadable
                 ]
         signal_count = sum(table.num_rows for table in tables)

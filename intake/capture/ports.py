@@ -43,7 +43,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class UnreadableMessage:
     """A message that is no signal."""
 
     message: Message
@@ -58,7 +58,7 @@ class Decoded:
     request: signal_pb2.IngestRequest | None
     """None where none is a signal."""
     signal_count: int
-    unreadable: tuple[Unreadable, ...] = ()
+    unreadable: tuple[UnreadableMessage, ...] = ()
 
 
 class Decoder(Protocol):
@@ -77,7 +77,7 @@ class CaptureFailed(IntakeFailed):
     """The source or Hearth does what no retry mends; says what."""
 
 
-class Source(Protocol):
+class TopicReader(Protocol):
     """Reads topics as one member of a group. Rebalances happen within `read` and `close`."""
 
     def begin(self, revoked: Callable[[frozenset[SourcePartition], bool], None]) -> None:

@@ -17,7 +17,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from intake.errors import IntakeFailed
-from intake.reading.rows import CHUNK_BYTES, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
+from intake.reading.rows import CHUNK_BYTES, NAMELESS, TEXT_SHOWN_MAX, Chunk, UnreadableRow
 
 NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
 RECORD_BYTES_MAX = 16 << 20
@@ -199,7 +199,7 @@ def _emptied(column: pa.ChunkedArray) -> pa.Array:
     return pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
 
 
-def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreadable]]:
+def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[UnreadableRow]]:
     """Split off the records whose bytes alone are broken."""
     why: dict[int, str] = {}
     block = records.block
@@ -274,9 +274,11 @@ def _parse_one_by_one(column_count: int, records: _Records, shape: CsvShape) -> 
     return pa.table({str(at): pa.array(list(column), pa.string()) for at, column in enumerate(columns)}), refused
 
 
-def _unreadable(file: CsvFile, records: _Records, index: int, why: str) -> Unreadable:
+def _unreadable(file: CsvFile, records: _Records, index: int, why: str) -> UnreadableRow:
     text = records.raw(index).decode("utf-8", "surrogateescape")[:TEXT_SHOWN_MAX]
-    return Unreadable(file=file.name, row=int(records.rows[index]), line=int(records.lines[index]), why=why, text=text)
+    return UnreadableRow(
+        file=file.name, row=int(records.rows[index]), line=int(records.lines[index]), why=why, text=text
+    )
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -51,7 +51,7 @@ Declared = Dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceFile:
     """A file that fits its mapping."""
 
     reader: FileReader
@@ -68,7 +68,7 @@ class Source:
     """Whether what its fields are was told from their cells."""
 
 
-def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, show: Meter) -> Source:
+def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, show: Meter) -> SourceFile:
     """Read a file once and return what is needed to send it.
 
     Raises:
@@ -97,7 +97,7 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
     _check_doubled(path, section, look)
     assert not isinstance(section.fields, str)
     fields: FieldTypes = {field_name: source.type for field_name, source in section.fields.items()}
-    return Source(
+    return SourceFile(
         reader=reader,
         section=section,
         fields=fields,
@@ -108,7 +108,7 @@ def examine(path: Path, *, mapping: Mapping | None, file_format: str | None, sho
     )
 
 
-def as_declared(source: Source, declared: Declared) -> Source:
+def as_declared(source: SourceFile, declared: Declared) -> SourceFile:
     """Return a file whose guessed fields are what the playbook declares them to be.
 
     A cell that does not fit costs its row; to go by the cells alone, it would cost its column.
@@ -125,7 +125,7 @@ def as_declared(source: Source, declared: Declared) -> Source:
     )
 
 
-def mapper_for(source: Source, *, file_index: int, fields: FieldTypes) -> FileMapper:
+def mapper_for(source: SourceFile, *, file_index: int, fields: FieldTypes) -> FileMapper:
     """Return what maps this file's chunks, with the fields of all files of the run."""
     folder = source.reader.path.absolute().parent.name
     return FileMapper(
@@ -133,7 +133,7 @@ def mapper_for(source: Source, *, file_index: int, fields: FieldTypes) -> FileMa
     )
 
 
-def merged_fields(sources: list[Source]) -> FieldTypes:
+def merged_fields(sources: list[SourceFile]) -> FieldTypes:
     """Return the fields of all files.
 
     Raises:
@@ -150,7 +150,7 @@ def merged_fields(sources: list[Source]) -> FieldTypes:
     return merged
 
 
-def fields_to_send(sources: list[Source], declared: Declared | None) -> tuple[FieldTypes, list[str]]:
+def fields_to_send(sources: list[SourceFile], declared: Declared | None) -> tuple[FieldTypes, list[str]]:
     """Return the fields of all files, and those that are passed over because a request cannot have as many.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from intake.errors import IntakeFailed
-from intake.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, Unreadable
+from intake.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, UnreadableRow
 
 WHOLE_BYTES_MAX = 256 << 20
 """A JSON document that is not one object per line is read as a whole, up to this size."""
@@ -86,7 +86,7 @@ class _Held:
     rows: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    unreadable: list[UnreadableRow] = field(default_factory=list)
     bytes_done: int = 0
 
     @property
@@ -110,7 +110,7 @@ class _Held:
 
     def refuse(self, row: int, document: _Document, why: str) -> None:
         text = document.text[:TEXT_SHOWN_MAX]
-        self.unreadable.append(Unreadable(file=self.file, row=row, line=document.line, why=why, text=text))
+        self.unreadable.append(UnreadableRow(file=self.file, row=row, line=document.line, why=why, text=text))
         self.bytes_done = document.bytes_done
 
     def chunk(self) -> Chunk:

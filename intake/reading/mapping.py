@@ -64,7 +64,7 @@ def _cell(value: Any) -> Any:
     return value.as_number() if isinstance(value, Unquoted) else value
 
 
-Cell = Annotated[str | float, BeforeValidator(_cell)]
+CellValue = Annotated[str | float, BeforeValidator(_cell)]
 """What a cell of a file is compared with: a number, written without quotes, as one; all else as it is written."""
 
 
@@ -72,7 +72,7 @@ class TypeCase(_Part):
     """The type of those rows whose column equals a value."""
 
     column: str
-    equals: Cell
+    equals: CellValue
     type: str
 
 
@@ -165,7 +165,7 @@ class FieldSource(_Part):
 
     column: str
     type: Literal["number", "text", "flag"] = "text"
-    absent: tuple[Cell, ...] = ()
+    absent: tuple[CellValue, ...] = ()
     """Values that stand for no value, such as -1."""
 
 

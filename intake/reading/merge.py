@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from intake.reading.examine import Source
-from intake.reading.rows import CHUNK_ROWS, Chunk, Unreadable
+from intake.reading.examine import SourceFile
+from intake.reading.rows import CHUNK_ROWS, Chunk, UnreadableRow
 from intake.reading.signals import FileMapper
 
-NoteUnreadable = Callable[[Unreadable], None]
+NoteUnreadable = Callable[[UnreadableRow], None]
 
 
-def signals_of(source: Source, mapper: FileMapper, note: NoteUnreadable) -> Iterator[pa.Table]:
+def signals_of(source: SourceFile, mapper: FileMapper, note: NoteUnreadable) -> Iterator[pa.Table]:
     """Yield the signals of a file in order of time, equal times in the file's order; tables may be empty.
 
     A file that is in order is streamed; one that is not is held as a whole and sorted.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from intake.errors import IntakeFailed
-from intake.reading.parquet_cells import Cells, read_cells
+from intake.reading.parquet_cells import CellColumn, read_cells
 from intake.reading.rows import CHUNK_ROWS, NAMELESS, Chunk
 
 
@@ -57,7 +57,7 @@ def _dictionaries(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]
 
 
 def _chunk(batch: pa.RecordBatch, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", bytes_done: int) -> Chunk:
-    columns: dict[str, Cells] = {}
+    columns: dict[str, CellColumn] = {}
     passed_over: dict[str, None] = {}
     doubled: set[str] = set()
     for name, column in _flat(batch):

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from intake.reading.rows import Unreadable, original_of
+from intake.reading.rows import UnreadableRow, original_of
 
 SHOWN_MAX = 10
 """Rows that are also told on the screen; all are in the file."""
@@ -39,7 +39,7 @@ class RejectsFile:
             if stream is not None:
                 stream.close()
 
-    def note_unreadable(self, row: Unreadable) -> None:
+    def note_unreadable(self, row: UnreadableRow) -> None:
         """Keep a row that could not be sent."""
         self.unreadable_by_name[row.file] += 1
         self._show(str(row))

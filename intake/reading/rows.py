@@ -25,7 +25,7 @@ NAMELESS = "a column without a name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class UnreadableRow:
     """A row that cannot become a signal, and all that is needed to mend it."""
 
     file: str
@@ -52,7 +52,7 @@ class Chunk:
     """(rows,) row numbers from 1, ascending; broken rows leave gaps."""
     lines: NDArray[np.int64]
     """(rows,) line numbers from 1; zeros for formats without lines."""
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableRow, ...]
     bytes_done: int
     """How much of the file has been read, this chunk included."""
     texts: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Chunk:
         return json.dumps(cells, default=str, ensure_ascii=False)[:TEXT_SHOWN_MAX]
 
 
-def original_of(row: Unreadable) -> bytes:
+def original_of(row: UnreadableRow) -> bytes:
     """Return the bytes of a row that could not be read, as they came."""
     try:
         return row.text.encode(errors="surrogateescape")

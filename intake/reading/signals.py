@@ -20,7 +20,7 @@ from intake.reading.mapping import (
     TimeSource,
     TypeWhen,
 )
-from intake.reading.rows import Chunk, Unreadable, value_of
+from intake.reading.rows import Chunk, UnreadableRow, value_of
 from intake.reading.values import Converted, as_calendar_time, as_counted_time, as_flag, as_number, as_text
 
 FieldTypes = dict[str, str]
@@ -44,7 +44,7 @@ class Mapped:
 
     signals: pa.Table
     """Columns event_id, type, household, member, time (int64 µs), _file, _row, then the fields, FIELD_PREFIX before."""
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableRow, ...]
 
 
 def schema_of(fields: FieldTypes) -> pa.Schema:
@@ -163,11 +163,11 @@ class _Found:
         self._drop_wrong(converted, source.column, f"field {name}, which should be a {kind}")
         return converted.values
 
-    def unreadable(self) -> list[Unreadable]:
+    def unreadable(self) -> list[UnreadableRow]:
         """Return the rows that dropped out."""
         chunk = self.chunk
         return [
-            Unreadable(
+            UnreadableRow(
                 file=self.mapper.file,
                 row=int(chunk.rows[index]),
                 line=int(chunk.lines[index]),

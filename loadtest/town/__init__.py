@@ -1,7 +1,7 @@
 """A simulated town: people, what they do hour by hour, and what they would like, hidden from Hearth."""
 
 from loadtest.town.preferences import Answer, Reaction
-from loadtest.town.signals import Signals, Wire
+from loadtest.town.signals import TownSignals, Wire
 from loadtest.town.town import MONDAY_US, NO_CHANNEL, Town, UnknownMember
 from loadtest.town.vocabulary import PlaybookMismatch
 
@@ -11,8 +11,8 @@ __all__ = [
     "Answer",
     "PlaybookMismatch",
     "Reaction",
-    "Signals",
     "Town",
+    "TownSignals",
     "UnknownMember",
     "Wire",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from loadtest.town import calibration
 from loadtest.town.rhythm import US_PER_HOUR
-from loadtest.town.signals import Signals
+from loadtest.town.signals import TownSignals
 from loadtest.town.town import Town, utc_offset_us
 
 PIECE_ROWS = 1_000_000
@@ -103,7 +103,7 @@ def _collected(town: Town) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return np.concatenate(members), np.concatenate(times), hours, Counter(named)
 
 
-def _lived(town: Town, types: NDArray[np.int64]) -> Iterator[Signals]:
+def _lived(town: Town, types: NDArray[np.int64]) -> Iterator[TownSignals]:
     """Yield the pieces without set-up signals; counts all rows in `types`."""
     for piece in town.pieces(PIECE_ROWS):
         types += np.bincount(piece.kinds, minlength=len(types))

@@ -9,8 +9,8 @@ from loadtest.town.amounts import bill_minor, call_minutes, exchange, spent_mino
 from loadtest.town.page import Floats, Ints, Page
 from loadtest.town.people import People, Persona
 from loadtest.town.rhythm import US_PER_DAY, US_PER_HOUR, US_PER_SECOND, Crowd, burst, gathered
-from loadtest.town.signals import Signals
-from loadtest.town.vocabulary import BALANCE_CHECK, Vocabulary
+from loadtest.town.signals import TownSignals
+from loadtest.town.vocabulary import BALANCE_CHECK, TownVocabulary
 
 SETUP_BLOCK = 0
 """Events of block b happen in hour b − 1 of the span, or begin there; block 0 is what was there before."""
@@ -35,7 +35,14 @@ class Life:
     """Draws the town's hours."""
 
     def __init__(
-        self, *, people: People, vocabulary: Vocabulary, seed: int, start_us: int, utc_offset_us: int, intensity: float
+        self,
+        *,
+        people: People,
+        vocabulary: TownVocabulary,
+        seed: int,
+        start_us: int,
+        utc_offset_us: int,
+        intensity: float,
     ) -> None:
         self._people = people
         self._vocabulary = vocabulary
@@ -49,7 +56,7 @@ class Life:
         self._billed = np.flatnonzero(~people.is_prepaid[people.first_member])
         self._bill_minor = bill_minor(np.random.default_rng([seed, 5]), people.member_count)
 
-    def before(self) -> Signals:
+    def before(self) -> TownSignals:
         """Return what sources tell of everyone before the first hour: profiles, consents, products, a last payment."""
         people, page = self._people, Page(self._people, self._vocabulary)
         draw = self._draw(SETUP_BLOCK)
@@ -75,7 +82,7 @@ class Life:
         )
         return page.finished(seed=self._seed, block=SETUP_BLOCK)
 
-    def hour(self, block: int) -> Signals:
+    def hour(self, block: int) -> TownSignals:
         """Return what begins in hour `block` − 1 of the span; what follows from it may happen later."""
         assert block > SETUP_BLOCK
         page, draw = Page(self._people, self._vocabulary), self._draw(block)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.town.people import People
-from loadtest.town.signals import WHOLE_HOUSEHOLD, Signals, joined
-from loadtest.town.vocabulary import Vocabulary
+from loadtest.town.signals import WHOLE_HOUSEHOLD, TownSignals, joined
+from loadtest.town.vocabulary import TownVocabulary
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,8 +22,8 @@ class Page:
     """The signals of one block while they are being written."""
 
     people: People
-    vocabulary: Vocabulary
-    parts: list[Signals] = field(default_factory=list)
+    vocabulary: TownVocabulary
+    parts: list[TownSignals] = field(default_factory=list)
 
     def write(self, event: str, times_us: Ints, members: Ints, **values: Values) -> None:
         """Add events of members."""
@@ -44,7 +44,7 @@ class Page:
     ) -> None:
         count = len(times_us)
         self.parts.append(
-            Signals(
+            TownSignals(
                 times_us=times_us,
                 households=households.astype(np.int32),
                 members=members,
@@ -54,7 +54,7 @@ class Page:
             )
         )
 
-    def finished(self, *, seed: int, block: int) -> Signals:
+    def finished(self, *, seed: int, block: int) -> TownSignals:
         """Return all that was written, numbered within the block; another seed gives other ids."""
         signals = joined(self.parts)
         signals.ids[:, 0] = (crc32(str(seed).encode()) & 0xFFFF) << 32 | block

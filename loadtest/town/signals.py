@@ -17,7 +17,7 @@ _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
+class TownSignals:
     """Rows of signals: (rows,) arrays, and a float64 column per field that any of them carries."""
 
     times_us: NDArray[np.int64]
@@ -36,9 +36,9 @@ class Signals:
         """How many rows."""
         return len(self.times_us)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Signals":
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "TownSignals":
         """Return the rows at an index, mask or slice."""
-        return Signals(
+        return TownSignals(
             times_us=self.times_us[rows],
             households=self.households[rows],
             members=self.members[rows],
@@ -47,14 +47,14 @@ class Signals:
             values={field: column[rows] for field, column in self.values.items()},
         )
 
-    def sorted_by_time(self) -> "Signals":
+    def sorted_by_time(self) -> "TownSignals":
         """Return the rows in order of event time; ties by id, so that the order is always the same."""
         return self.take(np.lexsort((self.ids[:, 1], self.ids[:, 0], self.times_us)))
 
 
-def nothing() -> Signals:
+def nothing() -> TownSignals:
     """Return no rows."""
-    return Signals(
+    return TownSignals(
         times_us=np.empty(0, np.int64),
         households=np.empty(0, np.int32),
         members=np.empty(0, np.int8),
@@ -64,13 +64,13 @@ def nothing() -> Signals:
     )
 
 
-def joined(parts: list[Signals]) -> Signals:
+def joined(parts: list[TownSignals]) -> TownSignals:
     """Return the rows of all parts, one part after the other."""
     parts = [part for part in parts if part.count]
     if len(parts) <= 1:
         return parts[0] if parts else nothing()
     fields = sorted({field for part in parts for field in part.values})
-    return Signals(
+    return TownSignals(
         times_us=np.concatenate([part.times_us for part in parts]),
         households=np.concatenate([part.households for part in parts]),
         members=np.concatenate([part.members for part in parts]),
@@ -80,7 +80,7 @@ def joined(parts: list[Signals]) -> Signals:
     )
 
 
-def _column(part: Signals, field: int) -> NDArray[np.float64]:
+def _column(part: TownSignals, field: int) -> NDArray[np.float64]:
     return part.values[field] if field in part.values else np.full(part.count, np.nan)
 
 
@@ -123,12 +123,12 @@ class Wire:
         return f"M{member + 1}" if member >= 0 else ""
 
     @staticmethod
-    def event_id(signals: Signals, row: int) -> str:
+    def event_id(signals: TownSignals, row: int) -> str:
         """Return the event id of a row."""
         letters: bytes = id_letters(signals.ids[row : row + 1])[0].tobytes()
         return letters.decode()
 
-    def batch(self, signals: Signals) -> pa.RecordBatch:
+    def batch(self, signals: TownSignals) -> pa.RecordBatch:
         """Return the rows as an Arrow batch as Ingest takes it; a field that no row carries has no column."""
         columns = {
             "event_id": _fixed_strings(id_letters(signals.ids)),
@@ -142,7 +142,7 @@ class Wire:
                 columns[self._plan.fields[field].name] = self._field_column(field, column)
         return pa.record_batch(columns)
 
-    def message(self, signals: Signals, row: int) -> signal_pb2.Signal:
+    def message(self, signals: TownSignals, row: int) -> signal_pb2.Signal:
         """Return one row as a message."""
         signal = signal_pb2.Signal(
             event_id=self.event_id(signals, row),

@@ -14,7 +14,7 @@ from loadtest.town.life import Life
 from loadtest.town.people import MEMBER_COUNT_MAX, settle
 from loadtest.town.preferences import Answer, Preferences, Reaction
 from loadtest.town.rhythm import US_PER_HOUR
-from loadtest.town.signals import Signals, Wire, joined, nothing
+from loadtest.town.signals import TownSignals, Wire, joined, nothing
 from loadtest.town.vocabulary import BALANCE_CHECK, CHANNEL_BY_CONTACT, TEXT_MENU, read_vocabulary
 
 NO_CHANNEL = -1
@@ -70,10 +70,10 @@ class Town:
             channels[self.vocabulary.event[event]] = self.plan.channel_by_name[channel]
         return channels
 
-    def pieces(self, max_rows: int) -> Iterator[Signals]:
+    def pieces(self, max_rows: int) -> Iterator[TownSignals]:
         """Yield all signals in order of event time, at most so many rows and PIECE_SPAN_US at a time, set-up first."""
         assert max_rows >= 1
-        gathered: list[Signals] = []
+        gathered: list[TownSignals] = []
         for block in self._blocks():
             if not block.count:
                 continue
@@ -84,7 +84,7 @@ class Town:
             gathered.append(block)
         yield from _divided(joined(gathered), max_rows)
 
-    def _blocks(self) -> Iterator[Signals]:
+    def _blocks(self) -> Iterator[TownSignals]:
         yield self._life.before().sorted_by_time()
         under_way = nothing()
         for block in range(1, 1 + (self.end_us - self.start_us) // US_PER_HOUR):
@@ -99,7 +99,7 @@ class Town:
         for piece in self.pieces(max_rows):
             yield self.wire.batch(piece)
 
-    def contact_channels(self, signals: Signals) -> NDArray[np.int8]:
+    def contact_channels(self, signals: TownSignals) -> NDArray[np.int8]:
         """Return for each row the channel, by index, that the member is on; NO_CHANNEL if the signal is no contact."""
         channels = self._channel_by_kind[signals.kinds]
         looks = np.flatnonzero(signals.kinds == self.vocabulary.event[BALANCE_CHECK])
@@ -153,7 +153,7 @@ class Town:
         return int(self.people.first_member[number]) + place
 
 
-def _divided(signals: Signals, max_rows: int) -> Iterator[Signals]:
+def _divided(signals: TownSignals, max_rows: int) -> Iterator[TownSignals]:
     for first in range(0, signals.count, max_rows):
         yield signals.take(slice(first, first + max_rows))
 

@@ -97,7 +97,7 @@ class PlaybookMismatch(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class TownVocabulary:
     """Names of one plan as the numbers that columns hold."""
 
     plan: Plan
@@ -116,7 +116,7 @@ class Vocabulary:
         return indices[np.searchsorted(cumulative / cumulative[-1], uniforms, side="right")]
 
 
-def read_vocabulary(plan: Plan) -> Vocabulary:
+def read_vocabulary(plan: Plan) -> TownVocabulary:
     """Return the town's words in this plan.
 
     Raises:
@@ -127,7 +127,7 @@ def read_vocabulary(plan: Plan) -> Vocabulary:
     problems += [f"channel '{name}' is not declared" for name in sorted(missing_channels)]
     if problems:
         raise PlaybookMismatch(f"playbook '{plan.name}' does not fit the town: " + "; ".join(problems))
-    return Vocabulary(
+    return TownVocabulary(
         plan=plan,
         event={name: plan.event_type_by_name[name] for name in FIELDS_BY_EVENT},
         field={name: plan.field_by_name[name] for fields in FIELDS_BY_EVENT.values() for name in fields},

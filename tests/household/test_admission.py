@@ -11,7 +11,7 @@ import pytest
 
 from household.apply import apply_signals
 from household.events import NO_TIME_US, UNKNOWN_TYPE, Status
-from household.plan import Clock, EventField, EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope
+from household.plan import EventField, EventTimeRules, EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope
 from household.state import PartitionState
 from tests.household.oracle import YEAR_2200_US, Event, batch_of
 from tests.household.worlds import START_US, S
@@ -38,7 +38,7 @@ PLAN = Plan(
         ),
         Feature(name="household.all", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0, 1, 2)),
     ),
-    clock=Clock(lateness_us=100 * S, future_us=10 * S),
+    clock=EventTimeRules(lateness_us=100 * S, future_us=10 * S),
 )
 
 VISIT = Event(id=b"visit", household=b"home", time_us=START_US)

@@ -17,8 +17,8 @@ from household.apply import Applied, apply_signals
 from household.columns.program import Op
 from household.events import NO_TIME_US, Status
 from household.plan import (
-    Clock,
     EventField,
+    EventTimeRules,
     EventType,
     Feature,
     FeatureKind,
@@ -181,7 +181,7 @@ BUSY = Plan(
         Feature(name="member.count", kind=FeatureKind.COUNT, scope=Scope.MEMBER, result="int", events=(0,)),
     ),
     journeys=(Journey(name="each", trigger=Trigger(events=(0,), program=0, scope=Scope.MEMBER)),),
-    clock=Clock(lateness_us=100 * S, future_us=10**12),
+    clock=EventTimeRules(lateness_us=100 * S, future_us=10**12),
 )
 
 
@@ -211,7 +211,7 @@ def busy_events(count: int, *, homes: int, span_s: int, seed: int) -> list[Event
 @pytest.mark.parametrize("part", [10_000, 97])
 def test_growing_tables_rows_and_slab_changes_nothing(part):
     events = busy_events(4_000, homes=900, span_s=2_000, seed=1)
-    patient = replace(BUSY, clock=Clock(lateness_us=1_000 * S, future_us=10**12))
+    patient = replace(BUSY, clock=EventTimeRules(lateness_us=1_000 * S, future_us=10**12))
     oracle, state = Oracle(patient, stream_clock=True), PartitionState(plan=patient, stream_clock=True)
     before = (state.households.arrays, state.members.arrays, state.cells, state.dedupe.arrays)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from household.apply import apply_signals
 from household.columns.program import Op
 from household.plan import (
-    Clock,
     EventField,
+    EventTimeRules,
     EventType,
     Feature,
     FeatureKind,
@@ -49,7 +49,7 @@ def plan_of(feature: Feature, *, window: Window | None = None) -> Plan:
         programs=(Program(text="value > 1", ops=(Op.FIELD, Op.CONST, Op.GREATER), args=(0.0, 1.0, 0.0)),),
         windows=() if window is None else (window,),
         features=(feature,),
-        clock=Clock(lateness_us=10**12, future_us=10**12),
+        clock=EventTimeRules(lateness_us=10**12, future_us=10**12),
     )
 
 

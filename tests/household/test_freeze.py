@@ -24,7 +24,7 @@ from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
 from household.ledger import next_due_us
 from household.migration import migrated
-from household.plan import Clock, Plan
+from household.plan import EventTimeRules, Plan
 from household.state import PartitionState
 from tests.household.oracle import Event, batch_of
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NONE, Shop
@@ -150,7 +150,7 @@ def test_features_and_known_ids_thaw_as_they_were_whatever_is_folded_meanwhile(
 @pytest.mark.parametrize("lateness_s", [1_000, 20])
 @pytest.mark.parametrize("step", [0, 1, 40, 500])
 def test_ids_rows_and_windows_may_need_room_during_a_freeze(step: int, lateness_s: int):
-    plan = replace(BUSY, clock=Clock(lateness_us=lateness_s * S, future_us=10**12))
+    plan = replace(BUSY, clock=EventTimeRules(lateness_us=lateness_s * S, future_us=10**12))
     events = busy_events(1_500, homes=300, span_s=2_000, seed=4)
     records = [signals(events[start : start + 50], START_US) for start in range(0, len(events), 50)]
 

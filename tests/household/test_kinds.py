@@ -28,7 +28,7 @@ from household.columns.combining import combine_rows
 from household.columns.kinds.definition import OPTIONAL, Combination, Kind, Parameter
 from household.columns.kinds.table import KINDS, documentation
 from household.migration import migrated
-from household.plan import NONE, Clock, Feature, FeatureKind, Plan, Scope
+from household.plan import NONE, EventTimeRules, Feature, FeatureKind, Plan, Scope
 from household.state import NO_MEMBER, PartitionState
 from playbooks import ranges
 from playbooks.compiler import compile_playbook
@@ -57,7 +57,7 @@ def plan_of(kind: Kind) -> Plan:
         path = Path(folder) / "kinds.yaml"
         path.write_text(PLAYBOOK.format(kind=kind.kind, written=kind.example.written), encoding="utf-8")
         plan = compile_playbook(path)
-    return replace(plan, clock=Clock(lateness_us=10**12, future_us=10**12))
+    return replace(plan, clock=EventTimeRules(lateness_us=10**12, future_us=10**12))
 
 
 def field_of(plan: Plan) -> int:

@@ -19,8 +19,8 @@ from household.events import UNKNOWN_TYPE
 from household.migration import migrated
 from household.plan import (
     NONE,
-    Clock,
     EventField,
+    EventTimeRules,
     EventType,
     Feature,
     FeatureKind,
@@ -216,7 +216,7 @@ SMALL = Plan(
         ),
         Feature(name="household.streams", kind=FeatureKind.COUNT, scope=HOME, result="int", events=(0,)),
     ),
-    clock=Clock(future_us=10**12),
+    clock=EventTimeRules(future_us=10**12),
 )
 
 

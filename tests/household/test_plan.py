@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from household.plan import (
     Arbitration,
     Channel,
-    Clock,
     ContactCap,
     ContactPolicy,
     EventField,
+    EventTimeRules,
     EventType,
     Feature,
     FeatureKind,
@@ -77,7 +77,7 @@ FULL = Plan(
     ),
     policy=ContactPolicy(caps=(ContactCap(name="c", scope=Scope.MEMBER, channels=(0,), window_us=7, most=1),)),
     arbitration=Arbitration(exploration=0.25),
-    clock=Clock(lateness_us=5),
+    clock=EventTimeRules(lateness_us=5),
 )
 
 
@@ -148,7 +148,7 @@ def test_a_change_of_any_value_changes_the_version(where):
 
 def test_every_field_of_every_part_of_a_plan_was_changed_above():
     kinds = [Plan, Field, EventField, EventType, Program, Window, Feature, Segment, Channel, Treatment, SegmentPrice]
-    kinds += [Offer, Trigger, Journey, ContactCap, ContactPolicy, Arbitration, Clock]
+    kinds += [Offer, Trigger, Journey, ContactCap, ContactPolicy, Arbitration, EventTimeRules]
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
 
     assert {name for where in CHANGES for name in where.replace("[", ".").split(".")} >= fields - {"name"}

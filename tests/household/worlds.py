@@ -13,8 +13,8 @@ from household.columns.program import Op
 from household.events import LONGEST_KEY, NO_TIME_US, UNKNOWN_TYPE
 from household.plan import (
     NONE,
-    Clock,
     EventField,
+    EventTimeRules,
     EventType,
     Feature,
     FeatureKind,
@@ -227,7 +227,9 @@ def plans(draw: st.DrawFn) -> Plan:
         windows=windows,
         features=features,
         journeys=contact + journeys if draw(st.booleans()) else journeys + contact,
-        clock=Clock(lateness_us=draw(st.sampled_from([100 * S, 100 * S, 100 * S, 20 * S, 5 * S, 0])), future_us=3 * S),
+        clock=EventTimeRules(
+            lateness_us=draw(st.sampled_from([100 * S, 100 * S, 100 * S, 20 * S, 5 * S, 0])), future_us=3 * S
+        ),
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from hearth.v1 import signal_pb2
 from intake.capture.connector import CaptureLimits, Connector
-from intake.capture.ports import CaptureFailed, Decoded, Message, Unreadable
+from intake.capture.ports import CaptureFailed, Decoded, Message, UnreadableMessage
 from intake.errors import IntakeFailed
 from tests.intake.capture_fakes import AFTER, BEFORE, FINE, CaptureHearth, MemorySource, serving_capture
 
@@ -34,7 +34,7 @@ class PlainDecoder:
                 event_id = f"{message.topic}/{message.partition}:{message.offset}"
                 signals.append(signal_pb2.Signal(event_id=event_id, type="ops", household=household))
             else:
-                unreadable.append(Unreadable(message=message, reason="UNREADABLE", detail="no colon"))
+                unreadable.append(UnreadableMessage(message=message, reason="UNREADABLE", detail="no colon"))
         request = signal_pb2.IngestRequest(signals=signals) if signals else None
         return Decoded(request=request, signal_count=len(signals), unreadable=tuple(unreadable))
 

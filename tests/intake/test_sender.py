@@ -31,7 +31,7 @@ from intake.sender import (
     Sender,
     Stopped,
     Undeliverable,
-    Why,
+    UndeliverableReason,
     doubling,
 )
 
@@ -296,7 +296,7 @@ def test_an_event_too_large_for_hearth_is_told_and_the_others_go_on():
     first, second = sent(hearth, FILES, some(2))
 
     assert isinstance(first, Undeliverable)
-    assert (first.parcel.ids, first.why, hearth.applied) == (("e0",), Why.TOO_LARGE, ["e1"])
+    assert (first.parcel.ids, first.why, hearth.applied) == (("e0",), UndeliverableReason.TOO_LARGE, ["e1"])
     assert isinstance(second, Acknowledged)
 
 
@@ -319,7 +319,11 @@ def test_a_request_longer_than_may_be_sent_is_halved_before_it_is_sent(patience)
 
     assert [one.parcel.ids for one in became] == [("e0",), ("e1",), ("e2",)]
     assert isinstance(lone, Undeliverable)
-    assert (lone.why, lone.byte_count > REQUEST_BYTES_MAX, len(hearth.requests)) == (Why.TOO_LONG, True, 3)
+    assert (lone.why, lone.byte_count > REQUEST_BYTES_MAX, len(hearth.requests)) == (
+        UndeliverableReason.TOO_LONG,
+        True,
+        3,
+    )
 
 
 @pytest.mark.parametrize("patience", [CAPTURE, REPLAY])
@@ -329,7 +333,7 @@ def test_the_event_for_which_a_request_is_refused_is_found(patience):
     became = sent(hearth, patience, some(8))
 
     (alone,) = [one for one in became if isinstance(one, Undeliverable)]
-    assert (alone.parcel.ids, alone.why, alone.detail) == (("e5",), Why.REFUSED, "as told")
+    assert (alone.parcel.ids, alone.why, alone.detail) == (("e5",), UndeliverableReason.REFUSED, "as told")
     assert hearth.applied == [f"e{number}" for number in range(8) if number != 5]
 
 

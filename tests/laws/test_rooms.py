@@ -1,4 +1,4 @@
-"""Law: what is told of each room, and the picture of them, is what `make rooms` makes of the files and their imports."""
+"""Law: what is told of the rooms, and their picture, is what `make rooms` makes of the files and their imports."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import asyncio
 
 from hearth.v1 import delivery_pb2
 from serving.settings import EdgeSettings
-from serving.subscription import Subscription
+from serving.subscription import JoinedSubscription
 from wire.routes import Routes
 
 AGE_S_MAX = 0.05
@@ -33,7 +33,7 @@ class OneShard:
 def test_what_waited_too_long_for_the_gateway_is_dropped_and_what_is_fresh_is_not():
     async def course() -> None:
         shard = OneShard()
-        subscription = Subscription(shard, ("push",), EdgeSettings(delivery_age_s_max=AGE_S_MAX))
+        subscription = JoinedSubscription(shard, ("push",), EdgeSettings(delivery_age_s_max=AGE_S_MAX))
         try:
             shard.given.put_nowait("fresh")
             assert (await subscription.next()).household == "fresh"
