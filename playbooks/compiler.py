@@ -23,7 +23,7 @@ from playbooks.sense import remarks_on
 from playbooks.source import load
 from playbooks.vocabulary import read_vocabulary
 from written.problems import Problem, Problems
-from written.yaml_tree import Mapping
+from written.yaml_tree import YamlMapping
 
 TELCO = Path(__file__).parent / "telco"
 """The playbook we ship."""
@@ -83,7 +83,7 @@ class _Compiled:
     """A plan, and what it was compiled from."""
 
     plan: Plan
-    tree: Mapping
+    tree: YamlMapping
     offers: Offers
 
 

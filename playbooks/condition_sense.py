@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from household.columns.program import Op
 from household.plan import NONE
 from playbooks.remarks import Check
-from playbooks.satisfiable import Scene, WeighedTerm, contradiction, terms_of
+from playbooks.satisfiable import ConditionPiece, Scene, contradiction, terms_of
 
 
 class ConditionSense(Check):
@@ -54,7 +54,7 @@ class ConditionSense(Check):
                 subject = what if is_whole else f"a part of {what}, {text},"
                 self.inform(f"{subject} is always true where it is known", "leave it out if that is meant", *keys)
 
-    def _mend(self, scene: Scene, core: tuple[tuple[WeighedTerm, bool], ...]) -> str:
+    def _mend(self, scene: Scene, core: tuple[tuple[ConditionPiece, bool], ...]) -> str:
         names = {scene.name_of(term) for atom, _ in core for term in terms_of(atom) if term.op is Op.FEATURE}
         keeping = [one for one in self.plan.features if one.name in names and one.keep]
         if len(core) == 1 and keeping:
@@ -62,7 +62,7 @@ class ConditionSense(Check):
         return "change the bounds, or write || where either is enough" if len(core) > 1 else "change the bound"
 
 
-def _because(scene: Scene, core: tuple[tuple[WeighedTerm, bool], ...]) -> str:
+def _because(scene: Scene, core: tuple[tuple[ConditionPiece, bool], ...]) -> str:
     if not core:
         return ""
     told = " and ".join(scene.atom_text(atom) for atom in core)
@@ -76,8 +76,8 @@ def _because(scene: Scene, core: tuple[tuple[WeighedTerm, bool], ...]) -> str:
 
 
 def _dead_parts(
-    scene: Scene, term: WeighedTerm, *, wanted: bool
-) -> Iterator[tuple[WeighedTerm, bool, tuple[tuple[WeighedTerm, bool], ...]]]:
+    scene: Scene, term: ConditionPiece, *, wanted: bool
+) -> Iterator[tuple[ConditionPiece, bool, tuple[tuple[ConditionPiece, bool], ...]]]:
     """Yield the alternatives that are none, with why. What is in a segment is said of the segment."""
     if term.segment:
         return
@@ -92,7 +92,7 @@ def _dead_parts(
                 yield from _dead_parts(scene, part, wanted=wanted)
 
 
-def _idle_parts(term: WeighedTerm, *, wanted: bool) -> Iterator[tuple[WeighedTerm, bool]]:
+def _idle_parts(term: ConditionPiece, *, wanted: bool) -> Iterator[tuple[ConditionPiece, bool]]:
     """Yield the parts that all have to hold."""
     if term.segment:
         return

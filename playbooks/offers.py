@@ -14,7 +14,7 @@ from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, money_help, price
 from playbooks.vocabulary import Vocabulary
 from written.problems import Place, Problems
-from written.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
+from written.yaml_tree import Entry, Listing, Node, Nothing, Scalar, YamlMapping
 
 TEXT_LENGTH_MAX = 2_000
 """A treatment is words on a screen, not a document."""
@@ -112,7 +112,7 @@ def _exclude(offers: Offers, drafts: list[_Draft], problems: Problems) -> None:
 def _expanded(entry: Entry, vocabulary: Vocabulary, problems: Problems) -> list[tuple[str, Node]]:
     """Return (name, content) of each offer that an entry stands for, placeholders filled."""
     each = None
-    if isinstance(entry.value, Mapping):
+    if isinstance(entry.value, YamlMapping):
         each = next((one for one in entry.value.entries if one.key == "for_each"), None)
     if each is None:
         return [(entry.key, _filled(entry.value, {}, problems))]
@@ -152,7 +152,7 @@ def _title(value: str) -> str:
 def _filled(node: Node, filling: dict[str, str], problems: Problems) -> Node:
     """Return a node with the placeholders of all its texts replaced."""
     match node:
-        case Mapping():
+        case YamlMapping():
             entries = (replace(one, value=_filled(one.value, filling, problems)) for one in node.entries)
             return replace(node, entries=tuple(entries))
         case Listing():

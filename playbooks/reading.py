@@ -12,7 +12,7 @@ from household.money import minor_digits, money_minor
 from playbooks import values
 from playbooks.diagnostics import suggestion
 from written.problems import Place, Problems
-from written.yaml_tree import Entry, Listing, Mapping, Node, Nothing, Scalar
+from written.yaml_tree import Entry, Listing, Node, Nothing, Scalar, YamlMapping
 
 Value = TypeVar("Value")
 Default = TypeVar("Default")
@@ -39,7 +39,7 @@ def is_name(text: str) -> bool:
 def describe(node: Node) -> str:
     """Return what a node is, for people."""
     match node:
-        case Mapping():
+        case YamlMapping():
             return "a mapping"
         case Listing():
             return "a list"
@@ -60,9 +60,9 @@ class Reader:
         self.problems = problems
         self._asked: set[str] = set()
         self._entries: dict[str, Entry] = {}
-        if isinstance(node, Mapping):
+        if isinstance(node, YamlMapping):
             self._entries = {entry.key: entry for entry in node.entries}
-        self._is_mapping = isinstance(node, Mapping | Nothing)
+        self._is_mapping = isinstance(node, YamlMapping | Nothing)
         if not self._is_mapping:
             problems.add(node.place, f"{what} is {describe(node)}", "write a mapping of 'key: value' lines")
 
@@ -214,7 +214,7 @@ class Reader:
         node = self.node(key)
         if node is None:
             return []
-        if not isinstance(node, Mapping):
+        if not isinstance(node, YamlMapping):
             right = "write a mapping: one 'name: …' per line"
             self.problems.add(node.place, f"'{key}' of {self.what} is {describe(node)}", right)
             return []

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from household.money import major_text
 from household.plan import Offer, Plan
-from playbooks.satisfiable import WeighedTerm, tree_of
+from playbooks.satisfiable import ConditionPiece, tree_of
 from written.problems import Place, Problems
-from written.yaml_tree import Mapping, Node, Scalar
+from written.yaml_tree import Node, Scalar, YamlMapping
 
 NAMED_MAX = 3
 """Names in one sentence; more are counted."""
@@ -25,13 +25,13 @@ class Remarks:
 class Written:
     """A playbook's tree, asked by keys for places and texts."""
 
-    tree: Mapping
+    tree: YamlMapping
 
     def node(self, *keys: str) -> Node | None:
         """Return what stands under keys."""
         node: Node | None = self.tree
         for key in keys:
-            entries = node.entries if isinstance(node, Mapping) else ()
+            entries = node.entries if isinstance(node, YamlMapping) else ()
             node = next((entry.value for entry in entries if entry.key == key), None)
         return node
 
@@ -40,7 +40,7 @@ class Written:
         node: Node = self.tree
         place = node.place
         for key in keys:
-            entries = node.entries if isinstance(node, Mapping) else ()
+            entries = node.entries if isinstance(node, YamlMapping) else ()
             found = next((entry for entry in entries if entry.key == key), None)
             if found is None:
                 break
@@ -76,7 +76,7 @@ class Check:
         """Say what is worth knowing."""
         self._remarks.information.add(self.written.place(*keys), wrong, right)
 
-    def tree(self, program: int, *, of_segment: str = "") -> WeighedTerm:
+    def tree(self, program: int, *, of_segment: str = "") -> ConditionPiece:
         """Return a condition's tree, segments named in it."""
         code = self.plan.programs[program]
         names = {key: name for key, name in self._segment_by_code.items() if name != of_segment}

@@ -37,12 +37,12 @@ _MIRRORED = {
 
 
 @dataclass(frozen=True, slots=True)
-class WeighedTerm:
+class ConditionPiece:
     """A piece of a condition as a tree. Two of the same meaning are equal."""
 
     op: Op
     arg: float
-    parts: tuple["WeighedTerm", ...] = ()
+    parts: tuple["ConditionPiece", ...] = ()
     segment: str = field(default="", compare=False)
     """Name of the segment whose text this is."""
 
@@ -52,15 +52,17 @@ class WeighedTerm:
         return self.op in (Op.FEATURE, Op.FIELD)
 
 
-Atom = tuple[WeighedTerm, bool]
+Atom = tuple[ConditionPiece, bool]
 """A term without `&&`, `||` and `!`, and whether it is to be true or false."""
 
 Conjunction = tuple[Atom, ...]
 
 
-def tree_of(program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tuple[float, ...]], str]) -> WeighedTerm:
+def tree_of(
+    program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tuple[float, ...]], str]
+) -> ConditionPiece:
     """Return the tree of a lowered condition."""
-    stack: list[tuple[WeighedTerm, int]] = []
+    stack: list[tuple[ConditionPiece, int]] = []
     for at, (number, arg) in enumerate(zip(program.ops, program.args, strict=True)):
         op = Op(number)
         if op in (Op.SKIP_IF_FALSE, Op.SKIP_IF_TRUE):
@@ -71,12 +73,12 @@ def tree_of(program: Program, segment_by_code: Mapping[tuple[tuple[int, ...], tu
         del stack[len(stack) - count :]
         start = operands[0][1] if operands else at
         name = segment_by_code.get((program.ops[start : at + 1], program.args[start : at + 1]), "")
-        stack.append((WeighedTerm(op, arg, tuple(term for term, _ in operands), name), start))
+        stack.append((ConditionPiece(op, arg, tuple(term for term, _ in operands), name), start))
     ((whole, _),) = stack
     return whole
 
 
-def terms_of(term: WeighedTerm) -> Iterator[WeighedTerm]:
+def terms_of(term: ConditionPiece) -> Iterator[ConditionPiece]:
     """Yield a term and all within it."""
     yield term
     for part in term.parts:
@@ -91,19 +93,19 @@ class Scene:
     events: tuple[int, ...] = ()
     """Types of the event at hand."""
 
-    def range_of(self, term: WeighedTerm) -> Range:
+    def range_of(self, term: ConditionPiece) -> Range:
         """Return what a name can be."""
         if term.op is Op.FEATURE:
             return ranges.of_feature(self.plan, self.plan.features[int(term.arg)])
         return ranges.of_field(self.plan, int(term.arg), self.events)
 
-    def name_of(self, term: WeighedTerm) -> str:
+    def name_of(self, term: ConditionPiece) -> str:
         """Return a name as it is written."""
         if term.op is Op.FEATURE:
             return self.plan.features[int(term.arg)].name
         return f"event.{self.plan.fields[int(term.arg)].name}"
 
-    def text(self, term: WeighedTerm) -> str:
+    def text(self, term: ConditionPiece) -> str:
         """Return a term as people would write it."""
         if term.segment:
             return f"segment.{term.segment}"
@@ -125,17 +127,17 @@ class Scene:
                 left, right = term.parts
                 return f"{self._side(left, right)} {_SYMBOL[term.op]} {self._side(right, left)}"
 
-    def _inner(self, term: WeighedTerm) -> str:
+    def _inner(self, term: ConditionPiece) -> str:
         text = self.text(term)
         return f"({text})" if len(term.parts) > 1 and not term.segment else text
 
-    def _side(self, term: WeighedTerm, other: WeighedTerm) -> str:
+    def _side(self, term: ConditionPiece, other: ConditionPiece) -> str:
         values = self._values(other)
         if term.op is Op.CONST and values is not None and 0 <= term.arg < len(values):
             return f"'{values[int(term.arg)]}'"
         return self._inner(term) if term.op in (Op.AND, Op.OR, Op.SELECT) else self.text(term)
 
-    def _values(self, term: WeighedTerm) -> tuple[str, ...] | None:
+    def _values(self, term: ConditionPiece) -> tuple[str, ...] | None:
         if not term.is_name:
             return None
         index = int(term.arg)
@@ -147,11 +149,11 @@ class Scene:
         if wanted:
             return self.text(term)
         if term.op in _OPPOSITE and not term.segment:
-            return self.text(WeighedTerm(_OPPOSITE[term.op], 0.0, term.parts))
-        return self.text(WeighedTerm(Op.NOT, 0.0, (term,)))
+            return self.text(ConditionPiece(_OPPOSITE[term.op], 0.0, term.parts))
+        return self.text(ConditionPiece(Op.NOT, 0.0, (term,)))
 
 
-def ways_of(term: WeighedTerm, wanted: bool) -> list[Conjunction] | None:
+def ways_of(term: ConditionPiece, wanted: bool) -> list[Conjunction] | None:
     """Return all ways in which a term is true, or false; None if there are too many."""
     match term.op:
         case Op.NOT:
@@ -172,7 +174,7 @@ def ways_of(term: WeighedTerm, wanted: bool) -> list[Conjunction] | None:
             return [((term, wanted),)]
 
 
-def _is_truth(term: WeighedTerm) -> bool:
+def _is_truth(term: ConditionPiece) -> bool:
     """Return whether a term is certainly true or false, and no number."""
     return term.op in _OPPOSITE or term.op in (Op.AND, Op.OR, Op.NOT, Op.IS_KNOWN)
 
@@ -191,7 +193,7 @@ def _one_of(each: list[list[Conjunction] | None]) -> list[Conjunction] | None:
     return list(itertools.chain(*(ways for ways in each if ways is not None)))
 
 
-def contradiction(scene: Scene, term: WeighedTerm, *, wanted: bool = True) -> tuple[Atom, ...] | None:
+def contradiction(scene: Scene, term: ConditionPiece, *, wanted: bool = True) -> tuple[Atom, ...] | None:
     """Return what cannot hold together when a term is to be true (or false); None if it may be, () if it never is."""
     ways = ways_of(term, wanted)
     if ways is None:
@@ -222,7 +224,7 @@ def _is_impossible(scene: Scene, way: Conjunction) -> bool:
     return any(not world.narrow(*compared) for compared in asked + asked) or world.is_torn(way)
 
 
-def _compared(atom: Atom) -> tuple[WeighedTerm, Op, WeighedTerm] | None:
+def _compared(atom: Atom) -> tuple[ConditionPiece, Op, ConditionPiece] | None:
     """Return an atom as left op right; None for what is no comparison."""
     term, wanted = atom
     if term.op in _OPPOSITE:
@@ -230,7 +232,7 @@ def _compared(atom: Atom) -> tuple[WeighedTerm, Op, WeighedTerm] | None:
         return left, term.op if wanted else _OPPOSITE[term.op], right
     if term.op is Op.IS_KNOWN:
         return None
-    return term, Op.EQUAL, WeighedTerm(Op.CONST, float(wanted))
+    return term, Op.EQUAL, ConditionPiece(Op.CONST, float(wanted))
 
 
 class _World:
@@ -238,14 +240,14 @@ class _World:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._left: dict[WeighedTerm, Range] = {}
+        self._left: dict[ConditionPiece, Range] = {}
 
-    def range_of(self, term: WeighedTerm) -> Range:
+    def range_of(self, term: ConditionPiece) -> Range:
         """Return what a term may be."""
         found = self._evaluated(term)
         return found.meet(self._left[term]) if term in self._left else found
 
-    def narrow(self, left: WeighedTerm, op: Op, right: WeighedTerm) -> bool:
+    def narrow(self, left: ConditionPiece, op: Op, right: ConditionPiece) -> bool:
         """Let a comparison hold; False if it cannot."""
         if self.range_of(right).point is None and self.range_of(left).point is not None:
             left, op, right = right, _MIRRORED[op], left
@@ -256,7 +258,7 @@ class _World:
                 left, op, right = right, _MIRRORED[op], left
             if left == right:
                 return op in (Op.EQUAL, Op.LESS_EQUAL, Op.GREATER_EQUAL)
-            left, bound = WeighedTerm(Op.SUBTRACT, 0.0, (left, right)), Range(least=0.0, most=0.0)
+            left, bound = ConditionPiece(Op.SUBTRACT, 0.0, (left, right)), Range(least=0.0, most=0.0)
         number = bound.least
         before = self.range_of(left)
         match op:
@@ -280,7 +282,7 @@ class _World:
         sides = [side for atom in way for compared in [_compared(atom)] if compared for side in compared[::2]]
         return any(side in unknown for side in sides)
 
-    def _evaluated(self, term: WeighedTerm) -> Range:
+    def _evaluated(self, term: ConditionPiece) -> Range:
         if term.op is Op.CONST:
             return Range(least=term.arg, most=term.arg, is_whole=term.arg.is_integer())
         if term.is_name:

@@ -13,7 +13,7 @@ from playbooks.remarks import Check, Remarks, Written, duration, some
 from playbooks.satisfiable import terms_of
 from playbooks.values import UNIT_US
 from playbooks.vocabulary import ALL
-from written.yaml_tree import Mapping
+from written.yaml_tree import YamlMapping
 
 FAR_APART = 100
 """An amount so many times another is in another unit: cents for euros."""
@@ -30,7 +30,7 @@ MUCH_EXPLORED = 0.5
 MUCH_WITHHELD = 0.5
 
 
-def remarks_on(plan: Plan, tree: Mapping, offers: Offers) -> Remarks:
+def remarks_on(plan: Plan, tree: YamlMapping, offers: Offers) -> Remarks:
     """Return what a playbook that compiles makes one wonder."""
     written = Written(tree)
     remarks = Remarks()

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from written.problems import Place, Problems
-from written.yaml_tree import Entry, Mapping, parse
+from written.yaml_tree import Entry, YamlMapping, parse
 
 SUFFIXES = (".yaml", ".yml")
 
 
-def load(path: Path, problems: Problems) -> Mapping:
+def load(path: Path, problems: Problems) -> YamlMapping:
     """Return the playbook at `path`, a file or a folder of YAML files, merged into one mapping of sections.
 
     Files are read in order of their names. A section may be spread over files; a name in it may not be given twice.
@@ -25,7 +25,7 @@ def load(path: Path, problems: Problems) -> Mapping:
         root = _load_file(file, path, problems)
         for entry in root.entries if root else ():
             merged[entry.key] = _merge(merged[entry.key], entry, problems) if entry.key in merged else entry
-    return Mapping(top, tuple(merged.values()))
+    return YamlMapping(top, tuple(merged.values()))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -36,7 +36,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _merge(first: Entry, second: Entry, problems: Problems) -> Entry:
-    if not isinstance(first.value, Mapping) or not isinstance(second.value, Mapping):
+    if not isinstance(first.value, YamlMapping) or not isinstance(second.value, YamlMapping):
         problems.add(second.place, f"'{second.key}' is already given at {first.place}", "keep one of the two")
         return first
     entries = {entry.key: entry for entry in first.value.entries}
@@ -49,15 +49,15 @@ def _merge(first: Entry, second: Entry, problems: Problems) -> Entry:
             )
         else:
             entries[entry.key] = entry
-    return Entry(first.key, first.place, Mapping(first.value.place, tuple(entries.values())))
+    return Entry(first.key, first.place, YamlMapping(first.value.place, tuple(entries.values())))
 
 
-def _load_file(file: Path, playbook: Path, problems: Problems) -> Mapping | None:
+def _load_file(file: Path, playbook: Path, problems: Problems) -> YamlMapping | None:
     name = str(file.relative_to(playbook)) if playbook.is_dir() else file.name
     tree = parse(file.read_bytes(), name, problems, example="offers:")
     if tree is None:
         return None
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, YamlMapping):
         problems.add(tree.place, "a playbook file holds sections", "start with a section such as 'offers:'")
         return None
     return tree

@@ -9,7 +9,7 @@ from household.plan import EventField, EventType, Field, FieldKind
 from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, describe, is_name, resolve
 from written.problems import Problems
-from written.yaml_tree import Entry, Listing, Mapping, Nothing, Scalar
+from written.yaml_tree import Entry, Listing, Nothing, Scalar, YamlMapping
 
 ENUM_VALUES_MAX = 256
 """A longer list belongs in a text field: most-used features keep a cell per value."""
@@ -148,7 +148,7 @@ def _use(entry: Entry, what: str, vocabulary: Vocabulary, problems: Problems) ->
     match entry.value:
         case Scalar(text=("required" | "optional") as word):
             return EventField(field=index, required=word == "required", **_least_and_most(vocabulary.fields[index]))
-        case Mapping() as mapping:
+        case YamlMapping() as mapping:
             return _detailed_use(Reader(mapping, f"'{entry.key}' of {what}", problems), index, vocabulary.fields[index])
         case Scalar() | Listing() | Nothing() as other:
             wrong = f"'{entry.key}' of {what} is {describe(other)}"

@@ -69,7 +69,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class YamlMapping:
     """A YAML mapping; its entries keep the order in which they were written."""
 
     place: Place
@@ -85,7 +85,7 @@ class Nothing:
     """As written: `~`, `null` or nothing at all."""
 
 
-Node = Scalar | Listing | Mapping | Nothing
+Node = Scalar | Listing | YamlMapping | Nothing
 
 
 def parse(raw: bytes, name: str, problems: Problems, *, example: str, follows_references: bool = False) -> Node | None:
@@ -210,7 +210,7 @@ class _Converter:
             return Nothing(place, node.value)
         return Scalar(place, node.value, quoted, raw)
 
-    def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> Mapping:
+    def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> YamlMapping:
         entries: dict[str, Entry] = {}
         merged: dict[str, Entry] = {}
         for key_node, value_node in node.value:
@@ -226,7 +226,7 @@ class _Converter:
                 self._problems.add(key_place, wrong, "remove or rename one of the two")
             else:
                 entries[key] = Entry(key, key_place, self.convert(value_node, depth + 1))
-        return Mapping(place, tuple((merged | entries).values()))
+        return YamlMapping(place, tuple((merged | entries).values()))
 
     def _merged(self, place: Place, value: Node) -> dict[str, Entry]:
         """Return what `<<` brings in; of several mappings the first that has a key gives it."""
@@ -236,7 +236,7 @@ class _Converter:
             return {}
         found: dict[str, Entry] = {}
         for part in parts:
-            if isinstance(part, Mapping):
+            if isinstance(part, YamlMapping):
                 found = {entry.key: entry for entry in part.entries} | found
             else:
                 self._problems.add(part.place, "'<<' merges something that is no mapping", "write the values out")

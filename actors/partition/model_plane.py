@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.partition.scoring import ServeScorer
-from actors.partition.scoring_settings import Call, LocalModel, ScoringConfig
+from actors.partition.scoring_settings import LocalModel, ScorerCall, ScoringConfig
 from household.scoring import ModelMissing, Scored
 
 
@@ -40,7 +40,7 @@ async def connect(
     return scorer
 
 
-def serve_call(app_name: str, *, deployment: str, feature_schema_hash: str) -> Call:
+def serve_call(app_name: str, *, deployment: str, feature_schema_hash: str) -> ScorerCall:
     """Return a call of a deployment's `score` by gRPC, on this node where it has a replica. Needs a running loop."""
     # Here, so that a shard that scores locally, and the tests, start without Serve.
     from ray.serve.handle import DeploymentHandle

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Call = Callable[[bytes, int], Awaitable[bytes]]
+ScorerCall = Callable[[bytes, int], Awaitable[bytes]]
 """Rows (count × columns float32, row by row) and their count to scores (count float32). May raise anything."""
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from written.problems import Problems, WritingInvalid
-from written.yaml_tree import Listing, Mapping, Node, Nothing, Scalar, parse
+from written.yaml_tree import Listing, Node, Nothing, Scalar, YamlMapping, parse
 
 _NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """About as JSON has numbers: `0123`, `+49`, `1_000` and `12:30` are texts."""
@@ -54,7 +54,7 @@ def read_yaml(path: Path, *, name: str, example: str) -> Settings:
 
 def _plain(node: Node) -> Settings:
     match node:
-        case Mapping():
+        case YamlMapping():
             return {entry.key: _plain(entry.value) for entry in node.entries}
         case Listing():
             # A list names things: there, `null` and `~` are what a file may hold.
