@@ -7,7 +7,10 @@ gateway says that it was not delivered. A late acknowledgement or any outcome on
 from dataclasses import dataclass, replace
 
 from household.plan import NONE
-from household.state import Contact, HouseholdLedger, LiveAction, Outbound, PartitionState
+from household.state import PartitionState
+from household.tables.actions import LiveAction
+from household.tables.contacts import Contact, forget_place
+from household.tables.outbox import Outbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +27,7 @@ class SendingReport:
     now_us: int
 
 
-def give_place_back(ledger: HouseholdLedger, action_id: str) -> None:
-    """Forget the contact of an action that was never handed over. One that was counts, whatever became of it."""
-    ledger.contacts = [one for one in ledger.contacts if one.action_id != action_id or one.is_handed]
-
-
-def hand_over(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound, channel: int) -> None:
+def hand_over(state: PartitionState, outbound: Outbound, channel: int) -> None:
     """Fold a hand-over on a channel: from the first on, the contact counts, as of then."""
     if channel == outbound.channel:
         if outbound.handed_us:
@@ -42,25 +40,25 @@ def hand_over(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound
         return
     action_id, now_us = outbound.action_id, state.now_us
     copies = state.plan.channels[channel].groups[1:]
-    state.outbox[action_id] = replace(outbound, channel=channel, fallbacks=fallbacks, handed_us=now_us, copies=copies)
+    state.outbox.put(replace(outbound, channel=channel, fallbacks=fallbacks, handed_us=now_us, copies=copies))
     action = state.actions.get(action_id)
     if action is not None:
-        state.actions[action_id] = replace(action, channel=channel, handed_us=now_us)
-    give_place_back(ledger, action_id)
-    _count_contact(ledger, outbound.member, channel, action_id, now_us)
+        state.actions.put(replace(action, channel=channel, handed_us=now_us))
+    forget_place(state.contacts, outbound.household, action_id)
+    _count_contact(state, outbound.household, outbound.member, channel, action_id, now_us)
 
 
-def keep_back(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound) -> None:
+def keep_back(state: PartitionState, outbound: Outbound) -> None:
     """Fold that what was noted as handed over was not: its contact holds a place again."""
     action_id, channel = outbound.action_id, outbound.channel
-    state.outbox[action_id] = replace(outbound, handed_us=0, copies=())
+    state.outbox.put(replace(outbound, handed_us=0, copies=()))
     action = state.actions.get(action_id)
     if action is not None:
-        state.actions[action_id] = replace(action, channel=NONE, handed_us=0)
-    ledger.contacts = [
-        replace(one, is_handed=False) if one.action_id == action_id and one.channel == channel else one
-        for one in ledger.contacts
-    ]
+        state.actions.put(replace(action, channel=NONE, handed_us=0))
+    state.contacts.rewrite(
+        outbound.household,
+        lambda one: replace(one, is_handed=False) if one.action_id == action_id and one.channel == channel else one,
+    )
 
 
 def forget_kept_back(state: PartitionState, action_id: str, channel: int) -> None:
@@ -68,14 +66,14 @@ def forget_kept_back(state: PartitionState, action_id: str, channel: int) -> Non
     action = state.actions.get(action_id)
     if action is None:
         return
-    _forget_contact(state.ledger(action.household), action_id, channel)
+    _forget_contact(state, action.household, action_id, channel)
     if action.channel == channel:
-        state.actions[action_id] = replace(action, channel=NONE, handed_us=0)
+        state.actions.put(replace(action, channel=NONE, handed_us=0))
 
 
-def acknowledged(state: PartitionState, ledger: HouseholdLedger, report: SendingReport, *, is_delivered: bool) -> bool:
+def acknowledged(state: PartitionState, report: SendingReport, *, is_delivered: bool) -> bool:
     """Fold an acknowledgement; return whether it changed anything."""
-    action_id = report.action.action_id
+    action_id, household = report.action.action_id, report.action.household
     outbound = state.outbox.get(action_id)
     channel = _acknowledged_channel(state, outbound, report)
     if _is_of_a_copy(state, channel, report.group):
@@ -84,25 +82,25 @@ def acknowledged(state: PartitionState, ledger: HouseholdLedger, report: Sending
     is_open = outbound is not None and not outbound.is_delivered
     if is_delivered:
         is_new = channel != NONE and _count_contact(
-            ledger, report.action.member, channel, action_id, _contact_time_us(report, channel)
+            state, household, report.action.member, channel, action_id, _contact_time_us(report, channel)
         )
         if outbound is not None and is_open:
             # Reached on whatever channel: nothing is to be sent on another any more.
             _leave_outbox(state, replace(outbound, is_delivered=True))
             state.counters.delivered += 1
-            give_place_back(ledger, action_id)
+            forget_place(state.contacts, household, action_id)
         return is_new or is_open
-    is_given_back = _forget_contact(ledger, action_id, channel)
+    is_given_back = _forget_contact(state, household, action_id, channel)
     if outbound is None or not is_open or channel != outbound.channel:
         return is_given_back
     if outbound.fallbacks:
-        _try_next(state, ledger, outbound, report.now_us)
+        _try_next(state, outbound, report.now_us)
     else:
-        del state.outbox[action_id]
+        state.outbox.remove(action_id)
     return True
 
 
-def prove_contact(state: PartitionState, ledger: HouseholdLedger, report: SendingReport) -> None:
+def prove_contact(state: PartitionState, report: SendingReport) -> None:
     """An outcome on the channel that an action was sent on: whoever answers was reached."""
     action = report.action
     if report.channel:
@@ -114,17 +112,17 @@ def prove_contact(state: PartitionState, ledger: HouseholdLedger, report: Sendin
     else:
         channel = action.channel
     if channel != NONE:
-        _count_contact(ledger, action.member, channel, action.action_id, _contact_time_us(report, channel))
+        time_us = _contact_time_us(report, channel)
+        _count_contact(state, action.household, action.member, channel, action.action_id, time_us)
 
 
 def bounced_late(state: PartitionState, household: int, action_id: str, channel: str, group: str) -> bool:
     """Give the contact of an action back that is itself forgotten by now; return whether there was one."""
-    known = state.ledgers.get(household)
     index = state.plan.channel_by_name.get(channel, NONE) if channel else None
-    made = [one.channel for one in known.contacts if one.action_id == action_id] if known is not None else []
+    made = [one.channel for one in state.contacts.of(household) if one.action_id == action_id]
     if not made or any(_is_of_a_copy(state, one, group) for one in (made if index is None else (index,))):
         return False
-    return _forget_contact(state.ledger(household), action_id, index)
+    return _forget_contact(state, household, action_id, index)
 
 
 def is_before_decision(state: PartitionState, action: LiveAction, time_us: int) -> bool:
@@ -135,30 +133,30 @@ def is_before_decision(state: PartitionState, action: LiveAction, time_us: int) 
     return bool(not state.stream_clock and time_us < action.decided_us - state.plan.clock.future_us)
 
 
-def _try_next(state: PartitionState, ledger: HouseholdLedger, outbound: Outbound, now_us: int) -> None:
+def _try_next(state: PartitionState, outbound: Outbound, now_us: int) -> None:
     """Let an action that could not be delivered go its journey's next way; what speaks against it there shows then."""
     action_id, channel = outbound.action_id, outbound.fallbacks[0]
-    state.outbox[action_id] = replace(
-        outbound,
-        channel=channel,
-        fallbacks=outbound.fallbacks[1:],
-        not_before_us=0,
-        handed_us=0,
-        copies=(),
-        is_fallback=True,
+    state.outbox.put(
+        replace(
+            outbound,
+            channel=channel,
+            fallbacks=outbound.fallbacks[1:],
+            not_before_us=0,
+            handed_us=0,
+            copies=(),
+            is_fallback=True,
+        )
     )
-    ledger.contacts = [
-        *ledger.contacts,
-        Contact(time_us=now_us, member=outbound.member, channel=channel, action_id=action_id),
-    ]
+    contact = Contact(time_us=now_us, member=outbound.member, channel=channel, action_id=action_id)
+    state.contacts.put(contact, owner=outbound.household)
 
 
 def _leave_outbox(state: PartitionState, outbound: Outbound) -> None:
     """Take a delivered action out, unless groups are still to have their copies."""
     if outbound.copies:
-        state.outbox[outbound.action_id] = outbound
+        state.outbox.put(outbound)
     else:
-        del state.outbox[outbound.action_id]
+        state.outbox.remove(outbound.action_id)
 
 
 def _is_of_a_copy(state: PartitionState, channel: int, group: str) -> bool:
@@ -173,7 +171,7 @@ def _copy_taken(state: PartitionState, outbound: Outbound, group: str) -> bool:
     if rest.is_delivered:
         _leave_outbox(state, rest)
     else:
-        state.outbox[outbound.action_id] = rest
+        state.outbox.put(rest)
     return True
 
 
@@ -193,22 +191,23 @@ def _contact_time_us(report: SendingReport, channel: int) -> int:
     return action.handed_us if action.handed_us and action.channel == channel else report.time_us
 
 
-def _count_contact(ledger: HouseholdLedger, member: int, channel: int, action_id: str, time_us: int) -> bool:
+def _count_contact(
+    state: PartitionState, household: int, member: int, channel: int, action_id: str, time_us: int
+) -> bool:
     """Let a contact count; return whether it did not before."""
-    known = [one for one in ledger.contacts if one.action_id == action_id and one.channel == channel]
+    known = [one for one in state.contacts.of(household) if one.action_id == action_id and one.channel == channel]
     if any(one.is_handed for one in known):
         return False
+    if known:
+        _forget_contact(state, household, action_id, channel)
     made = Contact(time_us=time_us, member=member, channel=channel, action_id=action_id, is_handed=True)
-    ledger.contacts = [*(one for one in ledger.contacts if one not in known), made]
+    state.contacts.put(made, owner=household)
     return True
 
 
-def _forget_contact(ledger: HouseholdLedger, action_id: str, channel: int | None) -> bool:
+def _forget_contact(state: PartitionState, household: int, action_id: str, channel: int | None) -> bool:
     """Give back the contact of an action on a channel, or with None on any; return whether there was one."""
-    kept = [
-        one for one in ledger.contacts if one.action_id != action_id or (channel is not None and one.channel != channel)
-    ]
-    if len(kept) == len(ledger.contacts):
-        return False
-    ledger.contacts = kept
-    return True
+    return state.contacts.rewrite(
+        household,
+        lambda one: one if one.action_id != action_id or (channel is not None and one.channel != channel) else None,
+    )

@@ -22,7 +22,8 @@ from household.deciding.vetoes import may_answer, vetoes_and_prices
 from household.decision import Decision, Moment, SlateAction, Withdrawal
 from household.plan import NONE
 from household.scoring import state_vector
-from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState, Slate
+from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState
+from household.tables.slates import Slate
 
 
 def prepare(state: PartitionState, ask: Ask) -> Draft:
@@ -137,7 +138,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         reasons=reasons_of(draft, slate, answered, out, withheld=withheld),
         candidates=candidates,
         slate=slate,
-        stands=draft.standing.decision.decision_id if stands and draft.standing else "",
+        stands=draft.standing.decision_id if stands and draft.standing else "",
         answered=answered,
         send_channel=next(iter(out.names(plan)), ""),
         send_before_us=out.before_us,
@@ -176,7 +177,7 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
     if named != settled and not (may_miss_moments and set(settled) <= set(named)):
         return False
     stands, withdrawals = standing_slate(state, ask, household, member)
-    if stands is not draft.standing or withdrawals != draft.withdrawals:
+    if stands != draft.standing or withdrawals != draft.withdrawals:
         return False
     if may_answer(state, ask, household, member) != draft.has_consent:
         return False

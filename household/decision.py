@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.later import later
+from household.tables.contract import Bytes, MemberRow, PlanName, Text, TimeUs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """A trigger that became true; pending until a decision that names it is folded."""
 
-    moment_id: str
+    moment_id: Text
     """household / journey / instance / event id: the same for the same cause, live and in replay."""
-    journey: str
-    member: int
+    journey: PlanName
+    member: MemberRow
     """Row of the member whose event fired it, or NO_MEMBER."""
-    event_id: bytes
-    event_type: str
-    time_us: int
+    event_id: Bytes
+    event_type: PlanName
+    time_us: TimeUs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,25 +8,24 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.columns.dedupe import FREE
-from household.decision import Decision, Moment
 from household.events import Status
 from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window
 from household.plan.definitions import window_definition
-from household.state import NEVER_US, NO_MEMBER, HouseholdLedger, PartitionState
+from household.state import NEVER_US, NO_MEMBER, PartitionState
+from household.tables.contract import Owner, Plain, Shape
 
 DIGEST_LAYOUT = 1
 """Grows when the same content gives another digest; says nothing about the fold."""
 
 DIGEST_BYTES = 16
-
-Plain = dict[str, object]
 
 
 def household_digests(state: PartitionState) -> dict[bytes, str]:
@@ -129,105 +128,84 @@ def _window_name(plan: Plan, window: Window) -> str:
 # --- side tables -----------------------------------------------------------------------------------------------------
 
 
+class _Naming:
+    def __init__(self, state: PartitionState) -> None:
+        self._state = state
+
+    def member(self, row: int) -> str | None:
+        return None if row == NO_MEMBER else _key_text(self._state.members.key(row))
+
+    def channel(self, index: int) -> str | None:
+        return None if index == NONE else self._state.plan.channels[index].name
+
+
 def _side_tables(state: PartitionState) -> dict[int, Plain]:
-    """Return what was decided and what became of it, by household row; nothing for a household without history."""
+    """Return what the tables hold of each household, by its row; nothing where none holds anything."""
     side: dict[int, Plain] = {}
-    for row, one in state.ledgers.items():
-        content = _ledger(state, one)
-        if any(content.values()):
-            side.setdefault(row, {}).update(content)
-    actions: dict[int, list[Plain]] = {}
-    for action in state.actions.values():
-        plain = spoken(action) | {"household": None, "member": _member(state, action.member)}
-        if "channel" in plain:
-            plain["channel"] = _channel(state, action.channel)
-        actions.setdefault(action.household, []).append(plain)
-    outbox: dict[int, list[Plain]] = {}
-    for item in state.outbox.values():
-        names: Plain = {
-            "household": None,
-            "member": _member(state, item.member),
-            "channel": _channel(state, item.channel),
-        }
-        if item.fallbacks:
-            names["fallbacks"] = [_channel(state, channel) for channel in item.fallbacks]
-        outbox.setdefault(item.household, []).append(spoken(item) | names)
-    for name, found in (("actions", actions), ("outbox", outbox)):
-        for row, items in found.items():
-            side.setdefault(row, {})[name] = _sorted(items)
+    of_household = [table for table in state.tables if table.declaration.owner is Owner.HOUSEHOLD]
+    always = {
+        one.digest.section: _Section(one.digest.shape)
+        for one in (table.declaration for table in of_household)
+        if one.digest is not None and one.digest.is_always_there
+    }
+    naming = _Naming(state)
+    sections: dict[int, dict[str, _Section]] = {}
+    for table in state.tables:
+        digest = table.declaration.digest
+        if digest is None:
+            continue
+        for slot in table.slots_in_order().tolist():
+            row = table.row(slot)
+            if digest.household is None:
+                household = table.owner(slot)
+                begun = sections.setdefault(household, {})
+                for name, section in always.items():
+                    begun.setdefault(name, _Section(section.shape))
+            else:
+                household = digest.household(row)
+                begun = sections.setdefault(household, {})
+            begun.setdefault(digest.section, _Section(digest.shape)).told.append(digest.told(row, naming))
+    for household, begun in sections.items():
+        side[household] = {name: section.plain() for name, section in begun.items()}
     return side
 
 
-def _ledger(state: PartitionState, ledger: HouseholdLedger) -> Plain:
-    plain: Plain = {
-        "pending": [_moment(moment) | {"member": _member(state, moment.member)} for moment in ledger.pending],
-        "settled": dict(ledger.settled),
-        "slates": _sorted(
-            {"member": _member(state, member), "until": slate.valid_until_us, "decision": _decision(slate.decision)}
-            for member, slate in ledger.slates.items()
-        ),
-        "contacts": _sorted(
-            spoken(one) | {"member": _member(state, one.member), "channel": _channel(state, one.channel)}
-            for one in ledger.contacts
-        ),
-        "declined_offers": dict(ledger.declined_offers),
-        "declined_families": dict(ledger.declined_families),
-        "decisions": [list(one) for one in ledger.decisions],
-    }
-    if ledger.accepted_offers:  # which came later
-        plain["accepted_offers"] = dict(ledger.accepted_offers)
-    return plain
+@dataclass(slots=True)
+class _Section:
+    shape: Shape
+    told: list[Any] = field(default_factory=list)
 
-
-def _sorted(items: Iterable[Plain]) -> list[Plain]:
-    return sorted(items, key=_text)
-
-
-def _member(state: PartitionState, member: int) -> str | None:
-    return None if member == NO_MEMBER else _key_text(state.members.key(member))
-
-
-def _channel(state: PartitionState, channel: int) -> str | None:
-    return None if channel == NONE else state.plan.channels[channel].name
-
-
-def _moment(moment: Moment) -> Plain:
-    """The member's row is left out: it is a partition's own, and a decision that was read from a log has none."""
-    return {
-        "moment_id": moment.moment_id,
-        "journey": moment.journey,
-        "event_id": _key_text(moment.event_id),
-        "event_type": moment.event_type,
-        "time_us": moment.time_us,
-    }
-
-
-def _decision(decision: Decision) -> Plain:
-    plain = spoken(decision)
-    plain["household"], plain["member"] = _key_text(decision.household), _key_text(decision.member)
-    plain["moments"] = [_moment(moment) for moment in decision.moments]
-    plain["candidates"] = [asdict(candidate) for candidate in decision.candidates]
-    plain["slate"] = [spoken(action) for action in decision.slate]
-    if decision.withdrawals:
-        plain["withdrawals"] = [asdict(one) for one in decision.withdrawals]
-    if decision.request_hash:
-        plain["request_hash"] = decision.request_hash.hex()
-    plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()
-    return plain
+    def plain(self) -> object:
+        match self.shape:
+            case Shape.LIST:
+                return self.told
+            case Shape.SET:
+                return sorted(self.told, key=_text)
+            case Shape.MAP:
+                return dict(self.told)
+            case _:
+                assert_never(self.shape)
 
 
 # --- what belongs to no household ------------------------------------------------------------------------------------
 
 
 def _partition_wide(state: PartitionState) -> Plain:
-    return _since_version_2(state) | {
-        "plan": state.plan.version,
-        "stream_clock": state.stream_clock,
-        "now_us": int(state.now_us),
-        "epoch": int(state.epoch),
-        "counters": spoken(state.counters) | {"by_status": _by_status(state)},
-        "requests": {key[1]: list(found[:3]) for key, found in state.requests.items() if not key[0]},
-    }
+    tables: Plain = {}
+    for table in state.tables:
+        if table.declaration.partition_digest is not None:
+            tables |= table.declaration.partition_digest(list(table))
+    return (
+        tables
+        | _since_version_2(state)
+        | {
+            "plan": state.plan.version,
+            "stream_clock": state.stream_clock,
+            "now_us": int(state.now_us),
+            "epoch": int(state.epoch),
+            "counters": spoken(state.counters) | {"by_status": _by_status(state)},
+        }
+    )
 
 
 def _since_version_2(state: PartitionState) -> Plain:
@@ -237,13 +215,6 @@ def _since_version_2(state: PartitionState) -> Plain:
         plain["fold_version"] = state.fold_version
     if state.alone_until_us != NEVER_US:
         plain["alone_until_us"] = int(state.alone_until_us)
-    requests = [
-        [_key_text(household), request_id, *found[:3], found.body_hash.hex()]
-        for (household, request_id), found in state.requests.items()
-        if household
-    ]
-    if requests:
-        plain["household_requests"] = sorted(requests)
     return plain
 
 

@@ -5,12 +5,13 @@
         ...                            # (drop it if freeze.is_stale: another plan came into force)
     frozen = freeze.end()              # the moment of Freeze(state), for whoever writes it down, in any thread
 
-Rows are copied by whoever comes first: `step`, in row order, or `keep`, before an event changes one. Side tables are
-shared: what is in them is replaced, never changed, and ledgers are copied on their first change afterwards.
+Rows are copied by whoever comes first: `step`, in row order, or `keep`, before an event changes one; and those of
+tables likewise (household.tables.frozen).
 Household and member cells keep their row order; windows are laid down anew, one after another, so that what was frozen
 can be used as it lies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,15 +23,8 @@ from household.columns.keys import KeyTable, key_table_of
 from household.columns.windows import CLASSES, Slab, new_slab
 from household.kernel import inlined, kernel
 from household.plan import EventTimeUs, Plan, Scope
-from household.state import (
-    Counters,
-    HouseholdLedger,
-    KnownRequest,
-    LiveAction,
-    Outbound,
-    PartitionState,
-    RequestKey,
-)
+from household.state import Counters, PartitionState
+from household.tables.frozen import FrozenTable, TableFreeze, TakenTable, fill
 
 STEP_ROWS = 512
 """Rows copied in one step: some tenths of a millisecond."""
@@ -80,14 +74,10 @@ class Frozen:
     id_times: NDArray[np.int64]
     id_slots: int
     """Length of the dedupe table; it decides when old ids are forgotten."""
-    ledgers: dict[int, HouseholdLedger]
-    actions: dict[str, LiveAction]
-    requests: dict[RequestKey, KnownRequest]
-    outbox: dict[str, Outbound]
+    tables: Mapping[str, FrozenTable | TakenTable]
+    """By name."""
     fold_version: int
     alone_until_us: int
-    generation: int
-    """None of the ledgers is of a newer one; a state that shares them is."""
 
 
 @inlined
@@ -241,15 +231,11 @@ class Freeze:
             id_high=self._ids.high,
             id_times=self._ids.times,
             id_slots=int(state.dedupe.arrays.times.shape[0]),
-            ledgers=state.ledgers.copy(),
-            actions=state.actions.copy(),
-            requests=state.requests.copy(),
-            outbox=state.outbox.copy(),
+            tables={},
             fold_version=state.fold_version,
             alone_until_us=state.alone_until_us,
-            generation=state.generation,
         )
-        state.generation += 1
+        self._tables = {table.declaration.name: TableFreeze(table) for table in state.tables}
         state.freeze = self
 
     @property
@@ -280,9 +266,17 @@ class Freeze:
             room = self._households.step(room, cells, cells.household_bases, self._slab)
         if room and not self._members.is_done:
             room = self._members.step(room, cells, cells.member_bases, self._slab)
+        for table in self._tables.values():
+            if room and not table.is_done:
+                room = table.step(room)
         if room and not self._ids.is_done:
             self._ids.step(room * SLOTS_PER_ROW)
-        self._is_complete = self._households.is_done and self._members.is_done and self._ids.is_done
+        self._is_complete = (
+            self._households.is_done
+            and self._members.is_done
+            and all(table.is_done for table in self._tables.values())
+            and self._ids.is_done
+        )
         if self._is_complete:
             self._detach()
         return self._is_complete
@@ -296,11 +290,17 @@ class Freeze:
         slab = self._slab._replace(
             bucket=self._slab.bucket[:used], number=self._slab.number[:used], total=self._slab.total[:used]
         )
-        return replace(self._frozen, slab=slab)
+        return replace(self._frozen, slab=slab, tables={name: one.taken() for name, one in self._tables.items()})
+
+    def give_up(self) -> None:
+        """Let go of the state, which goes over to another plan."""
+        self._state.freeze = None
+        for table in self._tables.values():
+            table.detach()
 
     def _detach(self) -> None:
         if self._state.freeze is self:
-            self._state.freeze = None
+            self.give_up()
         # The table of known ids goes on under another plan: marking ends even where this freeze is stale.
         if self._state.dedupe.arrays.fresh is self._ids.arrays.fresh:
             self._state.dedupe.end_marking()
@@ -327,16 +327,13 @@ def thaw(frozen: Frozen) -> PartitionState:
         households=_table(frozen.households),
         members=_table(frozen.members),
         dedupe=window_of(frozen.id_low, frozen.id_high, frozen.id_times, length=frozen.id_slots),
-        ledgers=dict(frozen.ledgers),
-        actions=dict(frozen.actions),
-        requests=dict(frozen.requests),
-        outbox=dict(frozen.outbox),
         tidied_us=frozen.tidied_us,
         counters=replace(frozen.counters, by_status=dict(frozen.counters.by_status)),
         fold_version=frozen.fold_version,
         alone_until_us=frozen.alone_until_us,
-        generation=frozen.generation + 1,
     )
+    for table in state.tables:
+        fill(table, frozen.tables[table.declaration.name].frozen)
     households, members = frozen.household_cells, frozen.member_cells
     assert households.shape == (frozen.households.count, state.layout.household_initial.shape[0])
     assert members.shape == (frozen.members.count, state.layout.member_initial.shape[0])

@@ -6,7 +6,6 @@ Keys, known ids, moments, decisions and contacts stay.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from household.columns.kinds.table import KINDS
 from household.columns.layout import Layout
 from household.columns.windows import copied_counts, give_back
-from household.plan import NONE, Feature, Plan, Scope
+from household.plan import NONE, EventTimeUs, Feature, Plan, Scope
 from household.plan.definitions import FeatureDefinition, feature_definition, window_definition
-from household.state import LiveAction, Outbound, PartitionState
+from household.state import PartitionState
 
 
 def migrated(state: PartitionState, plan: Plan) -> PartitionState:
@@ -27,8 +26,9 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
     if plan.version == state.plan.version:
         return state
     codes = _channel_codes(state.plan, plan)
-    state.freeze = None  # what was not kept yet of the old cells never will be
-    _recode_contacts(state, codes)
+    if state.freeze is not None:
+        state.freeze.give_up()  # what was not kept yet of the old cells never will be
+    state.tables.carry(plan, codes, EventTimeUs(state.now_us))
     new = PartitionState(
         plan=plan,
         stream_clock=state.stream_clock,
@@ -37,13 +37,9 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         households=state.households,
         members=state.members,
         dedupe=state.dedupe,
-        ledgers=state.ledgers,
-        actions={action_id: _recoded_action(action, codes) for action_id, action in state.actions.items()},
-        requests=state.requests,
-        outbox={action_id: _recoded_outbound(item, codes, state.now_us) for action_id, item in state.outbox.items()},
+        carried_tables=state.tables,
         tidied_us=state.tidied_us,
         counters=state.counters,
-        generation=state.generation,
         fold_version=state.fold_version,
         alone_until_us=state.alone_until_us,
     )
@@ -60,30 +56,6 @@ def _channel_codes(old: Plan, new: Plan) -> dict[int, int]:
     """Return what each channel's index is by now; NONE for one that is gone, also if it went long ago."""
     codes = {index: new.channel_by_name.get(channel.name, NONE) for index, channel in enumerate(old.channels)}
     return codes | {NONE: NONE}
-
-
-def _recode_contacts(state: PartitionState, codes: dict[int, int]) -> None:
-    """Put contacts under the new plan's channels, in the ledgers that hold one whose index is another by now."""
-    moved = {before for before, code in codes.items() if before != code}
-    for row in [row for row, one in state.ledgers.items() if any(made.channel in moved for made in one.contacts)]:
-        ledger = state.ledger(row)
-        ledger.contacts = [replace(made, channel=codes[made.channel]) for made in ledger.contacts]
-
-
-def _recoded_action(action: LiveAction, codes: dict[int, int]) -> LiveAction:
-    channel = codes[action.channel]
-    return action if channel == action.channel else replace(action, channel=channel)
-
-
-def _recoded_outbound(item: Outbound, codes: dict[int, int], now_us: int) -> Outbound:
-    """Return an unsent action under the new plan's channels; if its channel is gone it expires at the next tick."""
-    channel = codes[item.channel]
-    return replace(
-        item,
-        channel=channel,
-        fallbacks=tuple(codes[one] for one in item.fallbacks if codes[one] != NONE),
-        send_before_us=min(item.send_before_us, now_us) if channel == NONE else item.send_before_us,
-    )
 
 
 def _rows(old: PartitionState, new: PartitionState, scope: Scope) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,8 +1,7 @@
 """All that the fold knows of one partition."""
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import InitVar, dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,19 @@ from household.columns.keys import NO_PARENT, KeyTable
 from household.columns.layout import Layout, lay_out
 from household.columns.program import STACK_DEPTH
 from household.columns.windows import new_slab
-from household.decision import Decision, Moment
+from household.decision import Moment
 from household.events import Status
-from household.later import later
-from household.plan import NONE, EventTimeUs, Plan
+from household.plan import EventTimeUs, Plan
+from household.tables.actions import ACTIONS, LiveAction
+from household.tables.contacts import CONTACTS, Contact
+from household.tables.decisions import DECISIONS, KnownDecision
+from household.tables.moments import PENDING, SETTLED, SettledMoment
+from household.tables.of_partition import Tables
+from household.tables.outbox import OUTBOX, Outbound
+from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS, Pause
+from household.tables.requests import REQUESTS, KnownRequest
+from household.tables.slates import SLATES, Slate
+from household.tables.table import Table
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -36,18 +44,6 @@ NO_HOUSEHOLD = -1
 NEVER_US = EventTimeUs(-(2**62))
 
 
-class KnownRequest(NamedTuple):
-    """A request that was answered, and how to tell it from another under the same id."""
-
-    decision_id: str
-    """Empty for a Report or an Ack, whose event is what is recorded."""
-    offset: int
-    """Of the decision's record; −1 where there is none."""
-    seen_us: int
-    body_hash: bytes = b""
-    """Empty where it was not kept: any body is taken for the same."""
-
-
 RequestKey = tuple[bytes, str]
 """Household key and request id. In terms of fold version 1 a request was known by its id alone: b"" and the id."""
 
@@ -59,114 +55,9 @@ class RowKeeper(Protocol):
         """Be told of rows (-1 for none) whose cells are about to change."""
         ...
 
-
-@dataclass(slots=True)
-class LiveAction:
-    """An action that was decided, and what has become of it. Replaced, never changed: a snapshot may hold it."""
-
-    action_id: str
-    decision_id: str
-    household: int
-    member: int
-    offer: str
-    family: str
-    valid_until_us: int
-    status: str
-    """live, accepted, declined, expired or withdrawn."""
-    settled_us: int = 0
-    why: str = later("")
-    """Why it was withdrawn, where something no longer held."""
-    channel: int = later(NONE)
-    """Outbound channel on which it was last handed over."""
-    handed_us: int = later(0)
-    """`now` of that; 0 for never."""
-    decided_us: int = later(0)
-    """0 where it was not kept yet."""
-
-
-@dataclass(slots=True)
-class Slate:
-    """The actions that stand for a member (or the household) until an outcome, an expiry or a new moment.
-
-    Replaced, never changed.
-    """
-
-    decision: Decision
-    valid_until_us: int
-
-
-@dataclass(slots=True)
-class Outbound:
-    """An action accepted for sending, not yet delivered, withdrawn or expired. Replaced, never changed."""
-
-    action_id: str
-    decision_id: str
-    household: int
-    member: int
-    channel: int
-    send_before_us: int
-    not_before_us: int = later(0)
-    """Held until then."""
-    fallbacks: tuple[int, ...] = later(())
-    """Channels to try next, in this order, when this one cannot deliver."""
-    handed_us: int = later(0)
-    """`now` when it was first handed over on this channel; 0 for not yet."""
-    is_fallback: bool = later(False)
-    """Another channel could not deliver it."""
-    copies: tuple[str, ...] = later(())
-    """Groups of subscribers that are still to acknowledge a copy of their own."""
-    is_delivered: bool = later(False)
-    """It stays only for its copies."""
-
-
-@dataclass(slots=True)
-class Contact:
-    """One contact that counts against the caps. Replaced, never changed."""
-
-    time_us: int
-    member: int
-    channel: int
-    action_id: str
-    is_handed: bool = later(False)
-    """It has reached a gateway: it counts until that says it was not delivered. Before, it only holds a place."""
-
-
-@dataclass(slots=True)
-class HouseholdLedger:
-    """What was decided for a household and what came of it; only for households with such a history.
-
-    Changed only as `PartitionState.ledger` hands it out.
-    """
-
-    pending: list[Moment] = field(default_factory=list)
-    settled: dict[str, int] = field(default_factory=dict)
-    """Moment id → when its decision was folded; the newest 64."""
-    slates: dict[int, Slate] = field(default_factory=dict)
-    """By member row; NO_MEMBER for the household as a whole."""
-    contacts: list[Contact] = field(default_factory=list)
-    declined_offers: dict[str, int] = field(default_factory=dict)
-    """Offer → until when it is not offered again."""
-    declined_families: dict[str, int] = field(default_factory=dict)
-    accepted_offers: dict[str, int] = field(default_factory=dict)
-    """Offer → when the action that was accepted would have expired: before, it is not offered once more."""
-    decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=20))
-    """(decision id, offset of its record), oldest first."""
-    generation: int = field(default=0, compare=False)
-    """That of the state when it was made: an older one belongs to a snapshot too, and is not changed."""
-
-    def copy(self, *, generation: int) -> "HouseholdLedger":
-        """Return the same in containers of its own."""
-        return HouseholdLedger(
-            pending=list(self.pending),
-            settled=dict(self.settled),
-            slates=dict(self.slates),
-            contacts=list(self.contacts),
-            declined_offers=dict(self.declined_offers),
-            declined_families=dict(self.declined_families),
-            accepted_offers=dict(self.accepted_offers),
-            decisions=self.decisions.copy(),
-            generation=generation,
-        )
+    def give_up(self) -> None:
+        """Be told that the state is going over to another plan: what is not copied yet never will be."""
+        ...
 
 
 @dataclass(slots=True)
@@ -193,7 +84,7 @@ class Counters:
 
 @dataclass(slots=True)
 class PartitionState:
-    """Columns, key tables, side tables and counters of one partition, under one plan."""
+    """Columns, key tables, tables and counters of one partition, under one plan."""
 
     plan: Plan
     stream_clock: bool
@@ -209,17 +100,23 @@ class PartitionState:
     cells_used: int = 0
     """How much of `cells` is laid down."""
     dedupe: DedupeWindow = field(default_factory=DedupeWindow)
-    ledgers: dict[int, HouseholdLedger] = field(default_factory=dict)
-    actions: dict[str, LiveAction] = field(default_factory=dict)
-    requests: dict[RequestKey, KnownRequest] = field(default_factory=dict)
-    """Oldest first."""
-    outbox: dict[str, Outbound] = field(default_factory=dict)
-    """By action id, in the order they were decided."""
+    carried_tables: InitVar[Tables | None] = None
+    """Of the state before; None for empty ones."""
+    tables: Tables = field(init=False)
+    actions: Table[LiveAction] = field(init=False)
+    outbox: Table[Outbound] = field(init=False)
+    requests: Table[KnownRequest] = field(init=False)
+    pending: Table[Moment] = field(init=False)
+    settled: Table[SettledMoment] = field(init=False)
+    slates: Table[Slate] = field(init=False)
+    contacts: Table[Contact] = field(init=False)
+    declined_offers: Table[Pause] = field(init=False)
+    declined_families: Table[Pause] = field(init=False)
+    accepted_offers: Table[Pause] = field(init=False)
+    decisions: Table[KnownDecision] = field(init=False)
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
-    generation: int = 0
-    """How many freezes there were; nothing that the fold knows."""
     fold_version: int = FOLD_VERSION
     """By which the records of the term in force fold."""
     alone_until_us: int = NEVER_US
@@ -228,8 +125,14 @@ class PartitionState:
     freeze: RowKeeper | None = None
     """What is being frozen of this state, if anything."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, carried_tables: Tables | None) -> None:
         self.layout = lay_out(self.plan)
+        tables = self.tables = Tables(self.plan) if carried_tables is None else carried_tables
+        self.actions, self.outbox, self.requests = tables.of(ACTIONS), tables.of(OUTBOX), tables.of(REQUESTS)
+        self.pending, self.settled, self.slates = tables.of(PENDING), tables.of(SETTLED), tables.of(SLATES)
+        self.contacts, self.decisions = tables.of(CONTACTS), tables.of(DECISIONS)
+        self.declined_offers, self.declined_families = tables.of(DECLINED_OFFERS), tables.of(DECLINED_FAMILIES)
+        self.accepted_offers = tables.of(ACCEPTED_OFFERS)
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),
@@ -259,18 +162,6 @@ class PartitionState:
         )
         self.cells = Cells(flat=flat, household_bases=household_bases, member_bases=member_bases, slab=cells.slab)
         self.household_rows, self.member_rows, self.cells_used = self.households.count, self.members.count, end
-
-    def ledger(self, household: int) -> HouseholdLedger:
-        """Return the household's ledger to change, making an empty one if it had none.
-
-        The only way to change one: what a snapshot holds of it stays as it is.
-        """
-        found = self.ledgers.get(household)
-        if found is None:
-            found = self.ledgers[household] = HouseholdLedger(generation=self.generation)
-        elif found.generation != self.generation:
-            found = self.ledgers[household] = found.copy(generation=self.generation)
-        return found
 
     def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
         """Return the rows of a household and a member, NO_HOUSEHOLD and NO_MEMBER where not known."""

@@ -19,17 +19,18 @@ from household.money import major_text
 from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, Plan
 from household.scoring import Way
 from household.state import NO_MEMBER, PartitionState
+from household.tables.actions import ActionStatus
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
 _UNBOUNDED = EventField(field=0)
 """A use of a field without bounds."""
 
 _STATUS = {
-    "live": decision_pb2.ACTION_STATUS_LIVE,
-    "accepted": decision_pb2.ACTION_STATUS_ACCEPTED,
-    "declined": decision_pb2.ACTION_STATUS_DECLINED,
-    "expired": decision_pb2.ACTION_STATUS_EXPIRED,
-    "withdrawn": decision_pb2.ACTION_STATUS_WITHDRAWN,
+    ActionStatus.LIVE: decision_pb2.ACTION_STATUS_LIVE,
+    ActionStatus.ACCEPTED: decision_pb2.ACTION_STATUS_ACCEPTED,
+    ActionStatus.DECLINED: decision_pb2.ACTION_STATUS_DECLINED,
+    ActionStatus.EXPIRED: decision_pb2.ACTION_STATUS_EXPIRED,
+    ActionStatus.WITHDRAWN: decision_pb2.ACTION_STATUS_WITHDRAWN,
 }
 
 _SCORED_BY = {
@@ -126,7 +127,7 @@ def _status_and_why(state: PartitionState, action_id: str) -> tuple[decision_pb2
     action = state.actions.get(action_id)
     if action is None:
         return decision_pb2.ACTION_STATUS_EXPIRED, ""
-    if action.status == "live" and state.now_us >= action.valid_until_us:
+    if action.status is ActionStatus.LIVE and state.now_us >= action.valid_until_us:
         return decision_pb2.ACTION_STATUS_EXPIRED, action.why
     if why := why_not(state, action_id):
         return decision_pb2.ACTION_STATUS_WITHDRAWN, why
@@ -251,8 +252,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
             member=state.members.key(member).decode(errors="backslashreplace"),
             features=feature_values(plan, readings[of_member].tolist(), of_member),
         )
-    ledger = state.ledgers.get(household)
-    for moment in ledger.pending if ledger else ():
+    for moment in state.pending.of(household):
         response.pending.add(
             moment_id=moment.moment_id,
             journey=moment.journey,
@@ -260,7 +260,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
             event_id=moment.event_id.decode(errors="backslashreplace"),
             time=timestamp(moment.time_us),
         )
-    for slate in ledger.slates.values() if ledger else ():
+    for slate in state.slates.of(household):
         for action in slate.decision.slate:
             if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
                 channel = _any_channel(plan, action)

@@ -168,9 +168,8 @@ class PartitionDecider:
     def _standing(self, decision: Decision) -> Decision | None:
         state = self._owner.state
         household, _ = state.find(decision.household)
-        ledger = state.ledgers.get(household)
-        for slate in ledger.slates.values() if ledger else ():
-            if slate.decision.decision_id == decision.stands:
+        for slate in state.slates.of(household):
+            if slate.decision_id == decision.stands:
                 return slate.decision
         return None
 
@@ -187,10 +186,9 @@ class PartitionDecider:
     def offset_of(self, household: bytes, decision_id: str) -> int | None:
         """Return where a decision of a household stands in the log; the newest for no id. In the state thread."""
         row, _ = self._owner.state.find(household)
-        ledger = self._owner.state.ledgers.get(row)
-        for known, offset in reversed(ledger.decisions) if ledger else ():
-            if not decision_id or known == decision_id:
-                return offset
+        for known in reversed(self._owner.state.decisions.of(row)):
+            if not decision_id or known.decision_id == decision_id:
+                return known.offset
         return None
 
     def _ask(self, call: DecideCall, folded: Folded | None) -> Ask:
@@ -323,16 +321,16 @@ class PartitionDecider:
         self._owner.moments.put_off(again)
 
     def _still_pending(self, rows: list[int]) -> list[int]:
-        ledgers = self._owner.state.ledgers
-        return [row for row in rows if row in ledgers and ledgers[row].pending]
+        pending = self._owner.state.pending
+        return [row for row in rows if pending.of(row)]
 
     def _moment_drafts(self, rows: list[int]) -> list[Draft]:
         state, drafts = self._owner.state_as_of_now(), []
         for row in rows:
-            ledger = state.ledgers.get(row)
-            if ledger is None or not ledger.pending:
+            pending = state.pending.of(row)
+            if not pending:
                 continue
-            member = ledger.pending[0].member
+            member = pending[0].member
             ask = Ask(
                 household=state.households.key(row),
                 member=state.members.key(member) if member >= 0 else b"",

@@ -134,7 +134,7 @@ class Folding:
     def _rows_with_moments(self) -> list[int]:
         if self._replay.state is None:
             return []
-        return [row for row, one in self.state.ledgers.items() if one.pending]
+        return self.state.pending.owners()
 
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
         for place, record in enumerate(records):

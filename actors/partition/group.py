@@ -231,7 +231,7 @@ def settle(done: asyncio.Future[Result], result: Result) -> None:
 
 
 def settle_hand_overs(group: Group, state: PartitionState) -> None:
-    """Tell each what of it is in force. From any thread."""
+    """Tell each what of it is in force. In the state thread, or where nothing was noted."""
     for one in group.hand_overs:
         in_force = {note.action_id: note for note in one.notes if _is_in_force(state, note)}
         one.done.get_loop().call_soon_threadsafe(settle, one.done, in_force)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from actors.partition.owner import PartitionOwner
 from actors.state_thread import StateThread, Urgency
-from household.state import KnownRequest, RequestKey
+from household.state import RequestKey
+from household.tables.requests import KnownRequest
 
 
 class RequestIdReused(Exception):
@@ -66,10 +67,10 @@ class Requests:
     def _known(self, key: RequestKey, is_decide: bool) -> KnownRequest | None:
         """In the state thread."""
         state = self._owner.state_as_of_now()
-        found = state.requests.get(key)
+        found = state.requests.get(*key)
         if found is None and is_decide:
             # Of a term of fold version 1, perhaps of another household: the decision's record says.
-            found = state.requests.get((b"", key[1]))
+            found = state.requests.get(b"", key[1])
         if found is None or found.seen_us < state.now_us - state.plan.clock.request_window_us:
             return None
         return found

@@ -21,7 +21,8 @@ from hearth.v1 import delivery_pb2
 from household.deciding.hand_over import next_step
 from household.delivery import DeliveryStep
 from household.plan import NONE
-from household.state import Outbound, PartitionState
+from household.state import PartitionState
+from household.tables.outbox import Outbound
 
 OwnersNow = Callable[[], Iterable[PartitionOwner]]
 """The partitions of the shard as they are now: they come and go while a gateway listens."""
@@ -125,9 +126,10 @@ class Deliveries:
         looked_at_again = list(islice(waiting, WAITING_LOOKED_AT))
         found: list[_Due] = []
         now_us = state.now_us
-        for action_id, outbound in state.outbox.items():
-            # Most of what is there is held for the morning, or handed over a moment ago.
-            if outbound.not_before_us > now_us or action_id in waiting or had.get((action_id, ALL)) == outbound.channel:
+        # Most of what is there is held for the morning, or was handed over a moment ago.
+        for outbound in state.outbox.up_to("not_before_us", now_us):
+            action_id = outbound.action_id
+            if action_id in waiting or had.get((action_id, ALL)) == outbound.channel:
                 continue
             if due := self._look_at(state, outbound, subscription, had, listened, waiting):
                 found.append(due)
@@ -325,8 +327,7 @@ def _delivery(owner: PartitionOwner, due: _Due, attempt: int) -> delivery_pb2.Su
 def _message(
     state: PartitionState, outbound: Outbound, channel: str, attempt: int
 ) -> delivery_pb2.SubscribeResponse | None:
-    ledger = state.ledgers.get(outbound.household)
-    for slate in ledger.slates.values() if ledger is not None else ():
+    for slate in state.slates.of(outbound.household):
         for action in slate.decision.slate:
             if action.action_id == outbound.action_id:
                 return delivery_pb2.SubscribeResponse(

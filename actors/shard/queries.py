@@ -64,8 +64,8 @@ async def _records(
 
     def known() -> tuple[dict[str, int], Plan]:
         row, _ = owner.state.find(household.encode())
-        ledger = owner.state.ledgers.get(row)
-        return (dict(reversed(ledger.decisions)) if ledger else {}), owner.state.plan
+        newest_first = reversed(owner.state.decisions.of(row))
+        return {one.decision_id: one.offset for one in newest_first}, owner.state.plan
 
     def message(
         read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
@@ -150,7 +150,7 @@ def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[
         "late": counters.by_status["LATE"],
         "rejected": counters.rejected,
         "moments": counters.moments,
-        "pending": sum(len(one.pending) for one in list(state.ledgers.values())),
+        "pending": len(state.pending),
         "decisions": counters.decisions,
         "served": counters.served,
         "nothing": counters.nothing,

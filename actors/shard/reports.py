@@ -10,7 +10,7 @@ from actors.partition.requests import Requests
 from actors.records.payload import PayloadUnreadable
 from actors.shard import queries
 from actors.shard.refusals import unknown_channel, unknown_group
-from actors.state_thread import StateThread
+from actors.state_thread import StateThread, Urgency
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, delivery_pb2
 from household.events import Status
@@ -39,13 +39,17 @@ class Reports:
 
     async def ack(self, call: shard_pb2.ReportCall, caller: Caller) -> delivery_pb2.AckResponse:
         """Answer an Ack; raises as `report` does."""
+        await self._state_thread.run(Urgency.DECISION, self._check_group_of, call)
+        _, why_not = await self._outcome(call, caller)
+        return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
+
+    def _check_group_of(self, call: shard_pb2.ReportCall) -> None:
+        """Check the group that acknowledges an action. In the state thread."""
         state = self._owner.state
         outbound = state.outbox.get(call.action_id)
         about = state.plan.channel_by_name.get(call.channel, outbound.channel if outbound is not None else NONE)
         if outbound is not None and about != NONE:
             _check_group(state.plan.channels[about], call.group)
-        _, why_not = await self._outcome(call, caller)
-        return delivery_pb2.AckResponse(effective=not why_not, reason=why_not)
 
     async def _outcome(self, call: shard_pb2.ReportCall, caller: Caller) -> tuple[Status, str]:
         """Fold a report; return what became of its signal, and why it changed nothing: empty if it did."""

@@ -79,7 +79,7 @@ class Shares:
         """Forget actions that are to be sent no more."""
         self.settle()
         shares = self.of(owner.partition)
-        for key in [key for key, one in shares.items() if key[0] not in owner.state.outbox and not one.is_bound]:
+        for key in [key for key, one in shares.items() if not owner.state.outbox.holds(key[0]) and not one.is_bound]:
             del shares[key]
 
     def leave(self, holder: object) -> None:
@@ -145,7 +145,7 @@ class Shares:
             elif one not in self._kept_back_now and (
                 share.holder is None
                 or self.of(owner.partition).get(key) is not share
-                or key[0] not in owner.state.outbox
+                or not owner.state.outbox.holds(key[0])
             ):
                 share.holder, share.next_at = None, BOUND
                 to_keep[owner].append(one)

@@ -14,6 +14,7 @@ import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +27,11 @@ import household
 from actors.passing_over import passing_over
 from household.apply import apply_signals
 from household.events import EventBatch, keys_of
-from household.plan import EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope, Window
+from household.freeze import Freeze, thaw
+from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope, Window
 from household.state import NO_MEMBER, PartitionState
+from household.tables.contacts import Contact
+from household.tables.requests import KnownRequest
 
 logger = logging.getLogger(__name__)
 
@@ -129,3 +133,24 @@ def fold_once() -> None:
     state.readings(0, NO_MEMBER, _DAY_US)
     state.conditions(np.array([-1]), 0, NO_MEMBER, _DAY_US)
     state.find(b"warm", b"warm")
+    _keep_once(state)
+
+
+def _keep_once(state: PartitionState) -> None:
+    """Let rows of tables come, change and go, while a freeze is under way."""
+    for number in range(100):  # so many that everything has to grow
+        state.requests.put(KnownRequest(b"warm", f"warm {number}", "", -1, _DAY_US))
+    state.contacts.put(Contact(_DAY_US, NO_MEMBER, NONE, "warm"), owner=0)
+    freeze = Freeze(state)
+    state.contacts.rewrite(0, lambda contact: replace(contact, is_handed=True))
+    state.requests.get(b"warm", "other")
+    for slots in (state.requests.slots_in_order(), state.requests.due(10**18)):
+        state.requests.set(slots, seen_us=2 * _DAY_US)
+    list(state.requests.up_to("seen_us", _DAY_US))
+    state.requests.remove(b"warm", "warm 1")
+    state.contacts.forget(state.contacts.slots_in_order())
+    while not freeze.step():
+        pass
+    frozen = freeze.end()
+    assert frozen is not None
+    thaw(frozen)

@@ -9,12 +9,18 @@ import xxhash
 from actors.log.contract import Offset, PartitionId
 from actors.snapshots.facts import ReplayFacts, SnapshotUnusable, Unfit
 from actors.snapshots.files import MANIFEST, StoredFile
-from actors.snapshots.tables import NAMES, head_of
+from actors.snapshots.tables import head_of, is_complete
 from household.freeze import Frozen
 from household.state import FOLD_VERSION
 
-SNAPSHOT_FORMAT = 1
-"""Grows with any change of files or manifest; another one is not read, the log is."""
+SNAPSHOT_FORMAT = 2
+"""Grows with any change of files or manifest, but for a table or a column more.
+
+1: what tables hold stood in pieces of msgpack.
+"""
+
+FORMATS_READ = (1, SNAPSHOT_FORMAT)
+"""Of another one the log is read."""
 
 
 def manifest_bytes(
@@ -40,10 +46,7 @@ def manifest_bytes(
             "members": frozen.members.count,
             "window_entries": int(frozen.slab.bucket.shape[0]),
             "known_ids": int(frozen.id_times.shape[0]),
-            "ledgers": len(frozen.ledgers),
-            "actions": len(frozen.actions),
-            "requests": len(frozen.requests),
-            "outbox": len(frozen.outbox),
+            **{name: len(table.frozen) for name, table in frozen.tables.items()},
         },
         "files": {name: {"size": one.size, "xxh3_128": one.xxh3_128} for name, one in stored.items()},
     }
@@ -64,10 +67,10 @@ def read_manifest(content: bytes) -> dict[str, Any]:
         raise SnapshotUnusable(MANIFEST, f"is no manifest: {type(wrong).__name__}") from wrong
     if not is_whole:
         raise SnapshotUnusable(MANIFEST, "other bytes than were written (checksum)")
-    if plain.get("format") != SNAPSHOT_FORMAT:
+    if plain.get("format") not in FORMATS_READ:
         what = f"of format {plain.get('format')}, this software reads {SNAPSHOT_FORMAT}"
         raise SnapshotUnusable(MANIFEST, what, Unfit.FOR_THIS_VERSION)
-    if set(plain.get("files", ())) != set(NAMES):
+    if not is_complete(plain["format"], frozenset(plain.get("files", ()))):
         raise SnapshotUnusable(MANIFEST, f"names the files {', '.join(plain.get('files', ()))}")
     return dict(plain)
 

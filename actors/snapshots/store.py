@@ -294,7 +294,7 @@ class SnapshotStore:
                 raise SnapshotUnusable(file, wrong_with_it)
         try:
             with _collection_paused():
-                state = thaw(decoded(manifest["head"], files))
+                state = thaw(decoded(manifest["head"], files, format_=manifest["format"]))
         except TableUnreadable as wrong:
             raise SnapshotUnusable(wrong.name, wrong.what, wrong.unfit) from wrong
         return facts, Replay(state=state, fold_version=state.fold_version, **manifest["replay"])

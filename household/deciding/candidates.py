@@ -12,12 +12,8 @@ def moments_for(state: PartitionState, household: int, member: int) -> tuple[Mom
 
     A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
     """
-    ledger = state.ledgers.get(household)
-    if ledger is None:
-        return ()
-    return tuple(
-        moment for moment in ledger.pending if moment.member == member or not is_members_own(state.plan, moment)
-    )
+    pending = state.pending.of(household)
+    return tuple(moment for moment in pending if moment.member == member or not is_members_own(state.plan, moment))
 
 
 def is_members_own(plan: Plan, moment: Moment) -> bool:

@@ -1,5 +1,6 @@
 """What speaks against reaching a member on a channel, and until when: consent, caps, quiet hours."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -8,7 +9,8 @@ import numpy as np
 
 from household.deciding.reasons import Reason
 from household.plan import NONE, ContactCap, Plan, Scope
-from household.state import Contact, PartitionState
+from household.state import PartitionState
+from household.tables.contacts import Contact
 
 MINUTE_US = 60_000_000
 MINUTES_PER_DAY = 1_440
@@ -95,8 +97,7 @@ def _caps_open_us(
     state: PartitionState, channel: int, household: int, member: int, besides: str, now_us: int
 ) -> int | None:
     """Return from when on every cap has room for one more contact, `now_us` if they have; None for never."""
-    ledger = state.ledgers.get(household)
-    contacts = ledger.contacts if ledger is not None else []
+    contacts = state.contacts.of(household)
     open_us: int = now_us
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:
@@ -112,7 +113,7 @@ def _caps_open_us(
     return open_us
 
 
-def counted_contacts(contacts: list[Contact], cap: ContactCap, member: int, now_us: int) -> list[Contact]:
+def counted_contacts(contacts: Sequence[Contact], cap: ContactCap, member: int, now_us: int) -> list[Contact]:
     """Return the contacts that count against a cap, for a member."""
     after_us = now_us - cap.window_us
     return [

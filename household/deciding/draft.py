@@ -9,7 +9,7 @@ from household.deciding.reasons import Reason
 from household.deciding.sending import Outlet, outlet_of
 from household.decision import Moment, Withdrawal
 from household.plan import NONE, Plan
-from household.state import Slate
+from household.tables.slates import Slate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

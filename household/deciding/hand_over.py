@@ -6,7 +6,8 @@ from household.deciding.contact_policy import counted_contacts, has_consent, is_
 from household.deciding.standing import is_live, why_not
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE
-from household.state import Outbound, PartitionState
+from household.state import PartitionState
+from household.tables.outbox import Outbound
 
 
 def next_step(state: PartitionState, action_id: str, listened: Collection[str]) -> DeliveryNote | None:
@@ -46,8 +47,7 @@ def kept_back(state: PartitionState, action_id: str, channel: int) -> DeliveryNo
     else:
         # It has left the outbox, or is on its way elsewhere: what is recorded is the contact.
         household = household_of(state, action_id)
-        ledger = state.ledgers.get(household) if household is not None else None
-        contacts = ledger.contacts if ledger is not None else []
+        contacts = state.contacts.of(household) if household is not None else ()
         is_noted = any(one.is_handed and (one.action_id, one.channel) == (action_id, channel) for one in contacts)
     if not is_noted:
         return None
@@ -81,9 +81,7 @@ def _has_room(state: PartitionState, outbound: Outbound, channel: int) -> bool:
     Only contacts that were made count here: of two that hold a place, the first whose turn comes takes it. One whose
     action is on its way no more and that was not given back was delivered in a term of fold version 1.
     """
-    ledger, outbox = state.ledgers.get(outbound.household), state.outbox
-    contacts = ledger.contacts if ledger is not None else []
-    made = [one for one in contacts if one.is_handed or one.action_id not in outbox]
+    made = [one for one in state.contacts.of(outbound.household) if one.is_handed or one.action_id not in state.outbox]
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:
             continue

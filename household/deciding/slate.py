@@ -7,7 +7,8 @@ from household.deciding.sending import carries
 from household.deciding.standing import is_live, sees
 from household.decision import SlateAction, Withdrawal
 from household.plan import NONE, Plan
-from household.state import NO_MEMBER, PartitionState, Slate
+from household.state import NO_MEMBER, PartitionState
+from household.tables.slates import Slate
 
 
 def standing_slate(
@@ -17,10 +18,9 @@ def standing_slate(
 
     None if nothing on them may be shown to who asks. What was decided for a household is the same for whoever asks.
     """
-    ledger = state.ledgers.get(household)
     withdrawals: list[Withdrawal] = []
     for owner in dict.fromkeys((member, NO_MEMBER)):
-        slate = ledger.slates.get(owner) if ledger is not None else None
+        slate = state.slates.get(household, owner)
         if slate is None:
             continue
         live = [entry for entry in slate.decision.slate if is_live(state, entry.action_id)]
@@ -45,8 +45,7 @@ def brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> s
 
 def crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Withdrawal, ...]:
     """Return what of the household's slate does not go with a new one that stands beside it as a member's own."""
-    ledger = state.ledgers.get(draft.household)
-    stands = ledger.slates.get(NO_MEMBER) if ledger is not None else None
+    stands = state.slates.get(draft.household, NO_MEMBER)
     if stands is None or not slate or standing.slate_owner(state, slate, draft.member) == NO_MEMBER:
         return ()
     plan, gone = state.plan, {one.action_id for one in draft.withdrawals}

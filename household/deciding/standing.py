@@ -11,21 +11,22 @@ import numpy as np
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.plan import NONE, Offer, Plan
-from household.state import NO_MEMBER, LiveAction, PartitionState, Slate
+from household.state import NO_MEMBER, PartitionState
+from household.tables.actions import ActionStatus, LiveAction
+from household.tables.slates import Slate
 
 
 def is_live(state: PartitionState, action_id: str) -> bool:
     """Return whether an action was neither settled nor has expired; it may be shown if it also holds."""
     action = state.actions.get(action_id)
-    return action is not None and action.status == "live" and state.now_us < action.valid_until_us
+    return action is not None and action.status is ActionStatus.LIVE and state.now_us < action.valid_until_us
 
 
 def slate_of(state: PartitionState, action: LiveAction) -> tuple[int, Slate] | None:
     """Return the standing slate that an action is part of, and whose it is (a member's row, or NO_MEMBER)."""
-    ledger = state.ledgers.get(action.household)
-    for owner, slate in ledger.slates.items() if ledger is not None else ():
-        if slate.decision.decision_id == action.decision_id:
-            return owner, slate
+    for slate in state.slates.of(action.household):
+        if slate.decision_id == action.decision_id:
+            return slate.member, slate
     return None
 
 
@@ -97,14 +98,13 @@ def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:
 
 def excluded(state: PartitionState, offer: Offer, household: int, *, beside: Sequence[int]) -> bool:
     """Return whether the household has a live action, on a slate of none of `beside`, that goes with no such offer."""
-    ledger = state.ledgers.get(household)
-    if ledger is None:
+    slates = [slate for slate in state.slates.of(household) if slate.member not in beside]
+    if not slates:
         return False
     names = {state.plan.offers[other].name for other in offer.excludes}
     return any(
         action.offer in names and is_live(state, action.action_id)
-        for owner, slate in ledger.slates.items()
-        if owner not in beside
+        for slate in slates
         for action in slate.decision.slate
     )
 

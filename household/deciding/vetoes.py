@@ -7,6 +7,7 @@ from household.deciding.reasons import Reason
 from household.deciding.standing import truths
 from household.plan import NONE
 from household.state import NO_MEMBER, PartitionState
+from household.tables.pauses import is_paused
 
 
 def vetoes_and_prices(
@@ -19,7 +20,7 @@ def vetoes_and_prices(
     """Return, of each candidate, what speaks against it, and its price for whom it would be made."""
     if not journey_by_offer:
         return {}, {}
-    plan, ledger = state.plan, state.ledgers.get(household)
+    plan = state.plan
     offers = [plan.offers[index] for index in journey_by_offer]
     programs = {offer.eligible for offer in offers if offer.eligible != NONE}
     programs.update(segment.program for segment in plan.segments)
@@ -32,13 +33,12 @@ def vetoes_and_prices(
             against.append(Reason.NO_CONSENT)
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append(Reason.NOT_ELIGIBLE)
-        if ledger is not None:
-            if ledger.accepted_offers.get(offer.name, 0) > state.now_us:
-                against.append(Reason.ACCEPTED_OFFER)
-            if ledger.declined_offers.get(offer.name, 0) > state.now_us:
-                against.append(Reason.DECLINED_OFFER)
-            elif ledger.declined_families.get(offer.family, 0) > state.now_us:
-                against.append(Reason.DECLINED_FAMILY)
+        if is_paused(state.accepted_offers, household, offer.name, state.now_us):
+            against.append(Reason.ACCEPTED_OFFER)
+        if is_paused(state.declined_offers, household, offer.name, state.now_us):
+            against.append(Reason.DECLINED_OFFER)
+        elif is_paused(state.declined_families, household, offer.family, state.now_us):
+            against.append(Reason.DECLINED_FAMILY)
         # What a new slate replaces, or takes back, is in nobody's way.
         if standing.excluded(state, offer, household, beside=(member, NO_MEMBER)):
             against.append(Reason.EXCLUDED_BY)

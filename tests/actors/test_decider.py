@@ -37,6 +37,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from tests.household.side import sides_of
 
 LIVE, ACCEPTED = decision_pb2.ACTION_STATUS_LIVE, decision_pb2.ACTION_STATUS_ACCEPTED
 DECLINED, EXPIRED = decision_pb2.ACTION_STATUS_DECLINED, decision_pb2.ACTION_STATUS_EXPIRED
@@ -518,7 +519,7 @@ async def test_what_an_older_term_wrote_after_a_newer_one_began_is_void(tmp_path
     state = replay.now
     assert (state.counters.decisions, state.counters.voided) == (0, 2)
     assert (len(state.outbox), len(state.actions), len(state.requests)) == (0, 0, 0)
-    assert [moment.journey for ledger in state.ledgers.values() for moment in ledger.pending] == ["low"]
+    assert [moment.journey for ledger in sides_of(state).values() for moment in ledger.pending] == ["low"]
 
 
 @in_loop

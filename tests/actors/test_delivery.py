@@ -30,6 +30,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from tests.household.side import sides_of
 
 SOON_S = 0.001
 
@@ -140,7 +141,7 @@ async def test_a_refusal_for_good_gives_the_contact_back(tmp_path: Path):
                 delivery = await anext(deliveries)
                 assert (delivery.action.action_id, delivery.action.treatment.channel) == (action_id, channel)
                 assert (await hearth.ack("h", action_id, delivered=False)).effective
-                contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in state.ledgers.values()])
+                contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in sides_of(state).values()])
                 assert (contacts, hearth.counter("outbox"), hearth.counter("delivered")) == ([left], left, 0)
 
 
@@ -272,7 +273,7 @@ async def test_an_opt_out_while_a_gateway_is_busy_with_the_action_before_stops_t
             # The other two were due together with the first.
             await hearth.ingest(signal("out", "b", "opt_out", MONDAY, member="m"))
             assert (await anext(deliveries)).household == "c"
-            contacts = await hearth.in_state(lambda state: [one.contacts for one in state.ledgers.values()])
+            contacts = await hearth.in_state(lambda state: [one.contacts for one in sides_of(state).values()])
             assert [[one.is_handed for one in of_each] for of_each in contacts] == [[True], [False], [True]]
 
 

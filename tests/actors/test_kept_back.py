@@ -31,6 +31,7 @@ from tests.actors.harness import (
     signal,
 )
 from tests.actors.test_delivery import changed, to_send
+from tests.household.side import sides_of
 
 OVERNIGHT = corner(
     ("outbound: [push, sms]", "outbound: sms"),
@@ -47,7 +48,7 @@ async def contacts(hearth: Hearth) -> dict[str, list[bool]]:
     """Return by household whether each of its contacts counts."""
 
     def read(state):
-        return {state.households.key(row).decode(): one.contacts for row, one in state.ledgers.items()}
+        return {state.households.key(row).decode(): one.contacts for row, one in sides_of(state).items()}
 
     found = await hearth.in_state(read)
     return {household: [one.is_handed for one in made] for household, made in found.items()}

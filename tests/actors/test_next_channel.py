@@ -20,6 +20,7 @@ from tests.actors.harness import (
     running,
 )
 from tests.actors.test_delivery import changed, nothing_comes, to_send
+from tests.household.side import side_of
 
 
 async def failed_on_push(hearth: Hearth) -> str:
@@ -41,7 +42,7 @@ async def test_what_cannot_be_delivered_on_one_channel_goes_to_the_next_of_its_j
         late = await hearth.ack("h", action_id, delivered=False, channel="push")
         assert not late.effective, "said again, of a channel that is over"
         assert (await hearth.ack("h", action_id, channel="sms")).effective
-        contacts = await hearth.in_state(lambda state: [one.channel for one in state.ledgers[0].contacts])
+        contacts = await hearth.in_state(lambda state: [one.channel for one in side_of(state).contacts])
         assert contacts == [hearth.plan.channel_by_name["sms"]], "one contact was made, on sms"
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted
@@ -70,7 +71,7 @@ async def test_a_late_word_that_the_first_channel_did_deliver_stops_the_second(t
         assert (hearth.counter("outbox"), hearth.counter("delivered")) == (0, 1)
         async with nothing_comes(hearth, "sms", "push"):
             pass
-        contacts = await hearth.in_state(lambda state: [one.channel for one in state.ledgers[0].contacts])
+        contacts = await hearth.in_state(lambda state: [one.channel for one in side_of(state).contacts])
         assert contacts == [hearth.plan.channel_by_name["push"]]
 
 
@@ -80,5 +81,5 @@ async def test_after_the_last_channel_there_is_none(tmp_path: Path):
         action_id = await failed_on_push(hearth)
         await anext(sms)
         assert (await hearth.ack("h", action_id, delivered=False)).effective
-        contacts = await hearth.in_state(lambda state: state.ledgers[0].contacts)
+        contacts = await hearth.in_state(lambda state: side_of(state).contacts)
         assert (contacts, hearth.counter("outbox"), hearth.counter("delivered")) == ([], 0, 0)

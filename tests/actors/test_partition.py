@@ -40,6 +40,7 @@ from tests.actors.harness import (
     running,
     signal,
 )
+from tests.household.side import sides_of
 from wire.batches import ipc_bytes
 from wire.failures import CallFailed
 
@@ -550,7 +551,7 @@ async def test_an_unsent_action_expires_by_a_tick_at_its_send_before_and_gives_i
         assert (hearth.counter("outbox"), hearth.counter("expired")) == (1, 0)
         await time_is(MONDAY + window)
         assert (hearth.counter("outbox"), hearth.counter("expired")) == (0, 1)
-        contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in state.ledgers.values()])
+        contacts = await hearth.in_state(lambda state: [len(one.contacts) for one in sides_of(state).values()])
         assert contacts == [0]
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted

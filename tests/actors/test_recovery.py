@@ -136,14 +136,14 @@ async def test_a_bad_snapshot_falls_back_to_the_one_before_and_then_to_the_log(t
     folders = sorted((snapshots / "p-0000").iterdir())
     assert len(folders) == 3
     for broken, folder in enumerate(reversed(folders), 1):
-        (file,) = folder.glob("ledgers.arrow")
+        (file,) = folder.glob("decisions.arrow")
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 4
         file.write_bytes(content)
         async with running(log, clock, snapshots=snapshots) as hearth:
             owner = hearth.shard._owned[0].owner
             assert len(owner.faults) == broken
-            assert all("ledgers.arrow" in fault for fault in owner.faults)
+            assert all("decisions.arrow" in fault for fault in owner.faults)
             assert await hearth.digest() == replay_beside(hearth)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from actors.records.replay import Replay
 from hearth.v1 import signal_pb2
 from household.digest import household_digests, state_digest
 from household.state import PartitionState
+from household.tables.actions import ActionStatus
+from household.tables.contract import Shape
+from household.tables.pauses import Pause
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     HOUR,
@@ -300,8 +304,12 @@ async def test_whatever_is_known_beyond_the_features_shows(tmp_path: Path):
         change(state)
         return state_digest(state) != clean
 
-    def some_ledger(state: PartitionState, has: str):
-        return next(ledger for ledger in state.ledgers.values() if getattr(ledger, has))
+    def without_one(name: str):
+        def change(state: PartitionState) -> None:
+            table = next(one for one in state.tables if one.declaration.name == name)
+            table.forget(table.slots_in_order()[-1:])
+
+        return change
 
     changes = {
         "now": lambda state: setattr(state, "now_us", state.now_us + 1),
@@ -309,34 +317,38 @@ async def test_whatever_is_known_beyond_the_features_shows(tmp_path: Path):
         "clock": lambda state: setattr(state, "stream_clock", True),
         "a counter": lambda state: setattr(state.counters, "delivered", 999),
         "a known id": lambda state: state.dedupe.arrays.times.__setitem__(int(np.argmax(state.dedupe.arrays.times)), 7),
-        "a request": lambda state: state.requests.popitem(),
-        "an action": lambda state: setattr(next(iter(state.actions.values())), "status", "declined?"),
-        "the outbox": lambda state: state.outbox.popitem(),
-        "a settled moment": lambda state: some_ledger(state, "settled").settled.popitem(),
-        "a slate": lambda state: some_ledger(state, "slates").slates.popitem(),
-        "a contact": lambda state: some_ledger(state, "contacts").contacts.pop(),
-        "a decline": lambda state: some_ledger(state, "declined_offers").declined_offers.popitem(),
-        "a declined family": lambda state: some_ledger(state, "declined_families").declined_families.popitem(),
-        "a decision": lambda state: some_ledger(state, "decisions").decisions.pop(),
+        "a status": lambda state: state.actions.put(replace(next(iter(state.actions)), status=ActionStatus.DECLINED)),
+        "a request": without_one("requests"),
+        "the outbox": without_one("outbox"),
+        "a settled moment": without_one("settled"),
+        "a slate": without_one("slates"),
+        "a contact": without_one("contacts"),
+        "a decline": without_one("declined_offers"),
+        "a declined family": without_one("declined_families"),
+        "a decision": without_one("decisions"),
         "a fired trigger": lambda state: state.cells.flat.__setitem__(slice(0, state.cells_used), -1.0),
     }
     assert {name for name, change in changes.items() if not differs(change)} == set()
 
     def turned(state: PartitionState) -> None:
         """The same content in another order."""
-        for name in ("actions", "requests", "outbox", "ledgers"):
-            setattr(state, name, dict(reversed(getattr(state, name).items())))
-        for ledger in state.ledgers.values():
-            ledger.settled = dict(reversed(ledger.settled.items()))
-            ledger.slates = dict(reversed(ledger.slates.items()))
+        for table in state.tables:
+            if table.declaration.digest is None or table.declaration.digest.shape is not Shape.LIST:
+                slots = table.slots_in_order()
+                rows = [(table.owner(slot), table.row(slot)) for slot in slots.tolist()]
+                table.forget(slots)
+                for owner, row in reversed(rows):
+                    table.put(row, owner=owner)
 
     assert not differs(turned)
 
 
-def test_a_ledger_that_holds_nothing_is_no_ledger():
+def test_a_household_of_which_everything_was_forgotten_is_as_one_without_history():
     state = folded([[signal("v", "h", "visit", MONDAY)]])
     before = state_digest(state)
-    state.ledger(0)
+    state.declined_offers.put(Pause("fibre", MONDAY), owner=0)
+    assert state_digest(state) != before
+    state.declined_offers.remove(0, "fibre")
     assert state_digest(state) == before
 
 

@@ -28,12 +28,17 @@ from actors.snapshots import files as snapshot_files
 from actors.snapshots.facts import Loaded, ReplayFacts, SnapshotFacts, SnapshotFailed, Unfit
 from actors.snapshots.files import MANIFEST
 from actors.snapshots.store import SnapshotStore, snapshot_store
-from actors.snapshots.tables import NAMES
+from actors.snapshots.tables import COLUMN_FILES, table_file
 from household.decision import Moment
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
 from household.state import FOLD_VERSION, NO_MEMBER
+from household.tables.all_tables import TABLES
+from household.tables.slates import slate_of_decision
 from tests.histories.make_golden import history
+
+NAMES = (*COLUMN_FILES, *(table_file(one.name) for one in TABLES))
+"""Files of a snapshot besides its manifest."""
 
 GOLDEN = Path(__file__).parent.parent / "histories" / "golden-1"
 RECORDS = {kind: history(GOLDEN / kind)[0] for kind in ("wall", "stream")}
@@ -183,19 +188,14 @@ def test_side_tables_come_back_value_for_value(store: SnapshotStore):
     loaded = store.load(P).replay
     assert loaded is not None
     state, wanted = loaded.now, thaw(frozen)
-    assert list(state.requests.items()) == list(wanted.requests.items())
-    assert list(state.actions.items()) == list(wanted.actions.items())
-    assert list(state.outbox.items()) == list(wanted.outbox.items())
-    assert list(state.ledgers) == list(wanted.ledgers)
-    for row, one in state.ledgers.items():
-        other = wanted.ledgers[row]
-        for name in ("pending", "settled", "contacts", "declined_offers", "declined_families", "decisions"):
-            assert getattr(one, name) == getattr(other, name), name
-        assert list(one.slates) == list(other.slates)
-        for member, slate in one.slates.items():
-            assert slate.decision.moments == other.slates[member].decision.moments
-        assert one.decisions.maxlen == other.decisions.maxlen
-    assert any(one.slates for one in state.ledgers.values())
+    for table, other in zip(state.tables, wanted.tables, strict=True):
+        slots, others = table.slots_in_order().tolist(), other.slots_in_order().tolist()
+        assert [table.owner(slot) for slot in slots] == [other.owner(slot) for slot in others]
+        assert list(table) == list(other), table.declaration.name
+        assert facts.counts[table.declaration.name] == len(table)
+    for one, other in zip(state.slates, wanted.slates, strict=True):
+        assert one.decision.moments == other.decision.moments
+    assert len(state.slates) > 0
     assert facts.state_hash == "abc"
     assert facts.counts["households"] == facts.households == state.households.count
     assert facts.counts["actions"] == len(state.actions) > 0
@@ -206,19 +206,23 @@ def test_side_tables_come_back_value_for_value(store: SnapshotStore):
 def test_a_member_row_of_a_moment_is_kept(local: SnapshotStore):
     """A live owner's decisions know their moments' members; those read from a log do not."""
     replay = folded(len(RECORDS["wall"]))
-    row, ledger = next((row, one) for row, one in replay.now.ledgers.items() if one.slates)
-    member, slate = next(iter(ledger.slates.items()))
+    row = replay.now.slates.owners()[0]
+    slate = replay.now.slates.of(row)[0]
     moments = tuple(
         Moment(moment_id=f"m{n}", journey="low", member=n, event_id=b"e", event_type="visit", time_us=7)
         for n in (3, NO_MEMBER)
     )
-    ledger.slates[member] = replace(slate, decision=replace(slate.decision, moments=moments))
-    ledger.pending = list(moments)
+    replay.now.slates.put(slate_of_decision(replace(slate.decision, moments=moments), slate.member), owner=row)
+    replay.now.pending.rewrite(row, lambda _: None)
+    for moment in moments:
+        replay.now.pending.put(moment, owner=row)
     local.write(frozen_of(replay), partition=P, position=Offset(5), replay=ReplayFacts.of(replay))
     loaded = local.load(P).replay
     assert loaded is not None
-    assert loaded.now.ledgers[row].slates[member].decision.moments == moments
-    assert loaded.now.ledgers[row].pending == list(moments)
+    kept = loaded.now.slates.get(row, slate.member)
+    assert kept is not None
+    assert kept.decision.moments == moments
+    assert loaded.now.pending.of(row) == moments
 
 
 def test_a_snapshot_of_a_loaded_state_is_the_same_file_for_file(local: SnapshotStore, tmp_path: Path):
@@ -393,7 +397,7 @@ def test_a_snapshot_of_the_first_fold_version_loads_and_folds_on_to_what_its_log
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda plain: plain.update(format=2), "of format 2, this software reads 1"),
+        (lambda plain: plain.update(format=3), "of format 3, this software reads 2"),
         (lambda plain: plain.update(fold_version=FOLD_VERSION + 1), f"this software folds by version {FOLD_VERSION}"),
         (lambda plain: plain.update(partition=1), "is of partition, position and epoch (1, 30, "),
         (lambda plain: plain.update(position=31), "is of partition, position and epoch (0, 31, "),

@@ -42,6 +42,11 @@ from household.digest import state_digest
 from household.freeze import STEP_ROWS, Freeze, Frozen, FrozenKeys, thaw
 from household.plan import NONE, Plan, Scope
 from household.state import PartitionState
+from household.tables.actions import LiveAction
+from household.tables.all_tables import TABLES
+from household.tables.contract import Declaration, Owner
+from household.tables.frozen import FrozenTable, frozen_rows
+from household.tables.outbox import Outbound
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook
@@ -92,7 +97,7 @@ def lived(plan: Plan, *, households: int, days: float) -> tuple[PartitionState, 
 
 def decide_for(state: PartitionState, row: int, *, channel: int, request_id: str = "") -> None:
     """Decide for a household by the priors: about what is pending, or about a contact by its first member."""
-    pending = state.ledgers[row].pending if row in state.ledgers else []
+    pending = state.pending.of(row)
     members = [pending[0].member] if pending else state.members.children(row)[:1]
     contacts = frozenset(event for journey in state.plan.journeys for event in journey.contact_events)
     ask = Ask(
@@ -136,17 +141,6 @@ def many(frozen: Frozen, copies: int) -> Frozen:
     members = table_of(np.concatenate(ends), np.tile(frozen.members.letters, copies), parents)
     of_household, of_member = window_cells(frozen.plan, Scope.HOUSEHOLD), window_cells(frozen.plan, Scope.MEMBER)
     salt = np.repeat(np.arange(copies, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), frozen.id_low.shape[0])
-    ledgers, actions, outbox, requests = {}, {}, {}, {}
-    for copy in range(copies):
-        for row, one in frozen.ledgers.items():
-            ledgers[row + copy * count] = one.copy(generation=0)
-        for action_id, action in frozen.actions.items():
-            name = f"{action_id}{copy}"
-            actions[name] = replace(action, action_id=name, household=action.household + copy * count)
-        for action_id, item in frozen.outbox.items():
-            name = f"{action_id}{copy}"
-            outbox[name] = replace(item, action_id=name, household=item.household + copy * count)
-        requests |= {(home, f"{key}{copy}"): found for (home, key), found in frozen.requests.items()}
     return replace(
         frozen,
         households=households,
@@ -163,11 +157,24 @@ def many(frozen: Frozen, copies: int) -> Frozen:
         id_high=np.tile(frozen.id_high, copies),
         id_times=np.tile(frozen.id_times, copies),
         id_slots=1 << (frozen.id_slots * copies - 1).bit_length(),
-        ledgers=ledgers,
-        actions=actions,
-        outbox=outbox,
-        requests=requests,
+        tables={one.name: many_rows(one, thaw(frozen), copies) for one in TABLES},
     )
+
+
+def many_rows(declaration: Declaration[Any], state: PartitionState, copies: int) -> FrozenTable:
+    """Return the rows of a table so many times over; ids of the partition's own rows are others in each copy."""
+    table, count = state.tables.of(declaration), state.households.count
+    owned = [(table.owner(slot), table.row(slot)) for slot in table.slots_in_order().tolist()]
+    if declaration.owner is Owner.HOUSEHOLD:
+        return frozen_rows(declaration, [(row + copy * count, one) for copy in range(copies) for row, one in owned])
+    found = []
+    for copy in range(copies):
+        for _, one in owned:
+            values = {declaration.key[-1]: f"{getattr(one, declaration.key[-1])}{copy}"}
+            if isinstance(one, LiveAction | Outbound):
+                values["household"] = one.household + copy * count
+            found.append((0, replace(one, **values)))
+    return frozen_rows(declaration, found)
 
 
 def window_cells(plan: Plan, scope: Scope) -> list[int]:

@@ -32,7 +32,9 @@ from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOW
 from household.later import later, spoken
 from household.plan import NONE, FieldKind, Plan, Scope
 from household.state import PartitionState
+from household.tables.slates import told_decision, told_moment
 from tests.household.oracle import Event, Kept, Oracle, Owner, plain_cells
+from tests.household.side import requests_of
 
 SETTLED_KEPT = 64
 DECISIONS_KEPT = 20
@@ -648,13 +650,13 @@ class PlainPartition(Oracle):
     def _side(self, household: bytes, actions: list[PlainAction], sendings: list[PlainSending]) -> dict:
         home, side = self.ledgers.get(household, PlainHousehold()), {}
         content = {
-            "pending": [digest._moment(one.moment) | {"member": _text(one.member)} for one in home.pending],
+            "pending": [told_moment(one.moment) | {"member": _text(one.member)} for one in home.pending],
             "settled": home.settled,
-            "slates": digest._sorted(
-                {"member": _text(member), "until": one.until_us, "decision": digest._decision(one.decision)}
+            "slates": _sorted(
+                {"member": _text(member), "until": one.until_us, "decision": told_decision(one.decision)}
                 for member, one in home.slates.items()
             ),
-            "contacts": digest._sorted(spoken(one) | {"member": _text(one.member)} for one in home.contacts),
+            "contacts": _sorted(spoken(one) | {"member": _text(one.member)} for one in home.contacts),
             "declined_offers": home.declined_offers,
             "declined_families": home.declined_families,
             "decisions": [list(one) for one in home.decisions],
@@ -666,7 +668,7 @@ class PlainPartition(Oracle):
         for name, items in (("actions", actions), ("outbox", sendings)):
             if items:
                 plain = (spoken(one) | {"household": None, "member": _text(one.member)} for one in items)
-                side[name] = digest._sorted(plain)
+                side[name] = _sorted(plain)
         return side
 
     def wide(self) -> dict[str, object]:
@@ -685,6 +687,10 @@ class PlainPartition(Oracle):
         }
 
 
+def _sorted(items: Iterable[dict]) -> list[dict]:
+    return sorted(items, key=digest._text)
+
+
 def _text(key: bytes | None) -> str | None:
     return None if key is None else key.decode("latin-1")
 
@@ -696,7 +702,7 @@ def wide(state: PartitionState) -> dict[str, object]:
         "now_us": int(state.now_us),
         "epoch": int(state.epoch),
         "by_status": {name: count for name, count in counters.pop("by_status").items() if count},
-        "requests": {key: tuple(found) for key, found in state.requests.items()},
+        "requests": requests_of(state),
         "known_ids": state.dedupe.count,
         "alone_until_us": int(state.alone_until_us),
         **{name: counters[name] for name in _COUNTED},

@@ -183,7 +183,7 @@ def break_guarantee(switch: str) -> None:
             begin = PartitionDecider.__init__
 
             def begin_forgetful(self, owner, *others, **named) -> None:
-                owner.state.requests.clear()
+                owner.state.requests.forget(owner.state.requests.slots_in_order())
                 begin(self, owner, *others, **named)
 
             PartitionDecider.__init__ = begin_forgetful  # type: ignore[method-assign]
@@ -284,7 +284,7 @@ async def digest(shard: Shard, partition: int) -> dict[str, object]:
         Urgency.INGEST,
         lambda: {
             "digest": state_digest(owner.state),
-            "pending": sum(len(one.pending) for one in owner.state.ledgers.values()),
+            "pending": len(owner.state.pending),
             "outbox": len(owner.state.outbox),
             "records": owner.fold_count,
         },

@@ -12,7 +12,7 @@ Negative control: a clock that follows the wall breaks the quiet hours, the caps
 
 import asyncio
 import contextlib
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -222,15 +222,14 @@ def _can_be_handed_over(hearth: Hearth) -> bool:
 
 def _on_their_way(state: PartitionState, days: Days) -> set[str]:
     """Return the actions that are recorded as handed over and have not reached the gateway yet."""
-    handed = {one.action_id for one in state.outbox.values() if one.handed_us}
+    handed = {one.action_id for one in state.outbox if one.handed_us}
     return handed - {action_id for _, action_id in days.to_acknowledge}
 
 
 def _digest_wherever_records_lie(state: PartitionState) -> str:
     """Of the state at its end: how many hand-overs one record tells of hangs on threads, and moves all behind it."""
-    for ledger in state.ledgers.values():
-        ledger.decisions = deque(((decision_id, 0) for decision_id, _ in ledger.decisions), maxlen=20)
-    state.requests = {key: found._replace(offset=0) for key, found in state.requests.items()}
+    for table in (state.decisions, state.requests):
+        table.set(table.slots_in_order(), offset=0)
     return state_digest(state)
 
 

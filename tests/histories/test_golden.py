@@ -77,9 +77,7 @@ def test_no_record_of_a_history_can_be_left_out_unnoticed(kind: RecordKind):
 def test_a_decision_with_another_action_folds_to_something_else():
     directory = HISTORIES[0]
     wanted, records = expected(directory)["partitions"]["0"], history(directory)[0]
-    standing = {
-        slate.decision.decision_id for ledger in folded(records).ledgers.values() for slate in ledger.slates.values()
-    }
+    standing = {slate.decision_id for slate in folded(records).slates}
     at, read = next(
         (n, read)
         for n, stored in enumerate(records)
@@ -106,7 +104,7 @@ def test_the_histories_hold_every_kind_of_record_and_every_outcome(golden: Path)
                 counters[name] = counters.get(name, 0) + getattr(state.counters, name)
             for name, count in state.counters.by_status.items():
                 counters[name] = counters.get(name, 0) + count
-            for action in state.actions.values():
+            for action in state.actions:
                 counters[action.status] = counters.get(action.status, 0) + 1
     absent = {name for name, count in counters.items() if count == 0}
     never = {"OUT_OF_RANGE", "BAD_VALUE", "BAD_ID", "BAD_KEY", "PAST_CALENDAR"}

@@ -46,6 +46,7 @@ from household.plan import (
 )
 from household.state import NO_MEMBER, PartitionState
 from tests.household.oracle import Event, batch_of
+from tests.household.side import side_of
 from tests.household.worlds import DICE, LONGEST_KEY, START_US, STEPS_US, VALUES, S, _pick, _spoilt, plans, program_of
 from wire.partitions import partition_of
 
@@ -377,11 +378,11 @@ class _Author:
 
     def who(self) -> tuple[bytes, bytes, tuple[Moment, ...]]:
         """Return a household, a member and which of its moments a decision is about; often one that waits."""
-        waiting = [row for row, ledger in self.folded.ledgers.items() if ledger.pending]
+        waiting = self.folded.pending.owners()
         if not waiting or self.chance.randrange(4) == 0:
             return self.chance.choice(HOUSEHOLDS), self.chance.choice(MEMBERS), ()
         row = waiting[self.chance.randrange(len(waiting))]
-        ledger = self.folded.ledgers[row]
+        ledger = side_of(self.folded, row)
         # As a log gives it back: without the member's row.
         moments = [replace(moment, member=NO_MEMBER) for moment in ledger.pending]
         if ledger.settled and self.chance.randrange(3) == 0:

@@ -30,7 +30,8 @@ from household.plan import (
     Treatment,
     Trigger,
 )
-from household.state import LiveAction, PartitionState
+from household.state import PartitionState
+from household.tables.actions import LiveAction
 from tests.household.oracle import Event, batch_of
 
 S = 1_000_000
@@ -311,9 +312,9 @@ class Shop:
         """Return the actions of a decision, or of the one that stands in its place."""
         if not decision.stands:
             return decision.slate
-        ledger = self.state.ledgers[self.state.find(decision.household)[0]]
+        household, _ = self.state.find(decision.household)
         return next(
-            slate.decision.slate for slate in ledger.slates.values() if slate.decision.decision_id == decision.stands
+            slate.decision.slate for slate in self.state.slates.of(household) if slate.decision_id == decision.stands
         )
 
     def action(self, decision: Decision, position: int = 0) -> LiveAction:

@@ -15,6 +15,7 @@ from household.deciding.hand_over import next_step
 from household.migration import migrated
 from household.plan import NONE, Scope
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, Shop
+from tests.household.side import actions_of, outbox_of
 
 LISTENED = ("push", "sms")
 
@@ -56,7 +57,7 @@ class Gateway:
     def look(self) -> None:
         """Hand over what may go, one after another, as an owner does."""
         state = self.shop.state
-        for action_id, outbound in list(state.outbox.items()):
+        for action_id, outbound in list(outbox_of(state).items()):
             note = next_step(state, action_id, LISTENED)
             if outbound.handed_us:
                 continue
@@ -131,7 +132,7 @@ def test_no_cap_is_ever_exceeded_and_none_holds_back_what_it_allows(schedule, is
             case "look":
                 gateway.look()
             case "shown":
-                made = list(shop.state.actions)
+                made = list(actions_of(shop.state))
                 if made:
                     shop.report("accept", made[detail % len(made)], channel="app", member="")
             case "wait":

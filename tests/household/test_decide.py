@@ -35,6 +35,7 @@ from tests.household.shop import (
     with_journey,
     with_offer,
 )
+from tests.household.side import outbox_of, side_of
 
 
 def visited(plan: Plan = PLAN) -> Shop:
@@ -108,12 +109,12 @@ def test_a_members_own_moment_waits_for_that_member():
     shop.third_check(member="bert")
     asked = shop.decide(APP, request_id="1")
     assert (shop.offered(asked), asked.moments) == ("wallet", ())
-    assert [moment.journey for moment in shop.state.ledgers[0].pending] == ["low_balance"]
+    assert [moment.journey for moment in side_of(shop.state).pending] == ["low_balance"]
 
     own = shop.decide(APP, member="bert", request_id="2")
 
     assert shop.offered(own) == "film_topup"
-    assert shop.state.ledgers[0].pending == []
+    assert side_of(shop.state).pending == []
 
 
 def test_a_moment_of_the_household_is_answered_to_whoever_asks_first():
@@ -121,7 +122,7 @@ def test_a_moment_of_the_household_is_answered_to_whoever_asks_first():
     shop.third_check(member="bert")
 
     assert shop.offered(shop.decide(APP)) == "film_topup"
-    assert shop.state.ledgers[0].pending == []
+    assert side_of(shop.state).pending == []
 
 
 def test_a_contact_brings_up_standing_offers_only():
@@ -254,7 +255,7 @@ def test_a_channel_that_asks_gets_an_answer_and_no_message_besides():
     shop.third_check()
     decision = shop.decide(APP)
 
-    assert (decision.send_channel, shop.state.outbox) == ("", {})
+    assert (decision.send_channel, outbox_of(shop.state)) == ("", {})
 
 
 def at(hour: int, minute: int, day: int = 16, month: int = 6) -> int:
@@ -337,7 +338,7 @@ def test_why_nothing_was_sent_is_told(reason):
 
     if reason == "NO_CONSENT":
         assert (decision.send_channel, decision.reasons[:3]) == ("push", ("BEST_VALUE", "HELD", "NO_CONSENT"))
-        assert shop.state.ledgers[0].contacts == [], "it waits for the consent, without a place"
+        assert side_of(shop.state).contacts == [], "it waits for the consent, without a place"
     else:
         assert decision.send_channel == "", "its action window ends before the night does"
     assert decision.slate != (), "it stands for when she comes by herself"
@@ -572,7 +573,7 @@ def test_a_cap_that_filled_up_overtakes_a_message():
     shop.third_check(member="bert")
     draft = shop.draft(NONE, member="bert")
     assert shop.open_channel(member="bert") == SMS
-    contact = shop.state.ledgers[0].contacts[0]
-    shop.state.ledgers[0].contacts.append(replace(contact, time_us=shop.now_us - HOUR))
+    contact = side_of(shop.state).contacts[0]
+    shop.state.contacts.put(replace(contact, time_us=shop.now_us - HOUR), owner=0)
 
     assert not still_allowed(shop.state, draft)

@@ -3,8 +3,8 @@
 Laws: whatever is folded while a freeze goes on, in whatever steps it is taken, what is thawed equals what was known
 when it began, to the last bit; it folds on as the state it was taken of, moment for moment and row for row; and that
 state does not notice that it was frozen. A freeze across a change of plan is stale and gives nothing. The controls at
-the end break each of the three mechanisms in turn (rows kept before they change, ledgers copied on their first change,
-ids marked as new) and must be seen.
+the end break each of the three mechanisms in turn (rows of columns, and of tables, kept before they change, ids marked
+as new) and must be seen.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from household import state as state_module
 from household.apply import Applied, apply_decision, apply_epoch, apply_signals, apply_tick
 from household.columns.dedupe import DedupeWindow, window_of
 from household.columns.windows import new_slab
@@ -26,8 +25,10 @@ from household.ledger import next_due_us
 from household.migration import migrated
 from household.plan import EventTimeRules, Plan
 from household.state import PartitionState
+from household.tables.frozen import TableFreeze
 from tests.household.oracle import Event, batch_of
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NONE, Shop
+from tests.household.side import sides_of
 from tests.household.test_apply_equals_oracle import BUSY, busy_events
 from tests.household.worlds import START_US, S, event_lists, plans
 
@@ -50,15 +51,9 @@ def order(state: PartitionState) -> tuple[object, ...]:
     return (
         [state.households.key(row) for row in range(state.households.count)],
         [(int(state.members.arrays.parents[row]), state.members.key(row)) for row in range(state.members.count)],
-        list(state.ledgers),
-        list(state.actions),
-        list(state.requests),
-        list(state.outbox),
-        [list(one.settled) for one in state.ledgers.values()],
-        [list(one.slates) for one in state.ledgers.values()],
-        [list(one.decisions) for one in state.ledgers.values()],
-        [one.decisions.maxlen for one in state.ledgers.values()],
-        [[moment.member for moment in one.pending] for one in state.ledgers.values()],
+        [list(table) for table in state.tables],
+        [[table.owner(slot) for slot in table.slots_in_order().tolist()] for table in state.tables],
+        [table.next_due_us() for table in state.tables],
         next_due_us(state),
         state.tidied_us,
         state.dedupe.count,
@@ -276,11 +271,11 @@ def test_the_lives_above_hold_everything_that_can_become_of_an_action():
     found: dict[str, int] = {}
     for seed in range(25):
         state = lived(seed, 40).state
-        for action in state.actions.values():
+        for action in state.actions:
             found[action.status] = found.get(action.status, 0) + 1
         for name in ("expired", "withdrawn", "delivered", "served", "nothing", "moments"):
             found["count " + name] = found.get("count " + name, 0) + getattr(state.counters, name)
-        for one in state.ledgers.values():
+        for one in sides_of(state).values():
             for name in ("pending", "settled", "slates", "contacts", "declined_offers", "decisions"):
                 found[name] = found.get(name, 0) + len(getattr(one, name))
         found["outbox"] = found.get("outbox", 0) + len(state.outbox)
@@ -289,7 +284,7 @@ def test_the_lives_above_hold_everything_that_can_become_of_an_action():
     assert {"live", "accepted", "declined", "expired", "withdrawn", "outbox", "requests"} <= found.keys()
 
 
-def test_a_tick_copies_only_the_ledgers_in_which_something_is_over():
+def test_what_a_tick_forgets_is_in_what_was_frozen_before():
     shop = Shop(EAGER)
     shop.third_check(household="old")
     shop.decide(NONE, household="old")
@@ -300,21 +295,9 @@ def test_a_tick_copies_only_the_ledgers_in_which_something_is_over():
     old, new = (shop.state.find(name)[0] for name in (b"old", b"new"))
     shop.pass_time(MINUTE)
 
-    assert shop.state.ledgers[new] is frozen.ledgers[new]
-    assert shop.state.ledgers[old] is not frozen.ledgers[old]
-    assert frozen.ledgers[old].slates
-    assert not shop.state.ledgers[old].slates
-
-
-def test_a_ledger_is_copied_once_per_freeze():
-    shop = Shop()
-    shop.third_check()
-    first = shop.state.ledgers[0]
-    assert shop.state.ledger(0) is first
-    frozen_while(shop.state, [], [])
-    second = shop.state.ledger(0)
-    assert second is not first
-    assert shop.state.ledger(0) is second
+    assert len(frozen.tables["slates"].frozen) == 2
+    assert [shop.state.slates.owner(slot) for slot in shop.state.slates.slots_in_order().tolist()] == [new]
+    assert not shop.state.slates.of(old)
 
 
 # --- how a freeze ends ------------------------------------------------------------------------------------------------
@@ -342,7 +325,7 @@ def test_another_plan_makes_an_unfinished_freeze_stale():
 
 
 def test_another_plan_changes_nothing_of_what_was_frozen():
-    """The writer may still be at it: ledgers and contacts are shared with the state."""
+    """The writer may still be at it."""
     shop = Shop()
     shop.third_check()
     assert shop.decide(NONE).send_channel
@@ -350,9 +333,8 @@ def test_another_plan_changes_nothing_of_what_was_frozen():
     frozen = frozen_while(shop.state, [], [])
     digest = state_digest(shop.state)
     plan = replace(shop.state.plan, channels=channels)
-    assert [one.channel for one in frozen.ledgers[0].contacts] != [
-        one.channel for one in migrated(shop.state, plan).ledgers[0].contacts
-    ]
+    channels_before = [one.channel for one in thaw(frozen).contacts]
+    assert channels_before != [one.channel for one in migrated(shop.state, plan).contacts]
     assert state_digest(thaw(frozen)) == digest
 
 
@@ -416,11 +398,11 @@ def test_control_rows_that_are_not_kept_before_they_change_show(monkeypatch: pyt
     assert state_digest(thaw(frozen)) != digest
 
 
-def test_control_ledgers_changed_in_place_show(monkeypatch: pytest.MonkeyPatch):
+def test_control_rows_of_tables_that_are_not_kept_before_they_change_show(monkeypatch: pytest.MonkeyPatch):
     shop = Shop()
     shop.third_check()
     digest = state_digest(shop.state)
-    monkeypatch.setattr(state_module.HouseholdLedger, "copy", lambda self, **_: self)
+    monkeypatch.setattr(TableFreeze, "keep", lambda *_: None)
     frozen = frozen_while(shop.state, [lambda state: shop.decide(NONE)], [1])
     assert state_digest(thaw(frozen)) != digest
 

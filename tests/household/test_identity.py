@@ -20,6 +20,7 @@ from household.freeze import Freeze, thaw
 from household.state import NEVER_US, PartitionState
 from tests.household.oracle import Event, Oracle, batch_of
 from tests.household.shop import APP, Shop
+from tests.household.side import requests_of
 from tests.household.test_admission import PLAN, VISIT
 from tests.household.worlds import START_US, S
 
@@ -140,10 +141,10 @@ def test_a_request_is_known_by_its_household_and_a_report_by_its_hash():
     reported = replace(shop.event("hearth.accept", action_id="none"), request_hash=b"h")
     shop.fold(reported)
     keys = [(b"home", "r"), (b"other", "r"), (b"home", reported.id.decode())]
-    assert list(shop.state.requests) == keys
-    assert shop.state.requests[keys[2]] == ("", -1, shop.now_us, b"h")
+    assert list(requests_of(shop.state)) == keys
+    assert requests_of(shop.state)[keys[2]] == ("", -1, shop.now_us, b"h")
     shop.pass_time(shop.state.plan.clock.request_window_us + 1)
-    assert shop.state.requests == {}
+    assert requests_of(shop.state) == {}
 
 
 def test_in_a_term_of_version_1_a_request_is_known_by_its_id_alone_and_reports_are_not():
@@ -154,4 +155,4 @@ def test_in_a_term_of_version_1_a_request_is_known_by_its_id_alone_and_reports_a
     shop.decide(APP, request_id="r")
     newest = shop.decide(APP, household="other", request_id="r")
     shop.fold(replace(shop.event("hearth.accept", action_id="none"), request_hash=b"h"))
-    assert {key: found.decision_id for key, found in shop.state.requests.items()} == {(b"", "r"): newest.decision_id}
+    assert {key: found[0] for key, found in requests_of(shop.state).items()} == {(b"", "r"): newest.decision_id}

@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
 from household.deciding.hand_over import kept_back, next_step
 from household.delivery import DeliveryStep
-from household.ledger import SETTLED_MOMENTS_KEPT, TIDY_EVERY_US, next_due_us
+from household.ledger import TIDY_EVERY_US, next_due_us
 from household.plan import NONE, Plan
-from household.state import Contact, PartitionState
+from household.state import PartitionState
+from household.tables.contacts import Contact
+from household.tables.moments import SETTLED_MOMENTS_KEPT, SettledMoment
+from household.tables.pauses import Pause
 from tests.household.oracle import Event, batch_of
 from tests.household.shop import APP, DAY, EAGER, HOUR, MINUTE, NOON_US, PLAN, PUSH, SMS, Shop, with_journey
+from tests.household.side import actions_of, change, outbox_of, requests_of, side_of, sides_of
 
 
 def sent_shop() -> tuple[Shop, str]:
@@ -34,10 +38,10 @@ def told(state: PartitionState) -> tuple:
     """Return all that a fold of signals, decisions and ticks may change in the side tables."""
     return (
         state.now_us,
-        state.ledgers,
-        state.actions,
-        state.requests,
-        list(state.outbox.items()),
+        sides_of(state),
+        actions_of(state),
+        requests_of(state),
+        list(outbox_of(state).items()),
         replace(state.counters, voided=0),
     )
 
@@ -48,12 +52,12 @@ def told(state: PartitionState) -> tuple:
 def test_a_moment_is_pending_until_a_decision_that_names_it_folds():
     shop = Shop()
     (_, moment), *_ = shop.third_check().moments
-    assert shop.state.ledgers[0].pending == [moment]
+    assert side_of(shop.state).pending == [moment]
 
     shop.decide(NONE)
 
-    assert shop.state.ledgers[0].pending == []
-    assert list(shop.state.ledgers[0].settled) == [moment.moment_id]
+    assert side_of(shop.state).pending == []
+    assert list(side_of(shop.state).settled) == [moment.moment_id]
 
 
 def test_a_second_decision_for_a_settled_moment_is_void_and_changes_nothing_but_its_count():
@@ -62,13 +66,13 @@ def test_a_second_decision_for_a_settled_moment_is_void_and_changes_nothing_but_
     draft = shop.draft(NONE)
     first, second = shop.weigh(draft), shop.weigh(shop.draft(APP, request_id="r"))
     assert shop.record(first)
-    slates, outbox = dict(shop.state.ledgers[0].slates), dict(shop.state.outbox)
+    slates, outbox = dict(side_of(shop.state).slates), outbox_of(shop.state)
 
     assert not shop.record(second)
 
     assert (shop.state.counters.voided, shop.state.counters.decisions) == (1, 1)
-    assert (shop.state.ledgers[0].slates, shop.state.outbox) == (slates, outbox)
-    assert shop.state.requests == {}
+    assert (side_of(shop.state).slates, outbox_of(shop.state)) == (slates, outbox)
+    assert requests_of(shop.state) == {}
 
 
 def test_a_decision_with_one_moment_still_open_is_not_void():
@@ -78,7 +82,7 @@ def test_a_decision_with_one_moment_still_open_is_not_void():
     shop.third_check(member="bert")
     decision = shop.weigh(shop.draft(NONE, member="bert"))
     both = replace(decision, moments=(*decision.moments, replace(decision.moments[0], moment_id="settled before")))
-    shop.state.ledgers[0].settled["settled before"] = 0
+    shop.state.settled.put(SettledMoment("settled before", 0), owner=0)
 
     assert shop.record(both)
 
@@ -92,7 +96,7 @@ def test_settled_moments_are_remembered_in_the_order_of_their_decision_and_only_
 
     shop.record(replace(decision, moments=moments))
 
-    assert list(shop.state.ledgers[0].settled) == ids[6:]
+    assert list(side_of(shop.state).settled) == ids[6:]
 
 
 def test_a_decision_for_an_unknown_household_is_nothing_and_its_request_is_remembered():
@@ -101,8 +105,8 @@ def test_a_decision_for_an_unknown_household_is_nothing_and_its_request_is_remem
 
     assert decision.reasons == ("UNKNOWN_HOUSEHOLD",)
     assert (shop.state.counters.decisions, shop.state.counters.nothing) == (1, 1)
-    assert shop.state.requests[b"elsewhere", "r"] == (decision.decision_id, 1, NOON_US, b"")
-    assert shop.state.ledgers == {}
+    assert requests_of(shop.state)[b"elsewhere", "r"] == (decision.decision_id, 1, NOON_US, b"")
+    assert sides_of(shop.state) == {}
 
 
 def test_decisions_are_counted_by_what_they_came_to():
@@ -124,8 +128,8 @@ def test_a_withheld_decision_settles_its_moment_and_leaves_nothing_to_show_or_se
     assert decision.withheld
     assert decision.slate != ()
     assert (decision.answered, decision.send_channel) == ("", "")
-    ledger = shop.state.ledgers[0]
-    assert (ledger.pending, ledger.slates, ledger.contacts, shop.state.outbox, shop.state.actions) == (
+    ledger = side_of(shop.state)
+    assert (ledger.pending, ledger.slates, ledger.contacts, outbox_of(shop.state), actions_of(shop.state)) == (
         [],
         {},
         [],
@@ -178,9 +182,9 @@ def test_a_request_is_remembered_for_its_window_and_forgotten_by_a_tick_beyond_i
     window_us = PLAN.clock.request_window_us
 
     shop.pass_time(window_us)
-    assert shop.state.requests == {(b"home", "r"): (decision.decision_id, 1, NOON_US, b"")}
+    assert requests_of(shop.state) == {(b"home", "r"): (decision.decision_id, 1, NOON_US, b"")}
     shop.pass_time(1)
-    assert shop.state.requests == {}
+    assert requests_of(shop.state) == {}
 
 
 def test_ticks_go_on_while_there_is_something_to_forget():
@@ -220,8 +224,8 @@ def test_a_contact_counts_from_its_decision_on_within_a_half_open_window():
     shop = Shop(EAGER)
     assert not cap_of(shop)
     shop.decide(NONE)
-    assert shop.state.ledgers[0].contacts[0].time_us == shop.now_us
-    assert shop.report("delivered", next(iter(shop.state.outbox)))
+    assert side_of(shop.state).contacts[0].time_us == shop.now_us
+    assert shop.report("delivered", next(iter(outbox_of(shop.state))))
 
     assert cap_of(shop)
     shop.now_us += DAY - 1
@@ -264,8 +268,8 @@ def test_a_contact_that_did_not_come_about_is_given_back(what, given_back):
         case _:
             assert shop.report(what, action_id)
 
-    assert shop.state.outbox == {}
-    assert (shop.state.ledgers[0].contacts == []) is given_back
+    assert outbox_of(shop.state) == {}
+    assert (side_of(shop.state).contacts == []) is given_back
 
 
 def test_what_was_sent_and_delivered_is_no_longer_withdrawn():
@@ -275,18 +279,18 @@ def test_what_was_sent_and_delivered_is_no_longer_withdrawn():
     shop.report("accept", action_id)
 
     assert (shop.state.counters.delivered, shop.state.counters.withdrawn) == (1, 0)
-    assert len(shop.state.ledgers[0].contacts) == 1
+    assert len(side_of(shop.state).contacts) == 1
 
 
 def test_an_action_waits_to_be_sent_no_longer_than_its_moments_action_window():
     shop, action_id = sent_shop()
     assert next_due_us(shop.state) == NOON_US + 15 * MINUTE
     shop.pass_time(15 * MINUTE - 1)
-    assert list(shop.state.outbox) == [action_id]
+    assert list(outbox_of(shop.state)) == [action_id]
 
     shop.pass_time(1)
 
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
     assert shop.state.counters.expired == 1
     assert next_due_us(shop.state) == NOON_US + 15 * MINUTE + TIDY_EVERY_US, "what is settled is to be forgotten"
     assert shop.action_status(action_id) == "live", "it may still be shown where she comes by herself"
@@ -296,12 +300,12 @@ def test_contacts_and_declines_that_can_no_longer_matter_are_forgotten():
     shop, action_id = sent_shop()
     shop.report("delivered", action_id)
     shop.report("decline", action_id)
-    ledger = shop.state.ledgers[0]
     shop.pass_time(7 * DAY)
+    ledger = side_of(shop.state)
     assert (ledger.contacts, ledger.declined_families) == ([], {})
     assert list(ledger.declined_offers) == ["film_topup"]
     shop.pass_time(83 * DAY)
-    assert ledger.declined_offers == {}
+    assert side_of(shop.state).declined_offers == {}
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------
@@ -312,7 +316,7 @@ def test_who_has_it_has_accepted_it_whether_or_not_a_word_was_said_on_that():
 
     assert shop.report("convert", action_id)
     assert shop.action_status(action_id) == "accepted"
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
     assert shop.report("convert", action_id), "a fact about a known action, once more"
     assert shop.offered(shop.decide(APP, with_types=())) == ""
 
@@ -350,17 +354,19 @@ def test_of_two_declines_the_later_one_says_how_long_whatever_their_order():
     shop.third_check()
     first = shop.decide(NONE)
     assert shop.report("decline", first.slate[0].action_id)
-    until = dict(shop.state.ledgers[0].declined_families)
+    until = dict(side_of(shop.state).declined_families)
     shop.now_us -= 2 * MINUTE
     shop.third_check(member="bert")
-    shop.state.ledgers[0].declined_families.clear()
+    for name in until:
+        shop.state.declined_families.remove(0, name)
     second = shop.decide(NONE, member="bert", scores={1: 0.3})
-    shop.state.ledgers[0].declined_families.update(until)
+    for name, until_us in until.items():
+        shop.state.declined_families.put(Pause(name, until_us), owner=0)
 
     older = shop.event("hearth.decline", ago_us=MINUTE, action_id=second.slate[0].action_id, member="bert")
     assert shop.fold(older).effects == (True,)
 
-    assert shop.state.ledgers[0].declined_families == until
+    assert side_of(shop.state).declined_families == until
 
 
 outcomes = st.sampled_from(["impression", "accept", "decline", "delivered", "undelivered", "convert"])
@@ -399,7 +405,7 @@ def test_outcomes_do_not_depend_on_how_they_were_batched(reports, cuts, stream_c
 def test_a_contact_says_who_was_reached_when_and_where():
     shop, action_id = sent_shop()
 
-    assert shop.state.ledgers[0].contacts == [Contact(time_us=NOON_US, member=0, channel=SMS, action_id=action_id)]
+    assert side_of(shop.state).contacts == [Contact(time_us=NOON_US, member=0, channel=SMS, action_id=action_id)]
 
 
 # --- hand-overs ------------------------------------------------------------------------------------------------------
@@ -425,7 +431,7 @@ def with_groups(plan: Plan, channel: int, groups: tuple[str, ...]) -> Plan:
 
 def made(shop: Shop) -> list[tuple[int, bool]]:
     """Return the channel of each contact, and whether it was made."""
-    return [(one.channel, one.is_handed) for one in shop.state.ledgers[0].contacts]
+    return [(one.channel, one.is_handed) for one in side_of(shop.state).contacts]
 
 
 def test_a_place_becomes_a_contact_at_its_hand_over():
@@ -438,12 +444,12 @@ def test_a_place_becomes_a_contact_at_its_hand_over():
 
     shop.note(action_id, DeliveryStep.HANDED, "push")
 
-    (contact,) = shop.state.ledgers[0].contacts
+    (contact,) = side_of(shop.state).contacts
     assert (contact.time_us, contact.is_handed) == (NOON_US + MINUTE, True)
     assert shop.state.outbox[action_id].handed_us == NOON_US + MINUTE
     shop.now_us += MINUTE
     shop.note(action_id, DeliveryStep.HANDED, "push")
-    assert shop.state.ledgers[0].contacts == [contact], "a second hand-over changes nothing"
+    assert side_of(shop.state).contacts == [contact], "a second hand-over changes nothing"
 
 
 @pytest.mark.parametrize("what", ["decline", "accept", "convert", "expiry", "a new moment", "withdrawal", "delivered"])
@@ -461,7 +467,7 @@ def test_a_contact_that_was_made_counts_whatever_becomes_of_its_action(what):
         case _:
             assert shop.report(what, action_id)
 
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
     assert made(shop) == [(PUSH, True)]
     assert cap_of(shop)
     shop.pass_time(DAY)
@@ -486,7 +492,7 @@ def test_a_refusal_gives_a_contact_back_even_after_its_action_is_forgotten():
 @pytest.mark.parametrize("proof", ["delivered", "click", "impression", "convert"])
 def test_a_contact_that_was_given_back_is_proved_by_a_later_word_on_its_channel(proof):
     shop, action_id = handed_shop()
-    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=())
+    change(shop.state, action_id, fallbacks=())
     shop.now_us += MINUTE
     shop.report("undelivered", action_id)
     assert made(shop) == []
@@ -494,13 +500,13 @@ def test_a_contact_that_was_given_back_is_proved_by_a_later_word_on_its_channel(
 
     assert shop.report(proof, action_id, channel="push")
 
-    (contact,) = shop.state.ledgers[0].contacts
+    (contact,) = side_of(shop.state).contacts
     assert (contact.channel, contact.is_handed, contact.time_us) == (PUSH, True, NOON_US), "as of its hand-over"
 
 
 def test_an_outcome_where_members_ask_proves_no_contact():
     shop, action_id = handed_shop()
-    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=())
+    change(shop.state, action_id, fallbacks=())
     shop.report("undelivered", action_id)
 
     shop.report("impression", action_id, channel="app")
@@ -536,7 +542,7 @@ def test_what_was_noted_and_not_handed_over_counts_nothing_once_it_is_on_its_way
         shop.report("accept", action_id)
     else:
         shop.pass_time(15 * MINUTE)
-    assert (shop.state.outbox, made(shop)) == ({}, [(PUSH, True)])
+    assert (outbox_of(shop.state), made(shop)) == ({}, [(PUSH, True)])
     assert kept_back(shop.state, action_id, SMS) is None
 
     note = kept_back(shop.state, action_id, PUSH)
@@ -549,7 +555,7 @@ def test_what_was_noted_and_not_handed_over_counts_nothing_once_it_is_on_its_way
 
 def test_what_was_not_handed_over_on_one_channel_keeps_its_contact_on_another():
     shop, action_id = handed_shop()
-    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+    change(shop.state, action_id, fallbacks=(SMS,))
     shop.report("undelivered", action_id)
     shop.note(action_id, DeliveryStep.HANDED, "sms")
     assert kept_back(shop.state, action_id, PUSH) is None
@@ -562,7 +568,7 @@ def test_what_was_not_handed_over_on_one_channel_keeps_its_contact_on_another():
 
 def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
     shop, action_id = handed_shop()
-    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+    change(shop.state, action_id, fallbacks=(SMS,))
 
     assert shop.report("undelivered", action_id)
 
@@ -573,7 +579,7 @@ def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
     shop.note(action_id, DeliveryStep.HANDED, "sms")
     assert shop.report("delivered", action_id, channel="push"), "after all"
     assert made(shop) == [(SMS, True), (PUSH, True)]
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
 
 
 @pytest.mark.parametrize("word", ["delivered", "undelivered"])
@@ -581,7 +587,7 @@ def test_what_one_channel_could_not_deliver_takes_its_place_on_the_next():
 def test_a_group_that_had_a_copy_says_nothing_of_what_became_of_the_action(word, named):
     copied = with_groups(EAGER, PUSH, ("main", "archive"))
     shop, action_id = handed_shop(copied)
-    shop.state.outbox[action_id] = replace(shop.state.outbox[action_id], fallbacks=(SMS,))
+    change(shop.state, action_id, fallbacks=(SMS,))
     assert shop.report("undelivered", action_id, channel="push", group="main")
     assert made(shop) == [(SMS, False)]
     assert not shop.report(word, action_id, channel=named, group="archive"), "the action has left its channel"
@@ -591,11 +597,11 @@ def test_a_group_that_had_a_copy_says_nothing_of_what_became_of_the_action(word,
     shop, action_id = handed_shop(copied)
     assert shop.report("delivered", action_id, channel=named, group="main")
     assert shop.report("delivered", action_id, channel=named, group="archive")
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
     assert not shop.report(word, action_id, channel=named, group="archive"), "said once more"
     assert made(shop) == [(PUSH, True)]
     shop.pass_time(23 * HOUR)
-    shop.state.actions.clear()
+    shop.state.actions.forget(shop.state.actions.slots_in_order())
     assert not shop.report(word, action_id, channel=named, group="archive"), "of an action that is forgotten"
     assert made(shop) == [(PUSH, True)]
 

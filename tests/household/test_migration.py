@@ -37,6 +37,7 @@ from household.state import PartitionState
 from tests.household.oracle import Event, Oracle, batch_of
 from tests.household.shop import APP, DAY, IVR, MINUTE, PUSH, SMS, S, Shop
 from tests.household.shop import PLAN as SHOP_PLAN
+from tests.household.side import outbox_of, requests_of, side_of
 from tests.household.worlds import START_US, event_lists, features_and_windows, plans
 
 
@@ -477,11 +478,11 @@ def test_pending_moments_slates_declines_and_requests_stay():
     decision = shop.decide(APP, household="other", member="bert", request_id="r")
     changed_shop(shop, replace(SHOP_PLAN, name="next", offers=SHOP_PLAN.offers[:3], journeys=SHOP_PLAN.journeys[:1]))
 
-    assert [moment.journey for moment in shop.state.ledgers[0].pending] == ["low_balance"]
-    assert list(shop.state.requests) == [(b"other", "r")]
+    assert [moment.journey for moment in side_of(shop.state).pending] == ["low_balance"]
+    assert list(requests_of(shop.state)) == [(b"other", "r")]
     assert shop.decide(APP, household="other", member="bert", request_id="s").stands == decision.decision_id
     assert shop.report("decline", decision.answered, household="other", member="bert")
-    assert list(shop.state.ledgers[1].declined_offers) == ["wallet"]
+    assert list(side_of(shop.state, 1).declined_offers) == ["wallet"]
 
 
 def with_channels(*order: int) -> Plan:
@@ -523,10 +524,10 @@ def test_unsent_actions_and_contacts_keep_their_channel_by_name():
     changed_shop(shop, with_channels(SMS, APP, IVR, PUSH))
 
     assert shop.state.outbox[action_id].channel == 0
-    assert [contact.channel for contact in shop.state.ledgers[0].contacts] == [0]
+    assert [contact.channel for contact in side_of(shop.state).contacts] == [0]
     changed_shop(shop, SHOP_PLAN)
     assert shop.state.outbox[action_id].channel == SMS
-    assert [contact.channel for contact in shop.state.ledgers[0].contacts] == [SMS]
+    assert [contact.channel for contact in side_of(shop.state).contacts] == [SMS]
 
 
 def test_caps_go_on_counting_when_channels_are_renumbered():
@@ -535,7 +536,7 @@ def test_caps_go_on_counting_when_channels_are_renumbered():
     shop.report("delivered", shop.decide(NONE).slate[0].action_id)
     changed_shop(shop, with_channels(SMS, APP, IVR, PUSH))
     shop.now_us += 7 * DAY
-    shop.state.ledgers[0].contacts[0].time_us += 7 * DAY - MINUTE
+    shop.state.contacts.rewrite(0, lambda one: replace(one, time_us=one.time_us + 7 * DAY - MINUTE))
     shop.third_check()
 
     assert shop.open_channel() == NONE, "one a day"
@@ -552,5 +553,5 @@ def test_a_channel_that_is_gone_sends_nothing_for_ever():
     assert shop.state.outbox[action_id].channel == NONE
 
     shop.pass_time(0)
-    assert shop.state.outbox == {}
-    assert (shop.state.counters.expired, shop.state.ledgers[0].contacts) == (1, [])
+    assert outbox_of(shop.state) == {}
+    assert (shop.state.counters.expired, side_of(shop.state).contacts) == (1, [])

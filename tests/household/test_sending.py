@@ -16,8 +16,9 @@ from household.deciding.contact_policy import MINUTE_US, is_quiet, opens_us, qui
 from household.deciding.hand_over import next_step
 from household.delivery import DeliveryStep
 from household.plan import NONE, ContactPolicy, Plan
-from household.state import Contact
+from household.tables.contacts import Contact
 from tests.household.shop import DAY, EAGER, HOUR, MINUTE, PLAN, PUSH, SMS, S, Shop, with_journey
+from tests.household.side import outbox_of, side_of
 from tests.household.test_decide import at
 
 NIGHT = replace(PLAN.policy, quiet_from_minute=22 * 60, quiet_to_minute=9 * 60)
@@ -38,7 +39,7 @@ def test_what_arises_at_night_is_held_until_the_morning():
 
     assert (decision.send_channel, decision.send_not_before_us) == ("sms", at(9, 0, day=17))
     assert decision.reasons[:3] == ("BEST_VALUE", "HELD", "QUIET_HOURS")
-    assert shop.state.ledgers[0].contacts == [], "what is held has no place yet"
+    assert side_of(shop.state).contacts == [], "what is held has no place yet"
     action_id = decision.slate[0].action_id
     shop.pass_time(at(9, 0, day=17) - shop.now_us - 1)
     assert next_step(shop.state, action_id, ("sms",)) is None
@@ -54,7 +55,7 @@ def test_it_is_held_only_while_it_is_worth_saying(window_us: int, is_held: bool)
     shop.third_check()
     decision = shop.decide(NONE)
 
-    assert bool(shop.state.outbox) is is_held
+    assert bool(outbox_of(shop.state)) is is_held
     assert "QUIET_HOURS" in decision.reasons
     assert ("HELD" in decision.reasons) is is_held
     assert decision.send_before_us == (shop.now_us + window_us if is_held else 0)
@@ -105,7 +106,7 @@ def test_a_control_household_is_held_nowhere():
     decision = shop.decide(NONE)
 
     assert (decision.withheld, decision.send_channel, decision.send_not_before_us) == (True, "", 0)
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
 
 
 # --- quiet hours ------------------------------------------------------------------------------------------------------
@@ -156,14 +157,15 @@ def test_a_cap_opens_at_the_first_instant_at_which_it_has_room(ages: list[int], 
     caps = tuple(replace(cap, most=most, name=cap.name) for cap in PLAN.policy.caps)
     shop = Shop(replace(PLAN, policy=replace(PLAN.policy, caps=caps)))
     shop.signal("app.visit")
-    ledger = shop.state.ledger(0)
-    ledger.contacts = [
+    contacts = [
         Contact(time_us=shop.now_us - age * HOUR, member=0, channel=SMS, action_id=str(n)) for n, age in enumerate(ages)
     ]
+    for contact in contacts:
+        shop.state.contacts.put(contact, owner=0)
     found = opens_us(shop.state, SMS, 0, 0)
 
     def has_room(time_us: int) -> bool:
-        return all(sum(one.time_us > time_us - cap.window_us for one in ledger.contacts) < cap.most for cap in caps)
+        return all(sum(one.time_us > time_us - cap.window_us for one in contacts) < cap.most for cap in caps)
 
     instants = [shop.now_us + hours * HOUR for hours in range(8 * 24)]
     assert found == next((time_us for time_us in instants if has_room(time_us)), None)

@@ -19,6 +19,7 @@ from household.delivery import DeliveryStep
 from household.migration import migrated
 from household.plan import NONE
 from tests.household.shop import APP, DAY, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
+from tests.household.side import outbox_of, side_of
 
 
 def visited(plan=PLAN) -> Shop:
@@ -114,7 +115,7 @@ def test_a_message_that_no_longer_holds_is_taken_back_when_its_turn_comes():
         "NOT_ELIGIBLE",
     )
     assert apply_delivery(shop.state, [note], epoch=1, stamp_us=shop.now_us)
-    assert (shop.state.outbox, shop.state.ledgers[0].contacts) == ({}, [])
+    assert (outbox_of(shop.state), side_of(shop.state).contacts) == ({}, [])
     assert shop.state.actions[action_id].why == "NOT_ELIGIBLE"
 
 
@@ -150,7 +151,7 @@ def test_what_she_has_is_not_offered_at_once_once_more_while_it_would_be_valid(o
     assert shop.vetoes(APP)["wallet"] == ("ACCEPTED_OFFER",)
     assert shop.offered(shop.decide(APP, member="bert", request_id="2")) == "broadband"
     shop.pass_time(DAY)
-    assert shop.state.ledgers[0].accepted_offers == {}
+    assert side_of(shop.state).accepted_offers == {}
     assert shop.vetoes(APP)["wallet"] == ()
 
 

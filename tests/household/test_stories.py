@@ -28,6 +28,7 @@ from tests.household.shop import (
     with_journey,
     with_offer,
 )
+from tests.household.side import outbox_of, side_of
 
 SEVEN_DAYS = 7 * DAY
 
@@ -58,7 +59,7 @@ def test_at_the_third_check_within_seven_days_the_same_request_is_answered():
     assert shop.offered(decision) == "film_topup"
     assert decision.reasons == ("BEST_VALUE", "MOMENT:low_balance")
     assert [moment.journey for moment in decision.moments] == ["low_balance"]
-    assert shop.state.ledgers[0].pending == []
+    assert side_of(shop.state).pending == []
 
 
 @pytest.mark.parametrize("late_us", [0, S])
@@ -116,7 +117,7 @@ def test_past_its_action_window_a_moment_makes_no_offer_and_is_settled():
 
     assert (decision.slate, decision.send_channel) == ((), "")
     assert "STALE_SIGNAL" in decision.reasons
-    assert shop.state.ledgers[0].pending == []
+    assert side_of(shop.state).pending == []
 
 
 def test_at_the_very_end_of_its_action_window_a_moment_still_counts():
@@ -196,13 +197,13 @@ def test_a_decline_ends_the_whole_slate_and_takes_back_what_waits_to_be_sent():
     shop = consenting()
     shop.third_check()
     decision = shop.decide(NONE)
-    assert list(shop.state.outbox) == [decision.slate[0].action_id]
+    assert list(outbox_of(shop.state)) == [decision.slate[0].action_id]
 
     assert shop.report("decline", decision.slate[1].action_id)
 
     assert [shop.action(decision, position).status for position in (0, 1)] == ["withdrawn", "declined"]
-    assert shop.state.outbox == {}
-    assert shop.state.ledgers[0].slates == {}
+    assert outbox_of(shop.state) == {}
+    assert side_of(shop.state).slates == {}
 
 
 def test_accepted_the_action_is_withdrawn_everywhere():
@@ -214,7 +215,7 @@ def test_accepted_the_action_is_withdrawn_everywhere():
     assert shop.report("accept", decision.slate[0].action_id)
 
     assert [shop.action(decision, position).status for position in (0, 1)] == ["accepted", "withdrawn"]
-    assert shop.state.outbox == {}
+    assert outbox_of(shop.state) == {}
     assert shop.decide(APP, with_types=(), request_id="2").answered == ""
     assert not shop.report("accept", decision.slate[0].action_id), "a second accept changes nothing"
     assert not shop.report("decline", decision.slate[0].action_id), "nor does a decline after it"
@@ -226,7 +227,7 @@ def test_a_declined_offer_is_not_shown_from_another_slate_of_the_household():
     whole = shop.decide(APP, member="", request_id="1")
     shop.third_check()
     own = shop.decide(APP, request_id="2")
-    assert {NO_MEMBER, 0} == set(shop.state.ledgers[0].slates)
+    assert {NO_MEMBER, 0} == set(side_of(shop.state).slates)
     assert [action.offer for action in whole.slate] == ["wallet", "broadband"]
     shop.report("decline", own.answered)
     assert shop.offered(shop.decide(APP, request_id="3")) == "wallet", "another offer, of another family, stands"

@@ -1,4 +1,4 @@
-"""Law: a command and a kind of record are added as docs/recipes/ says, and by nothing else."""
+"""Law: a command, a kind of record and a table are added as docs/recipes/ says, and by nothing else."""
 
 import json
 import subprocess
@@ -82,3 +82,23 @@ def test_a_kind_of_record_without_its_entry_stops_the_first_import(repository: P
 
     assert told.returncode == 1
     assert "BY_KIND.keys() == STATE_KINDS" in told.stderr
+
+
+VOUCHERS_ARE_LISTED = """
+from household.tables.all_tables import TABLES
+from household.tables.contract import columns_of
+from household.tables.vouchers import VOUCHERS
+
+print(TABLES[-1] is VOUCHERS, *(f"{one.name}:{one.kind.name}" for one in columns_of(VOUCHERS.row)))
+"""
+
+
+def test_a_table_is_added_as_its_recipe_says(repository: Path, tmp_path: Path):
+    """What is done to such a table without a line elsewhere, tests/household/test_tables.py does to one."""
+    folder = copied(repository, tmp_path, "household", "pyproject.toml")
+
+    changed = follow(repository / "docs" / "recipes" / "add-a-table.md", folder)
+
+    assert set(changed) == {"household/tables/vouchers.py", "household/tables/all_tables.py"}
+    told = run(folder, "-c", VOUCHERS_ARE_LISTED)
+    assert told == "True offer:NAME member:MEMBER until_us:NUMBER code:TEXT\n"

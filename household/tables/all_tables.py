@@ -1,0 +1,28 @@
+"""The one list of a partition's tables. To add one: declare it in a file of its own and name it here."""
+
+from typing import Any
+
+from household.tables.actions import ACTIONS
+from household.tables.contacts import CONTACTS
+from household.tables.contract import Declaration
+from household.tables.decisions import DECISIONS
+from household.tables.moments import PENDING, SETTLED
+from household.tables.outbox import OUTBOX
+from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS
+from household.tables.requests import REQUESTS
+from household.tables.slates import SLATES
+
+TABLES: tuple[Declaration[Any], ...] = (
+    OUTBOX,
+    REQUESTS,
+    ACTIONS,
+    PENDING,
+    SETTLED,
+    SLATES,
+    CONTACTS,
+    DECLINED_OFFERS,
+    DECLINED_FAMILIES,
+    ACCEPTED_OFFERS,
+    DECISIONS,
+)
+"""In the order in which a tick looks at them."""

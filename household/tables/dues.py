@@ -1,0 +1,85 @@
+"""When rows are due, as kernels see it: a heap of slots, the first due first."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.kernel import inlined, kernel
+from household.tables.slots import DUE, HEAPED, NEVER_DUE, PLACE, RowMatrix, Slots
+
+
+@inlined
+def _settle(rows: RowMatrix, heap: Slots, place: int, slot: int) -> None:
+    heap[place - 1] = slot
+    rows[slot, PLACE] = place
+
+
+@kernel
+def _sift(rows: RowMatrix, heap: Slots, slot: int) -> None:
+    """Move a row up or down to where its time belongs."""
+    place, due = rows[slot, PLACE], rows[slot, DUE]
+    while place > 1 and rows[heap[place // 2 - 1], DUE] > due:
+        _settle(rows, heap, place, heap[place // 2 - 1])
+        place //= 2
+    while 2 * place <= rows[0, HEAPED]:
+        child = 2 * place
+        if child < rows[0, HEAPED] and rows[heap[child], DUE] < rows[heap[child - 1], DUE]:
+            child += 1
+        if rows[heap[child - 1], DUE] >= due:
+            break
+        _settle(rows, heap, place, heap[child - 1])
+        place = child
+    _settle(rows, heap, place, slot)
+
+
+@kernel
+def set_due(rows: RowMatrix, heap: Slots, slot: int, due_us: int) -> None:
+    """Say when a row is due, or NEVER_DUE."""
+    if due_us == NEVER_DUE:
+        place = rows[slot, PLACE]
+        rows[slot, DUE] = due_us
+        if place > 0:
+            last = heap[rows[0, HEAPED] - 1]
+            rows[0, HEAPED] -= 1
+            rows[slot, PLACE] = 0
+            if last != slot:
+                rows[last, PLACE] = place
+                _sift(rows, heap, last)
+        return
+    if rows[slot, PLACE] == 0:
+        rows[0, HEAPED] += 1
+        rows[slot, PLACE] = rows[0, HEAPED]
+        heap[rows[0, HEAPED] - 1] = slot
+    elif rows[slot, DUE] == due_us:
+        return
+    rows[slot, DUE] = due_us
+    _sift(rows, heap, slot)
+
+
+@kernel
+def due_slots(rows: RowMatrix, heap: Slots, now_us: int, found: NDArray[np.int64]) -> int:
+    """Set found[:n] to the slots that are due; return n, or -1 where there is no room for all.
+
+    Looks at what is due, and once at what comes next behind it: never at the rest.
+    """
+    if rows[0, HEAPED] == 0 or rows[heap[0], DUE] > now_us:
+        return 0
+    found[0] = 1
+    count, at = 1, 0
+    while at < count:
+        for child in range(2 * found[at], 2 * found[at] + 2):
+            if child <= rows[0, HEAPED] and rows[heap[child - 1], DUE] <= now_us:
+                if count == found.shape[0]:
+                    return -1
+                found[count] = child
+                count += 1
+        at += 1
+    for i in range(count):
+        found[i] = heap[found[i] - 1]
+    return count
+
+
+@kernel
+def set_dues(rows: RowMatrix, heap: Slots, slots: NDArray[np.int64], dues_us: NDArray[np.int64]) -> None:
+    """Say of several rows when they are due."""
+    for i in range(slots.shape[0]):
+        set_due(rows, heap, slots[i], dues_us[i])

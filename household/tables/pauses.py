@@ -1,0 +1,43 @@
+"""Offers, and families of them, that a household is not offered again before a time."""
+
+from dataclasses import dataclass
+
+from household.tables.contract import Declaration, Digest, Due, Owner, PlanName, Shape, TimeUs
+from household.tables.table import Table
+
+
+@dataclass(slots=True)
+class Pause:
+    """What is not offered again, and until when. Replaced, never changed."""
+
+    name: PlanName
+    """Of an offer or a family."""
+    until_us: TimeUs
+
+
+def _pauses(name: str, *, is_always_there: bool = True) -> Declaration[Pause]:
+    return Declaration(
+        name=name,
+        row=Pause,
+        owner=Owner.HOUSEHOLD,
+        key=("name",),
+        due=(Due(column="until_us"),),
+        digest=Digest(
+            section=name,
+            shape=Shape.MAP,
+            told=lambda one, _: (one.name, one.until_us),
+            is_always_there=is_always_there,
+        ),
+    )
+
+
+def is_paused(pauses: Table[Pause], household: int, name: str, now_us: int) -> bool:
+    """Return whether a name is not to be offered to a household as of now."""
+    found = pauses.get(household, name)
+    return found is not None and found.until_us > now_us
+
+
+DECLINED_OFFERS = _pauses("declined_offers")
+DECLINED_FAMILIES = _pauses("declined_families")
+ACCEPTED_OFFERS = _pauses("accepted_offers", is_always_there=False)
+"""Until the action that was accepted would have expired."""

@@ -1,0 +1,176 @@
+"""How the values of columns lie in 64 bits, and back."""
+
+import struct
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.tables.contract import CODED, POOLED, ColumnKind, Declaration, Row, TableColumn, columns_of
+from household.tables.due_rules import DueRules
+from household.tables.slots import FIELDS, KEYS, KEYS_MOST, TEXTS
+from household.tables.texts import TextPool
+
+
+class _CodeByName(dict[str, int]):
+    """Codes of names; one that is asked for and new gets the next."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__({name: code for code, name in enumerate(names)})
+        self._names = names
+
+    def __missing__(self, name: str) -> int:
+        self._names.append(name)
+        code = self[name] = len(self._names) - 1
+        return code
+
+
+class NamePool:
+    """The few names of playbooks and of this software: each stored once, and kept."""
+
+    __slots__ = ("code_by_name", "names")
+
+    def __init__(self) -> None:
+        self.names: list[str] = [""]
+        self.code_by_name: dict[str, int] = _CodeByName(self.names)
+
+    def code(self, name: str) -> int:
+        """Return the code of a name, giving a new one to a new name."""
+        return self.code_by_name[name]
+
+
+LISTS = frozenset({ColumnKind.MEMBERS, ColumnKind.CHANNELS, ColumnKind.NAMES})
+
+
+def letters_of(column: TableColumn, names: NamePool) -> Callable[[Any], bytes]:
+    """Return how a value of a column with texts becomes bytes."""
+    match column.kind:
+        case ColumnKind.TEXT:
+            return str.encode
+        case ColumnKind.BYTES:
+            return bytes
+        case ColumnKind.NAMES:
+            return lambda value: packed_ints(tuple(map(names.code_by_name.__getitem__, value)))
+        case _:
+            return packed_ints
+
+
+def code_of(column: TableColumn, names: NamePool) -> Callable[[Any], int]:
+    """Return how a name or an enum's member becomes a number."""
+    if column.kind is ColumnKind.NAME:
+        return names.code_by_name.__getitem__
+    return {value: code for code, value in enumerate(column.values)}.__getitem__
+
+
+def value_of(column: TableColumn, texts: TextPool, names: NamePool) -> Callable[[int], Any] | None:
+    """Return how what lies in a column becomes a value; None for as it is."""
+    text, known = texts.text, names.names
+    match column.kind:
+        case ColumnKind.TEXT:
+            return lambda code: text(code).decode()
+        case ColumnKind.BYTES:
+            return text
+        case ColumnKind.NAME:
+            return known.__getitem__
+        case ColumnKind.ENUM:
+            return column.values.__getitem__
+        case ColumnKind.FLAG:
+            return bool
+        case ColumnKind.NAMES:
+            return lambda code: tuple(known[one] for one in unpacked_ints(text(code)))
+        case ColumnKind.MEMBERS | ColumnKind.CHANNELS:
+            return lambda code: unpacked_ints(text(code))
+        case _:
+            return None
+
+
+def packed_ints(values: tuple[int, ...]) -> bytes:
+    """Return small numbers as a text."""
+    return struct.pack(f"<{len(values)}i", *values)
+
+
+def unpacked_ints(text: bytes) -> tuple[int, ...]:
+    """Return the numbers of a text."""
+    return struct.unpack(f"<{len(text) // 4}i", text)
+
+
+def kernel_shape(declaration: Declaration[Any], columns: tuple[TableColumn, ...]) -> NDArray[np.int64]:
+    """Return what kernels know of a declaration, as household.tables.slots lays it out."""
+    places = {column.name: place for place, column in enumerate(columns)}
+    texts = [FIELDS + place for place, column in enumerate(columns) if column.kind in POOLED]
+    keys = [places[name] for name in declaration.key]
+    assert len(keys) <= KEYS_MOST
+    shape = np.zeros(TEXTS + len(texts), np.int64)
+    shape[:4] = declaration.newest, len(columns), bool(keys), len(keys)
+    for i, place in enumerate(keys):
+        shape[KEYS + i] = FIELDS + place
+        shape[KEYS + KEYS_MOST + i] = columns[place].kind in POOLED
+    shape[TEXTS - 1] = len(texts)
+    shape[TEXTS:] = texts
+    return shape
+
+
+class RowValues(Generic[Row]):
+    """Rows of a declaration as messages to kernels, and back from what lies in a table."""
+
+    def __init__(self, declaration: Declaration[Row], texts: TextPool, names: NamePool) -> None:
+        """Take what a partition's tables share."""
+        columns = columns_of(declaration.row)
+        keys = [next(column for column in columns if column.name == name) for name in declaration.key]
+        self._row = declaration.row
+        self._names = tuple(column.name for column in columns)
+        self._message = struct.Struct(f"<{2 + len(columns)}q")
+        self._key_message = struct.Struct(f"<{1 + len(keys)}q")
+        self._plain = _getter([one.name for one in columns if one.kind not in POOLED])
+        self._strings = _getter([one.name for one in columns if one.kind is ColumnKind.TEXT])
+        self._bytes = _getter([one.name for one in columns if one.kind is ColumnKind.BYTES])
+        self._lists = [(attrgetter(one.name), letters_of(one, names)) for one in columns if one.kind in LISTS]
+        self._codes = [(i, code_of(one, names)) for i, one in enumerate(columns) if one.kind in CODED]
+        self._key_texts = [(1 + i, letters_of(one, names)) for i, one in enumerate(keys) if one.kind in POOLED]
+        self._key_codes = [(1 + i, code_of(one, names)) for i, one in enumerate(keys) if one.kind in CODED]
+        values = [(place, value_of(one, texts, names)) for place, one in enumerate(columns)]
+        self._values = [(place, value) for place, value in values if value is not None]
+
+    def message(self, row: Row, owner: int, due: DueRules) -> tuple[bytes, list[bytes]]:
+        """Return what `put_row` reads, and the row's texts in it."""
+        plain = self._plain(row)
+        due_us = due.of(plain)
+        if self._codes:
+            plain = list(plain)
+            for place, code in self._codes:
+                plain[place] = code(plain[place])
+        texts = [*map(str.encode, self._strings(row)), *self._bytes(row)]
+        for get, letters in self._lists:
+            texts.append(letters(get(row)))
+        return self._message.pack(due_us, owner, *plain, *map(len, texts)) + b"".join(texts), texts
+
+    def key_message(self, owner: int, key: tuple[Any, ...]) -> bytes:
+        """Return what `find_row` reads."""
+        values, texts = [owner, *key], b""
+        for place, letters in self._key_texts:
+            text = letters(values[place])
+            values[place] = len(text)
+            texts += text
+        for place, code in self._key_codes:
+            values[place] = code(values[place])
+        return self._key_message.pack(*values) + texts
+
+    def row(self, lying: list[int]) -> Row:
+        """Return a row from its fields as they lie."""
+        values: list[Any] = list(lying)
+        for place, value in self._values:
+            values[place] = value(values[place])
+        return self._row(**dict(zip(self._names, values, strict=True)))
+
+
+def _getter(names: list[str]) -> Callable[[Any], Sequence[Any]]:
+    """Return what reads fields as a tuple, however many."""
+    match names:
+        case []:
+            return lambda _: ()
+        case [name]:
+            return lambda row: (getattr(row, name),)
+        case _:
+            return attrgetter(*names)
