@@ -1,6 +1,6 @@
 # Everything happens in .venv, from exact versions with hashes (requirements.lock). Needs Linux, make, Python >= 3.11.
 PYTHON ?= python3
-PACKAGES := household wire written playbooks intake actors serving cluster loadtest tests
+PACKAGES := household wire written playbooks intake insight actors serving cluster loadtest tests
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:

@@ -13,7 +13,19 @@ import pytest
 
 from actors.partition.owner import PartitionOwner
 
-PACKAGES = ("household", "wire", "written", "playbooks", "intake", "actors", "serving", "cluster", "loadtest", "hearth")
+PACKAGES = (
+    "household",
+    "wire",
+    "written",
+    "playbooks",
+    "intake",
+    "insight",
+    "actors",
+    "serving",
+    "cluster",
+    "loadtest",
+    "hearth",
+)
 
 PURE_IMPORTS = {"household", "numpy", "numba", "llvmlite", *sys.stdlib_module_names}
 """llvmlite is numba's own code generator, needed for its intrinsics."""
@@ -97,6 +109,14 @@ def test_a_tree_without_breach_is_green(small_tree: Path):
         ("actors", "serving"),
         ("serving", "actors"),
         ("serving", "cluster"),
+        ("insight", "actors"),
+        ("insight", "serving"),
+        ("insight", "playbooks"),
+        ("insight", "intake"),
+        ("insight", "cluster"),
+        ("insight", "ray"),
+        ("insight", "loadtest"),
+        ("serving", "insight"),
         ("intake", "actors"),
         ("intake", "serving"),
         ("intake", "playbooks"),

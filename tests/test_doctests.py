@@ -1,4 +1,4 @@
-"""Law: every example in the pure core's docstrings runs and gives the number it shows."""
+"""Law: every example in the docstrings of the pure core and of insight runs and gives the number it shows."""
 
 import doctest
 import importlib
@@ -7,9 +7,15 @@ import pkgutil
 import pytest
 
 import household
+import insight
 
 MODULES = sorted(
-    ["household", *(found.name for found in pkgutil.walk_packages(household.__path__, prefix="household."))]
+    name
+    for package in (household, insight)
+    for name in (
+        package.__name__,
+        *(found.name for found in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}.")),
+    )
 )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, keeping, learning, running
+from cluster.command_line import asking, evaluating, keeping, learning, running
 
 
 class Command(NamedTuple):
@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 GROUPS = {
     "playbook": "Work on playbooks.",
-    "models": "Train and list models.",
+    "models": "Train, list and evaluate models.",
     "log": "Read the log.",
     "rejects": "Look at what could not be accepted, and send it again.",
     "clock": "What time it is.",
@@ -47,6 +47,8 @@ COMMANDS = (
     Command("models rollback", learning.models_rollback),
     Command("models show", learning.models_show),
     Command("models compare", learning.models_compare),
+    Command("models evaluate", evaluating.models_evaluate),
+    Command("models uplift", evaluating.models_uplift),
     Command("log export", keeping.log_export),
     Command("rejects list", asking.rejects_list),
     Command("rejects show", asking.rejects_show),

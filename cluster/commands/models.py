@@ -149,8 +149,11 @@ def _check_aliases(config: HearthConfig) -> None:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
+def read_log(config: HearthConfig, read: ReadLogs, *, is_whole: bool = False) -> LearnedFrom:
     """Return decisions, their outcomes, and the plans they were made under.
+
+    Args:
+        is_whole: with the columns of decisions that training does not read.
 
     Raises:
         CommandFailed: the log cannot be read.
@@ -164,7 +167,8 @@ def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
         with meter("reading the log", unit="rows") as show:
             snapshots = snapshot_store(config.snapshot_location)
             tables = export_table(read, "decisions", snapshots)
-            decisions = pa.concat_tables([table.drop_columns(list(NOT_LEARNED_FROM)) for table in tables])
+            unread = [] if is_whole else list(NOT_LEARNED_FROM)
+            decisions = pa.concat_tables([table.drop_columns(unread) for table in tables])
             outcomes, rows = [OUTCOME_SCHEMA.empty_table()], 0
             for table in export_table(read, "signals", snapshots):
                 rows += table.num_rows
@@ -172,6 +176,23 @@ def read_log(config: HearthConfig, read: ReadLogs) -> LearnedFrom:
                 outcomes.append(_outcomes(table))
             plans = export_plans(read, snapshots)
             return decisions, pa.concat_tables(outcomes), list(plans.values())
+    except (LogError, PayloadUnreadable, PlanUnreadable, OSError) as failed:
+        raise CommandFailed(f"the log cannot be read: {failed}") from failed
+
+
+def read_plans(config: HearthConfig, read: ReadLogs) -> list[Plan]:
+    """Return the plans that decisions were made under.
+
+    Raises:
+        CommandFailed: the log cannot be read.
+    """
+    from actors.exports.log_export import export_plans
+    from actors.log.contract import LogError
+    from actors.records.payload import PayloadUnreadable
+    from actors.snapshots.store import snapshot_store
+
+    try:
+        return list(export_plans(read, snapshot_store(config.snapshot_location)).values())
     except (LogError, PayloadUnreadable, PlanUnreadable, OSError) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
 

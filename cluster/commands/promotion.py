@@ -7,7 +7,7 @@ force on decisions that neither has seen; being told `--force` replaces the last
 from dataclasses import asdict
 from pathlib import Path
 
-from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_log
+from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_log, read_plans
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
@@ -136,6 +136,27 @@ def compare_versions(config: HearthConfig, candidate: str, incumbent: str | None
         print(f"{comparison.candidate} against {comparison.incumbent}: {comparison.verdict.value}")
         print(f"  {comparison.why}")
     return 0
+
+
+def contender(config: HearthConfig, version: str) -> tuple[Plan, Contender]:
+    """Return the playbook in force and a version, an alias, or the priors, as they would score under it.
+
+    Raises:
+        CommandFailed: the version is not known, or cannot be served.
+    """
+    plan = _plan(config)
+    if version == PRIOR:
+        return plan, of_priors(plan)
+    return plan, of_bundle(_load(config, plan, _folder(config, version)))
+
+
+def plans_known(config: HearthConfig) -> list[Plan]:
+    """Return the plans that the log of the data directory holds; none where there is no log."""
+    try:
+        read = log_reader(config)
+    except CommandFailed:
+        return []
+    return read_plans(config, read)
 
 
 def promote_if_better(

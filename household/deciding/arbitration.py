@@ -4,7 +4,7 @@ import hashlib
 
 from household.deciding.draft import Draft, Scores, context_channel
 from household.decision import Candidate
-from household.plan import NONE, Plan
+from household.plan import NONE, Offer, Plan
 
 ALWAYS_NOTHING_MINOR = 0.0
 """Value of doing nothing: an action must be worth more."""
@@ -20,7 +20,7 @@ def ranked_candidates(
         if score is not None:
             channel = asking if asking != NONE else context_channel(plan, draft, index)
             channel_cost = 0 if channel == NONE else plan.channels[channel].cost_minor
-            value = score * offer.margin_minor * offer.lever - offer.cost_minor - channel_cost
+            value = value_minor(offer, score, channel_cost)
             if value > ALWAYS_NOTHING_MINOR:
                 worth_it.append((index, value))
         candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=draft.vetoes[index]))
@@ -35,12 +35,31 @@ def explored(plan: Plan, ranked: list[tuple[int, float]], decision_id: str) -> t
     if len(ranked) < 2 or share == 0.0:
         return ranked, 1.0
     draw = chance(plan.arbitration.salt, b"explore", decision_id.encode())
-    each = share / len(ranked)
+    best, each = first_propensities(len(ranked), share)
     if draw >= share:
-        return ranked, 1.0 - share + each
+        return ranked, best
     pick = min(int(draw / each), len(ranked) - 1)
     moved = [ranked[pick], *ranked[:pick], *ranked[pick + 1 :]]
-    return moved, 1.0 - share + each if pick == 0 else each
+    return moved, best if pick == 0 else each
+
+
+def value_minor(offer: Offer, score: float, channel_cost_minor: int) -> float:
+    """Return what an offer is expected to be worth, in minor units, after all costs."""
+    return score * offer.margin_minor * offer.lever - offer.cost_minor - channel_cost_minor
+
+
+def first_propensities(count: int, exploration: float) -> tuple[float, float]:
+    """Return the probability with which the best of `count` candidates comes first, and that of each other one.
+
+    >>> first_propensities(4, 0.2)
+    (0.8500000000000001, 0.05)
+    >>> first_propensities(1, 0.2)
+    (1.0, 0.0)
+    """
+    if count < 2 or exploration == 0.0:
+        return 1.0, 0.0
+    each = exploration / count
+    return 1.0 - exploration + each, each
 
 
 def chance(salt: str, *parts: bytes) -> float:

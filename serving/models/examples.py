@@ -176,7 +176,7 @@ def _validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:
 
 
 def _rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArray[np.float32]:
-    states = _states(table, plan)
+    states = recorded_states(table, plan)
     minutes = numbers(table, "local_minute_of_week")
     if len(minutes) and not 0 <= minutes.min() <= minutes.max() < MINUTES_PER_WEEK:
         raise BadExport(f"local_minute_of_week: {minutes.min()} to {minutes.max()}, a week has {MINUTES_PER_WEEK}")
@@ -198,8 +198,12 @@ def _rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArray[np.flo
     return rows
 
 
-def _states(table: pa.Table, plan: Plan) -> NDArray[np.float32]:
-    """Return (n, scored features) the recorded readings of decisions with the feature schema of `plan`."""
+def recorded_states(table: pa.Table, plan: Plan) -> NDArray[np.float32]:
+    """Return (n, scored features) the recorded readings of decisions with the feature schema of `plan`.
+
+    Raises:
+        BadExport: a column is missing or holds something else.
+    """
     if "state_vector" in table.column_names:
         return _vectors(table, len(plan.scored_features))
     # An older playbook may mean something else by a name: the table says which column is whose.
