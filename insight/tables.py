@@ -99,9 +99,15 @@ def context(table: pa.Table, names: list[str], *, never: float) -> NDArray[np.fl
             found = pc.index_in(
                 found.cast(found.type.value_type), value_set=pc.unique(found.cast(found.type.value_type))
             )
-        try:
-            values = found.cast(pa.float32()).fill_null(np.nan).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue  # times, lists and the like tell a tree nothing as they are
-        columns[:, place] = np.clip(values, -never, never)
+        values = _as_numbers(found)
+        if values is not None:
+            columns[:, place] = np.clip(values, -never, never)
     return columns
+
+
+def _as_numbers(found: pa.ChunkedArray) -> NDArray[np.float32] | None:
+    """Return a column as numbers; None for times, lists and the like, which tell a tree nothing as they are."""
+    try:
+        return np.asarray(found.cast(pa.float32()).fill_null(np.nan).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
