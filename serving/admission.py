@@ -93,6 +93,7 @@ class Lines:
         self.length = 0.0
         self.room = 0.0
         """What may be in the lines at their present pace."""
+        self.open_count = 0
         self.present = 0
         """Callers whom a gate has let in and who have not ended: some are not in line yet, and count all the same."""
         self._pressure = 0.0
@@ -161,6 +162,7 @@ class Line:
         self.room = length_min
         """What may be in line at its present pace."""
         lines.room += self.room
+        lines.open_count += 1
 
     def wait_s(self, weight: float = 1.0) -> float:
         """Return how long somebody who joins now has to wait: 0 while nobody knows, infinite while nothing moves."""
@@ -205,7 +207,10 @@ class Line:
 
     def close(self) -> None:
         """Count no longer as room; whoever is in line is still answered."""
-        self._lines.room -= self.room
+        if not self._is_closed:
+            self._lines.open_count -= 1
+            # Without a line there is no room to be measured by; what rounding left of it would refuse everybody.
+            self._lines.room = self._lines.room - self.room if self._lines.open_count else 0.0
         self.room = 0.0
         self._is_closed = True
 

@@ -363,3 +363,14 @@ def test_bytes_that_are_no_request_are_an_invalid_argument(tmp_path: Path, caplo
     with caplog.at_level(logging.INFO):
         test(tmp_path)
     assert "Traceback" not in caplog.text
+
+
+def test_where_no_line_is_left_nobody_is_refused_for_want_of_room():
+    clock, lines = Clock(), Lines()
+    servers = [line_of(clock, lines, length_min=length) for length in (0.1, 0.2, 0.3)]
+    for line in servers:
+        line.close()
+        line.close()
+    lines.present = 1
+    assert not lines.is_full()
+    assert lines.room == 0
