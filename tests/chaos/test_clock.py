@@ -179,12 +179,15 @@ def _newcomer(step: int, machine: Machine) -> list[signal_pb2.Signal]:
 
 
 async def _step(hearth: Hearth, machine: Machine, chance: np.random.Generator, step: int) -> None:
+    # What this very hour lets out goes before another decision may withdraw it: otherwise threads would say which is first.
+    await _settle(hearth)
     await hearth.ingest(*_newcomer(step, machine))
     await _decided(hearth)
     for number in chance.permutation(HOUSEHOLD_COUNT)[: int(chance.integers(1, HOUSEHOLD_COUNT))]:
         await hearth.ingest(*_checks(step, f"h{number}", machine))
         await _decided(hearth)
     if chance.random() < 0.3:
+        await _settle(hearth)
         asking = f"h{chance.integers(HOUSEHOLD_COUNT)}"
         visit = signal(f"v{step}", asking, "visit", machine.true_us, member="m")
         await hearth.decide(asking, visit, member="m", request_id=f"request-{step}")
