@@ -179,7 +179,7 @@ def _newcomer(step: int, machine: Machine) -> list[signal_pb2.Signal]:
 
 
 async def _step(hearth: Hearth, machine: Machine, chance: np.random.Generator, step: int) -> None:
-    # What this very hour lets out goes before another decision may withdraw it: otherwise threads would say which is first.
+    # What this very hour lets out goes before another decision may withdraw it: or threads would say which is first.
     await _settle(hearth)
     await hearth.ingest(*_newcomer(step, machine))
     await _decided(hearth)

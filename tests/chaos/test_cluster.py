@@ -1,10 +1,12 @@
 """Laws, on a real `hearth up` under load over its public port, whatever process is killed with SIGKILL:
 - nothing acknowledged is lost and nothing is doubled, as the judges of tests/chaos/oracles.py see it at the end;
-- a shard's partitions answer again, correctly, within 3 s at p95, from the warm spare;
+- a shard's partitions answer again, correctly, within 0.15 of a bare Ray's start at p95, from the warm spare;
 - without a model replica decisions go on by the same model in the shards, and by Serve once it has made one anew;
 - with two edges, one answers while the other is made anew;
 - without the coordinator, without the GCS, decisions go on, and both come back;
-- after everything at once, the supervisor included, all is back within 45 s.
+- after everything at once, the supervisor included, all is back within three starts of a bare Ray.
+
+How soon is told in starts of a bare Ray and Serve, timed beside: some 20 s on two cores that do nothing else.
 
 Negative control: a Hearth whose GCS nobody keeps going fails the GCS's law, and a history with one acknowledgement too
 many fails the judges.
@@ -35,6 +37,7 @@ from serving.models.bundle import save_bundle
 from serving.models.in_force import MODEL_NAME
 from serving.models.registry import CHAMPION, set_alias
 from tests.actors.harness import CORNER, corner, signal
+from tests.chaos.bare_ray import bare_ray
 from tests.chaos.cluster_processes import Part, family, find, is_serving, kill, partitions_by_process, until
 from tests.chaos.history import Kind, Result, Sent
 from tests.chaos.oracles import Law, judge
@@ -54,10 +57,12 @@ SHARDS = 2
 SPARES = 1
 EDGES = 2
 
-SHARD_BACK_S_P95_MAX = 3.0
-EVERYTHING_BACK_S_MAX = 45.0
-GCS_BACK_S_MAX = 5.0
-COORDINATOR_BACK_S_MAX = 15.0
+NOT_AFFECTED_MAX = 0.05
+SHARD_BACK_P95_MAX = 0.15
+GCS_BACK_MAX = 0.25
+COORDINATOR_BACK_MAX = 0.75
+EVERYTHING_BACK_MAX = 3.0
+"""In starts of a bare Ray, as those above."""
 REPLICA_BACK_S_MAX = 60.0
 SETTLES_S_MAX = 60.0
 PROBE_TIMEOUT_S = 0.5
@@ -211,15 +216,25 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def bare_start_s() -> float:
+    """How long a bare Ray and Serve take to start beside what else runs."""
+    return bare_ray()[1]
+
+
 def show(line: str) -> None:
     print(f"\n    {line}", file=sys.stderr)
+
+
+def in_starts(took_s: float, bare_start_s: float) -> str:
+    return f"{took_s:.1f} s, {took_s / bare_start_s:.2f} starts of a bare Ray ({bare_start_s:.1f} s)"
 
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def test_a_killed_shard_is_replaced_by_the_spare(chaos: Chaos):
+def test_a_killed_shard_is_replaced_by_the_spare(chaos: Chaos, bare_start_s: float):
     known = chaos.traffic.remember()
     took: list[float] = []
     for _ in range(SHARD_KILLS):
@@ -234,7 +249,7 @@ def test_a_killed_shard_is_replaced_by_the_spare(chaos: Chaos):
         f"shard killed {SHARD_KILLS} times: its {len(took)} partitions answered correctly after "
         f"p50 {statistics.median(took):.2f} s, p95 {percentile(took, 0.95):.2f} s, max {max(took):.2f} s"
     )
-    assert percentile(took, 0.95) <= SHARD_BACK_S_P95_MAX
+    assert percentile(took, 0.95) <= SHARD_BACK_P95_MAX * bare_start_s
 
 
 def test_without_its_replica_the_same_model_scores_in_the_shards_and_then_on_serve_again(chaos: Chaos):
@@ -309,44 +324,43 @@ def listeners(chaos: Chaos) -> int:
     )
 
 
-def test_without_the_coordinator_decisions_go_on_and_it_comes_back(chaos: Chaos):
+def test_without_the_coordinator_decisions_go_on_and_it_comes_back(chaos: Chaos, bare_start_s: float):
+    within_s = COORDINATOR_BACK_MAX * bare_start_s
     chaos.settles()
     known = chaos.traffic.remember()
     before = chaos.pids(Part.COORDINATOR)
     kill(chaos.find(Part.COORDINATOR))
     took = max(chaos.traffic.answers_again(known, set(range(PARTITIONS))).values())
-    back_s = until(
-        lambda: bool(chaos.pids(Part.COORDINATOR) - before), within_s=COORDINATOR_BACK_S_MAX, what="a new coordinator"
-    )
+    back_s = until(lambda: bool(chaos.pids(Part.COORDINATOR) - before), within_s=within_s, what="a new coordinator")
     # It knows of the shards again when it replaces one.
     held = partitions_by_process(chaos.log)
     victim = next(one for one in chaos.find(Part.SHARD) if held.get(one.pid))
     kill([victim])
-    cared_s = max(chaos.traffic.answers_again(known, held[victim.pid], within_s=COORDINATOR_BACK_S_MAX).values())
+    cared_s = max(chaos.traffic.answers_again(known, held[victim.pid], within_s=within_s).values())
 
     show(
         f"coordinator killed: answers within {took:.2f} s, a new one after {back_s:.1f} s, "
         f"which replaced a shard in {cared_s:.1f} s"
     )
-    assert took < 1.0
+    assert took < NOT_AFFECTED_MAX * bare_start_s
 
 
-def gcs_comes_back(hearth_pid: int, before: set[int]) -> float:
+def gcs_comes_back(hearth_pid: int, before: set[int], bare_start_s: float) -> float:
     """Wait for another GCS; return the seconds. The law of the GCS, and what its negative control must fail."""
     return until(
         lambda: bool({one.pid for one in find(hearth_pid, Part.GCS)} - before),
-        within_s=GCS_BACK_S_MAX,
+        within_s=GCS_BACK_MAX * bare_start_s,
         what="the GCS is back",
     )
 
 
-def test_without_the_gcs_decisions_go_on_and_it_comes_back(chaos: Chaos):
+def test_without_the_gcs_decisions_go_on_and_it_comes_back(chaos: Chaos, bare_start_s: float):
     chaos.settles()
     known = chaos.traffic.remember()
     before = chaos.pids(Part.GCS)
     kill(chaos.find(Part.GCS))
     took = max(chaos.traffic.answers_again(known, set(range(PARTITIONS))).values())
-    back_s = gcs_comes_back(chaos.hearth.process.pid, before)
+    back_s = gcs_comes_back(chaos.hearth.process.pid, before, bare_start_s)
     # It is the old one's successor when it lets Ray make a shard anew.
     victim = chaos.find(Part.SHARD)[0]
     held = partitions_by_process(chaos.log).get(victim.pid, set())
@@ -355,24 +369,25 @@ def test_without_the_gcs_decisions_go_on_and_it_comes_back(chaos: Chaos):
     chaos.settles()
 
     show(f"GCS killed: answers within {took:.2f} s, anew after {back_s:.1f} s; a shard killed then was made anew")
-    assert took < 1.0
+    assert took < NOT_AFFECTED_MAX * bare_start_s
 
 
 @pytest.mark.parametrize("part", [Part.RAYLET, None])
-def test_what_no_run_survives_is_followed_by_another_run(chaos: Chaos, part: Part | None):
+def test_what_no_run_survives_is_followed_by_another_run(chaos: Chaos, bare_start_s: float, part: Part | None):
     known = chaos.traffic.remember()
     while not chaos.said.empty():
         chaos.said.get()
     began_s = time.monotonic()
     kill(chaos.find(part) if part is not None else family(chaos.hearth.process.pid))
-    announced = chaos.says("ready", within_s=EVERYTHING_BACK_S_MAX * 2)
+    announced = chaos.says("ready", within_s=2 * EVERYTHING_BACK_MAX * bare_start_s)
     chaos.traffic.answers_again(known, set(range(PARTITIONS)))
     took_s = time.monotonic() - began_s
 
-    show(f"{part or 'everything below the supervisor'} killed: all back after {took_s:.1f} s")
+    now_s = bare_ray()[1]
+    show(f"{part or 'everything below the supervisor'} killed: all back after {in_starts(took_s, now_s)}")
     assert announced["address"] == chaos.hearth.address
     assert announced["pid"] == chaos.hearth.process.pid
-    assert took_s <= EVERYTHING_BACK_S_MAX
+    assert took_s <= EVERYTHING_BACK_MAX * now_s
 
 
 def test_after_everything_died_a_new_up_has_it_all(chaos: Chaos):
@@ -385,14 +400,15 @@ def test_after_everything_died_a_new_up_has_it_all(chaos: Chaos):
     with running(chaos.folder / "data", *options) as again:
         chaos.traffic.answers_again(known, set(range(PARTITIONS)))
         took_s = time.monotonic() - began_s
-        show(f"everything and the supervisor killed, then `hearth up`: all back after {took_s:.1f} s")
+        now_s = bare_ray()[1]
+        show(f"everything and the supervisor killed, then `hearth up`: all back after {in_starts(took_s, now_s)}")
 
         chaos.traffic.run(chaos.traffic.load.end())
         time.sleep(3.0)  # pending moments are decided at the next tick
         chaos.traffic.run(chaos.traffic.load.close())
         assert again.stop() == 0
         assert again.left_behind() == []
-    assert took_s <= EVERYTHING_BACK_S_MAX
+    assert took_s <= EVERYTHING_BACK_MAX * now_s
 
 
 def test_nothing_is_lost_and_nothing_doubled(chaos: Chaos):
@@ -415,10 +431,10 @@ def test_nothing_is_lost_and_nothing_doubled(chaos: Chaos):
     assert judge(records, history, ledger, is_state_compared=False).count(Law.LOST) == 1
 
 
-def test_control_a_gcs_that_nobody_keeps_going_stays_away(tmp_path: Path):
+def test_control_a_gcs_that_nobody_keeps_going_stays_away(tmp_path: Path, bare_start_s: float):
     with running(tmp_path / "data", module="tests.chaos.without_gcs_keeper") as hearth:
         before = {one.pid for one in find(hearth.process.pid, Part.GCS)}
         kill(find(hearth.process.pid, Part.GCS))
 
         with pytest.raises(AssertionError, match="the GCS is back: not within"):
-            gcs_comes_back(hearth.process.pid, before)
+            gcs_comes_back(hearth.process.pid, before, bare_start_s)

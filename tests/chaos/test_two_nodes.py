@@ -37,6 +37,7 @@ from actors.snapshots.verification import verify
 from cluster.metadata import HolderLease, MetadataStore
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 from tests.actors.harness import CORNER
+from tests.chaos.bare_ray import bare_ray
 from tests.chaos.cluster_processes import find, kill, until
 from tests.chaos.oracles import Law, Verdict, judge
 from tests.chaos.ray_nodes import Node, RayNodes, ray_nodes
@@ -56,7 +57,10 @@ LEASE_TERM_S = float(os.environ.get("CHAOS_LEASE_TERM_S", "2.0"))
 STOPPED_S = float(os.environ.get("CHAOS_STOPPED_S", "30"))
 CONTROL_STOPPED_S = 10.0
 
-SERVED_ELSEWHERE_S_MAX = float(os.environ.get("CHAOS_SERVED_ELSEWHERE_S_MAX", "5.0"))
+SERVED_ELSEWHERE_S_MAX = 5.0
+SERVED_ELSEWHERE_MAX = 0.25
+"""In starts of a bare Ray, where those take long: a slower machine, or one with other work."""
+
 STARTS_WITHIN_S = 120.0
 ENDS_WITHIN_S = 15.0
 LOAD_S = 3.0
@@ -194,10 +198,16 @@ def loaded(world: World) -> Known:
     return known
 
 
+@pytest.fixture(scope="module")
+def served_within_s() -> float:
+    """How soon the partitions of a lost node are to answer elsewhere, its lease included."""
+    return max(SERVED_ELSEWHERE_S_MAX, SERVED_ELSEWHERE_MAX * bare_ray()[1])
+
+
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_node_is_replaced_by_the_other(world: World):
+def test_a_killed_node_is_replaced_by_the_other(world: World, served_within_s: float):
     known = loaded(world)
     lease = world.lease_on("b")
     partitions = world.partitions_of(lease.holder)
@@ -208,7 +218,7 @@ def test_a_killed_node_is_replaced_by_the_other(world: World):
     took = world.traffic.answers_again(known, partitions)
 
     show_times("all processes of a node killed", took)
-    assert max(took.values()) <= SERVED_ELSEWHERE_S_MAX
+    assert max(took.values()) <= served_within_s
     assert {one.holder for one in world.metadata.ownerships()}.isdisjoint({lease.holder})
 
 
@@ -292,7 +302,7 @@ def end_of(world: World) -> None:
         process.kill()
 
 
-def test_a_stopped_node_is_replaced_and_its_shard_answers_nothing_after_its_lease(world: World):
+def test_a_stopped_node_is_replaced_and_its_shard_answers_nothing_after_its_lease(world: World, served_within_s: float):
     world.add_node("b2")
     known = loaded(world)
     lease = world.move_back("b2", known)
@@ -306,7 +316,7 @@ def test_a_stopped_node_is_replaced_and_its_shard_answers_nothing_after_its_leas
         f"{dict(reasons)}, {len(stop.told_late())} of them carried out after its lease; it ended "
         f"{stop.ended_after_s if stop.ended_after_s is None else round(stop.ended_after_s, 2)} s after it went on"
     )
-    assert max(stop.took.values()) <= SERVED_ELSEWHERE_S_MAX
+    assert max(stop.took.values()) <= served_within_s
     assert stop.still_waited >= 3 * len(stop.took)
     assert stop.told_late() == []
     assert stop.ended_after_s is not None, "it did not end by itself"
