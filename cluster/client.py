@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2
 
+from cluster.credentials import open_channel
 from cluster.data_dir import find_running
 from cluster.errors import CommandFailed, UsageWrong
 from intake.failures import code_of, told_of
@@ -17,6 +18,9 @@ CONNECT_DEADLINE_S = 5.0
 CALL_DEADLINE_S = 30.0
 DESCRIBE_DEADLINE_S = 5.0
 MESSAGE_BYTES_MAX = 64 << 20
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""What a server listens on, and what of it this machine is."""
 
 
 class NotRunning(CommandFailed):
@@ -30,7 +34,17 @@ def find_target(*, target: str | None, data_dir: Path, default_port: int) -> str
             raise UsageWrong(f"--target {target} has no port; write it as HOST:PORT, e.g. {target}:{default_port}")
         return target
     running = find_running(data_dir)
-    return running.address if running is not None else f"127.0.0.1:{default_port}"
+    return reachable(running.address) if running is not None else f"127.0.0.1:{default_port}"
+
+
+def reachable(address: str) -> str:
+    """Return how this machine reaches what listens at an address, which may be "on all of them".
+
+    >>> reachable("0.0.0.0:7077"), reachable("[::]:7077"), reachable("10.0.0.9:7077")
+    ('127.0.0.1:7077', '[::1]:7077', '10.0.0.9:7077')
+    """
+    host, _, port = address.rpartition(":")
+    return f"{EVERYWHERE.get(host, host)}:{port}"
 
 
 @contextmanager
@@ -39,15 +53,16 @@ def connect(target: str) -> Iterator[grpc.Channel]:
 
     Raises:
         NotRunning: nothing answered within CONNECT_DEADLINE_S.
+        UsageWrong: the credentials given cannot be used.
     """
     options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(target, options=options) as channel:
+    with open_channel(target, options) as channel:
         # Any answer will do, that of a Hearth which is not ready yet included.
         code = _code_of_health_check(channel)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise NotRunning(
                 f"no Hearth answers at {target}; start one with `hearth up` in another terminal, "
-                "or name a running one with --target HOST:PORT"
+                "or name a running one with --target HOST:PORT; one that speaks TLS needs --ca FILE (docs/security.md)"
             )
         yield channel
 

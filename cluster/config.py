@@ -4,19 +4,20 @@ With cluster/environment.py the only place in `cluster` that reads the environme
 """
 
 import importlib.resources
-import ipaddress
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from actors.log.location import InFiles, LogLocation, log_location
 from cluster.environment import ENVIRONMENT_PREFIX
 from cluster.environment import utc_now as utc_now
 from cluster.errors import UsageWrong
+from serving.tls import TlsFiles
+from wire.addresses import host_is_loopback
 
 FOREIGN_VARIABLES = frozenset({"HEARTH_SHARED"})
 """Variables of that prefix which are no setting: HEARTH_SHARED names a folder of test data."""
@@ -59,8 +60,35 @@ class HearthConfig(BaseSettings):
     port: int = Field(default=7077, ge=0, le=65_535)
     """Public gRPC port; 0 takes a free one."""
 
+    tls_certificate: Path | None = None
+    """PEM file of the public port's certificate, its chain behind it; read anew whenever it changes."""
+
+    tls_key: Path | None = None
+    """PEM file of that certificate's key."""
+
+    tls_client_ca: Path | None = None
+    """PEM file of the authority whose certificates clients of the public port have to show; none asks for none."""
+
+    tls_revoked: Path | None = None
+    """PEM file of the client certificates which that authority has revoked (CRL); read anew whenever it changes."""
+
     allow_plaintext: bool = False
-    """Permit a `host` beyond loopback although the port has no TLS. `hearth doctor` names it."""
+    """Permit a `host` beyond loopback without TLS, if `plaintext_host` says so too. `hearth doctor` names it."""
+
+    plaintext_host: str | None = None
+    """The `host` once more: says a second time that it may be reached without TLS."""
+
+    ca: str | None = None
+    """For commands and connectors that call: PEM file of the authority that Hearth's certificate is of, or `system`."""
+
+    cert: Path | None = None
+    """For commands and connectors that call: PEM file of their own certificate."""
+
+    key: Path | None = None
+    """For commands and connectors that call: PEM file of that certificate's key."""
+
+    token: SecretStr | None = None
+    """For commands and connectors that call: a JWT that says who they are, or @FILE with one."""
 
     playbook: Path | None = None
     """Folder of the playbook to put into force; none goes on with the one in force, at first the telco that ships."""
@@ -195,16 +223,30 @@ class HearthConfig(BaseSettings):
         """Whether only this machine can reach the public port."""
         return host_is_loopback(self.host)
 
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Files of the public port's TLS; None where it has none."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        # Absolute: the processes that read them anew have another working directory.
+        return TlsFiles(
+            certificate=self.tls_certificate.absolute(),
+            key=self.tls_key.absolute(),
+            client_ca=self.tls_client_ca.absolute() if self.tls_client_ca is not None else None,
+            revoked=self.tls_revoked.absolute() if self.tls_revoked is not None else None,
+        )
+
+    @property
+    def is_plaintext_permitted(self) -> bool:
+        """Whether it was said twice that the public port may be reached from outside without TLS."""
+        return self.allow_plaintext and self.plaintext_host == self.host
+
     @model_validator(mode="after")
     def _check_relations(self) -> Self:
         # Fewer partitions than shards would leave a shard idle for ever.
         if self.shard_count > self.partition_count:
             raise ValueError(f"shard_count {self.shard_count} exceeds partition_count {self.partition_count}")
-        # The port has no TLS yet, so beyond this machine it would be open to everyone.
-        if not self.is_loopback and not self.allow_plaintext:
-            raise ValueError(
-                f"host {self.host} is reachable from outside and has no TLS; set allow_plaintext to permit it"
-            )
+        self._check_transport()
         if not host_is_loopback(self.shard_host) and not self.allow_plaintext:
             raise ValueError(
                 f"shard_host {self.shard_host} is reachable from outside, without TLS; set allow_plaintext to permit it"
@@ -217,6 +259,21 @@ class HearthConfig(BaseSettings):
                 f"scoring_slice_ms {self.scoring_slice_ms} exceeds half of decide_deadline_ms {self.decide_deadline_ms}"
             )
         return self
+
+    def _check_transport(self) -> None:
+        """Whoever reaches the public port without TLS reads along, and may say he is anybody."""
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together; set both or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca is for a port with TLS; set tls_certificate and tls_key, too")
+        if self.tls_revoked is not None and self.tls_client_ca is None:
+            raise ValueError("tls_revoked is of the authority in tls_client_ca; set that, too")
+        if not self.is_loopback and self.tls is None and not self.is_plaintext_permitted:
+            raise ValueError(
+                f"host {self.host} is reachable from outside and has no TLS; set tls_certificate and tls_key. Should "
+                "something else encrypt on the whole way, say so twice: set allow_plaintext to true and plaintext_host "
+                f"to {self.host}"
+            )
 
     def _check_shared(self) -> None:
         """What shards of several nodes keep must be in reach of all of them."""
@@ -258,15 +315,3 @@ def unknown_variables() -> list[str]:
 def shipped_playbook(name: str) -> Path:
     """Return the folder of a playbook that comes with Hearth."""
     return Path(str(importlib.resources.files("playbooks"))) / name
-
-
-def host_is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's own; a name other than localhost is not taken to be."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from actors.passing_over import passing_over
 from cluster.champion import ChampionFollower
+from cluster.client import reachable
 from cluster.config import HearthConfig
+from cluster.credentials import credentials
 from cluster.data_dir import write_status
 from cluster.environment import environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
@@ -75,6 +77,8 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
     edge = EdgeConfig(
         host=config.host,
         port=config.port,
+        tls=config.tls,
+        is_plaintext_permitted=config.is_plaintext_permitted,
         listener=Listener.OWN,
         development=config.reflection,
         settings=EdgeSettings(
@@ -184,7 +188,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
         tell({"ready": True, "address": edge.address})
         ingress.start_others(edge)
         plane.stand_by()
-        captures.start(_start_connectors(config, connectors, target=edge.address))
+        captures.start(_start_connectors(config, connectors, target=reachable(edge.address)))
         champion.follow(lambda model: ray.get(plane.coordinator.use_model.remote(model)))
         _stand_watch(config, plane, captures, stop)
         say("stopping: finishing what waits ...")
@@ -225,7 +229,7 @@ def _start_connectors(
                 enable_task_events=False,
                 # Where the public port is: rejects are taken from Hearth's own machine only.
                 resources=HEAD if config.ray_address is not None else None,
-            ).remote(settings, target)
+            ).remote(settings, target, credentials())
         )
         for name, settings in connectors.items()
     }

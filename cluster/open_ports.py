@@ -6,7 +6,7 @@ from enum import Enum
 import psutil
 
 from actors.passing_over import passing_over
-from cluster.config import host_is_loopback
+from wire.addresses import host_is_loopback
 
 RAY_PROCESSES = (
     "raylet",

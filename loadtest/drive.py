@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from loadtest.credentials import GatewayCredentials
 from loadtest.driving import Drive, DriveSettings
 from loadtest.gateway import GaveUp
 from loadtest.shipped import SHIPPED_PLAYBOOK
@@ -39,6 +40,10 @@ def as_text(report: dict[str, Any]) -> str:
 def _arguments() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description="Drive a running Hearth with a simulated town.")
     arguments.add_argument("--target", required=True, help="host:port of a running Hearth")
+    arguments.add_argument("--ca", type=Path, help="PEM file of the authority of its certificate, if it has TLS")
+    arguments.add_argument("--cert", type=Path, help="PEM file of our own certificate")
+    arguments.add_argument("--key", type=Path, help="PEM file of its key")
+    arguments.add_argument("--token", default="", help="JWT that says who we are, or @FILE with one")
     arguments.add_argument("--households", type=int, default=1_000)
     arguments.add_argument("--days", type=float, default=7.0, help="simulated days")
     arguments.add_argument("--start", help="local start of the span, as 2026-03-02T00:00+01:00; whole seconds")
@@ -73,6 +78,7 @@ def _town(given: argparse.Namespace) -> Town:
 def _settings(given: argparse.Namespace) -> DriveSettings:
     return DriveSettings(
         target=given.target,
+        credentials=GatewayCredentials(ca=given.ca, cert=given.cert, key=given.key, token=given.token),
         lanes=given.lanes,
         concurrent_contacts=given.contacts,
         batch_rows=given.batch_rows,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loadtest.conversation import Conversations, Curiosity, Visit
+from loadtest.credentials import NOBODY, GatewayCredentials
 from loadtest.gateway import Gateway, GaveUp
 from loadtest.lanes import Asking, LaneStep, lane_of, step_of
 from loadtest.tally import RECENT, Tally
@@ -30,6 +31,7 @@ class DriveSettings:
     """How to drive."""
 
     target: str
+    credentials: GatewayCredentials = NOBODY
     lanes: int = 4
     batch_rows: int = 8_192
     """Rows of one Ingest, at most."""
@@ -63,7 +65,7 @@ class Drive:
         self._settings = settings
         self._on_progress = on_progress
         self.tally = Tally()
-        self._gateway = Gateway(settings.target, seed=town.seed)
+        self._gateway = Gateway(settings.target, seed=town.seed, credentials=settings.credentials)
         self._conversations = Conversations(self._gateway, town, self.tally, settings.curiosity)
         self._asking = Asking(share=settings.ask_share)
         self._lanes = [asyncio.Queue[TownSignals | None](1) for _ in range(settings.lanes)]

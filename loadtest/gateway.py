@@ -24,6 +24,7 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
+from loadtest.credentials import NOBODY, GatewayCredentials
 
 Answer = TypeVar("Answer")
 
@@ -126,14 +127,21 @@ def is_too_large(error: grpc.aio.AioRpcError) -> bool:
 class Gateway:
     """All public calls, each repeated under its own ids until it is answered or patience is over."""
 
-    def __init__(self, target: str, *, patiences: Patiences = Patiences(), seed: int = 0) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        patiences: Patiences = Patiences(),
+        seed: int = 0,
+        credentials: GatewayCredentials = NOBODY,
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
             # grpc's own back-off after a refused connection grows to two minutes; a restarted Hearth is back sooner.
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
-        self._channel = grpc.aio.insecure_channel(target, options=options)
+        self._channel = credentials.channel(target, options)
         self._signals = signal_pb2_grpc.SignalServiceStub(self._channel)
         self._decisions = decision_pb2_grpc.DecisionServiceStub(self._channel)
         self._deliveries = delivery_pb2_grpc.DeliveryServiceStub(self._channel)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from serving.boundary import RequestObserver
 from serving.edge import NowUs
 from serving.settings import EdgeSettings
 from serving.shard_channel import ClientSettings
+from serving.tls import TlsFiles
+from wire.addresses import host_is_loopback
 from wire.routes import RoutesSource
 
 
@@ -23,23 +23,16 @@ class Listener(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """PEM files of a listener with TLS. With `client_ca`, clients have to show a certificate of that authority."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeConfig:
     """All that an edge replica needs to know. It travels there pickled, so callables are module-level functions."""
 
     host: str = "127.0.0.1"
-    """Where the public port listens. Only a loopback address goes without TLS."""
+    """Where the public port listens. Only a loopback address goes without TLS, unless plaintext is permitted."""
     port: int = 9_000
     listener: Listener = Listener.OWN
     tls: TlsFiles | None = None
+    is_plaintext_permitted: bool = False
+    """Beyond loopback; whoever sets it has said so twice (cluster/config.py)."""
     development: bool = False
     """Adds gRPC reflection."""
     settings: EdgeSettings = field(default_factory=EdgeSettings)
@@ -62,7 +55,8 @@ class EdgeConfig:
     def __post_init__(self) -> None:
         assert 0 < self.port < 65_536
         # Without TLS anyone who reaches the port can ask and report for any household.
-        assert self.tls is not None or ipaddress.ip_address(self.host).is_loopback, "not on loopback, and no TLS"
+        is_closed = self.tls is not None or host_is_loopback(self.host)
+        assert is_closed or self.is_plaintext_permitted, "not on loopback, and no TLS"
         assert self.replica_count > 0
         assert self.cpu_count >= 0
         assert self.drain_timeout_s >= 0

@@ -17,6 +17,7 @@ from serving.accepting import AcceptingServer
 from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, PublicServices
 from serving.edge_config import EdgeConfig, Listener
 from serving.router import Router
+from serving.tls import ServerCertificates
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
 
 FIRST_ROUTES_PAUSE_S: Final = 0.1
@@ -107,18 +108,17 @@ class EdgeReplica:
         return False
 
 
-def _listen(server: grpc.aio.Server, config: EdgeConfig, port: int) -> None:
+def _listen(server: grpc.aio.Server, config: EdgeConfig, port: int) -> int:
     host = f"[{config.host}]" if ":" in config.host else config.host
     if config.tls is None:
-        server.add_insecure_port(f"{host}:{port}")
-        return
-    client_ca = config.tls.client_ca.read_bytes() if config.tls.client_ca is not None else None
-    credentials = grpc.ssl_server_credentials(
-        [(config.tls.key.read_bytes(), config.tls.certificate.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
-    server.add_secure_port(f"{host}:{port}", credentials)
+        return server.add_insecure_port(f"{host}:{port}")
+    credentials = ServerCertificates(config.tls).credentials()
+    _kept.append(credentials)
+    return server.add_secure_port(f"{host}:{port}", credentials)
+
+
+_kept: list[grpc.ServerCredentials] = []
+"""gRPC asks them for certificates at each handshake, and does not keep them itself."""
 
 
 # --- Serve's private parts -------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import typer
 
 from cluster.command_line import asking, evaluating, keeping, learning, running
+from cluster.command_line.options import calling
 
 
 class Command(NamedTuple):
@@ -15,6 +16,8 @@ class Command(NamedTuple):
     """As it is typed: one word, or two where it is one of a group."""
     run: Callable[..., None]
     """Its parameters are its options."""
+    calls: bool = False
+    """It calls a running Hearth, and so has the options that say who calls."""
 
 
 GROUPS = {
@@ -29,17 +32,17 @@ GROUPS = {
 COMMANDS = (
     Command("up", running.up),
     Command("demo", running.demo),
-    Command("status", running.status),
-    Command("ingest", asking.ingest),
-    Command("capture", asking.capture),
-    Command("decide", asking.decide),
-    Command("explain", asking.explain),
+    Command("status", running.status, calls=True),
+    Command("ingest", asking.ingest, calls=True),
+    Command("capture", asking.capture, calls=True),
+    Command("decide", asking.decide, calls=True),
+    Command("explain", asking.explain, calls=True),
     Command("doctor", running.doctor),
     Command("repair", keeping.repair),
-    Command("snapshot", running.snapshot),
+    Command("snapshot", running.snapshot, calls=True),
     Command("backup", keeping.backup),
     Command("restore", keeping.restore),
-    Command("verify", keeping.verify),
+    Command("verify", keeping.verify, calls=True),
     Command("playbook check", learning.playbook_check),
     Command("models train", learning.models_train),
     Command("models list", learning.models_list),
@@ -52,8 +55,8 @@ COMMANDS = (
     Command("log export", keeping.log_export),
     Command("rejects list", asking.rejects_list),
     Command("rejects show", asking.rejects_show),
-    Command("rejects replay", asking.rejects_replay),
-    Command("clock confirm", running.clock_confirm),
+    Command("rejects replay", asking.rejects_replay, calls=True),
+    Command("clock confirm", running.clock_confirm, calls=True),
 )
 """In the order in which `--help` has them."""
 
@@ -73,5 +76,7 @@ def registered(commands: tuple[Command, ...] = COMMANDS) -> typer.Typer:
         top.add_typer(group, name=name)
     for command in commands:
         group_name, _, name = command.name.rpartition(" ")
-        (groups[group_name] if group_name else top).command(name)(command.run)
+        (groups[group_name] if group_name else top).command(name)(
+            calling(command.run) if command.calls else command.run
+        )
     return top

@@ -1,5 +1,7 @@
 """Options that several commands have, and settings and targets from them."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +9,7 @@ import typer
 
 from cluster.client import find_target
 from cluster.config import ClockKind, HearthConfig, load_config
+from cluster.credentials import Credentials, given
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of log, metadata and models.  [default: ./hearth-data]")
@@ -40,6 +43,39 @@ Target = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A version, or an alias.", show_default=False)]
+
+
+CaFile = Annotated[
+    str | None,
+    typer.Option("--ca", help="PEM file of the authority of Hearth's certificate, or `system`; for a Hearth with TLS."),
+]
+CertFile = Annotated[str | None, typer.Option("--cert", help="PEM file of our own certificate.", show_default=False)]
+KeyFile = Annotated[str | None, typer.Option("--key", help="PEM file of its key.", show_default=False)]
+TokenOption = Annotated[
+    str | None, typer.Option("--token", help="JWT that says who we are, or @FILE with one.", show_default=False)
+]
+
+
+def calling(run: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options that say who calls and whom it trusts, set for all that it calls."""
+
+    def with_credentials(
+        *, ca: CaFile = None, cert: CertFile = None, key: KeyFile = None, token: TokenOption = None, **options: object
+    ) -> None:
+        given.set(Credentials(ca=ca or "", cert=cert or "", key=key or "", token=token or ""))
+        run(**options)
+
+    own, added = inspect.signature(run), inspect.signature(with_credentials)
+    parameters = [*own.parameters.values(), *list(added.parameters.values())[:-1]]
+    more = {
+        "__name__": run.__name__,
+        "__doc__": run.__doc__,
+        "__signature__": own.replace(parameters=[one.replace(kind=one.KEYWORD_ONLY) for one in parameters]),
+        "__annotations__": {one.name: one.annotation for one in parameters},
+    }
+    for name, value in more.items():
+        setattr(with_credentials, name, value)
+    return with_credentials
 
 
 def settings_of(**options: Any) -> HearthConfig:

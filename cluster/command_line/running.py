@@ -24,7 +24,21 @@ from cluster.config import load_config
 
 def up(
     data_dir: DataDir = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address the public port listens on.  [default: 127.0.0.1]")
+    ] = None,
     port: Port = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="PEM file of the public port's certificate.", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of its key.", show_default=False)] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option("--tls-client-ca", help="PEM file of the authority of clients' certificates.", show_default=False),
+    ] = None,
+    tls_revoked: Annotated[
+        Path | None, typer.Option("--tls-revoked", help="PEM file of those it has revoked (CRL).", show_default=False)
+    ] = None,
     playbook: Playbook = None,
     clock: ClockOption = None,
     shards: Shards = None,
@@ -50,7 +64,8 @@ def up(
     from cluster.commands.up import up as run
 
     config = settings_of(
-        data_dir=data_dir, port=port, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
+        data_dir=data_dir, host=host, port=port, tls_certificate=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
+        tls_revoked=tls_revoked, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
         log=log, metadata_url=metadata, capture=capture, ray_address=ray_address, json_lines=as_json or None,
     )  # fmt: skip
     leave(run(config))

@@ -14,7 +14,7 @@ from actors.snapshots.verification import Verified
 from actors.snapshots.verification import verify as verify_partition
 from cluster.backup import back_up, read_backup, read_layout
 from cluster.backup import restore as restore_backup
-from cluster.client import connect, explain_failure
+from cluster.client import connect, explain_failure, reachable
 from cluster.config import HearthConfig
 from cluster.data_dir import find_running
 from cluster.errors import UsageWrong
@@ -118,7 +118,7 @@ def _snapshot_now(config: HearthConfig) -> None:
     if running is None:
         say("no Hearth runs on this data directory: its newest snapshots are verified")
         return
-    with connect(running.address) as channel:
+    with connect(reachable(running.address)) as channel:
         try:
             admin_pb2_grpc.AdminServiceStub(channel).Snapshot(admin_pb2.SnapshotRequest(), timeout=SNAPSHOT_DEADLINE_S)
         except grpc.RpcError as failed:

@@ -132,8 +132,12 @@ def _weak_settings(config: HearthConfig) -> list[str]:
         )
     if config.allow_plaintext:
         weak.append("security: allow_plaintext permits a port without TLS beyond this machine; leave it off")
-    if not config.is_loopback:
-        weak.append(f"security: host {config.host} is reachable from other machines and has no TLS; use 127.0.0.1")
+    if not config.is_loopback and config.tls is None:
+        weak.append(
+            f"security: host {config.host} is reachable from other machines and has no TLS; "
+            "set tls_certificate and tls_key"
+        )
+    weak += _weak_key(config)
     if config.reflection:
         weak.append("security: reflection tells every client the whole interface; leave it off outside development")
     if sys.flags.optimize:
@@ -142,6 +146,14 @@ def _weak_settings(config: HearthConfig) -> list[str]:
     if mode == "disabled":
         weak.append("security: RAY_AUTH_MODE=disabled lets every local user run code in Ray; unset it")
     return weak
+
+
+def _weak_key(config: HearthConfig) -> list[str]:
+    """Return whether others than its owner may read the key of the public port."""
+    key = config.tls_key
+    if key is None or not key.is_file() or not key.stat().st_mode & 0o044:
+        return []
+    return [f"security: other users may read the key {key}; chmod 600 it"]
 
 
 def _weak_ports(ports: list[OpenPort]) -> list[str]:

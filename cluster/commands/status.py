@@ -68,10 +68,10 @@ def _health(address: str) -> str:
     # Half of what the command takes: nobody who is told "not running" needs it.
     import grpc
 
-    from cluster.client import NotRunning, connect, health_of
+    from cluster.client import NotRunning, connect, health_of, reachable
 
     try:
-        with connect(address) as channel:
+        with connect(reachable(address)) as channel:
             return health_of(channel)
     except (NotRunning, grpc.RpcError):
         return "does not answer"

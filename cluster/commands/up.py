@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from actors.log.location import InFiles, OnKafka
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.logs import start_logging
 from cluster.output import print_json, say
 from cluster.ports import check_port
@@ -37,6 +37,7 @@ def up(config: HearthConfig) -> int:
         start_logging(logs, "supervisor")
     if config.ray_address is None:
         check_temporary_directory()
+    check_certificates(config)
     asked = _asked(config)
     check_log(config)
     if config.capture is not None:
@@ -57,6 +58,22 @@ def up(config: HearthConfig) -> int:
         # From here on the data directory tells, so that every run has the same, whatever becomes of the files.
         settled = config.model_copy(update={"data_dir": path, "port": port, "playbook": None})
         return supervise(settled, partial(hear, settled), check=partial(_settle_playbook, settled, asked))
+
+
+def check_certificates(config: HearthConfig) -> None:
+    """Look whether the public port can use its certificates.
+
+    Raises:
+        UsageWrong: it cannot; names the file.
+    """
+    if config.tls is None:
+        return
+    from serving.tls import TlsUnusable, check_files
+
+    try:
+        check_files(config.tls)
+    except TlsUnusable as wrong:
+        raise UsageWrong(str(wrong)) from wrong
 
 
 def _asked(config: HearthConfig) -> "PlaybookInForce | None":

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import HearthConfig, host_is_loopback, load_config, unknown_variables
+from cluster.config import HearthConfig, load_config, unknown_variables
 from cluster.errors import UsageWrong
+from serving.edge_config import EdgeConfig
+from wire.addresses import host_is_loopback
 
 
 def test_an_option_goes_before_a_variable_and_a_variable_before_the_default(monkeypatch: pytest.MonkeyPatch):
@@ -32,7 +34,13 @@ def test_defaults_bind_loopback_and_run_the_shipped_playbook():
     ("settings", "told"),
     [
         ({"shard_count": 9, "partition_count": 8}, "shard_count 9 exceeds partition_count 8"),
-        ({"host": "0.0.0.0"}, "has no TLS; set allow_plaintext"),
+        ({"host": "0.0.0.0"}, "has no TLS; set tls_certificate and tls_key"),
+        ({"host": "0.0.0.0", "allow_plaintext": True}, "set allow_plaintext to true and plaintext_host to 0.0.0.0"),
+        ({"host": "0.0.0.0", "plaintext_host": "0.0.0.0"}, "set allow_plaintext to true"),
+        ({"host": "0.0.0.0", "allow_plaintext": True, "plaintext_host": "10.0.0.1"}, "plaintext_host to 0.0.0.0"),
+        ({"tls_certificate": "x"}, "tls_certificate and tls_key belong together"),
+        ({"tls_client_ca": "x"}, "set tls_certificate and tls_key, too"),
+        ({"tls_certificate": "x", "tls_key": "x", "tls_revoked": "x"}, "set that, too"),
         ({"scoring_slice_ms": 600.0}, "scoring_slice_ms 600.0 exceeds half of decide_deadline_ms 1000.0"),
         ({"shard_host": "10.0.0.1"}, "shard_host 10.0.0.1 is reachable from outside"),
         ({"ray_address": "a:1"}, "the embedded log is for one node only"),
@@ -51,6 +59,20 @@ def test_settings_that_cannot_be_together_are_told(settings: dict[str, object], 
     with pytest.raises(UsageWrong, match=r".") as wrong:
         load_config(**settings)
     assert told in str(wrong.value)
+
+
+def test_plaintext_beyond_this_machine_is_permitted_by_saying_it_twice():
+    twice = load_config(host="10.0.0.1", allow_plaintext=True, plaintext_host="10.0.0.1")
+    with_tls = load_config(host="10.0.0.1", tls_certificate="c.pem", tls_key="k.pem")
+
+    assert twice.is_plaintext_permitted
+    assert twice.tls is None
+    assert with_tls.tls is not None
+    assert with_tls.tls.key.is_absolute()
+    for config in (twice, with_tls):
+        EdgeConfig(host=config.host, port=1, tls=config.tls, is_plaintext_permitted=config.is_plaintext_permitted)
+    with pytest.raises(AssertionError, match="no TLS"):
+        EdgeConfig(host="10.0.0.1", port=1)
 
 
 def test_a_variable_that_is_no_setting_is_found(monkeypatch: pytest.MonkeyPatch):
