@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from household.plan import Channel, Journey, Scope, Trigger
+from household.plan import Channel, ContactClass, Journey, Scope, Trigger
 from playbooks.conditions import NO_PROGRAM, Conditions
 from playbooks.diagnostics import suggestion
 from playbooks.offers import Offers
@@ -54,6 +54,7 @@ class Journeys:
             offers=tuple(offers),
             control_share=reader.share("control"),
             outbound=self._outbound(reader, tuple(offers)),
+            contact_class=str(reader.choice("contact_class", ContactClass) or ""),
         )
         reader.finish()
         return journey

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from household.plan import NONE, Channel, FieldKind, Offer, Segment, SegmentPrice, Treatment
+from household.plan import NONE, Channel, ContactClass, FieldKind, Offer, Segment, SegmentPrice, Treatment
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, money_help, price
@@ -195,6 +195,7 @@ def _offer(name: str, entry: Entry, setting: Setting, problems: Problems) -> _Dr
         standing=reader.flag("standing", False),
         valid_us=reader.duration_us("valid", Offer(name="", kind="", family="").valid_us),
         treatments=_treatments(name, reader, setting.channels),
+        contact_class=str(reader.choice("contact_class", ContactClass) or ""),
     )
     excludes = reader.names("excludes")
     reader.finish()

@@ -6,6 +6,7 @@ their shape, their canonical bytes and their hash.
 """
 
 from household.plan.conditions import Program
+from household.plan.contact_rules import EXEMPT_CLASSES, ContactClass
 from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
@@ -16,11 +17,13 @@ from household.plan.segments import Segment
 from household.plan.vocabulary import EventField, EventType, Field, FieldKind
 
 __all__ = [
+    "EXEMPT_CLASSES",
     "NONE",
     "PLAN_LAYOUT",
     "Arbitration",
     "Channel",
     "ContactCap",
+    "ContactClass",
     "ContactPolicy",
     "EventField",
     "EventTimeRules",

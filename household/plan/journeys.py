@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from household.later import later
 from household.plan.references import Scope
 
 
@@ -31,3 +32,5 @@ class Journey:
     """Share of households, by salted hash, whose decision is recorded as withheld and never shown."""
     outbound: tuple[int, ...] = ()
     """Channels on which it may speak unasked, best first."""
+    contact_class: str = later("")
+    """A ContactClass: that of its offers that have none of their own; empty for that of their kinds."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from household.later import later
 from household.plan.references import NONE
 
 
@@ -48,3 +49,5 @@ class Offer:
     """Whether a contact alone (no moment) may bring it up."""
     valid_us: int = 86_400_000_000
     treatments: tuple[Treatment, ...] = ()
+    contact_class: str = later("")
+    """A ContactClass; empty for its journey's, or else for that of its kind."""

@@ -7,6 +7,7 @@ import pytest
 from household.columns.program import evaluate
 from household.events import RESERVED_TYPES
 from household.plan import NONE, FeatureKind, Scope, plan_from_bytes
+from household.traits import class_of
 from playbooks.compiler import TELCO, check, compile_playbook, summary
 
 FOLD = Path(__file__).parents[2] / "loadtest" / "household_fold" / "playbook.yaml"
@@ -252,3 +253,25 @@ def test_groups_are_kept_in_their_order_and_none_leave_the_version_as_it_was(tmp
     assert [channel.groups for channel in listed.channels] == [(), ("main", "archive")]
     assert b"groups" not in plain.canonical_bytes
     assert plan_from_bytes(listed.canonical_bytes) == listed
+
+
+def test_a_contact_class_is_an_offers_own_its_journeys_or_that_of_its_kind(tmp_path):
+    text = SMALL.replace(
+        "plain: {family",
+        "notice: {kind: message, family: content, prior: 0.1, standing: true, "
+        "treatments: {app: Out}}\n  plain: {contact_class: legal, family",
+    )
+    plan = compiled(tmp_path, text.replace("control: 10%", "control: 10%, contact_class: survey"))
+    own, of_kind = plan.offer_by_name["plain"], plan.offer_by_name["notice"]
+    started = plan.journeys[0].offers[0]
+    assert [class_of(plan, own, "paid"), class_of(plan, of_kind), class_of(plan, of_kind, "paid")] == [
+        "legal",
+        "service",
+        "survey",
+    ]
+    assert (class_of(plan, started), class_of(plan, started, "paid")) == ("offer", "survey")
+    wrong = SMALL.replace("plain: {family", "plain: {contact_class: ofer, family")
+    (tmp_path / "wrong.yaml").write_text(wrong, encoding="utf-8")
+    (problem,) = check(tmp_path / "wrong.yaml")
+    assert "ofer" in problem.wrong
+    assert "offer" in problem.right
