@@ -9,11 +9,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-chaos lint proto rooms bench picture lock clean
+.PHONY: help demo test test-quick test-chaos lint proto rooms bench picture lock clean
 
 help:
 	@echo "make demo    set up, start Hearth with a simulated town, show what it decides"
 	@echo "make test    lint, types, import contracts, all tests"
+	@echo "make test-quick  the tests that start no Ray"
 	@echo "make test-chaos  the fault suites: kills, stops, broken disks, a real Kafka and PostgreSQL (long)"
 	@echo "make lint    lint, types and import contracts alone"
 	@echo "make proto   generate the stubs from protos/ again"
@@ -26,10 +27,14 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/hearth demo
 
-# Two at a time; those that start a Ray of their own one after another, since each takes both cores.
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos"
+# Two at a time, with the linters beside them; those that start a Ray of their own one after another, since each takes
+# both cores.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory --jobs 2 lint test-quick
 	$(BIN)/python -m pytest -m "ray and not chaos"
+
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos"
 
 # Suites that need a real Kafka, PostgreSQL or libfaketime install it themselves where they can, and skip saying so where not.
 test-chaos: $(INSTALLED)

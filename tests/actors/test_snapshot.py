@@ -169,7 +169,7 @@ def forge(directory: Path, change: Callable[[dict], None]) -> None:
 def test_from_any_position_a_snapshot_and_the_tail_give_what_the_log_gives(local: SnapshotStore, kind: str):
     records = RECORDS[kind]
     wanted = json.loads((GOLDEN / kind / "expected.json").read_bytes())["partitions"]["0"]["state"]
-    for count in {*range(2, len(records), 12), len(records)}:
+    for count in {*range(2, len(records), 30), len(records)}:
         facts = written(local, count, kind)
         loaded = local.load(P)
         assert (loaded.position, loaded.faults, loaded.facts) == (count, (), facts)

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from actors.records.signals import decode_signals
+from household.apply import apply_epoch, apply_signals
+from household.state import PartitionState
 from loadtest.bench import fold_batches, trigger_names
-from loadtest.household_fold.generate import TYPES, as_signals, as_table, fold_events
+from loadtest.household_fold.generate import ANSWERS, TYPES, as_signals, as_table, fold_events
 from loadtest.household_fold.marks import UnknownJourney, checksum
 from loadtest.shipped import FOLD_PLAYBOOK
 from playbooks.compiler import compile_playbook
@@ -61,6 +64,27 @@ def test_the_marks_are_those_of_the_yardstick(shared: Path):
     texts = pa.array([one.decode(errors="backslashreplace") for one in table["event_id"].to_pylist()])
     as_exported = table.set_column(table.column_names.index("event_id"), "event_id", texts)
     assert checksum(as_exported, JOURNEYS) == (len(moments), f"{expected:016x}")
+
+
+def test_the_fold_gives_the_known_answer():
+    plan = compile_playbook(FOLD_PLAYBOOK)
+    state, found = PartitionState(plan=plan, stream_clock=True), []
+    apply_epoch(state, epoch=1)
+    ended_us = int(fold_events(100_000).times_ms[-1]) * 1_000
+    for payload in fold_batches(100_000, 5_000):
+        applied = apply_signals(state, decode_signals(payload, plan), stamp_us=ended_us)
+        found += [
+            {
+                "household": state.households.key(household).decode(),
+                "member": state.members.key(moment.member).decode(),
+                "journey": moment.journey,
+                "event_id": moment.event_id,
+                "time": moment.time_us,
+            }
+            for household, moment in applied.moments
+        ]
+
+    assert checksum(pa.Table.from_pylist(found), trigger_names(plan)) == ANSWERS[100_000]
 
 
 def test_the_order_of_moments_does_not_matter():
