@@ -18,6 +18,8 @@ from loadtest.household_fold.generate import ANSWERS, TYPES, as_signals, as_tabl
 from loadtest.household_fold.marks import UnknownJourney, checksum
 from loadtest.shipped import FOLD_PLAYBOOK
 from playbooks.compiler import compile_playbook
+from serving.arrow_streams import batch_from_arrow_stream
+from wire.batches import ipc_bytes
 
 JOURNEYS = [f"t{number}" for number in range(6)]
 
@@ -71,8 +73,9 @@ def test_the_fold_gives_the_known_answer():
     state, found = PartitionState(plan=plan, stream_clock=True), []
     apply_epoch(state, epoch=1)
     ended_us = int(fold_events(100_000).times_ms[-1]) * 1_000
-    for payload in fold_batches(100_000, 5_000):
-        applied = apply_signals(state, decode_signals(payload, plan), stamp_us=ended_us)
+    for stream in fold_batches(100_000, 5_000):
+        events = decode_signals(ipc_bytes(batch_from_arrow_stream(stream)), plan)
+        applied = apply_signals(state, events, stamp_us=ended_us)
         found += [
             {
                 "household": state.households.key(household).decode(),
