@@ -186,11 +186,20 @@ class HearthConfig(BaseSettings):
     otel_endpoint: str | None = None
     """OTLP over HTTP address for traces and metrics, e.g. http://127.0.0.1:4318; none sends nothing."""
 
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Port of a page with the numbers of all processes for Prometheus; 0 takes a free one, none opens none."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that port listens on."""
+
+    plaintext_metrics_host: str | None = None
+    """The `metrics_host` once more, where it is beyond loopback: says a second time that anyone there may read it."""
+
     trace_share: float = Field(default=0.01, ge=0, le=1)
     """Share of requests that are traced when `otel_endpoint` is set."""
 
     metrics_interval_s: float = Field(default=1.0, gt=0)
-    """How often the processes send their numbers when `otel_endpoint` is set."""
+    """How often the processes send their numbers when `otel_endpoint` or `metrics_port` is set."""
 
     reflection: bool = False
     """Let gRPC clients list the services. For development only."""
@@ -250,6 +259,12 @@ class HearthConfig(BaseSettings):
         if not host_is_loopback(self.shard_host) and not self.allow_plaintext:
             raise ValueError(
                 f"shard_host {self.shard_host} is reachable from outside, without TLS; set allow_plaintext to permit it"
+            )
+        is_metrics_plain = self.metrics_port is not None and not host_is_loopback(self.metrics_host)
+        if is_metrics_plain and self.plaintext_metrics_host != self.metrics_host:
+            raise ValueError(
+                f"metrics_host {self.metrics_host} is reachable from outside, and all who reach it read the numbers; "
+                f"should only Prometheus reach it, say so once more: set plaintext_metrics_host to {self.metrics_host}"
             )
         if self.ray_address is not None:
             self._check_shared()

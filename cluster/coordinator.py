@@ -12,17 +12,21 @@ import asyncio
 import logging
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.logs import LogSettings, start_logging
+from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
 from cluster.model_spread import ModelSpread
 from cluster.node import until_gone
 from cluster.placement import Placement
 from cluster.shard_seen import ShardSeen, StartedShard, awaited, is_here, within
 from cluster.takeover import TakeOver
+from cluster.watching import TelemetrySettings, coordinator_telemetry
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from wire.routes import Routes
+
+if TYPE_CHECKING:
+    from cluster.metrics import Points
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +52,12 @@ class Coordinator:
         plan_bytes: bytes,
         lease_margin_ms: int,
         assign_deadline_s: float = 600.0,
-        logs: LogSettings | None = None,
+        telemetry: TelemetrySettings | None = None,
         end_actor: Callable[[Any], None] | None = None,
     ) -> None:
         """`end_actor`: kill a shard that does not answer, so that Ray makes it anew."""
-        if logs is not None:
-            start_logging(logs, "coordinator")
+        if telemetry is not None:
+            start_logging(telemetry.logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
         self._partition_count = partition_count
         self._assign_deadline_s = assign_deadline_s
@@ -77,6 +81,7 @@ class Coordinator:
         )
         self._models = ModelSpread(self._shards, changed=self._changed)
         self._knows_its_shards = False
+        self._page = coordinator_telemetry(telemetry, self._numbers) if telemetry is not None else None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(
@@ -161,7 +166,25 @@ class Coordinator:
             "model_version": self._models.model.version,
             "model_trouble": {seen.name: seen.model_trouble for seen in self._shards.values() if seen.model_trouble},
             "shards": sorted(self._shards),
+            "metrics_address": self._page.address if self._page is not None else "",
         }
+
+    async def take_numbers(self, process: str, points: "dict[str, Points]") -> None:
+        """Show on the page for Prometheus what an edge or a shard counts."""
+        if self._page is not None:
+            self._page.take(process, points)
+
+    def _numbers(self) -> "dict[str, Points]":
+        """Return what is counted here, by name; asked from other threads."""
+        shards = tuple(self._shards.values())
+        served = {partition for seen in shards for partition in tuple(seen.partitions)}
+        plain = {
+            "hearth.partitions": self._partition_count,
+            "hearth.partitions.down": len(self._down(served)),
+            "hearth.shards.missing": sum(seen.started is None for seen in shards),
+            "hearth.shards.without_model": sum(bool(seen.model_trouble) for seen in shards),
+        }
+        return {name: [({}, value)] for name, value in plain.items()}
 
     def _down(self, served: Collection[int]) -> list[int]:
         # Right after a coordinator was made anew it knows of no shard, and so of nothing that is wrong.

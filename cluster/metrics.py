@@ -58,6 +58,18 @@ class Instrument:
 _NS, _US = 1_000_000_000, 1_000_000
 
 INSTRUMENTS = (
+    Instrument("hearth.partitions", MetricKind.GAUGE, "{partition}", "Partitions that there are."),
+    Instrument("hearth.partitions.down", MetricKind.GAUGE, "{partition}", "Partitions that no shard serves."),
+    Instrument("hearth.shards.missing", MetricKind.GAUGE, "{shard}", "Shards and spares that do not run, or not yet."),
+    Instrument(
+        "hearth.shards.without_model", MetricKind.GAUGE, "{shard}", "Shards that do not take the model in force."
+    ),
+    Instrument(
+        "hearth.process.silence",
+        MetricKind.GAUGE,
+        "s",
+        "Since an edge or a shard last told its numbers; Prometheus only.",
+    ),
     Instrument("rpc.server.call.duration", MetricKind.HISTOGRAM, "s", "Public calls, by method and status code.", _NS),
     Instrument("hearth.edge.requests.active", MetricKind.GAUGE, "{request}", "Public calls under way, by method."),
     Instrument("hearth.signals", MetricKind.COUNTER, "{signal}", "Signals folded, by what became of each."),
@@ -133,6 +145,8 @@ INSTRUMENTS = (
         "hearth.scorer.breaker.openings", MetricKind.COUNTER, "{opening}", "Times the shard gave the model plane up."
     ),
 )
+
+"""All of them, in the order of docs/telemetry.md."""
 
 Labels: TypeAlias = Mapping[str, str]
 Points: TypeAlias = list[tuple[Labels, int | Histogram]]

@@ -41,6 +41,8 @@ class OpenPort:
     pid: int
     loopback: bool
     protection: Protection = Protection.NONE
+    purpose: str = ""
+    """What it is there for, where that is known."""
     is_ours: bool = True
     """Of the Hearth that was asked about; another Ray may run on the machine."""
 
@@ -51,17 +53,23 @@ class OpenPort:
 
 
 def open_ports(
-    hearth_pid: int | None, *, public_port: int | None = None, is_shared_ray: bool = False
+    hearth_pid: int | None,
+    *,
+    public_port: int | None = None,
+    metrics_port: int | None = None,
+    is_shared_ray: bool = False,
 ) -> list[OpenPort]:
     """Return what our processes and Ray's listen on, as far as this user may see it.
 
     Args:
         hearth_pid: the Hearth that was asked about; None if none runs.
         public_port: its port for gateways, which Ray's token does not protect.
+        metrics_port: its port for Prometheus, likewise.
         is_shared_ray: it has joined a Ray cluster, all of whose processes count as its own.
     """
     found = []
     family = _family(hearth_pid)
+    without_token = {public_port: "for gateways", metrics_port: "metrics, for Prometheus"}
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
         is_rays = _is_rays(process)
         if process.pid not in family and not is_rays:
@@ -80,7 +88,8 @@ def open_ports(
                     process=str(process.info["name"] or "unknown"),
                     pid=process.pid,
                     loopback=host_is_loopback(host),
-                    protection=Protection.NONE if port == public_port else protection,
+                    protection=Protection.NONE if port in without_token else protection,
+                    purpose=without_token.get(port, ""),
                     is_ours=process.pid in family or is_shared_ray,
                 )
             )

@@ -15,13 +15,17 @@ class PortUnusable(CommandFailed):
     """The port cannot be listened on; names the process that has it where that can be found."""
 
 
-def check_port(host: str, port: int, *, patience_s: float = 0.0) -> int:
+def check_port(
+    host: str, port: int, *, patience_s: float = 0.0, setting: str = "--port", host_setting: str = "HEARTH_HOST"
+) -> int:
     """Return the port to listen on: `port` itself when it is free, a free one for 0.
 
     Args:
         host: address to listen on.
         port: 0 for any.
         patience_s: how long to wait for one that is taken.
+        setting: what chooses another port, for the message.
+        host_setting: what chooses another address, likewise.
 
     Raises:
         PortUnusable: it is taken, not permitted, or `host` is not this machine's.
@@ -29,14 +33,14 @@ def check_port(host: str, port: int, *, patience_s: float = 0.0) -> int:
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            return _free_port(host, port)
+            return _free_port(host, port, setting, host_setting)
         except PortUnusable:
             if time.monotonic() >= deadline_s:
                 raise
             time.sleep(POLL_S)
 
 
-def _free_port(host: str, port: int) -> int:
+def _free_port(host: str, port: int, setting: str, host_setting: str) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As every server does: a port whose last connections are only fading away is free.
@@ -46,7 +50,7 @@ def _free_port(host: str, port: int) -> int:
             # Two sockets may both be bound with SO_REUSEADDR, but only one may listen.
             probe.listen(1)
         except OSError as failed:
-            raise PortUnusable(_explain(host, port, failed)) from failed
+            raise PortUnusable(_explain(host, port, failed, setting, host_setting)) from failed
         return int(probe.getsockname()[1])
 
 
@@ -68,17 +72,18 @@ def holder_of(port: int) -> str | None:
     return None
 
 
-def _explain(host: str, port: int, failed: OSError) -> str:
+def _explain(host: str, port: int, failed: OSError, setting: str, host_setting: str) -> str:
     match failed.errno:
         case errno.EADDRINUSE:
             holder = holder_of(port)
             taken_by = f" by {holder}" if holder else ""
-            return f"port {port} on {host} is in use{taken_by}; stop that, or choose another with --port (0: any)"
+            return f"port {port} on {host} is in use{taken_by}; stop that, or choose another with {setting} (0: any)"
         case errno.EACCES:
-            return f"port {port} may not be used by this user; choose one above 1023 with --port"
+            return f"port {port} may not be used by this user; choose one above 1023 with {setting}"
         case errno.EADDRNOTAVAIL:
             return (
-                f"{host} is not an address of this machine, so nothing can listen there; set HEARTH_HOST to one that is"
+                f"{host} is not an address of this machine, so nothing can listen there; "
+                f"set {host_setting} to one that is"
             )
         case _:
             return f"{host}:{port} cannot be listened on: {failed.strerror or failed}"

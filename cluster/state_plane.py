@@ -111,7 +111,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
             lease_margin_ms=lease.margin_ms,
             partition_count=config.partition_count,
             plan_bytes=plan_bytes_in_force(config),
-            logs=telemetry_settings(config).logs,
+            telemetry=telemetry_settings(config),
             end_actor=_end_actor if config.ray_address is not None else None,
         )
     )

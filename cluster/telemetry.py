@@ -1,6 +1,7 @@
-"""What leaves a process for those who watch it: spans of sampled calls and, once per interval, its numbers, by OTLP.
+"""What leaves a process for those who watch it: spans of sampled calls and, once per interval, its numbers.
 
-Nothing here runs unless `otel_endpoint` is set. Sending happens in threads of its own from bounded queues; a collector
+They go to a collector by OTLP, to the coordinator for Prometheus, or both; nothing here runs unless `otel_endpoint` or
+`metrics_port` is set. Sending happens in threads of its own from bounded queues; a collector
 that is slow or gone costs spans, never a decision's time. Why the SDK is used as it is:
 docs/decisions/0008-telemetry.md.
 """
@@ -26,6 +27,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind
 
 from actors.partition.telemetry import LATENCY_BOUNDS_NS, Histogram, ShardTelemetry, Stage, TracedCall, outcome_of
+from cluster.coordinator_sink import CoordinatorSink
+from cluster.exposition import Exposition
 from cluster.logs import trace_of_call
 from cluster.metrics import MetricInterval, Points, code_name, metrics_data, shard_points
 from cluster.spans import Attributes, Spans, parsed, wall_ns, wall_offset_ns
@@ -39,6 +42,8 @@ SPAN_BATCH_MAX: Final = 512
 SPAN_DELAY_MS: Final = 1_000.0
 STOP_TIMEOUT_S: Final = 1.0
 """What the last export may take when a process stops."""
+
+ShowNumbers = Callable[[dict[str, Points]], None]
 
 UNTRACED: Final = "/grpc.health.v1.Health/"
 """Probes come all day and say nothing."""
@@ -59,20 +64,35 @@ class MetricsSink(Protocol):
 class Telemetry:
     """The exports of one process: a queue of spans, and its numbers once per interval."""
 
-    def __init__(self, service: str, instance: str, *, spans: SpanExporter, metrics: MetricsSink, interval_s: float):
+    def __init__(
+        self,
+        service: str,
+        instance: str,
+        *,
+        spans: SpanExporter | None,
+        metrics: MetricsSink | None,
+        interval_s: float,
+        show: ShowNumbers | None = None,
+    ):
+        """What is None takes nothing. `show`: is given the plain numbers; may raise, and is given the next then."""
         assert interval_s > 0
 
         self.resource = Resource.create(
             {"service.name": service, "service.instance.id": instance, "service.version": version("hearth")}
         )
         self._span_exporter = spans
-        self._spans = BatchSpanProcessor(
-            spans,
-            max_queue_size=SPANS_WAITING_MAX,
-            schedule_delay_millis=SPAN_DELAY_MS,
-            max_export_batch_size=SPAN_BATCH_MAX,
+        self._spans = (
+            BatchSpanProcessor(
+                spans,
+                max_queue_size=SPANS_WAITING_MAX,
+                schedule_delay_millis=SPAN_DELAY_MS,
+                max_export_batch_size=SPAN_BATCH_MAX,
+            )
+            if spans is not None
+            else None
         )
         self._metrics = metrics
+        self._show = show
         self._interval_s = interval_s
         self._started_ns = wall_ns()
         self._sources: list[Callable[[], dict[str, Points]]] = []
@@ -91,27 +111,35 @@ class Telemetry:
             return
         self._stop.set()
         atexit.unregister(self.stop)
-        flush = threading.Thread(target=self._spans.force_flush, name="spans-flush", daemon=True)
-        flush.start()
-        flush.join(STOP_TIMEOUT_S)
+        is_flushed = self._spans is None or self._flush(self._spans)
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
-        self._metrics.shutdown()
-        if flush.is_alive():
+        if self._metrics is not None:
+            self._metrics.shutdown()
+        if not is_flushed and self._span_exporter is not None:
             # Ends the exporter's retries: without it the next line would wait for a collector that is gone.
             self._span_exporter.shutdown()
-        self._spans.shutdown()  # type: ignore[no-untyped-call]
+        if self._spans is not None:
+            self._spans.shutdown()  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _flush(spans: BatchSpanProcessor) -> bool:
+        flush = threading.Thread(target=spans.force_flush, name="spans-flush", daemon=True)
+        flush.start()
+        flush.join(STOP_TIMEOUT_S)
+        return not flush.is_alive()
 
     def span_ended(self, span: ReadableSpan) -> None:
         """Queue a span for export; the oldest that waits goes when there are too many."""
-        self._spans.on_end(span)
+        if self._spans is not None:
+            self._spans.on_end(span)
 
-    def collected(self) -> MetricsData:
-        """Return all numbers as of now."""
+    def collected(self) -> dict[str, Points]:
+        """Return all numbers as of now, by name."""
         points: dict[str, Points] = {}
         for source in self._sources:
             points |= source()
-        return metrics_data(points, self.resource, MetricInterval(start_ns=self._started_ns, end_ns=wall_ns()))
+        return points
 
     def _work(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -120,23 +148,53 @@ class Telemetry:
 
     def _export(self) -> None:
         try:
-            self._metrics.export(self.collected())
+            points = self.collected()
+            if self._show is not None:
+                self._show(points)
+            if self._metrics is not None:
+                interval = MetricInterval(start_ns=self._started_ns, end_ns=wall_ns())
+                self._metrics.export(metrics_data(points, self.resource, interval))
         except Exception:  # the supervisor of the export: numbers are cumulative, so the next one has them all
             logger.exception("metrics were not exported")
 
 
-def connect(settings: TelemetrySettings, service: str, instance: str) -> Telemetry | None:
-    """Return the exports of this process, by OTLP; None where nothing is to be exported."""
-    if settings.endpoint is None:
+def connect(
+    settings: TelemetrySettings, service: str, instance: str, *, show: ShowNumbers | None = None
+) -> Telemetry | None:
+    """Return the exports of this process, by OTLP and to `show`; None where nothing is to be exported."""
+    if settings.endpoint is None and show is None:
         return None
-    base = settings.endpoint.rstrip("/")
+    base = settings.endpoint.rstrip("/") if settings.endpoint is not None else None
     return Telemetry(
         service,
         instance,
-        spans=OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=EXPORT_TIMEOUT_S),
-        metrics=OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT_S),
+        spans=OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=EXPORT_TIMEOUT_S) if base is not None else None,
+        metrics=(
+            OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT_S) if base is not None else None
+        ),
         interval_s=settings.interval_s,
+        show=show,
     )
+
+
+def _shown(settings: TelemetrySettings, process: str) -> ShowNumbers | None:
+    """Return what takes the numbers of an edge or a shard to the coordinator's page; None where nobody scrapes it."""
+    return CoordinatorSink(process) if settings.scraped is not None else None
+
+
+# --- the coordinator -------------------------------------------------------------------------------------------------
+
+
+def coordinator_telemetry(settings: TelemetrySettings, source: Callable[[], dict[str, Points]]) -> Exposition | None:
+    """Begin to export what `source` returns; return the page of all numbers, open, or None where nobody scrapes it."""
+    telemetry = connect(settings, "hearth-coordinator", "coordinator")
+    if telemetry is not None:
+        telemetry.start(source)
+    if settings.scraped is None:
+        return None
+    page = Exposition(source)
+    page.serve(settings.scraped)
+    return page
 
 
 # --- the edge --------------------------------------------------------------------------------------------------------
@@ -218,10 +276,13 @@ def _rpc_labels(method: str) -> dict[str, str]:
 
 def edge_observer(settings: TelemetrySettings) -> EdgeTelemetry | None:
     """Begin the export of an edge replica; return the observer of its requests, None where nothing is exported."""
-    telemetry = connect(settings, "hearth-edge", f"edge-{os.getpid()}")
+    process = f"edge-{os.getpid()}"
+    telemetry = connect(settings, "hearth-edge", process, show=_shown(settings, process))
     if telemetry is None:
         return None
-    observer = EdgeTelemetry(Spans(telemetry), trace_share=settings.trace_share)
+    observer = EdgeTelemetry(
+        Spans(telemetry), trace_share=settings.trace_share if settings.endpoint is not None else 0.0
+    )
     telemetry.start(observer.points)
     return observer
 
@@ -310,9 +371,9 @@ class WatchedShard:
 
 def shard_telemetry(settings: TelemetrySettings, name: str) -> WatchedShard | None:
     """Return the numbers a shard is to keep and their export, begun; None where nothing is exported."""
-    telemetry = connect(settings, "hearth-shard", name)
+    telemetry = connect(settings, "hearth-shard", name, show=_shown(settings, name))
     if telemetry is None:
         return None
-    numbers = ShardTelemetry(tracer=ShardTracer(Spans(telemetry)))
+    numbers = ShardTelemetry(tracer=ShardTracer(Spans(telemetry)) if settings.endpoint is not None else None)
     telemetry.start(lambda: shard_points(numbers))
     return WatchedShard(numbers=numbers, export=telemetry)

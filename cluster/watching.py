@@ -12,8 +12,24 @@ from typing import TYPE_CHECKING
 from cluster.logs import LogSettings, start_logging
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cluster.config import HearthConfig
+    from cluster.exposition import Exposition
+    from cluster.metrics import Points
     from cluster.telemetry import EdgeTelemetry, WatchedShard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsEndpoint:
+    """Where Prometheus finds the numbers of all processes."""
+
+    host: str
+    port: int
+
+    def address_at(self, port: int) -> str:
+        """Return where it is, on a port that may have been a free one."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +41,13 @@ class TelemetrySettings:
     trace_share: float
     interval_s: float
     logs: LogSettings
+    scraped: MetricsEndpoint | None = None
+    """Where the coordinator shows them all to Prometheus; None shows nothing."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is counted at all."""
+        return self.endpoint is not None or self.scraped is not None
 
 
 def telemetry_settings(config: HearthConfig) -> TelemetrySettings:
@@ -34,13 +57,18 @@ def telemetry_settings(config: HearthConfig) -> TelemetrySettings:
         trace_share=config.trace_share,
         interval_s=config.metrics_interval_s,
         logs=LogSettings(folder=Path(config.data_dir) / "logs", level=config.log_level.value),
+        scraped=(
+            MetricsEndpoint(host=config.metrics_host, port=config.metrics_port)
+            if config.metrics_port is not None
+            else None
+        ),
     )
 
 
 def edge_observer(settings: TelemetrySettings) -> EdgeTelemetry | None:
     """Set up logging and telemetry of an edge replica; the observer of its requests, None where nothing is exported."""
     start_logging(settings.logs, "edge")
-    if settings.endpoint is None:
+    if not settings.is_on:
         return None
     from cluster import telemetry
 
@@ -49,8 +77,17 @@ def edge_observer(settings: TelemetrySettings) -> EdgeTelemetry | None:
 
 def shard_telemetry(settings: TelemetrySettings, name: str) -> WatchedShard | None:
     """Return the numbers a shard is to keep and their export, begun; None where nothing is exported."""
-    if settings.endpoint is None:
+    if not settings.is_on:
         return None
     from cluster import telemetry
 
     return telemetry.shard_telemetry(settings, name)
+
+
+def coordinator_telemetry(settings: TelemetrySettings, source: Callable[[], dict[str, Points]]) -> Exposition | None:
+    """Begin to export what the coordinator counts; return what takes the others' numbers, None where nobody scrapes."""
+    if not settings.is_on:
+        return None
+    from cluster import telemetry
+
+    return telemetry.coordinator_telemetry(settings, source)

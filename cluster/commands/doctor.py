@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 
 from cluster.config import ClockKind, HearthConfig, unknown_variables
-from cluster.data_dir import find_running, free_bytes, low_space_warning
+from cluster.data_dir import find_running, free_bytes, low_space_warning, read_status
 from cluster.environment import environment_variable
 from cluster.open_ports import OpenPort, open_ports
 from cluster.output import print_json
+from wire.addresses import host_is_loopback
 
 PACKAGES = (
     "hearth", "ray", "xgboost-cpu", "numba", "numpy", "pyarrow", "grpcio", "protobuf", "cel-expr-python", "sqlalchemy",
@@ -50,6 +51,7 @@ def doctor(config: HearthConfig, *, as_json: bool) -> int:
     ports = open_ports(
         running.pid if running is not None else None,
         public_port=int(running.address.rpartition(":")[2]) if running is not None else None,
+        metrics_port=metrics_port(config.data_dir),
         is_shared_ray=config.ray_address is not None,
     )
     weak = weaknesses(config, disk=disk, ports=ports)
@@ -60,6 +62,12 @@ def doctor(config: HearthConfig, *, as_json: bool) -> int:
     else:
         _print(config, disk, ports, weak)
     return 1 if weak else 0
+
+
+def metrics_port(data_dir: Path) -> int | None:
+    """Return where the Hearth that runs on a data directory shows its numbers to Prometheus; None if nowhere."""
+    address = (read_status(data_dir) or {}).get("metrics_address")
+    return int(address.rpartition(":")[2]) if address else None
 
 
 def versions() -> dict[str, str]:
@@ -138,6 +146,11 @@ def _weak_settings(config: HearthConfig) -> list[str]:
             "set tls_certificate and tls_key"
         )
     weak += _weak_key(config)
+    if config.metrics_port is not None and not host_is_loopback(config.metrics_host):
+        weak.append(
+            f"security: metrics_host {config.metrics_host} lets other machines read the numbers; use 127.0.0.1, or let "
+            "a firewall pass Prometheus alone"
+        )
     if config.reflection:
         weak.append("security: reflection tells every client the whole interface; leave it off outside development")
     if sys.flags.optimize:
@@ -212,7 +225,7 @@ def _print(config: HearthConfig, disk: Disk, ports: list[OpenPort], weak: list[s
         whose = "" if port.is_ours else ", not of this Hearth"
         print(
             f"{'open port':<18} {port.address}:{port.port} {port.process} (process {port.pid}{whose}): {reach}, "
-            f"{port.protection.value}"
+            f"{port.protection.value}{f'; {port.purpose}' if port.purpose else ''}"
         )
     if not ports:
         print(f"{'open ports':<18} none of Hearth's or Ray's")

@@ -56,7 +56,9 @@ def up(config: HearthConfig) -> int:
         is_taken_over = config.ray_address is not None and config.port != 0
         port = config.port if is_taken_over else check_port(config.host, config.port, patience_s=patience_s)
         # From here on the data directory tells, so that every run has the same, whatever becomes of the files.
-        settled = config.model_copy(update={"data_dir": path, "port": port, "playbook": None})
+        settled = config.model_copy(
+            update={"data_dir": path, "port": port, "playbook": None, "metrics_port": _metrics_port(config, patience_s)}
+        )
         return supervise(settled, partial(hear, settled), check=partial(_settle_playbook, settled, asked))
 
 
@@ -74,6 +76,19 @@ def check_certificates(config: HearthConfig) -> None:
         check_files(config.tls)
     except TlsUnusable as wrong:
         raise UsageWrong(str(wrong)) from wrong
+
+
+def _metrics_port(config: HearthConfig, patience_s: float) -> int | None:
+    """Return the port for Prometheus, which is free here; in a Ray cluster an earlier run may have it yet."""
+    if config.metrics_port is None or (config.ray_address is not None and config.metrics_port != 0):
+        return config.metrics_port
+    return check_port(
+        config.metrics_host,
+        config.metrics_port,
+        patience_s=patience_s,
+        setting="HEARTH_METRICS_PORT",
+        host_setting="HEARTH_METRICS_HOST",
+    )
 
 
 def _asked(config: HearthConfig) -> "PlaybookInForce | None":

@@ -71,6 +71,12 @@ def test_the_public_port_has_no_token_though_its_process_has():
         assert port_of(pid, public_port=port).protection is Protection.NONE
 
 
+def test_the_metrics_port_has_no_token_and_says_what_it_is_for():
+    with listening("127.0.0.1", **TOKEN) as (pid, port):
+        found = port_of(pid, metrics_port=port)
+    assert (found.protection, found.purpose) == (Protection.NONE, "metrics, for Prometheus")
+
+
 def test_a_ray_that_is_not_of_this_hearth_does_not_weaken_it():
     with listening("0.0.0.0") as (pid, _):
         (other,) = [one for one in open_ports(None) if one.pid == pid]
