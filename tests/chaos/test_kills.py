@@ -110,7 +110,8 @@ def test_a_shard_killed_at_random_times_loses_and_doubles_nothing(number, tmp_pa
     with capsys.disabled():
         print(f"\n{KILLS // ROUNDS} random kills: {verdict.summary}")
     verdict.assert_clean()
-    assert verdict.acknowledged_events > 1_000
+    # So many between two kills that each had something to lose; how many more, the machine says.
+    assert verdict.acknowledged_events > 10 * (KILLS // ROUNDS)
     assert verdict.actions > 10
 
 

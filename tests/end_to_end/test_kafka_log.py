@@ -30,10 +30,11 @@ def test_what_was_told_holds_on_a_log_on_kafka(tmp_path: Path, monkeypatch: pyte
         assert ingested.counts.applied == 15
         strange = signal_pb2.IngestRequest(signals=[a_signal("no.such_type", START_US)])
         assert client.signals.Ingest(strange, timeout=20).counts.rejected == 1
-        decided = client.decide("balance", "ussd", a_signal("app.balance_check", START_US + DAY_US))
+        asked = ("balance", "ussd", a_signal("app.balance_check", START_US + DAY_US))
+        decided = client.decide(*asked)
 
         kill(find(hearth.process.pid, Part.SHARD))
-        again = ask_until_answered(client, "balance")
+        again = ask_until_answered(client, *asked)
         assert again.repeated_request
         assert again.decision_id == decided.decision_id
         # Tools find the log by the data directory.

@@ -211,12 +211,14 @@ def test_a_killed_coordinator_is_told_of_the_shards_again_and_cares_for_them(hea
     assert ask_until_answered(client, "after-coordinator").action.action_id == before.action.action_id
 
 
-def ask_until_answered(client: Client, request_id: str) -> decision_pb2.DecideResponse:
+def ask_until_answered(
+    client: Client, request_id: str, channel: str = "app", *signals: signal_pb2.Signal
+) -> decision_pb2.DecideResponse:
     """Retry while the partition has no owner, as docs/gateway.md tells gateways to."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            return client.decide(request_id, "app")
+            return client.decide(request_id, channel, *signals)
         except grpc.RpcError as failed:
             is_passing = failed.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
             if not is_passing or time.monotonic() > deadline:
