@@ -72,6 +72,9 @@ class HearthConfig(BaseSettings):
     tls_revoked: Path | None = None
     """PEM file of the client certificates which that authority has revoked (CRL); read anew whenever it changes."""
 
+    access: Path | None = None
+    """YAML file of the access rules: who may call what; none asks nobody, or goes on with those last started with."""
+
     allow_plaintext: bool = False
     """Permit a `host` beyond loopback without TLS, if `plaintext_host` says so too. `hearth doctor` names it."""
 
@@ -256,6 +259,7 @@ class HearthConfig(BaseSettings):
         if self.shard_count > self.partition_count:
             raise ValueError(f"shard_count {self.shard_count} exceeds partition_count {self.partition_count}")
         self._check_transport()
+        self._check_identity()
         if not host_is_loopback(self.shard_host) and not self.allow_plaintext:
             raise ValueError(
                 f"shard_host {self.shard_host} is reachable from outside, without TLS; set allow_plaintext to permit it"
@@ -288,6 +292,20 @@ class HearthConfig(BaseSettings):
                 f"host {self.host} is reachable from outside and has no TLS; set tls_certificate and tls_key. Should "
                 "something else encrypt on the whole way, say so twice: set allow_plaintext to true and plaintext_host "
                 f"to {self.host}"
+            )
+
+    def _check_identity(self) -> None:
+        """A port that others reach has to ask who they are."""
+        is_asked = self.access is not None or self.tls_client_ca is not None
+        if not self.is_loopback and not is_asked and not self.is_plaintext_permitted:
+            raise ValueError(
+                f"host {self.host} is reachable from outside, and nobody is asked who he is; set access (rules "
+                "for tokens and certificates), or tls_client_ca (whoever has a certificate of that authority "
+                "may do everything)"
+            )
+        if self.reflection and is_asked:
+            raise ValueError(
+                "reflection tells everybody the whole interface; unset it where callers are asked who they are"
             )
 
     def _check_shared(self) -> None:

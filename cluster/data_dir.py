@@ -6,6 +6,8 @@
     playbook.json the playbook in force, compiled, with its version and where it came from
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
     status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
+    access.json   which access rules it was last started with (cluster/access.py)
+    installation.key  the secret of the installation (cluster/installation.py)
     everything else belongs to the parts that write it
 
 A lock of the operating system dies with its process: no stale lock can keep a directory shut.
@@ -32,6 +34,9 @@ from cluster.errors import CommandFailed
 
 if TYPE_CHECKING:
     from cluster.config import HearthConfig
+
+DATA_DIR = "hearth-data"
+"""Where none is named; see cluster/config.py."""
 
 LAYOUT_VERSION = 1
 LOCK_NAME = "lock"

@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from cluster.data_dir import DATA_DIR
 from cluster.environment import ENVIRONMENT_PREFIX, environment_variable
-
-DATA_DIR = "hearth-data"
-"""As the settings have it; see cluster/config.py."""
 
 
 def main() -> NoReturn:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.passing_over import passing_over
+from cluster.access import door_factory
 from cluster.champion import ChampionFollower
 from cluster.client import reachable
 from cluster.config import HearthConfig
@@ -90,6 +91,7 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
         client=ClientSettings(wait_s_max=config.wait_ms_max / 1_000),
         drain_timeout_s=config.drain_deadline_s,
         observer_factory=partial(edge_observer, telemetry),
+        door_factory=door_factory(config),
         replica_count=config.edge_count,
         resources=HEAD if config.ray_address is not None else {},
     )

@@ -1,6 +1,7 @@
-"""What those who run Hearth, and its own connectors, may ask: snapshots, rejects, the clock. For this machine only.
+"""What those who run Hearth, and its own connectors, may ask: snapshots, rejects, the clock.
 
-There are no roles yet, so a caller from elsewhere is refused, whatever address the public port listens on.
+Where nobody is asked who he is, they are for this machine only: a caller from elsewhere is refused, whatever address
+the public port listens on. Where everybody is, serving/access/rights.py says who may.
 """
 
 from __future__ import annotations
@@ -39,20 +40,18 @@ class AdminServices:
         self._partition_count = partition_count
 
     async def snapshot(
-        self, request: admin_pb2.SnapshotRequest, *, peer: str, timeout_s: float, traceparent: str
+        self, request: admin_pb2.SnapshotRequest, *, timeout_s: float, traceparent: str
     ) -> admin_pb2.SnapshotResponse:
         """Write and verify a snapshot of every partition; fails if one does, though others may be written."""
-        check_local(peer)
         payloads = dict.fromkeys(range(self._partition_count), b"")
         answers = await self._ask(shard_pb2.METHOD_SNAPSHOT, payloads, timeout_s, traceparent)
         snapshots = [admin_pb2.PartitionSnapshot.FromString(answer) for answer in answers]
         return admin_pb2.SnapshotResponse(snapshots=snapshots)
 
     async def reject(
-        self, request: admin_pb2.RejectRequest, *, peer: str, timeout_s: float, traceparent: str
+        self, request: admin_pb2.RejectRequest, *, timeout_s: float, traceparent: str
     ) -> admin_pb2.RejectResponse:
         """Keep rejects with the partitions they belong to."""
-        check_local(peer)
         _check(request)
         parts: dict[int, admin_pb2.RejectRequest] = {}
         for reject in request.rejects:
@@ -66,10 +65,9 @@ class AdminServices:
         return admin_pb2.RejectResponse(kept=sum(admin_pb2.RejectResponse.FromString(one).kept for one in answers))
 
     async def confirm_clock(
-        self, request: admin_pb2.ConfirmClockRequest, *, peer: str, timeout_s: float, traceparent: str
+        self, request: admin_pb2.ConfirmClockRequest, *, timeout_s: float, traceparent: str
     ) -> admin_pb2.ConfirmClockResponse:
         """Tell every owner that the clock, as it is now, is right."""
-        check_local(peer)
         payloads = dict.fromkeys(range(self._partition_count), b"")
         answers = await self._ask(shard_pb2.METHOD_CONFIRM_CLOCK, payloads, timeout_s, traceparent)
         return admin_pb2.ConfirmClockResponse(partitions=len(answers))

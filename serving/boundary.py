@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, cast
@@ -15,6 +15,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
+from serving.access.door import STREAM_LOOK_EVERY_S, Door
+from serving.access.principal import ANYBODY, Principal
+from serving.access.tokens import KeysWanted
 from wire.failures import CallFailed, Failure, code_of, failed, status_of, trailers
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,9 @@ logger = logging.getLogger(__name__)
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Message, Message]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+
+
+REFUSED = frozenset((grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED))
 
 
 class RequestObserver(Protocol):
@@ -53,17 +59,32 @@ class Limits:
     timeout_s: float
     traceparent: str
     peer: str = ""
-    """Who calls, as gRPC names it."""
+    """From where the call came, as gRPC names it."""
+    principal: Principal = ANYBODY
+    """Who calls; `ANYBODY` where nobody is asked."""
 
 
 class Boundary:
     """Makes gRPC's handlers of what answers requests, so that each call is treated alike."""
 
     def __init__(
-        self, *, observer: RequestObserver | None, in_flight_max: int | None, refusal: Callable[[], CallFailed]
+        self,
+        *,
+        observer: RequestObserver | None,
+        in_flight_max: int | None,
+        refusal: Callable[[], CallFailed],
+        door: Door | None = None,
     ) -> None:
-        """Take who is told of every request, and how many may be answered at once with what one more is told."""
+        """Take who is told of every request, and how many may be answered at once with what one more is told.
+
+        Args:
+            observer: told of every request.
+            in_flight_max: how many may be answered at once.
+            refusal: what one more is told.
+            door: lets callers in; None lets in everybody.
+        """
         self._observer = observer
+        self._door = door
         self._in_flight_max = in_flight_max
         self._refusal = refusal
         self.in_flight_count = 0
@@ -81,15 +102,18 @@ class Boundary:
         """Return a handler by its full name; `parse` makes the request of the bytes that came."""
         in_flight_max = self._in_flight_max if may_be_refused else None
 
-        async def work(message: bytes, context: Context, traceparent: str) -> Message | bytes:
+        async def work(message: bytes, context: Context, traceparent: str, principal: Principal) -> Message | bytes:
             if in_flight_max is not None and self.in_flight_count > in_flight_max:
                 raise self._refusal()
-            return await handle(parsed(message, parse), _limits(context, timeout_s, traceparent))
+            request = parsed(message, parse)
+            if self._door is not None:
+                await self._door.trace(method, principal, request)
+            return await handle(request, _limits(context, timeout_s, traceparent, principal))
 
         async def answer(message: bytes, context: Context) -> Message | bytes:
             self.in_flight_count += 1
             try:
-                return await self._guarded(method, context, lambda traceparent: work(message, context, traceparent))
+                return await self._guarded(method, context, lambda *known: work(message, context, *known))
             finally:
                 self.in_flight_count -= 1
 
@@ -97,30 +121,37 @@ class Boundary:
         return method, grpc.unary_unary_rpc_method_handler(cast(Any, answer), None, _serialized)
 
     def client_stream(
-        self, method: str, handle: Callable[[AsyncIterator[bytes], Limits], Awaitable[Message]], timeout_s: float
+        self,
+        method: str,
+        handle: Callable[[AsyncIterator[bytes], Limits], Coroutine[Any, Any, Message]],
+        timeout_s: float,
     ) -> tuple[str, Handler]:
         """Return a handler of many messages, by its full name."""
 
         async def answer(messages: AsyncIterator[bytes], context: Context) -> Message:
-            return await self._guarded(
-                method, context, lambda traceparent: handle(messages, _limits(context, timeout_s, traceparent))
-            )
+            def work(traceparent: str, principal: Principal) -> Coroutine[Any, Any, Message]:
+                return self._watched(
+                    method, context, handle(messages, _limits(context, timeout_s, traceparent, principal))
+                )
+
+            return await self._guarded(method, context, work)
 
         return method, grpc.stream_unary_rpc_method_handler(cast(Any, answer), None, _serialized)
 
     def server_stream(
         self,
         method: str,
-        handle: Callable[[Any], AsyncGenerator[Message, None]],
+        handle: Callable[[Any, Limits], AsyncGenerator[Message, None]],
         parse: Callable[[bytes], Any],
     ) -> tuple[str, Handler]:
         """Return a handler that answers with many messages, by its full name."""
 
-        async def work(message: bytes, context: Context) -> None:
-            await _pass_on(handle(parsed(message, parse)), context)
+        async def work(message: bytes, context: Context, traceparent: str, principal: Principal) -> None:
+            answers = handle(parsed(message, parse), _limits(context, float("inf"), traceparent, principal))
+            await self._watched(method, context, _pass_on(answers, context))
 
         async def answer(message: bytes, context: Context) -> None:
-            await self._guarded(method, context, lambda _: work(message, context))
+            await self._guarded(method, context, lambda *known: work(message, context, *known))
 
         return method, grpc.unary_stream_rpc_method_handler(cast(Any, answer), None, _serialized)
 
@@ -134,17 +165,52 @@ class Boundary:
                 method=method, code=code, started_ns=now_ns, ended_ns=now_ns, parent="", traceparent=traceparent
             )
 
-    async def _guarded(self, method: str, context: Context, work: Callable[[str], Awaitable[Response]]) -> Response:
+    async def _watched(self, method: str, context: Context, work: Coroutine[Any, Any, Response]) -> Response:
+        """Await a stream's end; end it when its caller may no longer have it, for what he showed has expired, say."""
+        if self._door is None:
+            return await work
+        task = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait((task,), timeout=STREAM_LOOK_EVERY_S))[0]:
+                try:
+                    self._door.look(method, context)
+                except KeysWanted:
+                    logger.debug("a stream of %s goes on until the issuer's keys are fetched", method)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+    async def _answer_of(
+        self, method: str, context: Context, traceparent: str, work: Callable[[str, Principal], Awaitable[Response]]
+    ) -> Response:
+        door = self._door
+        if door is None:
+            return await work(traceparent, ANYBODY)
+        principal = await door.let_in(method, context)
+        try:
+            return await work(traceparent, principal)
+        except CallFailed as failure:
+            if failure.code in REFUSED:
+                door.note_refusal(method, principal, context, failure.reason)
+            raise
+        finally:
+            door.leave(principal)
+
+    async def _guarded(
+        self, method: str, context: Context, work: Callable[[str, Principal], Awaitable[Response]]
+    ) -> Response:
         """Await the answer; turn a failure into its status, details included; tell the observer how it ended.
 
-        `work` is given the traceparent to hand on.
+        `work` is given the traceparent to hand on, and who calls.
         """
         started_ns = time.monotonic_ns()
         parent = _traceparent(context)
         traceparent = "" if self._observer is None else self._observer.began(method, parent)
         code = grpc.StatusCode.CANCELLED  # unless it ends otherwise
         try:
-            answer = await work(traceparent)
+            answer = await self._answer_of(method, context, traceparent, work)
             code = grpc.StatusCode.OK
             return answer
         except CallFailed as failure:
@@ -210,10 +276,13 @@ def set_status(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.S
     context.set_trailing_metadata(trailers(status))
 
 
-def _limits(context: Context, timeout_s: float, traceparent: str) -> Limits:
+def _limits(context: Context, timeout_s: float, traceparent: str, principal: Principal) -> Limits:
     remaining_s = cast(float | None, context.time_remaining())  # None without a deadline
     return Limits(
-        timeout_s=timeout_s if remaining_s is None else remaining_s, traceparent=traceparent, peer=context.peer()
+        timeout_s=timeout_s if remaining_s is None else remaining_s,
+        traceparent=traceparent,
+        peer=context.peer(),
+        principal=principal,
     )
 
 

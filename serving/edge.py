@@ -20,6 +20,8 @@ from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, sign
 from household.events import LONGEST_KEY, NO_TIME_US
 from serving import admin, identity
 from serving.accepting import AcceptingServer
+from serving.access.door import Door
+from serving.access.principal import ANYBODY
 from serving.boundary import Boundary, Handler, Limits, RequestObserver
 from serving.checks import check, decide_violations, key_violations, outcome_violations, text_violations
 from serving.gate import Admission, Gate
@@ -77,6 +79,7 @@ class PublicServices:
         settings: EdgeSettings | None = None,
         now_us: NowUs | None = None,
         observer: RequestObserver | None = None,
+        door: Door | None = None,
     ) -> None:
         """Take what the services need.
 
@@ -88,6 +91,7 @@ class PublicServices:
             now_us: the time of arrival, for reports without a time. None leaves it to the partition's owner: the report
                 then carries NO_TIME_US.
             observer: told of every request.
+            door: lets callers in; None lets in everybody.
         """
         assert partition_count > 0
 
@@ -97,7 +101,7 @@ class PublicServices:
         self._settings = settings or EdgeSettings()
         self._now_us = now_us
         self._boundary = Boundary(
-            observer=observer, in_flight_max=self._settings.in_flight_max, refusal=router.lines.refusal
+            observer=observer, in_flight_max=self._settings.in_flight_max, refusal=router.lines.refusal, door=door
         )
         self._ingest = Ingest(self._owners, self._settings)
         self._admin = admin.AdminServices(router, partition_count)
@@ -124,6 +128,7 @@ class PublicServices:
     async def decide(self, request: decision_pb2.DecideRequest, limits: Limits) -> bytes:
         """Ask the household's owner for its decision; the answer is passed on unread."""
         check(decide_violations(request))
+        limits.principal.check_channels(request.channel)
         call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(request))
         if request.signals:
             call.request.ClearField("signals")
@@ -141,6 +146,7 @@ class PublicServices:
                 *outcome_violations(request.outcome),
             )
         )
+        limits.principal.check_channels(request.channel)
         request_hash = identity.report_hash(request)
         batch = report_batch(
             request_id=request.request_id,
@@ -165,7 +171,7 @@ class PublicServices:
     # --- DeliveryService ---------------------------------------------------------------------------------------------
 
     async def subscribe(
-        self, request: delivery_pb2.SubscribeRequest
+        self, request: delivery_pb2.SubscribeRequest, limits: Limits
     ) -> AsyncGenerator[delivery_pb2.SubscribeResponse, None]:
         """Stream outbound actions of these channels, shared within the group, for as long as the gateway listens."""
         if not 1 <= len(request.channels) <= CHANNEL_COUNT_MAX:
@@ -176,6 +182,7 @@ class PublicServices:
             if not 1 <= len(channel.encode()) <= LONGEST_KEY
         )
         check(text_violations(group=request.group))
+        limits.principal.check_channels(*request.channels)
         subscription = JoinedSubscription(self._router, tuple(request.channels), self._settings, group=request.group)
         try:
             while True:
@@ -193,6 +200,7 @@ class PublicServices:
                 *text_violations(channel=request.channel, group=request.group),
             )
         )
+        limits.principal.check_channels(request.channel)
         request_hash = identity.ack_hash(request)
         batch = report_batch(
             request_id=request.request_id,
@@ -249,7 +257,7 @@ class PublicServices:
         return health_pb2.HealthCheckResponse(status=await self._health())
 
     async def watch_health(
-        self, request: health_pb2.HealthCheckRequest
+        self, request: health_pb2.HealthCheckRequest, _limits: Limits
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
         """The health now, and again whenever it has changed."""
         is_known = not request.service or request.service in SERVICE_NAMES
@@ -302,7 +310,9 @@ class PublicServices:
         self, name: str, handle: Callable[..., Awaitable[Message]], parse: Callable[[bytes], Message]
     ) -> tuple[str, Handler]:
         async def answer(request: Message, limits: Limits) -> Message:
-            return await handle(request, peer=limits.peer, timeout_s=limits.timeout_s, traceparent=limits.traceparent)
+            if limits.principal is ANYBODY:
+                admin.check_local(limits.peer)
+            return await handle(request, timeout_s=limits.timeout_s, traceparent=limits.traceparent)
 
         return self._boundary.unary(f"/{ADMIN_SERVICE}/{name}", answer, parse, admin.TIMEOUT_S)
 

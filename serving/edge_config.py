@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from serving.access.door import Door
 from serving.boundary import RequestObserver
 from serving.edge import NowUs
 from serving.settings import EdgeSettings
@@ -43,6 +44,8 @@ class EdgeConfig:
     """See PublicServices."""
     observer_factory: Callable[[], RequestObserver | None] | None = None
     """Called once in each replica, first of all."""
+    door_factory: Callable[[], Door] | None = None
+    """Called once in each replica: who lets callers in. None lets in everybody."""
     replica_count: int = 1
     """Processes that listen on the public port."""
     cpu_count: float = 0.0

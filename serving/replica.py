@@ -56,6 +56,7 @@ class EdgeReplica:
         # Batches are converted in a thread: with the default of 5 ms each call would wait that long for its turn.
         sys.setswitchinterval(0.0005)
         observer = config.observer_factory() if config.observer_factory is not None else None
+        self._door = config.door_factory() if config.door_factory is not None else None
         self._router = Router(config.routes_source or CoordinatorRoutes(), config.client)
         routes = await self._first_routes()
         self._partition_count = routes.partition_count
@@ -66,6 +67,7 @@ class EdgeReplica:
             settings=config.settings,
             now_us=config.now_us,
             observer=observer,
+            door=self._door,
         )
         self._server: AcceptingServer | None = None
         if config.listener is Listener.OWN:
@@ -86,6 +88,8 @@ class EdgeReplica:
         """Called and awaited by Serve when the replica stops: let open requests end, then close the streams."""
         if self._server is not None:
             await self._server.stop(self._config.drain_timeout_s)
+        if self._door is not None:
+            await self._door.settled()
         await self._router.close()
 
     def record_autoscaling_stats(self) -> Mapping[str, float]:

@@ -46,6 +46,26 @@ class Failure(Enum):
     UNKNOWN_METHOD = auto()
     UNKNOWN_SERVICE = auto()
     NOT_LOCAL = auto()
+    NO_CREDENTIALS = auto()
+    TOKEN_INVALID = auto()
+    """No JWT, not signed in a way that counts, by none of the issuer's keys, or without what it must say."""
+    TOKEN_EXPIRED = auto()
+    TOKEN_OF_ANOTHER_ISSUER = auto()
+    TOKEN_FOR_ANOTHER_AUDIENCE = auto()
+    CERTIFICATE_EXPIRED = auto()
+    CERTIFICATE_REVOKED = auto()
+    KEYS_UNAVAILABLE = auto()
+    """The issuer's keys cannot be fetched, so nobody can be known by a token."""
+    UNKNOWN_CALLER = auto()
+    """A sound certificate whose subject no access rule names."""
+    ROLE_NOT_PERMITTED = auto()
+    CHANNEL_NOT_PERMITTED = auto()
+    CALLER_OVER_LIMIT = auto()
+    """One caller asks for more than his share."""
+    AUDIT_UNAVAILABLE = auto()
+    """What leaves a trace is not done without it."""
+    WRONG_INSTALLATION = auto()
+    """Between us: whoever calls a shard does not know the secret of its installation."""
     OVERLOADED = auto()
     SIGNALS_WAITING = auto()
     """A partition has as many of them as it may hold."""
@@ -105,6 +125,20 @@ STATUS_BY_FAILURE: Final[Mapping[Failure, FailureStatus]] = {
     Failure.UNKNOWN_METHOD: FailureStatus(code=grpc.StatusCode.UNIMPLEMENTED),
     Failure.UNKNOWN_SERVICE: FailureStatus(code=grpc.StatusCode.NOT_FOUND),
     Failure.NOT_LOCAL: FailureStatus(code=grpc.StatusCode.PERMISSION_DENIED),
+    Failure.NO_CREDENTIALS: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.TOKEN_INVALID: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.TOKEN_EXPIRED: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.TOKEN_OF_ANOTHER_ISSUER: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.TOKEN_FOR_ANOTHER_AUDIENCE: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.CERTIFICATE_EXPIRED: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.CERTIFICATE_REVOKED: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.KEYS_UNAVAILABLE: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=5_000),
+    Failure.UNKNOWN_CALLER: FailureStatus(code=grpc.StatusCode.PERMISSION_DENIED),
+    Failure.ROLE_NOT_PERMITTED: FailureStatus(code=grpc.StatusCode.PERMISSION_DENIED),
+    Failure.CHANNEL_NOT_PERMITTED: FailureStatus(code=grpc.StatusCode.PERMISSION_DENIED),
+    Failure.CALLER_OVER_LIMIT: FailureStatus(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=100),
+    Failure.AUDIT_UNAVAILABLE: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=1_000),
+    Failure.WRONG_INSTALLATION: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
     Failure.OVERLOADED: FailureStatus(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=100),
     Failure.SIGNALS_WAITING: FailureStatus(
         code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=200, reason="OVERLOADED"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import typer
 
 from cluster.command_line import asking, evaluating, keeping, learning, running
-from cluster.command_line.options import calling
+from cluster.command_line.options import calling, permitted
 
 
 class Command(NamedTuple):
@@ -26,6 +26,7 @@ GROUPS = {
     "log": "Read the log.",
     "rejects": "Look at what could not be accepted, and send it again.",
     "clock": "What time it is.",
+    "audit": "Who looked at whom, who changed what, who was refused.",
 }
 """What `hearth --help` tells of each group, in its order."""
 
@@ -57,6 +58,8 @@ COMMANDS = (
     Command("rejects show", asking.rejects_show),
     Command("rejects replay", asking.rejects_replay, calls=True),
     Command("clock confirm", running.clock_confirm, calls=True),
+    Command("audit list", keeping.audit_list),
+    Command("audit verify", keeping.audit_verify),
 )
 """In the order in which `--help` has them."""
 
@@ -77,6 +80,6 @@ def registered(commands: tuple[Command, ...] = COMMANDS) -> typer.Typer:
     for command in commands:
         group_name, _, name = command.name.rpartition(" ")
         (groups[group_name] if group_name else top).command(name)(
-            calling(command.run) if command.calls else command.run
+            calling(command.run) if command.calls else permitted(command.name, command.run)
         )
     return top

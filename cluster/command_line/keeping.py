@@ -58,6 +58,30 @@ def verify(
     leave(run(settings_of(data_dir=data_dir), from_start=from_start, as_json=as_json))
 
 
+def audit_list(
+    household: Annotated[
+        str | None, typer.Option("--household", help="Only looks at this household.", show_default=False)
+    ] = None,
+    who: Annotated[str | None, typer.Option("--who", help="Only this one's, e.g. token:anna.")] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Only what was refused.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="The newest so many; 0 for all.")] = 50,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List who looked at whom, who changed what, and who was refused."""
+    from cluster.commands.audit import list_entries as run
+
+    config = load_config(data_dir=data_dir)
+    leave(run(config, household=household, who=who, is_refused=refused, limit=limit, as_json=as_json))
+
+
+def audit_verify(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Tell whether the audit log is as it was written, or which is the first entry that is not; exit code 1 then."""
+    from cluster.commands.audit import verify as run
+
+    leave(run(load_config(data_dir=data_dir), as_json=as_json))
+
+
 def log_export(
     kind: Annotated[str, typer.Option("--kind", help="decisions, signals or moments.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.", show_default=False)],

@@ -1,5 +1,6 @@
 """Options that several commands have, and settings and targets from them."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 from cluster.client import find_target
 from cluster.config import ClockKind, HearthConfig, load_config
 from cluster.credentials import Credentials, given
+from cluster.data_dir import DATA_DIR
+from cluster.environment import ENVIRONMENT_PREFIX, environment_variable
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of log, metadata and models.  [default: ./hearth-data]")
@@ -76,6 +79,20 @@ def calling(run: Callable[..., None]) -> Callable[..., None]:
     for name, value in more.items():
         setattr(with_credentials, name, value)
     return with_credentials
+
+
+def permitted(name: str, run: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that asks first whether its user may, where the data directory has access rules."""
+
+    @functools.wraps(run)
+    def asking_first(**options: Any) -> None:
+        from cluster.access import permit
+
+        folder = options.get("data_dir") or environment_variable(f"{ENVIRONMENT_PREFIX}DATA_DIR") or DATA_DIR
+        permit(f"hearth {name}", Path(folder))
+        run(**options)
+
+    return asking_first
 
 
 def settings_of(**options: Any) -> HearthConfig:

@@ -39,6 +39,10 @@ def up(
     tls_revoked: Annotated[
         Path | None, typer.Option("--tls-revoked", help="PEM file of those it has revoked (CRL).", show_default=False)
     ] = None,
+    access: Annotated[
+        Path | None,
+        typer.Option("--access", help="YAML file of the access rules.  [default: those last started with]"),
+    ] = None,
     playbook: Playbook = None,
     clock: ClockOption = None,
     shards: Shards = None,
@@ -65,8 +69,9 @@ def up(
 
     config = settings_of(
         data_dir=data_dir, host=host, port=port, tls_certificate=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
-        tls_revoked=tls_revoked, playbook=playbook, clock=clock, shard_count=shards, partition_count=partitions,
-        log=log, metadata_url=metadata, capture=capture, ray_address=ray_address, json_lines=as_json or None,
+        tls_revoked=tls_revoked, access=access, playbook=playbook, clock=clock, shard_count=shards,
+        partition_count=partitions, log=log, metadata_url=metadata, capture=capture, ray_address=ray_address,
+        json_lines=as_json or None,
     )  # fmt: skip
     leave(run(config))
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from actors.log.location import InFiles, OnKafka
+from cluster.access import check_access, note, remember_rules, with_its_rules
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed, UsageWrong
@@ -38,6 +39,8 @@ def up(config: HearthConfig) -> int:
     if config.ray_address is None:
         check_temporary_directory()
     check_certificates(config)
+    config = with_its_rules(config)
+    check_access(config)
     asked = _asked(config)
     check_log(config)
     if config.capture is not None:
@@ -46,6 +49,8 @@ def up(config: HearthConfig) -> int:
         check_connectors(config.capture)
     with hold(config) as path:
         start_logging(telemetry_settings(config).logs, "supervisor")
+        remember_rules(path, config.access)
+        note(path, "hearth up")
         warning = low_space_warning(path, least_bytes=config.disk_free_bytes_min)
         if warning is not None:
             say(f"warning: {warning}")

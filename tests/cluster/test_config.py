@@ -38,6 +38,8 @@ def test_defaults_bind_loopback_and_run_the_shipped_playbook():
         ({"host": "0.0.0.0", "allow_plaintext": True}, "set allow_plaintext to true and plaintext_host to 0.0.0.0"),
         ({"host": "0.0.0.0", "plaintext_host": "0.0.0.0"}, "set allow_plaintext to true"),
         ({"host": "0.0.0.0", "allow_plaintext": True, "plaintext_host": "10.0.0.1"}, "plaintext_host to 0.0.0.0"),
+        ({"host": "0.0.0.0", "tls_certificate": "x", "tls_key": "x"}, "nobody is asked who he is; set access"),
+        ({"access": "x", "reflection": True}, "reflection tells everybody the whole interface"),
         ({"tls_certificate": "x"}, "tls_certificate and tls_key belong together"),
         ({"tls_client_ca": "x"}, "set tls_certificate and tls_key, too"),
         ({"tls_certificate": "x", "tls_key": "x", "tls_revoked": "x"}, "set that, too"),
@@ -63,7 +65,7 @@ def test_settings_that_cannot_be_together_are_told(settings: dict[str, object], 
 
 def test_plaintext_beyond_this_machine_is_permitted_by_saying_it_twice():
     twice = load_config(host="10.0.0.1", allow_plaintext=True, plaintext_host="10.0.0.1")
-    with_tls = load_config(host="10.0.0.1", tls_certificate="c.pem", tls_key="k.pem")
+    with_tls = load_config(host="10.0.0.1", tls_certificate="c.pem", tls_key="k.pem", access="access.yaml")
 
     assert twice.is_plaintext_permitted
     assert twice.tls is None

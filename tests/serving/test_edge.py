@@ -140,6 +140,8 @@ class World:
         self.observed: list[tuple[str, Code]] = []
         self.address = f"unix:{folder}/edge.sock"
         self.services: PublicServices
+        self.port = 0
+        """With TLS."""
 
     def connect(self, channel: grpc.aio.Channel) -> None:
         self.channel: Any = channel
@@ -170,7 +172,9 @@ class World:
 
 
 @asynccontextmanager
-async def world_of(folder: Path, *, development=False, now_us=lambda: 1_700_000_000_000_000, **settings):
+async def world_of(
+    folder: Path, *, development=False, now_us=lambda: 1_700_000_000_000_000, door=None, tls=None, **settings
+):
     world = World(folder)
     router = Router(world.routes, QUICK)
     services = PublicServices(
@@ -180,10 +184,13 @@ async def world_of(folder: Path, *, development=False, now_us=lambda: 1_700_000_
         settings=EdgeSettings(**settings),
         now_us=now_us,
         observer=world,
+        door=door,
     )
     server = AcceptingServer(edge.SERVER_OPTIONS)
     services.add_to(server, development=development)
     world.services, address = services, world.address
+    if tls is not None:
+        world.port = server.add_secure_port("localhost:0", tls)
     server.add_insecure_port(address)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(router.close)

@@ -1,0 +1,1 @@
+"""Who may do what: identities, roles, limits for each caller, and the audit log."""
