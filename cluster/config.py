@@ -142,7 +142,7 @@ class HearthConfig(BaseSettings):
     """host:port of the Ray cluster to join, from its head; none starts a Ray of our own on this machine."""
 
     shard_host: str = "127.0.0.1"
-    """Address shards listen on in a Ray cluster, without TLS; a node's own HEARTH_SHARD_HOST goes before it."""
+    """Address shards listen on in a Ray cluster; beyond loopback with TLS. A node's HEARTH_SHARD_HOST goes first."""
 
     lease_term_s: float = Field(default=10.0, ge=0.5, le=60.0)
     """How long a shard may go on without renewing its lease. A hung one is replaced after about 1.2 times this."""
@@ -260,10 +260,6 @@ class HearthConfig(BaseSettings):
             raise ValueError(f"shard_count {self.shard_count} exceeds partition_count {self.partition_count}")
         self._check_transport()
         self._check_identity()
-        if not host_is_loopback(self.shard_host) and not self.allow_plaintext:
-            raise ValueError(
-                f"shard_host {self.shard_host} is reachable from outside, without TLS; set allow_plaintext to permit it"
-            )
         is_metrics_plain = self.metrics_port is not None and not host_is_loopback(self.metrics_host)
         if is_metrics_plain and self.plaintext_metrics_host != self.metrics_host:
             raise ValueError(

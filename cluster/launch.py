@@ -26,6 +26,7 @@ from cluster.credentials import credentials
 from cluster.data_dir import write_status
 from cluster.environment import environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
+from cluster.installation import installation_of
 from cluster.output import say
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
@@ -88,7 +89,7 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
             ingest_wait_s_max=config.ingest_wait_ms_max / 1_000,
             ingest_bytes_max=config.ingest_waiting_bytes_max,
         ),
-        client=ClientSettings(wait_s_max=config.wait_ms_max / 1_000),
+        client=ClientSettings(wait_s_max=config.wait_ms_max / 1_000, installation=installation_of(config.data_dir)),
         drain_timeout_s=config.drain_deadline_s,
         observer_factory=partial(edge_observer, telemetry),
         door_factory=door_factory(config),

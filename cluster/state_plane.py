@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.champion import ChampionFollower
 from cluster.config import ClockKind, HearthConfig
 from cluster.errors import CommandFailed
+from cluster.installation import installation_of
 from cluster.restarts import TEMPORARY_FAILURE
 from cluster.watching import telemetry_settings
 from wire.routes import COORDINATOR_NAME
@@ -71,12 +72,14 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
     lease = lease_settings(config.lease_term_s)
     shard_class = ray.remote(ShardActor)
     places = _places(config)
+    installation = installation_of(config.data_dir)
 
     def make(index: int) -> Any:
         name = f"shard-{index}"
         settings = ShardConfig(
             name=name,
             address=f"unix:{run_dir / name}.sock" if config.ray_address is None else _any_port(config.shard_host),
+            installation=installation,
             stream_clock=config.clock is ClockKind.STREAM,
             redeliver_after_s=config.redeliver_after_s,
             snapshots=SnapshotPolicy(

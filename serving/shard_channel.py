@@ -22,8 +22,10 @@ from google.rpc import status_pb2
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import delivery_pb2
 from serving.admission import Line, Lines
+from wire import hop
 from wire.failures import CallFailed, Failure, failed, status_of
 from wire.frames import EDGE_OPTIONS, FRAME_BYTES_MAX
+from wire.installation import Installation
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class ClientSettings:
     """A shard that says nothing for so long although it was asked may be stopped; then the routes are asked for."""
     wait_s_max: float = 0.2
     """A call that would have to wait for longer is refused."""
+    installation: Installation | None = None
+    """By which shards know us; None, in tests, says nothing."""
     line_length_min: int = 32
     """Calls to one shard that may wait whatever its pace, which is not known before it has answered some."""
 
@@ -188,7 +192,8 @@ class ShardChannel:
         await self.connected()
         assert self._grpc_channel is not None, "connected without a channel"
         stub = shard_pb2_grpc.ShardServiceStub(self._grpc_channel)
-        responses = stub.Deliver(shard_pb2.DeliverRequest(channels=channels, group=group))
+        request = shard_pb2.DeliverRequest(channels=channels, group=group)
+        responses = stub.Deliver(request, metadata=hop.introduction(self._settings.installation))
         try:
             async for response in responses:
                 yield response.delivery
@@ -241,8 +246,10 @@ class ShardChannel:
 
     async def _serve_one_connection(self) -> bool:
         """Connect and serve until the stream breaks or the channel is retired; True if the stream stood at all."""
-        async with grpc.aio.insecure_channel(self.address, options=EDGE_OPTIONS) as grpc_channel:
-            exchange = shard_pb2_grpc.ShardServiceStub(grpc_channel).Exchange()
+        installation = self._settings.installation
+        async with hop.channel(self.address, EDGE_OPTIONS, installation) as grpc_channel:
+            stub = shard_pb2_grpc.ShardServiceStub(grpc_channel)
+            exchange = stub.Exchange(metadata=hop.introduction(installation))
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
                     await exchange.wait_for_connection()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from actors.rejects.settings import RejectSettings
 from actors.snapshots.taking import SnapshotPolicy
+from wire.installation import Installation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +14,9 @@ class ShardConfig:
     name: str
     """`shard-<i>`; what its epoch records say."""
     address: str
-    """Where its server listens: `unix:<path>`."""
+    """Where its server listens: `unix:<path>` or `host:port`."""
+    installation: Installation | None = None
+    """What edges have to know; None, in tests, answers everybody."""
     stream_clock: bool = False
     redeliver_after_s: float = 10.0
     """An outbound action that is not acknowledged is handed over again after this."""

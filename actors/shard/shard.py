@@ -50,6 +50,7 @@ from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.plan import Plan, plan_from_bytes
 from household.scoring import Scorer
+from wire import hop
 from wire.failures import Failure, failed
 from wire.frames import SHARD_OPTIONS
 
@@ -131,11 +132,11 @@ class Shard:
         # Two threads of one process share the interpreter: the default of 5 ms would be a decision's whole deadline.
         sys.setswitchinterval(0.0005)
         await asyncio.to_thread(warm_kernels)
-        self._server = grpc.aio.server(options=SHARD_OPTIONS)
+        self._server = hop.shard_server(SHARD_OPTIONS, self._config.installation)
         shard_pb2_grpc.add_ShardServiceServicer_to_server(self._exchange, self._server)
         with passing_over(FileNotFoundError, because="no shard was here before"):
             os.unlink(self._config.address.removeprefix("unix:"))
-        port = self._server.add_insecure_port(self._config.address)
+        port = hop.listen(self._server, self._config.address, self._config.installation)
         is_unix = self._config.address.startswith("unix:")
         if port == 0 and not is_unix:
             raise OSError(f"cannot listen on {self._config.address}")

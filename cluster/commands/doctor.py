@@ -151,6 +151,11 @@ def _weak_settings(config: HearthConfig) -> list[str]:
             f"security: metrics_host {config.metrics_host} lets other machines read the numbers; use 127.0.0.1, or let "
             "a firewall pass Prometheus alone"
         )
+    if config.ray_address is not None and environment_variable("RAY_USE_TLS") != "1":
+        weak.append(
+            "security: RAY_USE_TLS is not 1, so what Ray's processes say to each other may be read between machines; "
+            "docs/security.md tells how to set it"
+        )
     if config.reflection:
         weak.append("security: reflection tells every client the whole interface; leave it off outside development")
     if sys.flags.optimize:

@@ -44,7 +44,6 @@ def test_defaults_bind_loopback_and_run_the_shipped_playbook():
         ({"tls_client_ca": "x"}, "set tls_certificate and tls_key, too"),
         ({"tls_certificate": "x", "tls_key": "x", "tls_revoked": "x"}, "set that, too"),
         ({"scoring_slice_ms": 600.0}, "scoring_slice_ms 600.0 exceeds half of decide_deadline_ms 1000.0"),
-        ({"shard_host": "10.0.0.1"}, "shard_host 10.0.0.1 is reachable from outside"),
         ({"ray_address": "a:1"}, "the embedded log is for one node only"),
         ({"ray_address": "a:1", "log": "/x/log"}, "the embedded log is for one node only"),
         ({"ray_address": "a:1", "log": "kafka://b:1/x"}, "SQLite is for one node only"),

@@ -31,7 +31,9 @@ class Responses:
 def listening(monkeypatch, course) -> None:
     async def run() -> None:
         ending = asyncio.get_running_loop().create_future()
-        stub = type("Stub", (), {"__init__": lambda self, channel: None, "Deliver": lambda self, _: Responses(ending)})
+        stub = type(
+            "Stub", (), {"__init__": lambda self, channel: None, "Deliver": lambda self, _, metadata: Responses(ending)}
+        )
         monkeypatch.setattr(shard_channel.shard_pb2_grpc, "ShardServiceStub", stub)
         channel = ShardChannel("unix:nowhere", ClientSettings())
         channel._running.cancel()
