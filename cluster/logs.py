@@ -1,12 +1,14 @@
 """Log files of our processes, in `logs/` of the data directory: one JSON object per line, with the trace it belongs to.
 
 No line names a household, a member, a phone number or a token: what is logged are partitions, methods and conditions.
+Of errors that others raise (a KeyError, say) only kind and place are told: their messages quote what they failed at.
 """
 
 import json
 import logging
 import os
 import re
+import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,6 +116,37 @@ class _JsonFile(RotatingFileHandler):
         """A full disk must not fill stderr too."""
 
 
+OUR_PACKAGES: Final = frozenset(
+    ("household", "wire", "written", "playbooks", "intake", "insight", "actors", "serving", "cluster")
+)
+
+
+def safe_text(error: BaseException) -> str:
+    """Return what may be told of an error: its message if we write it or the operating system does, else its kind."""
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in OUR_PACKAGES:
+        return str(error)
+    return f"{type(error).__name__} (its message, which may quote what was sent, is left out)"
+
+
+def _told(error: BaseException) -> str:
+    """Return an error with its places, after those it came of."""
+    told: list[str] = []
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        places = "".join(traceback.format_tb(one.__traceback__))
+        told.append(f"Traceback (most recent call last):\n{places}{type(one).__qualname__}: {safe_text(one)}")
+        one = one.__cause__ if one.__cause__ is not None or one.__suppress_context__ else one.__context__
+    return "\n\nOf this came:\n\n".join(reversed(told))
+
+
+def _message(record: logging.LogRecord) -> str:
+    if not isinstance(record.args, tuple) or not record.args:
+        return record.getMessage()
+    return str(record.msg) % tuple(safe_text(one) if isinstance(one, BaseException) else one for one in record.args)
+
+
 class _Seldom(logging.Filter):
     """Lets each kind of line of a noisy logger pass once per minute."""
 
@@ -142,7 +175,7 @@ class _JsonLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "event": _COLOURS.sub("", record.getMessage()),
+            "event": _COLOURS.sub("", _message(record)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:26] + "Z",
@@ -151,6 +184,6 @@ class _JsonLine(logging.Formatter):
         if traceparent:
             line["trace_id"], line["span_id"] = traceparent.split("-")[1:3]
         line["process"] = self._process
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _told(record.exc_info[1])
         return json.dumps(line, default=repr)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.log.segments import SegmentStore
+from actors.partition.telemetry import ShardTelemetry
 from actors.rejects.settings import RejectSettings
 from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
@@ -22,6 +23,7 @@ from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
 from household.plan import Plan
 from serving import edge
 from serving.accepting import AcceptingServer
+from serving.boundary import RequestObserver
 from serving.edge import PublicServices
 from serving.router import Router
 from tests.actors.harness import SettableClock
@@ -48,7 +50,15 @@ class RealHearth:
 
 
 @contextmanager
-def running(data_dir: Path, plan: Plan, *, clock: SettableClock, partitions: int = 2) -> Iterator[RealHearth]:
+def running(
+    data_dir: Path,
+    plan: Plan,
+    *,
+    clock: SettableClock,
+    partitions: int = 2,
+    telemetry: ShardTelemetry | None = None,
+    observer: RequestObserver | None = None,
+) -> Iterator[RealHearth]:
     """Run it on a data directory until the end of the block."""
     data_dir.mkdir(exist_ok=True)
     layout = {"layout": LAYOUT_VERSION, "partition_count": partitions, "born": "2026-01-01T00:00:00+00:00"}
@@ -65,7 +75,7 @@ def running(data_dir: Path, plan: Plan, *, clock: SettableClock, partitions: int
         )
         logs, rejects = SegmentStore(data_dir / "log"), SegmentStore(data_dir / "rejects")
         snapshots = snapshot_store(str(data_dir / "snapshots"))
-        shard = Shard(config, logs, clock=clock, snapshots=snapshots, rejects=rejects)
+        shard = Shard(config, logs, clock=clock, snapshots=snapshots, rejects=rejects, telemetry=telemetry)
         address = await shard.start()
         for partition in range(partitions):
             await shard.assign(partition, plan_bytes=plan.canonical_bytes, epoch=1)
@@ -78,7 +88,7 @@ def running(data_dir: Path, plan: Plan, *, clock: SettableClock, partitions: int
 
         router = Router(routes)
         server = AcceptingServer(edge.SERVER_OPTIONS)
-        PublicServices(router, partitions, readiness).add_to(server)
+        PublicServices(router, partitions, readiness, observer=observer).add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         found.append(RealHearth(f"127.0.0.1:{port}", clock, shard, asyncio.get_running_loop()))

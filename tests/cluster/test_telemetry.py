@@ -611,7 +611,8 @@ def test_a_log_line_is_json_with_its_trace(tmp_path: Path, root_logger: logging.
         "trace_id": CLIENT_TRACE,
         "span_id": CLIENT_SPAN,
     }
-    assert "ValueError: two\nlines" in second["exception"]
+    assert "ValueError: ValueError (its message" in second["exception"]
+    assert "in test_a_log_line_is_json_with_its_trace" in second["exception"]
     assert "trace_id" not in second
 
 
