@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household import ledger
-from household.admission import admit
+from household.admission import LATEST_US, admit
 from household.columns.features import Cells, run_program, update_features
 from household.columns.keys import NO_PARENT
 from household.columns.layout import Rules
@@ -21,10 +21,12 @@ from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote
 from household.events import EventBatch, Status
+from household.graph.folding import as_named, graph_event_told, in_spans, remember_signals
 from household.kernel import kernel
 from household.state import FOLD_VERSION, PartitionState
 
 _APPLIED = int(Status.APPLIED)
+_NO_CODES = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +97,46 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
         batch: events in log order.
         stamp_us: the owner's clock when it wrote the record.
     """
+    if state.fold_version >= 3 and (batch.graph or batch.identifiers.offsets.shape[0]):
+        return _apply_with_graph(state, batch, stamp_us)
+    return _apply_plain(state, batch, stamp_us)
+
+
+def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -> Applied:
+    """Fold the graph events of a batch in their places between its signals."""
+    advance_now(state, stamp_us)
+    parts: list[Applied] = []
+    start = 0
+    for told in batch.graph:
+        if told.row > start:
+            parts.append(_apply_plain(state, as_named(batch.part(start, told.row)), stamp_us))
+        status = graph_event_told(state, batch, told, stamp_us=stamp_us, latest_us=LATEST_US)
+        parts.append(Applied(statuses=np.array([status], np.uint8), moments=(), effects=()))
+        state.counters.received += 1
+        state.counters.by_status[status.name] += 1
+        start = told.row + 1
+    if start < batch.count or not parts:
+        parts.append(_apply_plain(state, as_named(batch.part(start, batch.count)), stamp_us))
+    return Applied(
+        statuses=np.concatenate([part.statuses for part in parts]),
+        moments=tuple(moment for part in parts for moment in part.moments),
+        effects=tuple(effect for part in parts for effect in part.effects),
+    )
+
+
+def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> Applied:
     advance_now(state, stamp_us)
     before_us = state.now_us
     codes = np.empty(batch.count if state.fold_version >= 2 else 0, np.uint64)
     statuses = admit(state, batch, stamp_us, codes)
+    if batch.identifiers.offsets.shape[0] and state.fold_version >= 3:
+        remember_signals(state, batch, statuses == _APPLIED)
+        batch, codes = in_spans(state, batch, statuses == _APPLIED), _NO_CODES
+    known_rows = state.households.count
     household_rows, member_rows = _rows(state, batch, statuses, codes)
     state.ensure_rows()
+    if state.graph and state.households.count > known_rows:
+        state.graph.rows_added(known_rows)
     if state.freeze is not None:
         state.freeze.keep(household_rows, member_rows)
     moments = tuple(_fold_all(state, batch, statuses, household_rows, member_rows))

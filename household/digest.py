@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.columns.dedupe import FREE
-from household.events import Status
+from household.events import Status, keys_of
 from household.later import spoken
 from household.plan import NONE, Plan, Scope, Window
 from household.plan.definitions import window_definition
@@ -72,11 +72,36 @@ def _contents(state: PartitionState) -> dict[bytes, bytes]:
     for row in range(state.members.count):
         members.setdefault(int(parents[row]), []).append(_packed(state.members.key(row), member_cells[row]))
     side = _side_tables(state)
+    silent = _silent_rows(state, household_cells, member_cells, side) if state.graph else set()
     return {
         state.households.key(row): _packed(
             household_cells[row], *sorted(members.get(row, ())), b"ledger", _text(side.get(row, {}))
         )
         for row in range(state.households.count)
+        if row not in silent
+    }
+
+
+def _silent_rows(
+    state: PartitionState, household_cells: list[bytes], member_cells: list[bytes], side: dict[int, Plain]
+) -> set[int]:
+    """Return rows that were made for the graph and hold nothing: that there was a use for one shows nowhere."""
+    members: dict[int, list[int]] = {}
+    for row, parent in enumerate(state.members.arrays.parents[: state.members.count].tolist()):
+        members.setdefault(parent, []).append(row)
+    blank = PartitionState(plan=state.plan, stream_clock=False)
+    name = keys_of([b"blank"])
+    blank.households.intern(name.offsets, name.letters, np.full(1, NONE, np.int32), np.ones(1, np.uint8))
+    blank.members.intern(name.offsets, name.letters, np.zeros(1, np.int32), np.ones(1, np.uint8))
+    blank.ensure_rows()
+    (nothing,), (of_nobody,) = _cells(blank, Scope.HOUSEHOLD), _cells(blank, Scope.MEMBER)
+    return {
+        row
+        for row in range(state.households.count)
+        if household_cells[row] == nothing
+        and row not in side
+        and all(member_cells[member] == of_nobody for member in members.get(row, ()))
+        and state.graph.is_of_graph(state.households.key(row))
     }
 
 

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from household.graph.events import GraphRow
 
 UNKNOWN_TYPE = -1
 
@@ -44,6 +48,8 @@ class Status(IntEnum):
     PAST_CALENDAR = 10
     """Before 1970 or after 2200; in terms of fold version 1 also no time at all."""
     MISSING_TIME = 11
+    ACROSS_PARTITIONS = 12
+    """A graph event about what lies in several partitions."""
 
 
 FIRST_REJECTION = Status.UNKNOWN_TYPE
@@ -93,6 +99,11 @@ class EventBatch:
     """Fields that came with them and that the plan does not know; of how many events of the whole batch, each."""
     sources: Keys = NO_KEYS
     """Who chose the ids, empty where it was not said; NO_KEYS where no event says so."""
+    graph: tuple["GraphRow", ...] = ()
+    """The rows of the types `hearth.graph.*`, in order; their type is UNKNOWN_TYPE, as it is none of the plan's."""
+    identifiers: Keys = NO_KEYS
+    """By what an event names whom it is about instead of a household, in the one way in which it is written; empty
+    where it does not; NO_KEYS where none does."""
 
     @property
     def count(self) -> int:
@@ -111,6 +122,8 @@ class EventBatch:
             is_bad=self.is_bad[start:stop],
             plan_version=self.plan_version,
             sources=self.sources.part(start, stop) if self.sources.offsets.shape[0] else self.sources,
+            graph=tuple(replace(one, row=one.row - start) for one in self.graph if start <= one.row < stop),
+            identifiers=self.identifiers.part(start, stop) if self.identifiers.offsets.shape[0] else self.identifiers,
             outcomes=tuple(
                 replace(outcome, row=outcome.row - start) for outcome in self.outcomes if start <= outcome.row < stop
             ),

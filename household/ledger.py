@@ -77,7 +77,8 @@ def _settle_moments(
     state: PartitionState, household: int, moments: Sequence[Moment], is_settled: Sequence[bool]
 ) -> None:
     settled = dict.fromkeys(moment.moment_id for moment in moments)
-    state.pending.rewrite(household, lambda moment: None if moment.moment_id in settled else moment)
+    for row in state.rows_together(household):
+        state.pending.rewrite(row, lambda moment: None if moment.moment_id in settled else moment)
     # Those that were settled before keep their places, and are not the younger for it.
     before = [moment.moment_id for moment, was in zip(moments, is_settled, strict=True) if was]
     for moment_id in dict.fromkeys((*before, *settled)):
@@ -113,10 +114,11 @@ def _put_slate(state: PartitionState, decision: Decision, household: int, member
     owner = slate_owner(state, decision.slate, member)
     for replaced_owner in dict.fromkeys((owner, member)):
         # A new slate of the household's takes the place of what was the asking member's own, too.
-        replaced = state.slates.get(household, replaced_owner)
-        if replaced is not None:
-            state.slates.remove(household, replaced_owner)
-            _end_slate(state, household, replaced, now_us=state.now_us)
+        for row in state.rows_together(household):
+            replaced = state.slates.get(row, replaced_owner)
+            if replaced is not None:
+                state.slates.remove(row, replaced_owner)
+                _end_slate(state, row, replaced, now_us=state.now_us)
     state.slates.put(slate_of_decision(decision, owner), owner=household)
     for action in decision.slate:
         state.actions.put(
@@ -245,9 +247,10 @@ def outcome_reported(
         group: of the gateway that acknowledges; empty for none.
     """
     action = state.actions.get(action_id)
-    if action is None or action.household != household:
+    if action is None or (action.household != household and household not in state.rows_together(action.household)):
         is_forgotten = action is None and state.fold_version >= 2
         return is_forgotten and outcome == "undelivered" and bounced_late(state, household, action_id, channel, group)
+    household = action.household
     if is_before_decision(state, action, time_us):
         return False
     if state.fold_version >= 2:
@@ -325,14 +328,14 @@ def _excluded(plan: Plan, offer: str) -> set[str]:
 
 def _withdraw_offers(state: PartitionState, household: int, *, offers: set[str], family: str, now_us: int) -> None:
     """Take back, for every member of the household, live actions of these offers, and of a family unless empty."""
-    for slate in state.slates.of(household):
+    for slate in state.together(state.slates, household):
         for entry in slate.decision.slate:
             action = state.actions.get(entry.action_id)
             if action is None or action.status is not ActionStatus.LIVE:
                 continue
             if action.offer in offers or (family and action.family == family):
                 _set_status(state, action, ActionStatus.WITHDRAWN, now_us)
-                _withdraw_outbound(state, household, action.action_id)
+                _withdraw_outbound(state, action.household, action.action_id)
 
 
 def time_passed(state: PartitionState) -> None:
@@ -348,6 +351,7 @@ def time_passed(state: PartitionState) -> None:
 
 def next_due_us(state: PartitionState) -> int | None:
     """Return when the next tick is due: the earliest send_before of the outbox, or the next tidying; None for never."""
-    due = [state.tidied_us + TIDY_EVERY_US] if len(state.requests) or len(state.actions) else []
+    is_kept = len(state.requests) or len(state.actions) or len(state.recent_signals)
+    due = [state.tidied_us + TIDY_EVERY_US] if is_kept else []
     sending_us = state.outbox.next_due_us()
     return min(due if sending_us is None else [*due, sending_us], default=None)

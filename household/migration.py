@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from household.columns.kinds.table import KINDS
 from household.columns.layout import Layout
 from household.columns.windows import copied_counts, give_back
+from household.graph.folding import settle_all
 from household.plan import NONE, EventTimeUs, Feature, Plan, Scope
 from household.plan.definitions import FeatureDefinition, feature_definition, window_definition
 from household.state import PartitionState
@@ -26,6 +27,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
     if plan.version == state.plan.version:
         return state
     codes = _channel_codes(state.plan, plan)
+    settle_all(state)
     if state.freeze is not None:
         state.freeze.give_up()  # what was not kept yet of the old cells never will be
     state.tables.carry(plan, codes, EventTimeUs(state.now_us))

@@ -14,6 +14,8 @@ from household.columns.program import STACK_DEPTH
 from household.columns.windows import new_slab
 from household.decision import Moment
 from household.events import Status
+from household.graph.graph import Graph
+from household.graph.views import combined_cells
 from household.plan import EventTimeUs, Plan
 from household.tables.actions import ACTIONS, LiveAction
 from household.tables.contacts import CONTACTS, Contact
@@ -22,13 +24,15 @@ from household.tables.moments import PENDING, SETTLED, SettledMoment
 from household.tables.of_partition import Tables
 from household.tables.outbox import OUTBOX, Outbound
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS, Pause
+from household.tables.recent_signals import RECENT_SIGNALS, RecentSignal
 from household.tables.requests import REQUESTS, KnownRequest
 from household.tables.slates import SLATES, Slate
 from household.tables.table import Table
 
 Number = TypeVar("Number", bound=np.generic)
+TableRow = TypeVar("TableRow")
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Grows with every change after which the same log gives another state.
 
 A term folds by the version its epoch record names (docs/decisions/0012-fold-version-2.md):
@@ -36,6 +40,7 @@ A term folds by the version its epoch record names (docs/decisions/0012-fold-ver
 2: a contact that was handed over counts until the gateway says that it was not delivered; DELIVERY records; an event is
    known by its household, source and id, a request by its household and id; one slate for the household, and one for
    what is a member's own; no time is a reason of its own to reject.
+3: events of the types `hearth.graph.*` are folded, and signals may name an identifier instead of a household.
 """
 
 NO_MEMBER = -1
@@ -114,6 +119,8 @@ class PartitionState:
     declined_families: Table[Pause] = field(init=False)
     accepted_offers: Table[Pause] = field(init=False)
     decisions: Table[KnownDecision] = field(init=False)
+    recent_signals: Table[RecentSignal] = field(init=False)
+    graph: Graph = field(init=False)
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -133,6 +140,8 @@ class PartitionState:
         self.contacts, self.decisions = tables.of(CONTACTS), tables.of(DECISIONS)
         self.declined_offers, self.declined_families = tables.of(DECLINED_OFFERS), tables.of(DECLINED_FAMILIES)
         self.accepted_offers = tables.of(ACCEPTED_OFFERS)
+        self.recent_signals = tables.of(RECENT_SIGNALS)
+        self.graph = Graph(self)
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),
@@ -173,17 +182,49 @@ class PartitionState:
     def readings(self, household: int, member: int, as_of_us: int) -> NDArray[np.float64]:
         """Return all features (features,) as of a time."""
         readings = np.empty(len(self.plan.features))
-        read_all(self.layout.rules, self.cells, household, member, float(as_of_us), readings)
+        cells, household, member = self.seen_together(household, member)
+        read_all(self.layout.rules, cells, household, member, float(as_of_us), readings)
         return readings
 
     def conditions(
         self, programs: NDArray[np.int64], household: int, member: int, as_of_us: int
     ) -> NDArray[np.float64]:
         """Return the value of each of these programs as of a time: 1 true, 0 false, NaN an error or unknown."""
+        return self._run(programs, *self.seen_together(household, member), as_of_us)
+
+    def conditions_alone(
+        self, programs: NDArray[np.int64], household: int, member: int, as_of_us: int
+    ) -> NDArray[np.float64]:
+        """Return the same of what lies in these two rows alone."""
+        return self._run(programs, self.cells, household, member, as_of_us)
+
+    def _run(
+        self, programs: NDArray[np.int64], cells: Cells, household: int, member: int, as_of_us: int
+    ) -> NDArray[np.float64]:
         results = np.empty(programs.shape[0])
         nothing, stack = np.full((1, 1), np.nan), np.empty(STACK_DEPTH)
-        run_all(self.layout.rules, self.cells, programs, household, member, float(as_of_us), nothing, stack, results)
+        run_all(self.layout.rules, cells, programs, household, member, float(as_of_us), nothing, stack, results)
         return results
+
+    def rows_together(self, household: int) -> tuple[int, ...]:
+        """Return the rows whose facts are one household's, among them the one given; it alone for most."""
+        return self.graph.household_rows(household)
+
+    def together(self, table: Table[TableRow], household: int) -> tuple[TableRow, ...]:
+        """Return the rows of a table that a household has, wherever its facts lie; oldest first within each place."""
+        rows = self.rows_together(household)
+        return table.of(household) if len(rows) == 1 else tuple(one for row in rows for one in table.of(row))
+
+    def seen_together(self, household: int, member: int) -> tuple[Cells, int, int]:
+        """Return cells, and the rows there, of all that a household, and one of its members, hold: to read only."""
+        graph = self.graph
+        if not graph:
+            return self.cells, household, member
+        rows, member_rows = graph.household_rows(household), graph.member_rows(household, member)
+        if len(rows) == 1 and len(member_rows) == 1:
+            return self.cells, household, member
+        cells = combined_cells(self.plan, self.layout, self.cells, rows, member_rows)
+        return cells, 0, 0 if member >= 0 else NO_MEMBER
 
 
 def with_room(array: NDArray[Number], length: int) -> NDArray[Number]:

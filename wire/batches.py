@@ -3,8 +3,9 @@
 A **signal batch** is an Arrow IPC stream of one record batch: `event_id`, `household`, `member` (binary), `type`
 (dictionary<int16, string>), `time` (int64, microseconds since 1970 UTC), then per field `n:<name>` (float64) and/or
 `s:<name>` (dictionary<int32, string>), null where a signal has no such field. The first five have no nulls: what is
-missing is empty, or NO_TIME_US (household/events.py). Where known, `source` (binary, empty for none) and `request_hash`
-(binary, of a report) come with them. Wrong rows go through: the fold rejects and counts them, nothing is dropped.
+missing is empty, or NO_TIME_US (household/events.py). Where known, `source` and `identifier` (binary, empty for none)
+and `request_hash` (binary, of a report) come with them. Wrong rows go through: the fold rejects and counts them,
+nothing is dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ KEY_COLUMNS: Final = ("event_id", "household", "member")
 FIXED_COLUMNS: Final = (*KEY_COLUMNS, "type", "time")
 """What every batch has."""
 SOURCE_COLUMN: Final = "source"
+IDENTIFIER_COLUMN: Final = "identifier"
+"""By what a signal names whom it is about instead of a household (household/graph/identifiers.py)."""
 REQUEST_HASH_COLUMN: Final = "request_hash"
 
 NUMBERS: Final = "n"
@@ -49,6 +52,8 @@ def field_column(space: str, name: str) -> str:
 
 REPORT_FIELDS: Final = ("action_id", "channel", "hearth.group")
 """Texts that come with what gateways report, and which every playbook knows; none can have a field `hearth.group`."""
+APART_COLUMN: Final = field_column(TEXTS, "hearth.apart")
+"""Of a graph event: why no one partition can take it, as whoever split the batch saw; else null, or not there."""
 ACTION_ID_COLUMN, CHANNEL_COLUMN, GROUP_COLUMN = (field_column(TEXTS, name) for name in REPORT_FIELDS)
 
 
@@ -70,7 +75,7 @@ def is_of_layout(column: str, kind: pa.DataType) -> bool:
     """
     entry = kind.value_type if pa.types.is_dictionary(kind) else kind
     match column.partition(":")[0]:
-        case "event_id" | "household" | "member" | "source":
+        case "event_id" | "household" | "member" | "source" | "identifier":
             return bool(pa.types.is_binary(kind) or pa.types.is_string(kind))
         case "request_hash":
             return bool(pa.types.is_binary(kind))

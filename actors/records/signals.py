@@ -12,6 +12,7 @@ from actors.records.payload import PayloadUnreadable
 from household.columns.fingerprint import fingerprint
 from household.events import (
     ACTION_OUTCOMES,
+    LONGEST_KEY,
     NO_KEYS,
     NO_TIME_US,
     RESERVED_TYPES,
@@ -19,20 +20,31 @@ from household.events import (
     EventBatch,
     Keys,
     OutcomeRow,
+    keys_of,
 )
+from household.graph.events import GRAPH_FIELDS, GRAPH_TYPES, PROBABILITY, GraphRow, saying_of
+from household.graph.identifiers import normalised
 from household.plan import FieldKind, Plan
 from wire.batches import (
     ACTION_ID_COLUMN,
+    APART_COLUMN,
     CHANNEL_COLUMN,
     FIXED_COLUMNS,
     GROUP_COLUMN,
+    IDENTIFIER_COLUMN,
     NUMBERS,
     REPORT_FIELDS,
     REQUEST_HASH_COLUMN,
     SOURCE_COLUMN,
     TEXTS,
+    field_column,
     is_of_layout,
 )
+
+NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
+"""Stands where an identifier should and none is: the fold refuses it as a key."""
+
+_FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILITY})
 
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
@@ -110,6 +122,8 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             is_bad=is_bad,
             plan_version=plan.version,
             outcomes=_outcomes(batch, types, codes),
+            graph=_graph_rows(batch, types, codes),
+            identifiers=_identifiers(batch) if IDENTIFIER_COLUMN in names else NO_KEYS,
             unknown_fields=_counts(batch, unknown) if unknown else (),
             sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
         )
@@ -178,7 +192,7 @@ def _values(
         if space not in (NUMBERS, TEXTS):
             continue
         if index < 0:
-            if field_name not in REPORT_FIELDS and field_name not in names:
+            if field_name not in _FIELDS_OF_RESERVED_TYPES and field_name not in names:
                 unknown.append((field_name, place))
             continue
         column = batch.column(place)
@@ -258,4 +272,64 @@ def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.
             cells(REQUEST_HASH_COLUMN),
             strict=True,
         )
+    )
+
+
+def graph_row(batch: pa.RecordBatch, row: int) -> GraphRow | None:
+    """Return what the graph event at a row of a signal batch says; None where there is none."""
+    found = _graph_rows(batch.slice(row, 1), *_dictionary(batch.column("type").slice(row, 1)))
+    return found[0] if found else None
+
+
+def _graph_rows(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[GraphRow, ...]:
+    """Return what the graph events of a batch say; what is not sound says why."""
+    kinds = {index: GRAPH_TYPES[name] for index, name in enumerate(names) if name in GRAPH_TYPES}
+    if not kinds:
+        return ()
+    rows = [row for row, code in enumerate(codes.tolist()) if code in kinds]
+    chosen = batch.take(pa.array(rows, pa.int64()))
+
+    def cells(column: str) -> list[Any]:
+        return chosen.column(column).to_pylist() if column in chosen.schema.names else [None] * len(rows)
+
+    texts = {name: cells(field_column(TEXTS, name)) for name in GRAPH_FIELDS}
+    named = cells(IDENTIFIER_COLUMN)
+    apart = cells(APART_COLUMN)
+    probabilities, households = cells(field_column(NUMBERS, PROBABILITY)), cells("household")
+    found = []
+    for place, row in enumerate(rows):
+        given = {name: values[place] for name, values in texts.items() if values[place]}
+        if named[place]:
+            given.setdefault("identifier", _text(named[place]))
+        try:
+            household = _text(households[place])
+            if apart[place]:
+                found.append(GraphRow(row=row, saying=None, wrong=apart[place], is_apart=True))
+                continue
+            saying = saying_of(kinds[int(codes[row])], given, household, probabilities[place])
+            found.append(GraphRow(row=row, saying=saying))
+        except ValueError as wrong:
+            found.append(GraphRow(row=row, saying=None, wrong=str(wrong)))
+    return tuple(found)
+
+
+def _text(key: bytes | str) -> str:
+    return key if isinstance(key, str) else key.decode(errors="replace")
+
+
+def _identifiers(batch: pa.RecordBatch) -> Keys:
+    """Return, of signals that name no household, their identifiers as they are always written.
+
+    What is none, or comes with a member's name, is no key of anybody.
+    """
+    found = batch.column(IDENTIFIER_COLUMN).to_pylist()
+    known = {one: (normalised(_text(one)) or NO_IDENTIFIER).encode() if one else b"" for one in set(found)}
+    if not any(known.values()):
+        return NO_KEYS
+    households, members = batch.column("household").to_pylist(), batch.column("member").to_pylist()
+    return keys_of(
+        [
+            b"" if household or not one else NO_IDENTIFIER.encode() if member else known[one]
+            for one, household, member in zip(found, households, members, strict=True)
+        ]
     )

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from actors.records.signals import graph_row
 from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, Status
 from household.plan import Field, FieldKind, Plan
-from wire.batches import NUMBERS, SOURCE_COLUMN, TEXTS, field_column, field_of
+from wire.batches import IDENTIFIER_COLUMN, NUMBERS, SOURCE_COLUMN, TEXTS, field_column, field_of
 
 SHOWN_LENGTH_MAX = 80
 """Of a value or a name in a message."""
@@ -53,6 +54,12 @@ def why_rejected(status: Status, batch: pa.RecordBatch, row: int, plan: Plan | N
             if source_bytes > LONGEST_SOURCE and 1 <= _byte_count(_cell(batch, "event_id", row)) <= LONGEST_KEY:
                 return _about(SOURCE_COLUMN, f"{source_bytes:,} bytes, at most {LONGEST_SOURCE} are allowed")
             return _about("event_id", _length(_cell(batch, "event_id", row)))
+        case Status.ACROSS_PARTITIONS:
+            return _about("household", _graph_wrong(batch, row))
+        case Status.BAD_VALUE if _graph_wrong(batch, row):
+            return _about("type", _graph_wrong(batch, row))
+        case Status.BAD_KEY if _cell(batch, IDENTIFIER_COLUMN, row) and not _cell(batch, "household", row):
+            return _about(IDENTIFIER_COLUMN, _identifier(batch, row))
         case Status.BAD_KEY:
             is_household = not 1 <= _byte_count(_cell(batch, "household", row)) <= LONGEST_KEY
             name = "household" if is_household else "member"
@@ -61,6 +68,17 @@ def why_rejected(status: Status, batch: pa.RecordBatch, row: int, plan: Plan | N
             found = _bad_values if status is Status.BAD_VALUE else _uses
             return next((why for wrong, why in found(batch, row, plan) if wrong is status), Why())
     return Why()
+
+
+def _graph_wrong(batch: pa.RecordBatch, row: int) -> str:
+    told = graph_row(batch, row)
+    return told.wrong if told is not None else ""
+
+
+def _identifier(batch: pa.RecordBatch, row: int) -> str:
+    if _cell(batch, "member", row):
+        return "comes with a member; an identifier says by itself whose it is, so leave the member out"
+    return f"{_short(_cell(batch, IDENTIFIER_COLUMN, row))} is not kind:value, for example msisdn:+447700900123"
 
 
 def _about(field: str, what: str) -> Why:

@@ -12,7 +12,7 @@ def moments_for(state: PartitionState, household: int, member: int) -> tuple[Mom
 
     A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
     """
-    pending = state.pending.of(household)
+    pending = state.together(state.pending, household)
     return tuple(moment for moment in pending if moment.member == member or not is_members_own(state.plan, moment))
 
 

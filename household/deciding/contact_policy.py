@@ -1,6 +1,7 @@
 """What speaks against reaching a member on a channel, and until when: consent, caps, quiet hours."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -58,7 +59,24 @@ def has_consent(state: PartitionState, channel: int, household: int, member: int
     program = state.plan.channels[channel].consent
     if program == NONE:
         return True
-    return bool(state.conditions(np.array([program]), household, member, state.now_us)[0] == 1.0)
+    programs = np.array([program])
+    if state.conditions(programs, household, member, state.now_us)[0] != 1.0:
+        return False
+    # What was one household's word is not that of all who were merged: each that has one has to say yes.
+    return all(
+        state.conditions_alone(programs, row, member, state.now_us)[0] == 1.0
+        for row in state.graph.merged_rows(household)
+    )
+
+
+def contacts_of(state: PartitionState, household: int, member: int) -> tuple[Contact, ...]:
+    """Return the contacts of a household, each once wherever it lies, those of the same member under this row."""
+    if len(state.rows_together(household)) == 1:
+        return state.contacts.of(household)
+    same = state.graph.member_rows(household, member)
+    return tuple(
+        replace(one, member=member) if one.member in same else one for one in state.together(state.contacts, household)
+    )
 
 
 def channel_vetoes(
@@ -97,7 +115,7 @@ def _caps_open_us(
     state: PartitionState, channel: int, household: int, member: int, besides: str, now_us: int
 ) -> int | None:
     """Return from when on every cap has room for one more contact, `now_us` if they have; None for never."""
-    contacts = state.contacts.of(household)
+    contacts = contacts_of(state, household, member)
     open_us: int = now_us
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from household.deciding.contact_policy import counted_contacts, has_consent, is_quiet
+from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet
 from household.deciding.standing import is_live, why_not
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE
@@ -81,7 +81,11 @@ def _has_room(state: PartitionState, outbound: Outbound, channel: int) -> bool:
     Only contacts that were made count here: of two that hold a place, the first whose turn comes takes it. One whose
     action is on its way no more and that was not given back was delivered in a term of fold version 1.
     """
-    made = [one for one in state.contacts.of(outbound.household) if one.is_handed or one.action_id not in state.outbox]
+    made = [
+        one
+        for one in contacts_of(state, outbound.household, outbound.member)
+        if one.is_handed or one.action_id not in state.outbox
+    ]
     for cap in state.plan.policy.caps:
         if channel not in cap.channels:
             continue

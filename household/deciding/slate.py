@@ -20,7 +20,8 @@ def standing_slate(
     """
     withdrawals: list[Withdrawal] = []
     for owner in dict.fromkeys((member, NO_MEMBER)):
-        slate = state.slates.get(household, owner)
+        found = (state.slates.get(row, owner) for row in state.rows_together(household))
+        slate = max((one for one in found if one is not None), key=_decided, default=None)
         if slate is None:
             continue
         live = [entry for entry in slate.decision.slate if is_live(state, entry.action_id)]
@@ -32,6 +33,10 @@ def standing_slate(
         if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
             return slate, tuple(withdrawals)
     return None, tuple(withdrawals)
+
+
+def _decided(slate: Slate) -> tuple[int, str]:
+    return slate.decision.decided_us, slate.decision_id
 
 
 def brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> set[str]:

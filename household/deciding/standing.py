@@ -98,7 +98,7 @@ def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:
 
 def excluded(state: PartitionState, offer: Offer, household: int, *, beside: Sequence[int]) -> bool:
     """Return whether the household has a live action, on a slate of none of `beside`, that goes with no such offer."""
-    slates = [slate for slate in state.slates.of(household) if slate.member not in beside]
+    slates = [one for one in state.together(state.slates, household) if one.member not in beside]
     if not slates:
         return False
     names = {state.plan.offers[other].name for other in offer.excludes}

@@ -33,11 +33,11 @@ def vetoes_and_prices(
             against.append(Reason.NO_CONSENT)
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append(Reason.NOT_ELIGIBLE)
-        if is_paused(state.accepted_offers, household, offer.name, state.now_us):
+        if is_paused(state, state.accepted_offers, household, offer.name, state.now_us):
             against.append(Reason.ACCEPTED_OFFER)
-        if is_paused(state.declined_offers, household, offer.name, state.now_us):
+        if is_paused(state, state.declined_offers, household, offer.name, state.now_us):
             against.append(Reason.DECLINED_OFFER)
-        elif is_paused(state.declined_families, household, offer.family, state.now_us):
+        elif is_paused(state, state.declined_families, household, offer.family, state.now_us):
             against.append(Reason.DECLINED_FAMILY)
         # What a new slate replaces, or takes back, is in nobody's way.
         if standing.excluded(state, offer, household, beside=(member, NO_MEMBER)):

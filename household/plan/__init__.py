@@ -11,7 +11,7 @@ from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
-from household.plan.policy import Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules
+from household.plan.policy import Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, GraphRules
 from household.plan.references import NONE, EventTimeUs, Scope
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventField, EventType, Field, FieldKind
@@ -33,6 +33,7 @@ __all__ = [
     "FeatureKind",
     "Field",
     "FieldKind",
+    "GraphRules",
     "Journey",
     "Offer",
     "Plan",

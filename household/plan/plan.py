@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NewType
 
+from household.later import later
 from household.plan.canonical import from_plain, to_plain
 from household.plan.conditions import Program
 from household.plan.features import Feature, Window
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
-from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules
+from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules, GraphRules
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventType, Field
 
@@ -41,6 +42,7 @@ class Plan:
     policy: ContactPolicy = field(default_factory=ContactPolicy)
     arbitration: Arbitration = field(default_factory=Arbitration)
     clock: EventTimeRules = field(default_factory=EventTimeRules)
+    graph: GraphRules = later(GraphRules())
     layout: int = PLAN_LAYOUT
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The sections `playbook`, `channels`, `contact_policy` and `arbitration`: the frame that every decision respects."""
+"""The sections `playbook`, `channels`, `contact_policy`, `arbitration`, `graph`: what every decision respects."""
 
 from dataclasses import dataclass
 
@@ -70,3 +70,16 @@ class Arbitration:
     """Share of decisions that take a uniformly random action among those worth taking; its propensity is recorded."""
     slate_length: int = 5
     salt: str = "hearth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphRules:
+    """The section `graph`: what is believed of who belongs together without a person's word."""
+
+    members_most: int = 12
+    """A merge that would make more members is quarantined."""
+    households_most: int = 3
+    """An identifier in more households than this within `seen_within_us` is quarantined."""
+    seen_within_us: int = 2_592_000_000_000
+    certain_ppm: int = 900_000
+    """Links below this probability, in millionths, make nobody a member."""

@@ -6,9 +6,11 @@ from household.tables.actions import ACTIONS
 from household.tables.contacts import CONTACTS
 from household.tables.contract import Declaration
 from household.tables.decisions import DECISIONS
+from household.tables.graph_events import GRAPH_EVENTS
 from household.tables.moments import PENDING, SETTLED
 from household.tables.outbox import OUTBOX
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS
+from household.tables.recent_signals import RECENT_SIGNALS
 from household.tables.requests import REQUESTS
 from household.tables.slates import SLATES
 
@@ -23,6 +25,8 @@ TABLES: tuple[Declaration[Any], ...] = (
     DECLINED_OFFERS,
     DECLINED_FAMILIES,
     ACCEPTED_OFFERS,
+    GRAPH_EVENTS,
+    RECENT_SIGNALS,
     DECISIONS,
 )
 """In the order in which a tick looks at them."""

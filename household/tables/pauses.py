@@ -1,9 +1,13 @@
 """Offers, and families of them, that a household is not offered again before a time."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from household.tables.contract import Declaration, Digest, Due, Owner, PlanName, Shape, TimeUs
 from household.tables.table import Table
+
+if TYPE_CHECKING:
+    from household.state import PartitionState
 
 
 @dataclass(slots=True)
@@ -31,10 +35,10 @@ def _pauses(name: str, *, is_always_there: bool = True) -> Declaration[Pause]:
     )
 
 
-def is_paused(pauses: Table[Pause], household: int, name: str, now_us: int) -> bool:
+def is_paused(state: "PartitionState", pauses: Table[Pause], household: int, name: str, now_us: int) -> bool:
     """Return whether a name is not to be offered to a household as of now."""
-    found = pauses.get(household, name)
-    return found is not None and found.until_us > now_us
+    found = (pauses.get(row, name) for row in state.rows_together(household))
+    return any(one is not None and one.until_us > now_us for one in found)
 
 
 DECLINED_OFFERS = _pauses("declined_offers")

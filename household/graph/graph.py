@@ -1,0 +1,259 @@
+"""The graph of a partition as the fold and the decision meet it: which rows of the columns belong together.
+
+Facts lie where they came: in the row of a household that a signal named, in that of a subject, or in that of a span
+of an identifier's time (`msisdn:+44…` from the beginning, `msisdn:+44…#1750075200000000` from a time on). Graph events
+move none of them. Which rows one household has follows from the events, and is remembered until they say otherwise.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from household.columns.keys import NO_PARENT
+from household.graph.identifiers import is_subject, own_name
+from household.graph.membership import Membership
+from household.graph.timeline import ALWAYS_US, Timeline
+from household.tables.graph_events import GRAPH_EVENTS, GraphEvent
+from household.tables.table import Table
+
+if TYPE_CHECKING:
+    from household.state import PartitionState
+
+FROM = "#"
+"""Stands between an identifier and the time from which on a row has its facts."""
+
+BASE = "\0"
+"""Ends the key of a row with what can change hands no more of a span."""
+
+ITSELF = b"*"
+"""The member beneath a row of an identifier: whoever it is."""
+
+
+def span_key(identifier: str, start_us: int) -> str:
+    """Return the key of the row of a span of an identifier's time."""
+    return identifier if start_us == ALWAYS_US else f"{identifier}{FROM}{start_us}"
+
+
+def self_key(identifier: str) -> bytes:
+    """Return the key of the one member beneath a row of a subject or an identifier."""
+    return own_name(identifier).encode() if is_subject(identifier) else ITSELF
+
+
+class Graph:
+    """Who belongs together in one partition."""
+
+    def __init__(self, state: "PartitionState") -> None:
+        """Begin by what the tables hold, as soon as somebody asks."""
+        self._state = state
+        self._events: Table[GraphEvent] = state.tables.of(GRAPH_EVENTS)
+        self._membership: Membership | None = None
+        self._starts: dict[str, tuple[int, ...]] = {}
+        """Of each identifier's spans, as the rows were last laid out."""
+        self._made: dict[str, set[int]] = {}
+        """Starts of an identifier's spans, past ones too, that have a row."""
+        self._rows_by_household: dict[str, tuple[int, ...]] = {}
+        self._household_by_row: dict[int, str] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether there is any graph event."""
+        return len(self._events) > 0
+
+    @property
+    def membership(self) -> Membership:
+        """What the graph events say."""
+        if self._membership is None:
+            self._membership = Membership(self._state.plan.graph)
+            for event in sorted(self._events, key=lambda one: (one.time_us, one.key)):
+                self._membership.add(event)
+            self._starts = {name: tuple(one.starts_us) for name, one in self._membership.timelines.items()}
+            self._find_made()
+        return self._membership
+
+    def _find_made(self) -> None:
+        assert self._membership is not None
+        for row in range(self._state.households.count):
+            self._note_made(self._text(row))
+
+    def _note_made(self, text: str) -> None:
+        identifier, start_us = self._span_of(text)
+        if identifier:
+            self._made.setdefault(identifier, set()).add(start_us)
+
+    def _span_of(self, text: str) -> tuple[str, int]:
+        """Return identifier and start of the span whose row has this key; "" for another row."""
+        if text.endswith(BASE):
+            return "", 0
+        if text in self.membership.timelines:
+            return text, ALWAYS_US
+        identifier, mark, start = text.rpartition(FROM)
+        if mark and identifier in self.membership.timelines and start.isdecimal():
+            return identifier, int(start)
+        return "", 0
+
+    def _text(self, row: int) -> str:
+        return self._state.households.key(row).decode(errors="surrogateescape")
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def known(self, key: bytes) -> bool:
+        """Return whether a graph event was folded."""
+        return self._events.get(key) is not None
+
+    def add(self, event: GraphEvent) -> dict[str, tuple[int, ...]]:
+        """Take in an event; return the identifiers whose spans are others now, with the starts they had."""
+        membership = self.membership
+        self._events.put(event)
+        touched = membership.add(event)
+        for name in touched:
+            self._forget(name)
+        changed = {}
+        for name in touched:
+            timeline = membership.timelines.get(name)
+            if timeline is not None:
+                before = self._starts.get(name, (ALWAYS_US,))
+                if name not in self._starts and self._state.households.find(name.encode()) >= 0:
+                    self._made.setdefault(name, set()).add(ALWAYS_US)
+                self._starts[name] = tuple(timeline.starts_us)
+                for start_us in self._made.get(name, ()):
+                    self._forget(span_key(name, start_us))
+                if before != self._starts[name]:
+                    changed[name] = before
+        return changed
+
+    def _forget(self, household: str) -> None:
+        """Forget which rows a household has: they may be others by now."""
+        for row in self._rows_by_household.pop(household, ()):
+            self._household_by_row.pop(row, None)
+
+    def rows_added(self, first: int) -> None:
+        """Rows from `first` on are new."""
+        for row in range(first, self._state.households.count):
+            text = self._text(row)
+            self._note_made(text)
+            self._forget(self.household_of(text))
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def household_of(self, text: str) -> str:
+        """Return the id that stands of the household to which the row with this key belongs."""
+        membership = self.membership
+        if text in membership.home:
+            return membership.household_of(text)
+        identifier, start_us = self._span_of(text)
+        if not identifier:
+            return membership.standing(text)
+        timeline = membership.timelines[identifier]
+        place = timeline.place(start_us)
+        holder = timeline.holders[place]
+        if holder is not None:
+            return membership.household_of(holder)
+        return membership.standing(span_key(identifier, timeline.starts_us[place]))
+
+    def timeline(self, identifier: str) -> Timeline | None:
+        """Return the spans of an identifier that a graph event spoke of."""
+        return self.membership.timelines.get(identifier) if self else None
+
+    def start_of(self, identifier: str, time_us: int) -> int:
+        """Return where the span starts in which a time lies."""
+        timeline = self.timeline(identifier)
+        return ALWAYS_US if timeline is None else timeline.start_of(time_us)
+
+    def is_of_graph(self, key: bytes) -> bool:
+        """Return whether the row with this key is a subject's or an identifier's."""
+        text = key.decode(errors="surrogateescape").removesuffix(BASE)
+        return text in self.membership.home or bool(self._span_of(text)[0]) or self._was_span(text)
+
+    def _was_span(self, text: str) -> bool:
+        return text.rpartition(FROM)[0] in self.membership.timelines
+
+    def keys_of_subject(self, subject: str) -> list[str]:
+        """Return the keys of all rows whose facts are a subject's, in the order of the keys."""
+        membership = self.membership
+        keys = [subject]
+        for identifier in membership.held.get(subject, ()):
+            timeline = membership.timelines.get(identifier)
+            if timeline is not None:
+                keys += [
+                    span_key(identifier, start_us)
+                    for start_us in self._made.get(identifier, ())
+                    if timeline.holders[timeline.place(start_us)] == subject
+                ]
+        return sorted(keys)
+
+    def keys_of_household(self, household: str) -> list[str]:
+        """Return the keys of all rows whose facts are a household's, given by the id that stands; in their order."""
+        membership = self.membership
+        found = membership.households.get(household)
+        keys = set()
+        for one in found.ids if found is not None else (household,):
+            if one not in membership.home:
+                identifier, start_us = self._span_of(one)
+                if not identifier:
+                    keys.add(one)
+                else:
+                    keys.update(self._orphan_keys(identifier, start_us))
+        for subject in found.subjects if found is not None else ():
+            keys.update(self.keys_of_subject(subject))
+        return sorted(keys)
+
+    def _orphan_keys(self, identifier: str, start_us: int) -> list[str]:
+        """Return the keys of the rows of a span that nobody holds, of which one starts then."""
+        timeline = self.membership.timelines[identifier]
+        place = timeline.place(start_us)
+        if timeline.holders[place] is not None or timeline.starts_us[place] != start_us:
+            return []
+        made = self._made.get(identifier, ())
+        return [span_key(identifier, one) for one in made if timeline.place(one) == place]
+
+    def household_rows(self, row: int) -> tuple[int, ...]:
+        """Return the rows whose facts together are those of the household that has this one, in order of their keys."""
+        if not self:
+            return (row,)
+        household = self._household_by_row.get(row)
+        if household is None:
+            household = self.household_of(self._text(row))
+        rows = self._rows_by_household.get(household)
+        if rows is None:
+            rows = self._rows(self.keys_of_household(household))
+            self._rows_by_household[household] = rows
+            self._household_by_row.update(dict.fromkeys(rows, household))
+        return rows if row in rows else (row,)
+
+    def merged_rows(self, row: int) -> tuple[int, ...]:
+        """Return the rows of what signals named as households, where those of this row's household are several."""
+        rows = self.household_rows(row)
+        if len(rows) == 1:
+            return ()
+        named = tuple(one for one in rows if not self.is_of_graph(self._state.households.key(one)))
+        return named if len(named) > 1 else ()
+
+    def member_rows(self, row: int, member: int) -> tuple[int, ...]:
+        """Return the rows of members that are the same subject as this one, beneath a household's row."""
+        if not self or member < 0:
+            return (member,)
+        text = self._text(row)
+        subject = self.subject_of(text)
+        state = self._state
+        own = subject if text == subject else text
+        if not subject or state.members.key(member) != self_key(own):
+            return (member,)
+        rows = [self._member_of(key) for key in self.keys_of_subject(subject)]
+        return tuple(one for one in rows if one >= 0)
+
+    def subject_of(self, text: str) -> str:
+        """Return the subject whose facts the row with this key has; "" for nobody's."""
+        if text in self.membership.home:
+            return text
+        identifier, start_us = self._span_of(text)
+        if not identifier:
+            return ""
+        timeline = self.membership.timelines[identifier]
+        return timeline.holders[timeline.place(start_us)] or ""
+
+    def _rows(self, keys: Sequence[str]) -> tuple[int, ...]:
+        rows = [self._state.households.find(key.encode(errors="surrogateescape")) for key in keys]
+        return tuple(row for row in rows if row >= 0)
+
+    def _member_of(self, key: str) -> int:
+        households, members = self._state.households, self._state.members
+        row = households.find(key.encode(errors="surrogateescape"), NO_PARENT)
+        return -1 if row < 0 else members.find(self_key(key if is_subject(key) else ""), row)

@@ -1,0 +1,262 @@
+"""From a set of graph events to who belongs together: the same for the same set, in whatever order it was learned.
+
+Events hold in the order of their times, ties in the order of their keys. One that is the newest of all that has to do
+with it is taken as it comes; otherwise what has to do with it is made anew from its events. So is what an `unmerge`
+takes back: the graph is then what it would be without the merge.
+"""
+
+import hashlib
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from household.graph.events import BETWEEN_SUBJECTS, GraphKind
+from household.graph.identifiers import is_member
+from household.graph.timeline import Timeline
+from household.plan import GraphRules
+from household.tables.graph_events import GraphEvent
+
+NEW_HOUSEHOLD = "~"
+"""Begins the id of a household that a `leave` or a `split` made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A graph event that is not applied until a person confirms its cause."""
+
+    cause: str
+    kind: GraphKind
+    time_us: int
+    about: tuple[str, ...]
+    """The two households, or the identifier and the subject."""
+    why: str
+
+
+@dataclass(slots=True, eq=False)
+class _Component:
+    """Events that have to do with one another, by what they name, in the order in which they hold."""
+
+    events: list[tuple[int, bytes]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Household:
+    """A household by its id that stands, as far as graph events say it."""
+
+    first_seen_us: int
+    ids: set[str]
+    """Its own and its aliases."""
+    subjects: set[str] = field(default_factory=set)
+    closed_us: int | None = None
+
+
+class Membership:
+    """Subjects, households and identifiers of a partition."""
+
+    def __init__(self, rules: GraphRules) -> None:
+        """Know nothing yet."""
+        self.rules = rules
+        self.events: dict[bytes, GraphEvent] = {}
+        self.home: dict[str, str] = {}
+        """The household of each subject, by an id that may be an alias by now."""
+        self.households: dict[str, Household] = {}
+        """By the id that stands."""
+        self.timelines: dict[str, Timeline] = {}
+        self.held: dict[str, set[str]] = {}
+        """Identifiers that a subject holds, held, or only might have."""
+        self.quarantined: dict[bytes, Quarantined] = {}
+        self._survivor: dict[str, str] = {}
+        self._component: dict[str, _Component] = {}
+        self._unmerged: set[str] = set()
+        self._confirmed: set[str] = set()
+        self._touched: set[str] = set()
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def standing(self, household: str) -> str:
+        """Return the id that stands for a household's id."""
+        while household in self._survivor:
+            household = self._survivor[household]
+        return household
+
+    def household_of(self, subject: str) -> str:
+        """Return the household of a subject, by the id that stands: at first its own."""
+        return self.standing(self.home.get(subject, subject))
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def add(self, event: GraphEvent) -> set[str]:
+        """Take in an event that is not known yet; return all names that may mean something else by now.
+
+        Names are those of households, by the ids that stood before and stand now, of subjects and of identifiers.
+        """
+        self.events[event.key] = event
+        names = _names(event)
+        component = self._joined(names)
+        place = (event.time_us, event.key)
+        is_newest = not component.events or component.events[-1] < place
+        insort(component.events, place)
+        component.names |= names
+        self._touched = set()
+        if event.kind is GraphKind.UNMERGE:
+            self._unmerged.add(event.cause)
+        elif event.kind is GraphKind.CONFIRM:
+            self._confirmed.add(event.cause)
+        elif is_newest:
+            self._apply(event)
+            return self._touched
+        if len(component.events) > 1:
+            self._make_anew(component)
+        return self._touched
+
+    def _joined(self, names: set[str]) -> _Component:
+        """Return the one component of all these names."""
+        found = list({id(one): one for name in names if (one := self._component.get(name)) is not None}.values())
+        component = max(found, key=lambda one: len(one.events), default=None) or _Component()
+        for other in found:
+            if other is not component:
+                component.events = sorted([*component.events, *other.events])
+                component.names |= other.names
+                self._component.update(dict.fromkeys(other.names, component))
+        self._component.update(dict.fromkeys(names, component))
+        return component
+
+    def _make_anew(self, component: _Component) -> None:
+        self._touched |= component.names
+        for name in component.names:
+            self.home.pop(name, None)
+            self.households.pop(name, None)
+            self.timelines.pop(name, None)
+            self._survivor.pop(name, None)
+        for _, key in component.events:
+            self.quarantined.pop(key, None)
+        for _, key in component.events:
+            self._apply(self.events[key])
+
+    # --- what each event does -----------------------------------------------------------------------------------------
+
+    def _apply(self, event: GraphEvent) -> None:
+        subjects = event.subjects.split(BETWEEN_SUBJECTS) if event.subjects else []
+        for subject in subjects:
+            self._meet(subject, event.time_us)
+        match event.kind:
+            case GraphKind.LINK:
+                self._link(event, subjects[0])
+            case GraphKind.UNLINK:
+                self._timeline(event.identifier).unlink(event.time_us)
+            case GraphKind.RECYCLE:
+                self._timeline(event.identifier).recycle(event.time_us)
+            case GraphKind.JOIN:
+                self._move(subjects[0], self._seen(event.household, event.time_us))
+            case GraphKind.LEAVE:
+                if self.households[self.household_of(subjects[0])].subjects != {subjects[0]} or (
+                    self.home[subjects[0]] != subjects[0]
+                ):
+                    self._move(subjects[0], self._seen(new_household(event), event.time_us))
+            case GraphKind.MERGE:
+                self._merge(event)
+            case GraphKind.SPLIT:
+                self._split(event, subjects)
+            case GraphKind.CLOSE:
+                household = self._seen(event.household, event.time_us)
+                self.households[household].closed_us = event.time_us
+            case GraphKind.UNMERGE | GraphKind.CONFIRM:
+                pass  # what they say holds whenever it was said
+            case _:
+                assert_never(event.kind)
+
+    def _meet(self, subject: str, time_us: int) -> None:
+        """A subject that nobody spoke of before lives in a household of its own."""
+        self._touched.add(subject)
+        if subject not in self.home:
+            self.home[subject] = subject
+            self.households[self._seen(subject, time_us)].subjects.add(subject)
+
+    def _seen(self, household: str, time_us: int) -> str:
+        """Return the id that stands of a household that an event speaks of."""
+        standing = self.standing(household)
+        if standing not in self.households:
+            self.households[standing] = Household(time_us, {standing})
+        self._touched.add(standing)
+        return standing
+
+    def _timeline(self, identifier: str) -> Timeline:
+        self._touched.add(identifier)
+        timeline = self.timelines.setdefault(identifier, Timeline())
+        if timeline.holder is not None:
+            self._touched.add(self.household_of(timeline.holder))
+        return timeline
+
+    def _link(self, event: GraphEvent, subject: str) -> None:
+        timeline, rules = self._timeline(event.identifier), self.rules
+        if event.probability_ppm < rules.certain_ppm:
+            timeline.inferred.append((event.time_us, subject, event.probability_ppm))
+            return
+        household = self.household_of(subject)
+        after_us = event.time_us - rules.seen_within_us
+        seen = {self.standing(one) for time_us, one in timeline.seen if time_us > after_us} | {household}
+        if len(seen) > rules.households_most and event.cause not in self._confirmed:
+            why = f"would be in {len(seen)} households within {rules.seen_within_us // 86_400_000_000} days"
+            self._put_aside(event, (event.identifier, subject), f"{why}; {rules.households_most} are the most")
+            return
+        timeline.seen.append((event.time_us, household))
+        timeline.link(event.time_us, subject)
+        self.held.setdefault(subject, set()).add(event.identifier)
+        self._touched.add(household)
+
+    def _move(self, subject: str, household: str) -> None:
+        before = self.household_of(subject)
+        self._touched |= {before, household}
+        self.households[before].subjects.discard(subject)
+        self.households[household].subjects.add(subject)
+        self.home[subject] = household
+
+    def _split(self, event: GraphEvent, subjects: Iterable[str]) -> None:
+        before = self._seen(event.household, event.time_us)
+        moving = [one for one in subjects if self.household_of(one) == before]
+        if moving:
+            household = self._seen(new_household(event), event.time_us)
+            for subject in moving:
+                self._move(subject, household)
+
+    def _merge(self, event: GraphEvent) -> None:
+        if event.cause in self._unmerged:
+            return
+        ours, theirs = self._seen(event.household, event.time_us), self._seen(event.other, event.time_us)
+        if ours == theirs:
+            return
+        count = sum(is_member(one) for side in (ours, theirs) for one in self.households[side].subjects)
+        if count > self.rules.members_most and event.cause not in self._confirmed:
+            self._put_aside(
+                event, (ours, theirs), f"would have {count} members; {self.rules.members_most} are the most"
+            )
+            return
+        stays, goes = sorted((ours, theirs), key=lambda one: (self.households[one].first_seen_us, one))
+        gone, kept = self.households.pop(goes), self.households[stays]
+        kept.ids |= gone.ids
+        kept.subjects |= gone.subjects
+        if gone.closed_us is None or kept.closed_us is None:
+            kept.closed_us = None  # somebody lives there
+        self._survivor[goes] = stays
+
+    def _put_aside(self, event: GraphEvent, about: tuple[str, ...], why: str) -> None:
+        self.quarantined[event.key] = Quarantined(
+            cause=event.cause, kind=event.kind, time_us=event.time_us, about=about, why=why
+        )
+
+
+def _names(event: GraphEvent) -> set[str]:
+    """Return all that an event speaks of: events that share a name may depend on one another."""
+    names = {event.identifier, event.household, event.other, *event.subjects.split(BETWEEN_SUBJECTS)}
+    if event.kind in (GraphKind.LEAVE, GraphKind.SPLIT):
+        names.add(new_household(event))
+    if event.kind in (GraphKind.LINK, GraphKind.MERGE, GraphKind.UNMERGE, GraphKind.CONFIRM):
+        names.add(f"\0{event.cause}")
+    return names - {""}
+
+
+def new_household(event: GraphEvent) -> str:
+    """Return the id of the household that an event makes."""
+    return NEW_HOUSEHOLD + hashlib.blake2b(event.key, digest_size=10).hexdigest()
