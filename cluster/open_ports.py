@@ -27,6 +27,8 @@ class Protection(Enum):
     """What stands between a port and whoever can reach it."""
 
     TOKEN = "a caller needs Ray's token of this run"
+    TLS = "TLS, and it asks nobody who he is"
+    CALLERS = "TLS, and every caller is asked who he is"
     NONE = "nothing but its address"
     UNSEEN = "of another user: what protects it cannot be seen"
 
@@ -49,13 +51,14 @@ class OpenPort:
     @property
     def is_weak(self) -> bool:
         """Whether anybody on another machine may use it."""
-        return self.is_ours and not self.loopback and self.protection is not Protection.TOKEN
+        return self.is_ours and not self.loopback and self.protection not in (Protection.TOKEN, Protection.CALLERS)
 
 
 def open_ports(
     hearth_pid: int | None,
     *,
     public_port: int | None = None,
+    public_protection: Protection = Protection.NONE,
     metrics_port: int | None = None,
     is_shared_ray: bool = False,
 ) -> list[OpenPort]:
@@ -64,11 +67,13 @@ def open_ports(
     Args:
         hearth_pid: the Hearth that was asked about; None if none runs.
         public_port: its port for gateways, which Ray's token does not protect.
+        public_protection: what does.
         metrics_port: its port for Prometheus, likewise.
         is_shared_ray: it has joined a Ray cluster, all of whose processes count as its own.
     """
     found = []
     family = _family(hearth_pid)
+    protections = {public_port: public_protection, metrics_port: Protection.NONE}
     without_token = {public_port: "for gateways", metrics_port: "metrics, for Prometheus"}
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
         is_rays = _is_rays(process)
@@ -88,7 +93,7 @@ def open_ports(
                     process=str(process.info["name"] or "unknown"),
                     pid=process.pid,
                     loopback=host_is_loopback(host),
-                    protection=Protection.NONE if port in without_token else protection,
+                    protection=protections.get(port, protection),
                     purpose=without_token.get(port, ""),
                     is_ours=process.pid in family or is_shared_ray,
                 )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 
+from cluster.access import remembered_rules
 from cluster.config import ClockKind, HearthConfig, unknown_variables
 from cluster.data_dir import find_running, free_bytes, low_space_warning, read_status
 from cluster.environment import environment_variable
-from cluster.open_ports import OpenPort, open_ports
+from cluster.open_ports import OpenPort, Protection, open_ports
 from cluster.output import print_json
 from wire.addresses import host_is_loopback
 
@@ -52,6 +53,7 @@ def doctor(config: HearthConfig, *, as_json: bool) -> int:
         running.pid if running is not None else None,
         public_port=int(running.address.rpartition(":")[2]) if running is not None else None,
         metrics_port=metrics_port(config.data_dir),
+        public_protection=_public_protection(config),
         is_shared_ray=config.ray_address is not None,
     )
     weak = weaknesses(config, disk=disk, ports=ports)
@@ -68,6 +70,14 @@ def metrics_port(data_dir: Path) -> int | None:
     """Return where the Hearth that runs on a data directory shows its numbers to Prometheus; None if nowhere."""
     address = (read_status(data_dir) or {}).get("metrics_address")
     return int(address.rpartition(":")[2]) if address else None
+
+
+def _public_protection(config: HearthConfig) -> Protection:
+    """Return what stands between the public port and whoever reaches it, as the settings and the last start have it."""
+    if config.tls is None:
+        return Protection.NONE
+    is_asked = config.tls_client_ca is not None or config.access is not None
+    return Protection.CALLERS if is_asked or remembered_rules(config.data_dir) is not None else Protection.TLS
 
 
 def versions() -> dict[str, str]:

@@ -147,7 +147,7 @@ class Tokens:
             raise failed(Failure.TOKEN_INVALID, f"the token is longer than {TOKEN_LENGTH_MAX:,} characters")
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, ValueError, RecursionError):  # the last by brackets within brackets
             raise failed(Failure.TOKEN_INVALID, "what was sent as a token is no JWT") from None
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm not in self._rules.algorithms:
@@ -173,7 +173,7 @@ class Tokens:
                         "verify_sub": False,
                     },
                 )
-            except (jwt.PyJWTError, TypeError, ValueError) as wrong:
+            except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as wrong:
                 logger.debug("a key of the issuer does not fit a token: %s", type(wrong).__name__)
                 continue
             return decoded
@@ -201,6 +201,8 @@ class Tokens:
 
 
 UNNAMED: Final = "#"
+TIME_S_MAX: Final = 2**53
+"""Beyond this a number of seconds is none, infinity included."""
 
 
 def keys_of(content: bytes, where: str) -> dict[str, PublicKey]:
@@ -241,7 +243,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < TIME_S_MAX:
         raise failed(Failure.TOKEN_INVALID, f"the token's {name} is no time")
     return float(value)
 

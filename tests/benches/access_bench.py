@@ -115,8 +115,7 @@ async def serve(folder: Path) -> None:
     written(folder / "issuer.pem", issuer.public_pem)
     rules = written(folder / "access.yaml", yaml.safe_dump(usual_rules()).encode())
     door = Door(DoorSettings(rules=rules, wall_s=time.time))
-    credentials = ServerCertificates(files).credentials()
-    ports, servers = {}, []
+    ports, servers, kept = {}, [], []
     router = Router(routes)
     await router.refresh()
     for name in PORTS:
@@ -124,7 +123,8 @@ async def serve(folder: Path) -> None:
         PublicServices(router, PARTITION_COUNT, readiness, door=door if "token" in name else None).add_to(server)
         address = "localhost:0"
         is_plain = name == "plaintext"
-        ports[name] = server.add_insecure_port(address) if is_plain else server.add_secure_port(address, credentials)
+        kept.append(ServerCertificates(files).credentials())
+        ports[name] = server.add_insecure_port(address) if is_plain else server.add_secure_port(address, kept[-1])
         await server.start()
         servers.append(server)
     print(json.dumps({"ports": ports, "token": issuer.token(Role.GATEWAY)}), flush=True)

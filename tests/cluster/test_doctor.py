@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cluster.commands.doctor import _public_protection
+from cluster.config import load_config
 from cluster.open_ports import OpenPort, Protection, open_ports
 from tests.cluster.conftest import Run
 
@@ -41,7 +44,7 @@ def listening(host: str, **environment: str) -> Iterator[tuple[int, int]]:
         process.communicate()
 
 
-def port_of(pid: int, **options: int | bool) -> OpenPort:
+def port_of(pid: int, **options: int | bool | Protection) -> OpenPort:
     (one,) = [one for one in open_ports(os.getpid(), **options) if one.pid == pid]  # type: ignore[arg-type]
     return one
 
@@ -69,6 +72,27 @@ def test_a_port_is_weak_if_anybody_may_use_it_from_elsewhere(
 def test_the_public_port_has_no_token_though_its_process_has():
     with listening("0.0.0.0", **TOKEN) as (pid, port):
         assert port_of(pid, public_port=port).protection is Protection.NONE
+
+
+def test_a_public_port_that_asks_every_caller_who_he_is_is_not_weak():
+    with listening("0.0.0.0") as (pid, port):
+        closed = port_of(pid, public_port=port, public_protection=Protection.CALLERS)
+        half = port_of(pid, public_port=port, public_protection=Protection.TLS)
+    assert (closed.is_weak, half.is_weak) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "protection"),
+    [
+        ({}, Protection.NONE),
+        ({"tls_certificate": "c", "tls_key": "k"}, Protection.TLS),
+        ({"tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a"}, Protection.CALLERS),
+        ({"tls_certificate": "c", "tls_key": "k", "access": "a.yaml"}, Protection.CALLERS),
+        ({"access": "a.yaml"}, Protection.NONE),
+    ],
+)
+def test_what_protects_the_public_port_follows_from_the_settings(tmp_path: Path, settings, protection: Protection):
+    assert _public_protection(load_config(data_dir=tmp_path, **settings)) is protection
 
 
 def test_the_metrics_port_has_no_token_and_says_what_it_is_for():

@@ -18,6 +18,8 @@ import grpc
 import grpc.aio
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hearth.v1 import delivery_pb2
 from serving import boundary
@@ -26,6 +28,7 @@ from serving.access.audit import examine
 from serving.access.door import Door, DoorSettings
 from serving.access.rights import RIGHTS, Role, Trace
 from serving.access.rules import AccessUnusable, load_rules
+from serving.access.tokens import Tokens
 from tests.parts.certificates import HOUR, authority, written
 from tests.serving.access_world import (
     HOUSEHOLD,
@@ -37,7 +40,7 @@ from tests.serving.access_world import (
     place_of,
     usual_rules,
 )
-from wire.failures import Failure, told_status
+from wire.failures import CallFailed, Failure, told_status
 
 SIGNED_OTHERWISE = Issuer()
 CHANNELLED = (
@@ -303,6 +306,45 @@ def test_changed_rules_and_keys_hold_without_a_restart_and_wrong_ones_change_not
             await call(channel, method, SIGNED_OTHERWISE.token(Role.GATEWAY))
 
     run(test())
+
+
+def json_part(content: str) -> str:
+    return base64.urlsafe_b64encode(content.encode()).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    folder = tmp_path_factory.mktemp("tokens")
+    written(folder / "issuer.pem", SIGNED_OTHERWISE.public_pem)
+    path = written(folder / "access.yaml", yaml.safe_dump(usual_rules()).encode())
+    return Tokens(load_rules(path), folder, wall_s=time.time)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        json_part("[" * 9_000) + ".e30.x",
+        json_part('{"alg":"RS256","kid":[]}') + ".e30.x",
+        json_part('{"alg":["RS256"]}') + ".e30.x",
+        json_part('{"alg":"RS256","crit":["x"]}') + ".e30.x",
+        "." * 100,
+        "a" * 100_000,
+        SIGNED_OTHERWISE.token(Role.GATEWAY, exp=float("inf")),
+        SIGNED_OTHERWISE.token(Role.GATEWAY, exp="tomorrow"),
+        SIGNED_OTHERWISE.token(Role.GATEWAY, exp=True),
+    ],
+)
+def test_no_token_however_made_is_anything_but_refused(tokens: Tokens, token: str):
+    with pytest.raises(CallFailed) as refused:
+        tokens.principal(token)
+    assert refused.value.reason == "TOKEN_INVALID"
+
+
+@given(header=st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps), rest=st.text())
+def test_no_token_by_chance_is_anything_but_refused(tokens: Tokens, header: str, rest: str):
+    for token in (f"{json_part(header)}.{rest}", f"{header}.{rest}", f"{json_part(header)}.{json_part(rest)}.{rest}"):
+        with pytest.raises(CallFailed):
+            tokens.principal(token)
 
 
 @pytest.fixture
