@@ -42,19 +42,31 @@ def test_a_command_is_added_as_its_recipe_says(repository: Path, tmp_path: Path)
     folder = copied(
         repository, tmp_path, *packages(repository), "protos", "docs", "pyproject.toml", "tests/conftest.py",
         "tests/contracts/public_surface.py", "tests/contracts/test_public_surface.py", "tests/contracts/help.txt",
-        "tests/contracts/hearth_v1.txtpb", "tests/cluster/test_commands_page.py",
+        "tests/contracts/hearth_v1.txtpb", "tests/cluster/test_commands_page.py", "tests/laws/test_rights.py",
     )  # fmt: skip
 
     changed = follow(repository / "docs" / "recipes" / "add-a-command.md", folder)
 
     table, page = "cluster/command_line/commands.py", "docs/commands.md"
-    assert changed == ["cluster/commands/whereis.py", "cluster/command_line/asking.py", table, page]
+    rights = ["serving/access/rights.py", "docs/security.md"]
+    assert changed == [
+        "cluster/commands/whereis.py",
+        "cluster/command_line/asking.py",
+        table,
+        rights[0],
+        page,
+        rights[1],
+    ]
     told = json.loads(run(folder, "-m", "cluster.cli", "whereis", "H1", "--json"))
     assert told["household"] == "H1"
     run(folder, "-m", "tests.contracts.public_surface")
     assert "\n  whereis " in (folder / "tests" / "contracts" / "help.txt").read_text()
-    laws = ["tests/cluster/test_commands_page.py", "tests/contracts/test_public_surface.py"]
-    pytest_in(folder, *laws, "-k", "committed or page")
+    laws = [
+        "tests/cluster/test_commands_page.py",
+        "tests/contracts/test_public_surface.py",
+        "tests/laws/test_rights.py",
+    ]
+    pytest_in(folder, *laws, "-k", "committed or page or table")
 
 
 def test_a_kind_of_record_is_added_as_its_recipe_says(repository: Path, tmp_path: Path):

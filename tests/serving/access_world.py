@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime
 import json
 import time
@@ -173,6 +175,8 @@ async def call(channel: grpc.aio.Channel, method: str, token: str = "", request:
         if name == "Watch":
             await stream.read()
         stream.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stream.read()
     elif name == "IngestStream":
 
         async def messages() -> AsyncIterator[bytes]:
