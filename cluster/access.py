@@ -82,6 +82,8 @@ def check_access(config: HearthConfig) -> None:
     """
     if not _asks(config):
         return
+    if config.reflection:
+        raise UsageWrong("reflection tells everybody the whole interface; unset it where callers are asked for names")
     from serving.access.door import Door, DoorSettings
     from serving.access.rules import AccessUnusable
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -36,6 +35,16 @@ FETCH_PAUSE_S: Final = 10.0
 
 PublicKey = Any
 """A public key, as `cryptography` has it."""
+
+
+class _NowhereElse(urllib.request.HTTPRedirectHandler):
+    """Follows nobody to another place, which might be without TLS, and anybody's."""
+
+    def redirect_request(self, *_arguments: Any, **_named: Any) -> None:
+        """Return no request: then the answer counts as the error that it is."""
+
+
+_DIRECT: Final = urllib.request.build_opener(_NowhereElse)
 
 
 class KeysWanted(Exception):
@@ -81,7 +90,7 @@ class Tokens:
                 return
             self._fetched_s = self._wall_s()
             try:
-                with urllib.request.urlopen(self._rules.keys, timeout=FETCH_TIMEOUT_S) as answer:
+                with _DIRECT.open(self._rules.keys, timeout=FETCH_TIMEOUT_S) as answer:
                     self._take(answer.read(KEYS_BYTES_MAX + 1))
             except (OSError, ValueError, AccessUnusable) as wrong:
                 logger.warning("the keys of the issuer cannot be fetched, the old ones hold: %s", wrong)

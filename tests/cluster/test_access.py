@@ -121,6 +121,12 @@ def test_rules_of_the_last_start_hold_until_others_are_given(data_dir: Path):
         with_its_rules(config)
 
 
+def test_rules_of_the_last_start_forbid_reflection_too(data_dir: Path):
+    with_rules(data_dir)
+    with pytest.raises(UsageWrong, match="reflection tells everybody"):
+        check_access(with_its_rules(load_config(data_dir=data_dir, reflection=True)))
+
+
 def test_rules_that_cannot_be_used_are_told_before_anything_starts(data_dir: Path):
     with pytest.raises(UsageWrong, match="cannot be read"):
         check_access(load_config(data_dir=data_dir, access=data_dir / "nowhere.yaml"))

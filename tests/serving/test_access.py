@@ -354,7 +354,8 @@ def key_server() -> Iterator[tuple[str, dict[str, Any]]]:
     class Keys(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served["count"] += 1
-            self.send_response(200)
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("Location", "/keys")
             self.end_headers()
             self.wfile.write(served["content"])
 
@@ -395,6 +396,22 @@ def test_keys_at_a_url_are_fetched_when_a_token_names_a_new_one_but_not_for_made
             assert (await refusal_of(call(channel, method, token)))[1] == "TOKEN_INVALID"
 
     run(test())
+
+
+def test_keys_that_have_moved_are_not_followed(tmp_path: Path, key_server):
+    url, served = key_server
+    served["content"] = SIGNED_OTHERWISE.jwks("1")
+    rules = usual_rules()
+    rules["tokens"]["keys"] = url.replace("/keys", "/moved")
+    path = written(tmp_path / "access.yaml", yaml.safe_dump(rules).encode())
+    tokens = Tokens(load_rules(path), tmp_path, wall_s=time.time)
+
+    tokens.fetch()
+
+    assert served["count"] == 1
+    with pytest.raises(CallFailed) as refused:
+        tokens.principal(SIGNED_OTHERWISE.token(Role.GATEWAY, key_id="1"))
+    assert refused.value.reason == "KEYS_UNAVAILABLE"
 
 
 def test_a_set_of_keys_never_makes_a_shared_secret_count(tmp_path: Path):
