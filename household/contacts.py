@@ -6,10 +6,11 @@ gateway says that it was not delivered. A late acknowledgement or any outcome on
 
 from dataclasses import dataclass, replace
 
+from household.counting import contact_of, reached, use_capacity
 from household.plan import NONE
 from household.state import PartitionState
 from household.tables.actions import LiveAction
-from household.tables.contacts import Contact, forget_place
+from household.tables.contacts import forget_place
 from household.tables.outbox import Outbound
 
 
@@ -55,6 +56,9 @@ def keep_back(state: PartitionState, outbound: Outbound) -> None:
     action = state.actions.get(action_id)
     if action is not None:
         state.actions.put(replace(action, channel=NONE, handed_us=0))
+    for one in state.contacts.of(outbound.household):
+        if one.is_handed and (one.action_id, one.channel) == (action_id, channel):
+            use_capacity(state, one, -1)
     state.contacts.rewrite(
         outbound.household,
         lambda one: replace(one, is_handed=False) if one.action_id == action_id and one.channel == channel else one,
@@ -84,6 +88,7 @@ def acknowledged(state: PartitionState, report: SendingReport, *, is_delivered: 
         is_new = channel != NONE and _count_contact(
             state, household, report.action.member, channel, action_id, _contact_time_us(report, channel)
         )
+        reached(state, household, action_id, channel, time_us=report.time_us, is_seen=False)
         if outbound is not None and is_open:
             # Reached on whatever channel: nothing is to be sent on another any more.
             _leave_outbox(state, replace(outbound, is_delivered=True))
@@ -114,6 +119,7 @@ def prove_contact(state: PartitionState, report: SendingReport) -> None:
     if channel != NONE:
         time_us = _contact_time_us(report, channel)
         _count_contact(state, action.household, action.member, channel, action.action_id, time_us)
+        reached(state, action.household, action.action_id, channel, time_us=report.time_us, is_seen=True)
 
 
 def bounced_late(state: PartitionState, household: int, action_id: str, channel: str, group: str) -> bool:
@@ -147,7 +153,7 @@ def _try_next(state: PartitionState, outbound: Outbound, now_us: int) -> None:
             is_fallback=True,
         )
     )
-    contact = Contact(time_us=now_us, member=outbound.member, channel=channel, action_id=action_id)
+    contact = contact_of(state, outbound.household, outbound.member, channel, action_id, time_us=now_us)
     state.contacts.put(contact, owner=outbound.household)
 
 
@@ -200,13 +206,18 @@ def _count_contact(
         return False
     if known:
         _forget_contact(state, household, action_id, channel)
-    made = Contact(time_us=time_us, member=member, channel=channel, action_id=action_id, is_handed=True)
+    made = contact_of(state, household, member, channel, action_id, time_us=time_us, is_handed=True)
     state.contacts.put(made, owner=household)
+    use_capacity(state, made, 1)
     return True
 
 
 def _forget_contact(state: PartitionState, household: int, action_id: str, channel: int | None) -> bool:
     """Give back the contact of an action on a channel, or with None on any; return whether there was one."""
+    if state.rules is not None and state.rules.capacities:
+        for one in state.contacts.of(household):
+            if one.is_handed and one.action_id == action_id and channel in (None, one.channel):
+                use_capacity(state, one, -1)
     return state.contacts.rewrite(
         household,
         lambda one: one if one.action_id != action_id or (channel is not None and one.channel != channel) else None,

@@ -7,20 +7,24 @@ step takes is in `household/deciding/`, a file for each part.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
+from household.counting import milli
+from household.deciding.answering import against_answers
 from household.deciding.arbitration import explored, is_control, ranked_candidates
 from household.deciding.candidates import candidates_of, journeys_of, moments_for, personal_offers, speaking
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores
-from household.deciding.reasons import Reason
-from household.deciding.sending import NOT_SENT, Outlet, openings, outlets_of, sending
+from household.deciding.passages import Passage, inbound_vetoes, passages_of
+from household.deciding.reasons import Reason, by_rule
+from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, brought_up_by, crowded_out, standing_slate
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
-from household.decision import Decision, Moment, SlateAction, Withdrawal
-from household.plan import NONE
+from household.decision import Decision, Moment, RuleNote, SlateAction, Withdrawal
+from household.plan import NONE, Plan
 from household.scoring import state_vector
 from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState
 from household.tables.slates import Slate
@@ -72,7 +76,8 @@ def _draft(
     is_known = household != NO_HOUSEHOLD
     candidates = journey_by_offer or {}
     personal = personal_offers(state, moments, candidates)
-    vetoes, prices = vetoes_and_prices(state, ask, candidates, household, member)
+    found = _found_against(state, ask, candidates, outlets, household, member)
+    not_to_answer, notes = against_answers(state, ask, standing, household, member)
     return Draft(
         ask=ask,
         household=household,
@@ -84,15 +89,78 @@ def _draft(
         journey_by_offer=candidates,
         contact_journeys=contact_journeys,
         has_consent=is_known and may_answer(state, ask, household, member),
-        vetoes=vetoes,
-        prices_minor=prices,
+        not_to_answer=not_to_answer,
+        vetoes=found.vetoes,
+        prices_minor=found.prices_minor,
         personal=personal,
         outlets=outlets,
+        passages=found.passages,
+        notes=(*found.notes, *notes),
         reasons=reasons,
         readings=(
             state.readings(household, member, state.now_us) if is_known else np.full(len(state.plan.features), np.nan)
         ),
         local_minute_of_week=local_minute_of_week(state.plan, state.now_us),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What there is to say of candidates."""
+
+    vetoes: dict[int, tuple[str, ...]]
+    prices_minor: dict[int, int]
+    passages: dict[int, Passage]
+    notes: tuple[RuleNote, ...]
+
+
+def _found_against(
+    state: PartitionState,
+    ask: Ask,
+    candidates: dict[int, str],
+    outlets: tuple[Outlet, ...],
+    household: int,
+    member: int,
+) -> _Found:
+    """Return what speaks against candidates, their prices, and how each may go out."""
+    vetoes, prices = vetoes_and_prices(state, ask, candidates, household, member)
+    passages = passages_of(state, outlets, candidates, household, member)
+    against = {
+        offer: tuple(map(by_rule, passage.blocked_by)) for offer, passage in passages.items() if passage.blocked_by
+    }
+    notes = tuple(note for offer in against for note in passages[offer].notes)
+    if ask.channel != NONE:
+        against, notes = inbound_vetoes(state, ask.channel, candidates, household, member)
+    for offer, rules in against.items():
+        vetoes[offer] = (*vetoes[offer], *rules)
+    return _Found(vetoes=vetoes, prices_minor=prices, passages=passages, notes=notes)
+
+
+def _first_passage(state: PartitionState, draft: Draft, offer: int, value_minor: float | None) -> Passage:
+    """Return how the first of a slate may go out: what is worth more may have reserved the place it would take."""
+    if state.rules is not None and state.rules.has_reserving and draft.outlets and value_minor is not None:
+        journey = {offer: draft.journey_by_offer[offer]}
+        value_milli = milli(value_minor)
+        return passages_of(state, draft.outlets, journey, draft.household, draft.member, value_milli=value_milli)[offer]
+    return draft.passages.get(offer) or Passage(outlet=outlet_of(draft.outlets, state.plan.offers[offer]))
+
+
+def still_sent(state: PartitionState, draft: Draft, decision: Decision) -> bool:
+    """Return whether the first action of a decision would still be sent as it says, for what it is worth."""
+    if state.rules is None or not state.rules.has_reserving or not draft.outlets or not decision.slate:
+        return True
+    first = decision.slate[0].offer
+    offer = state.plan.offer_by_name[first]
+    value_minor = next((one.value_minor for one in decision.candidates if one.offer == first), None)
+    now = _first_passage(state, draft, offer, value_minor)
+    out = NOT_SENT if decision.withheld else _sending(state.plan, draft, now, decision.slate)
+    names = out.names(state.plan)
+    return (next(iter(names), ""), out.not_before_us) == (decision.send_channel, decision.send_not_before_us)
+
+
+def _sending(plan: Plan, draft: Draft, passage: Passage, slate: tuple[SlateAction, ...]) -> Sending:
+    return sending(
+        plan, draft.outlets, passage.outlet, draft.moments, slate, against=passage.against, now_us=draft.now_us
     )
 
 
@@ -114,9 +182,10 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
     )
     withheld = bool(slate) and is_control(plan, ask.household, brought_up_by(plan, draft, slate))
-    out = (
-        sending(plan, draft.outlets, draft.moments, slate, now_us=draft.now_us) if slate and not withheld else NOT_SENT
-    )
+    out, notes = NOT_SENT, draft.notes
+    if slate and not withheld:
+        passage = _first_passage(state, draft, *ranked[0])
+        out, notes = _sending(plan, draft, passage, slate), (*notes, *passage.notes)
     stands = draft.standing is not None and not slate
     answered = answer(state, draft, slate, withheld=withheld)
     return Decision(
@@ -145,6 +214,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         send_not_before_us=out.not_before_us,
         fallback_channels=out.names(plan)[1:],
         withdrawals=(*draft.withdrawals, *(() if withheld else crowded_out(state, draft, slate))),
+        rules=notes,
         local_minute_of_week=draft.local_minute_of_week,
         state_vector=state_vector(plan, draft.readings),
     )
@@ -181,9 +251,17 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
         return False
     if may_answer(state, ask, household, member) != draft.has_consent:
         return False
+    if against_answers(state, ask, stands, household, member)[0] != draft.not_to_answer:
+        return False
+    outlets: tuple[Outlet, ...] = ()
     if draft.outlets:
         journeys, _ = journeys_of(state.plan, ask, draft.moments, state.now_us)
-        if openings(outlets_of(state, speaking(ask, journeys), household, member)) != openings(draft.outlets):
+        outlets = outlets_of(state, speaking(ask, journeys), household, member)
+        if openings(outlets) != openings(draft.outlets):
             return False
-    vetoes, prices = vetoes_and_prices(state, ask, draft.journey_by_offer, household, member)
-    return vetoes == draft.vetoes and prices == draft.prices_minor
+    found = _found_against(state, ask, draft.journey_by_offer, outlets, household, member)
+    if {offer: passage.opening for offer, passage in found.passages.items()} != {
+        offer: passage.opening for offer, passage in draft.passages.items()
+    }:
+        return False
+    return found.vetoes == draft.vetoes and found.prices_minor == draft.prices_minor

@@ -58,6 +58,21 @@ class Withdrawal:
     """The veto that fell, or PRICE_CHANGED or OFFER_GONE."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleNote:
+    """A rule of the contact policy that spoke against an action, and what would have to pass for it not to."""
+
+    rule: str
+    effect: str
+    """block, hold or next_channel."""
+    offer: str
+    channel: str
+    contacts: tuple[str, ...]
+    """Ids of the actions whose contacts count, what ceases to count first first; empty where others' do."""
+    passes_us: int
+    """The first instant at which the rule would let it pass; 0 where time alone does not bring that about."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decision:
     """One decision as it is recorded; everything needed to explain it, to train on it and to derive it again."""
@@ -100,5 +115,7 @@ class Decision:
     """Held until then, since something speaks against sending earlier; 0 for at once, as far as time is concerned."""
     fallback_channels: tuple[str, ...] = later(())
     """Where it is sent next, in this order, when a gateway could not deliver it on `send_channel`."""
+    rules: tuple[RuleNote, ...] = later(())
+    """What rules of the contact policy spoke against, of candidates and of the first action."""
     scored_by: str = later("")
     """Which way the scores came, a value of household.scoring.Way; empty when nothing was scored."""

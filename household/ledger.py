@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from household import counting
 from household.contacts import (
     SendingReport,
     acknowledged,
@@ -23,7 +24,7 @@ from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import NONE, Plan
 from household.state import NEVER_US, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
-from household.tables.contacts import Contact, forget_place
+from household.tables.contacts import forget_place
 from household.tables.decisions import KnownDecision
 from household.tables.moments import SettledMoment
 from household.tables.outbox import Outbound
@@ -70,6 +71,9 @@ def decision_made(state: PartitionState, decision: Decision, offset: int) -> boo
         counters.withheld += 1
     else:
         _put_slate(state, decision, household, member)
+    if decision.answered:
+        channel = state.plan.channel_by_name.get(decision.channel, NONE)
+        counting.answered(state, household, member, channel, decision.answered)
     return True
 
 
@@ -132,6 +136,7 @@ def _put_slate(state: PartitionState, decision: Decision, household: int, member
                 valid_until_us=action.valid_until_us,
                 status=ActionStatus.LIVE,
                 decided_us=decision.decided_us if state.fold_version >= 2 else 0,
+                journey=action.journey if state.plan.policy.remembered_us else "",
             )
         )
     if decision.send_channel:
@@ -159,10 +164,14 @@ def _put_outbound(state: PartitionState, decision: Decision, household: int, mem
             ),
         )
     )
+    contact = counting.contact_of(state, household, member, channel, action_id, time_us=state.now_us)
     if not decision.send_not_before_us:
-        # What is held has no place yet: it looks for one when its time comes.
-        contact = Contact(time_us=state.now_us, member=member, channel=channel, action_id=action_id)
         state.contacts.put(contact, owner=household)
+    else:
+        # What is held has no place yet: it looks for one when its time comes.
+        first = decision.slate[0].offer
+        value_minor = next((one.value_minor for one in decision.candidates if one.offer == first), None)
+        counting.reserve_place(state, household, contact, until_us=decision.send_before_us, value_minor=value_minor)
 
 
 def _family(plan: Plan, offer: str) -> str:
@@ -281,6 +290,7 @@ def outcome_reported(
         case "decline":
             if not _settle(state, action, ActionStatus.DECLINED, time_us=time_us, now_us=now_us):
                 return False
+            counting.refused(state, action, channel, time_us=min(time_us, now_us))
             policy = state.plan.policy
             _extend(state.declined_offers, household, action.offer, time_us + policy.decline_offer_us)
             _extend(state.declined_families, household, action.family, time_us + policy.decline_family_us)

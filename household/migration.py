@@ -44,6 +44,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         counters=state.counters,
         fold_version=state.fold_version,
         alone_until_us=state.alone_until_us,
+        share=state.share,
     )
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()

@@ -12,14 +12,18 @@ from household.columns.keys import NO_PARENT, KeyTable
 from household.columns.layout import Layout, lay_out
 from household.columns.program import STACK_DEPTH
 from household.columns.windows import new_slab
+from household.contact_rules.compiled import CompiledRules, places_of_contacts, places_of_encounters
+from household.contact_rules.share import CapacityShare
 from household.decision import Moment
 from household.events import Status
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
 from household.plan import EventTimeUs, Plan
 from household.tables.actions import ACTIONS, LiveAction
+from household.tables.capacities import CAPACITIES, CapacityUse
 from household.tables.contacts import CONTACTS, Contact
 from household.tables.decisions import DECISIONS, KnownDecision
+from household.tables.encounters import ENCOUNTERS, Encounter
 from household.tables.moments import PENDING, SETTLED, SettledMoment
 from household.tables.of_partition import Tables
 from household.tables.outbox import OUTBOX, Outbound
@@ -121,6 +125,14 @@ class PartitionState:
     decisions: Table[KnownDecision] = field(init=False)
     recent_signals: Table[RecentSignal] = field(init=False)
     graph: Graph = field(init=False)
+    encounters: Table[Encounter] = field(init=False)
+    capacities: Table[CapacityUse] = field(init=False)
+    rules: CompiledRules | None = field(init=False)
+    """Of the contact policy; None where the plan has none."""
+    contact_places: NDArray[np.int64] = field(init=False)
+    encounter_places: NDArray[np.int64] = field(init=False)
+    share: CapacityShare = field(default_factory=CapacityShare)
+    """Which of how many partitions this is: its part of capacities that all share. Nothing that the fold knows."""
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -142,6 +154,10 @@ class PartitionState:
         self.accepted_offers = tables.of(ACCEPTED_OFFERS)
         self.recent_signals = tables.of(RECENT_SIGNALS)
         self.graph = Graph(self)
+        self.encounters, self.capacities = tables.of(ENCOUNTERS), tables.of(CAPACITIES)
+        self.contact_places = places_of_contacts(self.contacts)
+        self.encounter_places = places_of_encounters(self.encounters)
+        self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),

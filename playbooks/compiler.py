@@ -12,6 +12,7 @@ from pathlib import Path
 
 from household.plan import Plan, PlanVersion
 from playbooks.conditions import Conditions
+from playbooks.contact_rules import RuleSetting
 from playbooks.diagnostics import PlaybookInvalid
 from playbooks.features import read_features
 from playbooks.journeys import Journeys
@@ -98,7 +99,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     conditions = Conditions(vocabulary, problems)
     features, windows = read_features(top, vocabulary, conditions, problems)
     segments = read_segments(top, conditions, problems)
-    channels = read_channels(top, conditions, heading.currency, problems)
+    channels = read_channels(top, conditions, features, heading.currency, problems)
     families = read_families(top, problems)
     setting = Setting(
         vocabulary=vocabulary,
@@ -117,7 +118,16 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         offers=offers,
         problems=problems,
     ).read(top)
-    policy = read_contact_policy(top, channels, heading.time_zone, problems)
+    rule_setting = RuleSetting(
+        channels=channels,
+        families=families,
+        offers=tuple(offers.offers),
+        journeys=journeys,
+        event_types=tuple(vocabulary.events),
+        conditions=conditions,
+        currency=heading.currency,
+    )
+    policy = read_contact_policy(top, rule_setting, features, heading.time_zone, problems)
     arbitration = read_arbitration(top, heading.name)
     top.finish()
     plan = Plan(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from household.plan import Channel, ContactClass, Journey, Scope, Trigger
 from playbooks.conditions import NO_PROGRAM, Conditions
 from playbooks.diagnostics import suggestion
-from playbooks.offers import Offers
+from playbooks.offers import Offers, read_purpose, read_tags
 from playbooks.reading import Reader, resolve
 from playbooks.vocabulary import ALL, Vocabulary
 from written.problems import Problems
@@ -55,6 +55,8 @@ class Journeys:
             control_share=reader.share("control"),
             outbound=self._outbound(reader, tuple(offers)),
             contact_class=str(reader.choice("contact_class", ContactClass) or ""),
+            purpose=read_purpose(reader),
+            tags=read_tags(reader),
         )
         reader.finish()
         return journey

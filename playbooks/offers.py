@@ -196,10 +196,28 @@ def _offer(name: str, entry: Entry, setting: Setting, problems: Problems) -> _Dr
         valid_us=reader.duration_us("valid", Offer(name="", kind="", family="").valid_us),
         treatments=_treatments(name, reader, setting.channels),
         contact_class=str(reader.choice("contact_class", ContactClass) or ""),
+        purpose=read_purpose(reader),
+        tags=read_tags(reader),
     )
     excludes = reader.names("excludes")
     reader.finish()
     return _Draft(offer, tuple(excludes))
+
+
+def read_purpose(reader: Reader) -> str:
+    """Return what an offer or a journey contacts for; empty where it is not written."""
+    purpose = reader.scalar("purpose")
+    if purpose is not None:
+        check_name(purpose.text, purpose.place, reader.problems)
+    return "" if purpose is None else purpose.text
+
+
+def read_tags(reader: Reader) -> tuple[str, ...]:
+    """Return the tags of an offer or a journey."""
+    names = reader.names("tags")
+    for name in names:
+        check_name(name.text, name.place, reader.problems)
+    return tuple(name.text for name in names)
 
 
 def _lever(reader: Reader) -> float:

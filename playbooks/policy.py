@@ -4,8 +4,9 @@ import re
 import zoneinfo
 from dataclasses import dataclass, field
 
-from household.plan import NONE, Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, Scope
+from household.plan import NONE, Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, Feature, Scope
 from playbooks.conditions import Conditions
+from playbooks.contact_rules import RuleSetting, feature_named, read_rules
 from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, resolve
 from written.problems import Problems
@@ -70,12 +71,20 @@ def _clock(heading: Reader) -> EventTimeRules:
     return clock
 
 
-def read_channels(top: Reader, conditions: Conditions, currency: str, problems: Problems) -> tuple[Channel, ...]:
+def read_channels(
+    top: Reader, conditions: Conditions, features: tuple[Feature, ...], currency: str, problems: Problems
+) -> tuple[Channel, ...]:
     """Read the section `channels`."""
-    return tuple(_channel(entry, conditions, currency, problems) for entry in top.entries("channels"))
+    return tuple(_channel(entry, conditions, features, currency, problems) for entry in top.entries("channels"))
 
 
-def _channel(entry: Entry, conditions: Conditions, currency: str, problems: Problems) -> Channel:
+def _by_name(features: tuple[Feature, ...]) -> dict[str, int]:
+    return {feature.name: index for index, feature in enumerate(features)}
+
+
+def _channel(
+    entry: Entry, conditions: Conditions, features: tuple[Feature, ...], currency: str, problems: Problems
+) -> Channel:
     reader = Reader(entry.value, f"channel '{entry.key}'", problems, place=entry.place)
     consent = reader.scalar("consent")
     channel = Channel(
@@ -86,6 +95,7 @@ def _channel(entry: Entry, conditions: Conditions, currency: str, problems: Prob
         cost_minor=reader.money_minor("cost", currency),
         quiet_hours=reader.flag("quiet_hours", False),
         groups=_groups(reader, problems),
+        address=feature_named(reader, "address", _by_name(features), features),
     )
     if channel.groups and not channel.outbound:
         wrong = f"{reader.what} lists groups and is not outbound"
@@ -108,9 +118,10 @@ def _groups(reader: Reader, problems: Problems) -> tuple[str, ...]:
 
 
 def read_contact_policy(
-    top: Reader, channels: tuple[Channel, ...], time_zone: str, problems: Problems
+    top: Reader, setting: RuleSetting, features: tuple[Feature, ...], time_zone: str, problems: Problems
 ) -> ContactPolicy:
     """Read the section `contact_policy`."""
+    channels = setting.channels
     usual = ContactPolicy()
     reader = top.reader("contact_policy", "the section 'contact_policy'")
     if reader is None:
@@ -123,6 +134,9 @@ def read_contact_policy(
         decline_offer_us = decline.duration_us("offer", decline_offer_us)
         decline_family_us = decline.duration_us("family", decline_family_us)
         decline.finish()
+    rules = read_rules(reader, setting, problems)
+    objection = reader.scalar("objection")
+    what = "'objection' of the contact policy"
     policy = ContactPolicy(
         caps=caps,
         quiet_from_minute=quiet_from,
@@ -130,9 +144,27 @@ def read_contact_policy(
         time_zone=_time_zone(reader, time_zone),
         decline_offer_us=decline_offer_us,
         decline_family_us=decline_family_us,
+        rules=rules.in_force,
+        remembered_us=rules.remembered_us,
+        member_time_zone=_member_time_zone(reader, features, problems),
+        line=feature_named(reader, "line", _by_name(features), features),
+        objection=NONE if objection is None else setting.conditions.about_household(objection, what),
     )
     reader.finish()
     return policy
+
+
+def _member_time_zone(policy: Reader, features: tuple[Feature, ...], problems: Problems) -> int:
+    index = feature_named(policy, "member_time_zone", _by_name(features), features, must_be_enum=True)
+    known = zoneinfo.available_timezones()
+    unknown = [] if index == NONE else [name for name in features[index].values if name not in known]
+    if unknown and known:
+        wrong = f"the values of '{features[index].name}' are to be time zones, and '{unknown[0]}' does not exist"
+        close = suggestion(unknown[0], known)
+        right = close if close.startswith("did") else "write a name such as Europe/Berlin"
+        problems.add(policy.value_place("member_time_zone"), wrong, right)
+        return NONE
+    return index
 
 
 def _cap(entry: Entry, channels: tuple[Channel, ...], problems: Problems) -> ContactCap:

@@ -5,7 +5,7 @@ from actors.partition.folding import Folding
 from actors.partition.group import Group, Proposal
 from actors.partition.term import Term
 from actors.records import codec
-from household.decide import still_allowed
+from household.decide import still_allowed, still_sent
 from household.deciding.hand_over import household_of
 from household.deciding.standing import is_live
 from household.delivery import DeliveryNote
@@ -46,7 +46,9 @@ def _is_still_right(state: PartitionState, proposal: Proposal) -> bool:
     """Return whether a decision may be written as it is. Of a slate that stands, one action may end before the rest."""
     decision = proposal.decision
     is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
-    return not is_dead and still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments)
+    if is_dead or not still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments):
+        return False
+    return still_sent(state, proposal.draft, decision)
 
 
 def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> None:

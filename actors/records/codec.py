@@ -17,6 +17,7 @@ from household.later import spoken
 from household.plan import Plan, plan_from_bytes
 from household.scoring import NEVER
 from household.state import FOLD_VERSION
+from household.tables.decision_text import rule_note_of, rule_note_values
 
 SIGNALS_LAYOUT = 1
 DECISION_LAYOUT = 2
@@ -57,6 +58,8 @@ def encode_decision(decision: Decision, *, member_keys: dict[int, bytes]) -> byt
     ]
     if decision.withdrawals:
         plain["withdrawals"] = [[one.action_id, one.reason] for one in decision.withdrawals]
+    if decision.rules:
+        plain["rules"] = [list(rule_note_values(one)) for one in decision.rules]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
     return bytes(msgpack.packb(plain))
 
@@ -97,6 +100,7 @@ def decode_decision(payload: bytes) -> DecisionRecord:
                 ),
                 "withdrawals": tuple(Withdrawal(action_id=a, reason=r) for a, r in plain.get("withdrawals", ())),
                 "fallback_channels": tuple(plain.get("fallback_channels", ())),
+                "rules": tuple(map(rule_note_of, plain.get("rules", ()))),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )

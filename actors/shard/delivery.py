@@ -160,7 +160,9 @@ class Deliveries:
         if group in outbound.copies:
             assert group is not None
             return _Due(action_id=action_id, group=group, channel=channel, is_copy=True, is_handed=False, is_noted=True)
-        if group is None and not outbound.is_fallback:
+        # It may be another channel's turn, where a rule passes this one over.
+        passes_over = state.rules is not None and state.rules.goes_on and outbound.fallbacks
+        if group is None and not outbound.is_fallback and not passes_over:
             return None
         note = next_step(state, action_id, listened)
         if note is None:

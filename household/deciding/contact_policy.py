@@ -2,56 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from household.deciding.reasons import Reason
+from household.local_time import local_datetime
 from household.plan import NONE, ContactCap, Plan, Scope
+from household.quiet_hours import QuietHours, quiet_hours
 from household.state import PartitionState
+from household.subjects import zone_of
 from household.tables.contacts import Contact
 
-MINUTE_US = 60_000_000
 MINUTES_PER_DAY = 1_440
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
 
 
 def local_minute_of_week(plan: Plan, now_us: int) -> int:
     """Return the minute since Monday 00:00 in the operator's time zone, 0 … 10,079."""
     if now_us < 0:
         return 0
-    local = datetime.fromtimestamp(now_us // 1_000_000, tz=UTC).astimezone(_zone(plan.policy.time_zone))
+    local = local_datetime(plan.policy.time_zone, now_us)
     return local.weekday() * MINUTES_PER_DAY + local.hour * 60 + local.minute
 
 
-def is_quiet(plan: Plan, now_us: int) -> bool:
-    """Return whether now lies in the quiet hours, half-open, which may span midnight."""
-    start, end = plan.policy.quiet_from_minute, plan.policy.quiet_to_minute
-    minute = local_minute_of_week(plan, now_us) % MINUTES_PER_DAY
-    return start <= minute < end if start <= end else minute >= start or minute < end
+def is_quiet(plan: Plan, now_us: int, zone: str = "") -> bool:
+    """Return whether now lies in the quiet hours of a time zone, or of the operator's."""
+    return quiet_hours_of(plan, zone).holds(now_us)
 
 
-def quiet_until_us(plan: Plan, now_us: int) -> int:
+def quiet_until_us(plan: Plan, now_us: int, zone: str = "") -> int:
     """Return the first instant from now on that lies outside the quiet hours; now, if that does."""
-    if not is_quiet(plan, now_us):
-        return now_us
-    minute = local_minute_of_week(plan, now_us) % MINUTES_PER_DAY
-    ahead = (plan.policy.quiet_to_minute - minute) % MINUTES_PER_DAY
-    until_us = now_us - now_us % MINUTE_US + ahead * MINUTE_US
-    # On the two days of a clock change that is up to some hours off.
-    drift = (plan.policy.quiet_to_minute - local_minute_of_week(plan, until_us)) % MINUTES_PER_DAY
-    until_us += (drift if drift < MINUTES_PER_DAY // 2 else drift - MINUTES_PER_DAY) * MINUTE_US
-    while is_quiet(plan, until_us):
-        until_us += MINUTE_US
-    while until_us - MINUTE_US > now_us and not is_quiet(plan, until_us - MINUTE_US):
-        until_us -= MINUTE_US
-    return until_us
+    return quiet_hours_of(plan, zone).until_us(now_us)
+
+
+def quiet_hours_of(plan: Plan, zone: str = "") -> QuietHours:
+    """Return the quiet hours of a plan in a time zone, or in the operator's."""
+    policy = plan.policy
+    return quiet_hours(zone or policy.time_zone, policy.quiet_from_minute, policy.quiet_to_minute)
 
 
 def has_consent(state: PartitionState, channel: int, household: int, member: int) -> bool:
@@ -88,9 +74,23 @@ def channel_vetoes(
         against.append(Reason.NO_CONSENT)
     if _caps_open_us(state, channel, household, member, besides, state.now_us) != state.now_us:
         against.append(Reason.CONTACT_CAP)
-    if state.plan.channels[channel].quiet_hours and is_quiet(state.plan, state.now_us):
+    if is_quiet_for(state, channel, household, member):
         against.append(Reason.QUIET_HOURS)
     return tuple(against)
+
+
+def is_quiet_for(state: PartitionState, channel: int, household: int, member: int) -> bool:
+    """Return whether a channel keeps quiet hours and a member has theirs now."""
+    plan = state.plan
+    return plan.channels[channel].quiet_hours and is_quiet(plan, state.now_us, zone_of(state, household, member))
+
+
+def has_objected(state: PartitionState, household: int, member: int) -> bool:
+    """Return whether nothing may go out to a member but what is legally required."""
+    program = state.plan.policy.objection
+    if program == NONE:
+        return False
+    return bool(state.conditions(np.array([program]), household, member, state.now_us)[0] == 1.0)
 
 
 def opens_us(state: PartitionState, channel: int, household: int, member: int, *, besides: str = "") -> int | None:
@@ -98,13 +98,13 @@ def opens_us(state: PartitionState, channel: int, household: int, member: int, *
 
     None if there is none. Consent is another matter: only an event gives it.
     """
-    plan, now_us = state.plan, int(state.now_us)
+    plan, now_us, zone = state.plan, int(state.now_us), zone_of(state, household, member)
     # Quiet hours may begin again just when a cap opens, but hardly more often than there are caps.
     for _ in range(2 + 2 * len(plan.policy.caps)):
         open_us = _caps_open_us(state, channel, household, member, besides, now_us)
         if open_us is None:
             return None
-        quiet_us = quiet_until_us(plan, open_us) if plan.channels[channel].quiet_hours else open_us
+        quiet_us = quiet_until_us(plan, open_us, zone) if plan.channels[channel].quiet_hours else open_us
         if quiet_us == now_us:
             return now_us
         now_us = quiet_us
@@ -139,5 +139,6 @@ def counted_contacts(contacts: Sequence[Contact], cap: ContactCap, member: int, 
         for one in contacts
         if one.time_us > after_us
         and one.channel in cap.channels
+        and not one.is_pending
         and (cap.scope is Scope.HOUSEHOLD or one.member == member)
     ]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from household.deciding.reasons import Reason
+from household.deciding.passages import Passage
 from household.deciding.sending import Outlet, outlet_of
-from household.decision import Moment, Withdrawal
+from household.decision import Moment, RuleNote, Withdrawal
 from household.plan import NONE, Plan
 from household.tables.slates import Slate
 
@@ -48,12 +48,18 @@ class Draft:
     """Journeys that the contact itself started."""
     has_consent: bool
     """Whether the asking channel may be answered on."""
-    vetoes: dict[int, tuple[Reason, ...]]
+    not_to_answer: dict[str, tuple[str, ...]]
+    """Actions of the standing slate, by id, with what keeps each from being the answer."""
+    vetoes: dict[int, tuple[str, ...]]
     prices_minor: dict[int, int]
     personal: frozenset[int]
     """Candidate offers that are the member's own: of their own moment, or hanging on what is known of them."""
     outlets: tuple[Outlet, ...]
     """How it may be sent unasked, best first."""
+    passages: dict[int, Passage]
+    """Candidate offer → how it may be sent under the rules of the contact policy; empty where all go by the outlets."""
+    notes: tuple[RuleNote, ...]
+    """What rules spoke against, of candidates and of answers."""
     reasons: tuple[str, ...]
     readings: NDArray[np.float64]
     local_minute_of_week: int
@@ -79,5 +85,10 @@ def context_channel(plan: Plan, draft: Draft, offer: int) -> int:
     """Return the channel whose cost and habits a candidate is weighed by: the one that asks, or its own outlet."""
     if draft.ask.channel != NONE:
         return draft.ask.channel
-    outlet = outlet_of(draft.outlets, plan.offers[offer])
+    outlet = outlet_for(plan, draft, offer)
     return NONE if outlet is None else outlet.channel
+
+
+def outlet_for(plan: Plan, draft: Draft, offer: int) -> Outlet | None:
+    """Return the outlet by which a candidate would go out; None if there is none for it."""
+    return draft.passages[offer].outlet if offer in draft.passages else outlet_of(draft.outlets, plan.offers[offer])

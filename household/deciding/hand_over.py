@@ -2,12 +2,17 @@
 
 from collections.abc import Collection
 
-from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet
+from household.contact_rules.lines import NEVER_US
+from household.counting import milli
+from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet_for
+from household.deciding.reasons import by_rule
+from household.deciding.rules import Broken, Said, Weighing, contact_cost_minor
 from household.deciding.standing import is_live, why_not
 from household.delivery import DeliveryNote, DeliveryStep
-from household.plan import NONE
+from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect
 from household.state import PartitionState
 from household.tables.outbox import Outbound
+from household.traits import UNKNOWN, Traits, traits_of
 
 
 def next_step(state: PartitionState, action_id: str, listened: Collection[str]) -> DeliveryNote | None:
@@ -26,11 +31,78 @@ def next_step(state: PartitionState, action_id: str, listened: Collection[str]) 
     if reason := why_not(state, action_id):
         channel_name = state.plan.channels[outbound.channel].name
         return DeliveryNote(action_id=action_id, step=DeliveryStep.WITHDRAWN, channel=channel_name, reason=reason)
-    for channel in _channels(outbound):
+    traits = _traits(state, outbound)
+    rules = _RulesOf(state, outbound, traits)
+    for channel in _channels(outbound, rules):
         name = state.plan.channels[channel].name
-        if name in listened and _is_open(state, outbound, channel):
+        if not _is_open(state, outbound, channel, traits):
+            continue
+        if blocking := rules.blocking(channel):
+            return DeliveryNote(action_id=action_id, step=DeliveryStep.WITHDRAWN, channel=name, reason=blocking)
+        if name in listened and not rules.broken(channel):
             return DeliveryNote(action_id=action_id, step=DeliveryStep.HANDED, channel=name)
     return None
+
+
+def _traits(state: PartitionState, outbound: Outbound) -> Traits:
+    """Return what an action is, as the playbook in force has it; unknown where it plays no part."""
+    action = state.actions.get(outbound.action_id)
+    if not state.plan.is_ruled or action is None:
+        return UNKNOWN
+    return traits_of(state.plan, action.offer, action.journey)
+
+
+class _RulesOf:
+    """What the rules of the contact policy say of an outbound action on each of its channels."""
+
+    def __init__(self, state: PartitionState, outbound: Outbound, traits: Traits) -> None:
+        self._state, self._by_channel = state, dict[int, tuple[Broken, ...]]()
+        # Once it is handed over, it is handed over again on the same terms.
+        if state.rules is None or outbound.handed_us:
+            return
+        channels = (outbound.channel, *outbound.fallbacks)
+        action = state.actions[outbound.action_id]
+        offer = state.plan.offer_by_name.get(action.offer, NONE)
+        own = [one for one in state.contacts.of(outbound.household) if one.action_id == outbound.action_id]
+        value_milli = max((one.value_milli for one in own), default=0)
+        asked = [
+            Said(
+                traits=traits.text,
+                channel=channel,
+                cost_minor=contact_cost_minor(state.plan, offer, channel),
+                value_milli=value_milli or self._value_milli(outbound, action.offer),
+            )
+            for channel in channels
+        ]
+        weighing = Weighing(state, outbound.household, outbound.member, asked, made_only=True)
+        self._by_channel = {channel: weighing.broken(place) for place, channel in enumerate(channels)}
+
+    def _value_milli(self, outbound: Outbound, offer: str) -> int:
+        """Return what an action was worth at its decision; 0 where that is not known any more."""
+        state = self._state
+        if state.rules is None or not state.rules.has_reserving:
+            return NEVER_US
+        for slate in state.slates.of(outbound.household):
+            if slate.decision_id == outbound.decision_id:
+                values = [one.value_minor for one in slate.decision.candidates if one.offer == offer]
+                return milli(next((value for value in values if value is not None), 0.0))
+        return 0
+
+    def broken(self, channel: int) -> tuple[Broken, ...]:
+        """Return those that speak against it on a channel."""
+        return self._by_channel.get(channel, ())
+
+    def blocking(self, channel: int) -> str:
+        """Return the reason that one keeps it from going out at all; empty if none does."""
+        assert self._state.rules is not None or not self._by_channel
+        for one in self.broken(channel):
+            if one.effect is Effect.BLOCK and self._state.rules is not None:
+                return by_rule(self._state.rules.rules[one.rule].name)
+        return ""
+
+    def goes_on(self, channel: int) -> bool:
+        """Return whether it is to go another way than this."""
+        return any(one.effect is Effect.NEXT_CHANNEL for one in self.broken(channel))
 
 
 def kept_back(state: PartitionState, action_id: str, channel: int) -> DeliveryNote | None:
@@ -60,18 +132,28 @@ def household_of(state: PartitionState, action_id: str) -> int | None:
     return None if found is None else found.household
 
 
-def _channels(outbound: Outbound) -> tuple[int, ...]:
-    """Return where it may go now. Once a channel has failed, one that is closed is passed over for the next."""
-    is_on_its_way = outbound.handed_us or not outbound.is_fallback
-    return (outbound.channel,) if is_on_its_way else (outbound.channel, *outbound.fallbacks)
+def _channels(outbound: Outbound, rules: _RulesOf) -> tuple[int, ...]:
+    """Return where it may go now. Once a channel has failed, one that is closed is passed over for the next.
+
+    One that a rule passes over leads to the next, and that may do so again.
+    """
+    if outbound.handed_us:
+        return (outbound.channel,)
+    channels = (outbound.channel, *outbound.fallbacks)
+    if outbound.is_fallback:
+        return channels
+    passed_over = next((place for place, one in enumerate(channels) if not rules.goes_on(one)), len(channels) - 1)
+    return channels[: passed_over + 1]
 
 
-def _is_open(state: PartitionState, outbound: Outbound, channel: int) -> bool:
-    plan = state.plan
+def _is_open(state: PartitionState, outbound: Outbound, channel: int, traits: Traits) -> bool:
+    """Return whether no quiet hours, cap or missing consent is in the way; in that of what is exempt few are."""
+    is_exempt = traits.contact_class in EXEMPT_CLASSES
+    household, member = outbound.household, outbound.member
     return (
-        not (plan.channels[channel].quiet_hours and is_quiet(plan, state.now_us))
-        and (bool(outbound.handed_us) or _has_room(state, outbound, channel))
-        and has_consent(state, channel, outbound.household, outbound.member)
+        (is_exempt or not is_quiet_for(state, channel, household, member))
+        and (is_exempt or bool(outbound.handed_us) or _has_room(state, outbound, channel))
+        and (traits.contact_class == ContactClass.LEGAL or has_consent(state, channel, household, member))
     )
 
 

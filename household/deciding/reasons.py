@@ -37,6 +37,9 @@ class Reason(StrEnum):
     CONTACT_CAP = "CONTACT_CAP"
     QUIET_HOURS = "QUIET_HOURS"
 
+    OBJECTION = "OBJECTION"
+    """The member objected: nothing goes out but what is legally required. Of a candidate, and of an action, too."""
+
     # Why an action no longer holds, beside some of the above
     OFFER_GONE = "OFFER_GONE"
     PRICE_CHANGED = "PRICE_CHANGED"
@@ -50,6 +53,11 @@ def by_moment(journey: str) -> str:
 def by_contact(journey: str) -> str:
     """Return the reason that a contact started a journey."""
     return f"CONTACT:{journey}"
+
+
+def by_rule(rule: str) -> str:
+    """Return the reason that a rule of the contact policy speaks against something."""
+    return f"RULE:{rule}"
 
 
 def withdrawn_for(reason: str) -> str:

@@ -20,8 +20,10 @@ class Outlet:
     channel: int
     not_before_us: int
     """From when on no cap and no quiet hour is in the way; 0 for now."""
-    against: tuple[Reason, ...]
+    against: tuple[str, ...]
     """What is in the way now."""
+    place: int = 0
+    """In the order in which its journeys list it."""
 
 
 def outlets_of(state: PartitionState, journeys: Iterable[Journey], household: int, member: int) -> tuple[Outlet, ...]:
@@ -30,11 +32,12 @@ def outlets_of(state: PartitionState, journeys: Iterable[Journey], household: in
     One that waits for a consent comes last: nobody knows when it comes.
     """
     found = []
-    for channel in dict.fromkeys(channel for journey in journeys for channel in journey.outbound):
+    listed = dict.fromkeys(channel for journey in journeys for channel in journey.outbound)
+    for place, channel in enumerate(listed):
         against = channel_vetoes(state, channel, household, member)
         open_us = opens_us(state, channel, household, member) if against else int(state.now_us)
         not_before_us = NEVER_OPENS_US if open_us is None else open_us if open_us > state.now_us else 0
-        found.append(Outlet(channel=channel, not_before_us=not_before_us, against=against))
+        found.append(Outlet(channel=channel, not_before_us=not_before_us, against=against, place=place))
     return tuple(sorted(found, key=lambda outlet: (Reason.NO_CONSENT in outlet.against, outlet.not_before_us)))
 
 
@@ -63,7 +66,7 @@ class Sending:
     """The one to send on, then those to try next; empty if it is not sent."""
     not_before_us: int = 0
     before_us: int = 0
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[str, ...] = ()
     """Why it is held, or not sent; empty if it goes out at once, or nobody wanted to send."""
 
     def names(self, plan: Plan) -> tuple[str, ...]:
@@ -75,15 +78,22 @@ NOT_SENT = Sending()
 
 
 def sending(
-    plan: Plan, outlets: Sequence[Outlet], moments: Sequence[Moment], slate: Sequence[SlateAction], *, now_us: int
+    plan: Plan,
+    outlets: Sequence[Outlet],
+    first: Outlet | None,
+    moments: Sequence[Moment],
+    slate: Sequence[SlateAction],
+    *,
+    against: tuple[str, ...],
+    now_us: int,
 ) -> Sending:
-    """Send on the best outlet that can carry the first action; hold it until that opens, while it is worth saying.
+    """Send the first action on its outlet; hold it until that opens, while it is worth saying.
 
-    What is held has a `not_before_us`, be it now: where a consent is awaited, no time is in the way.
+    What is held has a `not_before_us`, be it now: where a consent is awaited, no time is in the way. Without an outlet
+    it is not sent, for what is against it, or since none of the outlets can carry it.
     """
-    first = outlet_of(outlets, plan.offers[plan.offer_by_name[slate[0].offer]])
     if first is None:
-        return replace(NOT_SENT, reasons=(Reason.CHANNEL_CANNOT_CARRY,)) if outlets else NOT_SENT
+        return replace(NOT_SENT, reasons=against or (Reason.CHANNEL_CANNOT_CARRY,)) if outlets else NOT_SENT
     before_us = _send_before(plan, moments, slate[0])
     if first.not_before_us >= before_us:
         return replace(NOT_SENT, reasons=first.against)

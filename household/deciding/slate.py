@@ -70,7 +70,7 @@ def answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], 
         return ""
     if slate:
         return next((action.action_id for action in slate if carries(state.plan, action, draft.ask.channel)), "")
-    if draft.standing is None or not draft.has_consent:
+    if draft.standing is None:
         return ""
     gone = {one.action_id for one in draft.withdrawals}
     return next(
@@ -79,6 +79,7 @@ def answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], 
             for action in draft.standing.decision.slate
             if is_live(state, action.action_id)
             and action.action_id not in gone
+            and action.action_id not in draft.not_to_answer
             and sees(action, draft.standing, draft.ask.member)
             and carries(state.plan, action, draft.ask.channel)
         ),

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from household.deciding.contact_policy import has_objected
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.plan import NONE, Offer, Plan
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
 from household.tables.slates import Slate
+from household.traits import is_legal
 
 
 def is_live(state: PartitionState, action_id: str) -> bool:
@@ -58,12 +60,15 @@ def no_longer_holding(
     offers = [plan.offers[index] for index in indices if index != NONE]
     holds = _conditions(state, offers, household, member)
     found: dict[str, Reason] = {}
+    objects = has_objected(state, household, member)
     for entry, index in zip(entries, indices, strict=True):
         if index == NONE:
             found[entry.action_id] = Reason.OFFER_GONE
             continue
         offer = plan.offers[index]
-        if offer.eligible != NONE and not holds[offer.eligible]:
+        if objects and not is_legal(plan, index, entry.journey):
+            found[entry.action_id] = Reason.OBJECTION
+        elif offer.eligible != NONE and not holds[offer.eligible]:
             found[entry.action_id] = Reason.NOT_ELIGIBLE
         elif price_minor(plan, offer, holds) != entry.price_minor:
             found[entry.action_id] = Reason.PRICE_CHANGED

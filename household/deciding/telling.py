@@ -31,13 +31,15 @@ def reasons_of(
     return tuple(dict.fromkeys((*stands, *found_none, *no_answer, *draft.reasons, *withdrawn)))
 
 
-def _why_no_answer(draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Reason, ...]:
+def _why_no_answer(draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[str, ...]:
     if not draft.has_consent:
         return (Reason.NO_CONSENT,)
+    if not slate and draft.not_to_answer:
+        return tuple(dict.fromkeys(reason for reasons in draft.not_to_answer.values() for reason in reasons))
     return (Reason.CHANNEL_CANNOT_CARRY,) if slate or draft.standing is not None else ()
 
 
-def _vetoes_told(draft: Draft) -> tuple[Reason, ...]:
+def _vetoes_told(draft: Draft) -> tuple[str, ...]:
     """Return what spoke against the candidates, what spoke against most of them first."""
     counts = Counter(veto for vetoes in draft.vetoes.values() for veto in vetoes)
     return tuple(veto for veto, _ in counts.most_common())

@@ -1,13 +1,14 @@
 """What speaks against each candidate, and its price for whom it would be made."""
 
 from household.deciding import standing
-from household.deciding.contact_policy import has_consent
+from household.deciding.contact_policy import has_consent, has_objected
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason
 from household.deciding.standing import truths
 from household.plan import NONE
 from household.state import NO_MEMBER, PartitionState
 from household.tables.pauses import is_paused
+from household.traits import is_legal
 
 
 def vetoes_and_prices(
@@ -16,7 +17,7 @@ def vetoes_and_prices(
     journey_by_offer: dict[int, str],
     household: int,
     member: int,
-) -> tuple[dict[int, tuple[Reason, ...]], dict[int, int]]:
+) -> tuple[dict[int, tuple[str, ...]], dict[int, int]]:
     """Return, of each candidate, what speaks against it, and its price for whom it would be made."""
     if not journey_by_offer:
         return {}, {}
@@ -26,11 +27,12 @@ def vetoes_and_prices(
     programs.update(segment.program for segment in plan.segments)
     holds = truths(state, sorted(programs), household, member)
     asked_consent = may_answer(state, ask, household, member)
-    vetoes: dict[int, tuple[Reason, ...]] = {}
+    objects = has_objected(state, household, member)
+    vetoes: dict[int, tuple[str, ...]] = {}
     for index, offer in zip(journey_by_offer, offers, strict=True):
-        against = []
-        if not asked_consent:
-            against.append(Reason.NO_CONSENT)
+        against: list[str] = []
+        if (objects or not asked_consent) and not is_legal(plan, index, journey_by_offer[index]):
+            against += [Reason.OBJECTION] * objects + [Reason.NO_CONSENT] * (not asked_consent)
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append(Reason.NOT_ELIGIBLE)
         if is_paused(state, state.accepted_offers, household, offer.name, state.now_us):

@@ -6,7 +6,17 @@ their shape, their canonical bytes and their hash.
 """
 
 from household.plan.conditions import Program
-from household.plan.contact_rules import EXEMPT_CLASSES, ContactClass
+from household.plan.contact_rules import (
+    EXEMPT_CLASSES,
+    ContactClass,
+    ContactRule,
+    CountedWhen,
+    Effect,
+    Limit,
+    RuleScope,
+    Selector,
+    Span,
+)
 from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
@@ -25,6 +35,9 @@ __all__ = [
     "ContactCap",
     "ContactClass",
     "ContactPolicy",
+    "ContactRule",
+    "CountedWhen",
+    "Effect",
     "EventField",
     "EventTimeRules",
     "EventTimeUs",
@@ -35,15 +48,19 @@ __all__ = [
     "FieldKind",
     "GraphRules",
     "Journey",
+    "Limit",
     "Offer",
     "Plan",
     "PlanOfOtherLayout",
     "PlanUnreadable",
     "PlanVersion",
     "Program",
+    "RuleScope",
     "Scope",
     "Segment",
     "SegmentPrice",
+    "Selector",
+    "Span",
     "Treatment",
     "Trigger",
     "Window",

@@ -34,3 +34,6 @@ class Journey:
     """Channels on which it may speak unasked, best first."""
     contact_class: str = later("")
     """A ContactClass: that of its offers that have none of their own; empty for that of their kinds."""
+    purpose: str = later("")
+    tags: tuple[str, ...] = later(())
+    """Of all its offers, beside their own."""

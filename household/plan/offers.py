@@ -51,3 +51,6 @@ class Offer:
     treatments: tuple[Treatment, ...] = ()
     contact_class: str = later("")
     """A ContactClass; empty for its journey's, or else for that of its kind."""
+    purpose: str = later("")
+    """Empty for its journey's, or else for that of its class."""
+    tags: tuple[str, ...] = later(())

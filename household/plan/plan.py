@@ -9,6 +9,7 @@ from typing import NewType
 from household.later import later
 from household.plan.canonical import from_plain, to_plain
 from household.plan.conditions import Program
+from household.plan.contact_rules import EXEMPT_CLASSES
 from household.plan.features import Feature, Window
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
@@ -79,6 +80,12 @@ class Plan:
     def journey_by_name(self) -> dict[str, int]:
         """Index of each journey."""
         return {journey.name: index for index, journey in enumerate(self.journeys)}
+
+    @cached_property
+    def is_ruled(self) -> bool:
+        """Whether it plays a part what an action is: there are rules, or classes that are exempt of them."""
+        classes = {one.contact_class for part in (self.offers, self.journeys) for one in part}
+        return bool(self.policy.rules) or not EXEMPT_CLASSES.isdisjoint(classes)
 
     @cached_property
     def contact_types(self) -> frozenset[int]:

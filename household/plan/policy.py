@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from household.later import later
+from household.plan.contact_rules import ContactRule
 from household.plan.references import NONE, Scope
 
 
@@ -36,6 +37,8 @@ class Channel:
 
     Empty: all subscribers share, whatever group they name.
     """
+    address: int = later(NONE)
+    """Feature that is a member's address on it; NONE where a member's is taken to be one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,17 @@ class ContactPolicy:
     time_zone: str = "UTC"
     decline_offer_us: int = 7_776_000_000_000
     decline_family_us: int = 604_800_000_000
+    rules: tuple[ContactRule, ...] = later(())
+    """Those that are switched on; all must hold, and all caps."""
+    remembered_us: int = later(0)
+    """How long what rules count is kept: the longest window of all that are written, switched on or not. 0 where there
+    are none: then nothing is kept for them."""
+    member_time_zone: int = later(NONE)
+    """Feature whose value is the name of the member's time zone; NONE, and where it is unknown: the operator's."""
+    line: int = later(NONE)
+    """Feature that is a member's line; NONE where a member is taken to have one."""
+    objection: int = later(NONE)
+    """Program: while it is true, nothing but what is legally required goes out; NONE for never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

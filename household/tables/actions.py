@@ -60,6 +60,8 @@ class LiveAction:
     """`now` of that; 0 for never."""
     decided_us: TimeUs = later(0)
     """0 where it was not kept yet."""
+    journey: PlanName = later("")
+    """Whose moment brought it up; kept only under a playbook with rules."""
 
 
 def _expire(state: "PartitionState", table: "Table[LiveAction]", slots: NDArray[np.int64]) -> None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from household.tables.actions import ACTIONS
+from household.tables.capacities import CAPACITIES
 from household.tables.contacts import CONTACTS
 from household.tables.contract import Declaration
 from household.tables.decisions import DECISIONS
+from household.tables.encounters import ENCOUNTERS
 from household.tables.graph_events import GRAPH_EVENTS
 from household.tables.moments import PENDING, SETTLED
 from household.tables.outbox import OUTBOX
@@ -28,5 +30,7 @@ TABLES: tuple[Declaration[Any], ...] = (
     GRAPH_EVENTS,
     RECENT_SIGNALS,
     DECISIONS,
+    ENCOUNTERS,
+    CAPACITIES,
 )
 """In the order in which a tick looks at them."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from household.later import later
+from household.plan import Plan
 from household.tables.contract import (
     ChannelIndex,
     Declaration,
@@ -10,7 +11,9 @@ from household.tables.contract import (
     Due,
     Flag,
     MemberRow,
+    Number,
     Owner,
+    PlanName,
     Shape,
     Text,
     TimeUs,
@@ -29,6 +32,29 @@ class Contact:
     action_id: Text
     is_handed: Flag = later(False)
     """It has reached a gateway: it counts until that says it was not delivered. Before, it only holds a place."""
+    # What follows is kept only under a playbook with rules.
+    traits: PlanName = later("")
+    """household.traits.Traits of its action, as they were at sending."""
+    line: Number = later(0)
+    """Of whom it reached; 0 where it is not known."""
+    address: Number = later(0)
+    cost_minor: Number = later(0)
+    delivered_us: TimeUs = later(0)
+    seen_us: TimeUs = later(0)
+    until_us: TimeUs = later(0)
+    """Of a pending action: it has no place, but rules that reserve one for what is worth more do until then."""
+    value_milli: Number = later(0)
+    """What such an action is worth, in thousandths of a minor unit."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is of an action that is held: it neither counts nor has a place."""
+        return bool(self.until_us) and not self.is_handed
+
+
+def kept_us(plan: Plan) -> int:
+    """Return how long contacts are kept under a plan: as long as the longest window that counts them."""
+    return max((plan.policy.remembered_us, *(cap.window_us for cap in plan.policy.caps)))
 
 
 CONTACTS = Declaration(
@@ -37,7 +63,7 @@ CONTACTS = Declaration(
     owner=Owner.HOUSEHOLD,
     due=(
         # The longest window is half-open: a contact exactly its length ago counts against no cap any more.
-        Due(column="time_us", after_us=lambda plan: max((cap.window_us for cap in plan.policy.caps), default=0)),
+        Due(column="time_us", after_us=kept_us),
     ),
     digest=Digest(section="contacts", shape=Shape.SET, told=named),
 )

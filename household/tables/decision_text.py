@@ -1,11 +1,13 @@
 """A decision as text, while its slate stands: what a table keeps of it, in some 1 KB instead of some fifty objects."""
 
 import json
+from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
-from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
+from household.decision import Candidate, Decision, Moment, RuleNote, SlateAction, Withdrawal
 
 LAYOUT = 1
 """First in each text; grows when the same place means something else. What is added stands behind the rest."""
@@ -18,6 +20,9 @@ _PLAIN = (
 _plain_values = attrgetter(*_PLAIN)
 _action_values = attrgetter("action_id", "offer", "journey", "price_minor", "valid_until_us", "is_personal")
 _candidate_values = attrgetter("offer", "score", "value_minor", "vetoes")
+
+rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
+"""What `rule_note_of` reads."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BYTES = "latin-1"
@@ -40,8 +45,21 @@ def decision_text(decision: Decision) -> bytes:
         decision.state_vector.astype("<f4").tobytes().hex(),
         decision.request_hash.hex(),
         [(one.action_id, one.reason) for one in decision.withdrawals],
+        *([list(map(rule_note_values, decision.rules))] if decision.rules else []),
     )
     return _encode(plain).encode("utf-8", "surrogatepass")
+
+
+def rule_note_of(values: Sequence[Any]) -> RuleNote:
+    """Return the note of these values.
+
+    Raises:
+        ValueError, TypeError: they are none of a note.
+    """
+    rule, effect, offer, channel, contacts, passes_us = values
+    return RuleNote(
+        rule=rule, effect=effect, offer=offer, channel=channel, contacts=tuple(contacts), passes_us=passes_us
+    )
 
 
 def decision_of(text: bytes) -> Decision:
@@ -50,7 +68,8 @@ def decision_of(text: bytes) -> Decision:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: it is none of a decision.
     """
-    layout, plain, household, member, moments, candidates, slate, vector, request_hash, withdrawals = json.loads(text)
+    read = json.loads(text)
+    layout, plain, household, member, moments, candidates, slate, vector, request_hash, withdrawals, *added = read
     if layout != LAYOUT:
         raise ValueError(f"a decision of layout {layout}, this software reads {LAYOUT}")
     named = dict(zip(_PLAIN, plain, strict=True))
@@ -70,5 +89,6 @@ def decision_of(text: bytes) -> Decision:
         state_vector=np.frombuffer(bytes.fromhex(vector), "<f4"),
         request_hash=bytes.fromhex(request_hash),
         withdrawals=tuple(Withdrawal(action_id=a, reason=r) for a, r in withdrawals),
+        rules=tuple(map(rule_note_of, added[0])) if added else (),
         **named,
     )

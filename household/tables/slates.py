@@ -79,6 +79,8 @@ def told_decision(decision: Decision) -> Plain:
     plain["slate"] = [spoken(action) for action in decision.slate]
     if decision.withdrawals:
         plain["withdrawals"] = [asdict(one) for one in decision.withdrawals]
+    if decision.rules:
+        plain["rules"] = [asdict(one) for one in decision.rules]
     if decision.request_hash:
         plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()

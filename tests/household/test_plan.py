@@ -18,6 +18,7 @@ from household.plan import (
     Channel,
     ContactCap,
     ContactPolicy,
+    ContactRule,
     EventField,
     EventTimeRules,
     EventType,
@@ -26,13 +27,16 @@ from household.plan import (
     Field,
     FieldKind,
     Journey,
+    Limit,
     Offer,
     Plan,
     PlanUnreadable,
     Program,
+    RuleScope,
     Scope,
     Segment,
     SegmentPrice,
+    Selector,
     Treatment,
     Trigger,
     Window,
@@ -75,7 +79,10 @@ FULL = Plan(
         Journey(name="j", trigger=Trigger(events=(0,), program=0), contact_events=(0,), offers=(0,), outbound=(0,)),
         Journey(name="contact"),
     ),
-    policy=ContactPolicy(caps=(ContactCap(name="c", scope=Scope.MEMBER, channels=(0,), window_us=7, most=1),)),
+    policy=ContactPolicy(
+        caps=(ContactCap(name="c", scope=Scope.MEMBER, channels=(0,), window_us=7, most=1),),
+        rules=(ContactRule(name="r", scope=RuleScope.LINE, limit=Limit.COUNT, what=Selector(), other=Selector()),),
+    ),
     arbitration=Arbitration(exploration=0.25),
     clock=EventTimeRules(lateness_us=5),
 )
@@ -148,7 +155,7 @@ def test_a_change_of_any_value_changes_the_version(where):
 
 def test_every_field_of_every_part_of_a_plan_was_changed_above():
     kinds = [Plan, Field, EventField, EventType, Program, Window, Feature, Segment, Channel, Treatment, SegmentPrice]
-    kinds += [Offer, Trigger, Journey, ContactCap, ContactPolicy, Arbitration, EventTimeRules]
+    kinds += [Offer, Trigger, Journey, ContactCap, ContactRule, Selector, ContactPolicy, Arbitration, EventTimeRules]
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
 
     assert {name for where in CHANGES for name in where.replace("[", ".").split(".")} >= fields - {"name"}

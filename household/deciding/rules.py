@@ -1,0 +1,226 @@
+"""What the rules of the contact policy say of actions: which speak against which, and from when on none does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.contact_rules.compiled import CompiledRules
+from household.contact_rules.kernels import Asked, Kept, counted, weigh
+from household.contact_rules.lines import ASK_COLUMNS, NEVER_US
+from household.contact_rules.windows import window_of
+from household.decision import RuleNote
+from household.plan import NONE, Effect, Plan, Span
+from household.state import PartitionState
+from household.subjects import subject_of, zone_of
+from household.tables.table import Table
+from household.traits import traits_of
+
+ITEMS_AT_ONCE = 64
+
+NOTED_CONTACTS = 20
+"""Of the contacts that count, so many are named; more are hardly read."""
+
+WORTH_ANYTHING = 2**62
+"""The value of an action that no reservation stands against."""
+
+NOTHING_KEPT = np.zeros((1, 1), np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An action on a channel, as rules see it."""
+
+    traits: str
+    channel: int
+    cost_minor: int
+    value_milli: int = WORTH_ANYTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A rule that speaks against an action."""
+
+    rule: int
+    """Index in the policy's rules."""
+    effect: Effect
+    opens_us: int
+    """The first instant at which it would pass, as things stand; NEVER_US for none."""
+
+
+def said(plan: Plan, offer: int, journey: str, channel: int, *, value_milli: int = WORTH_ANYTHING) -> Said:
+    """Return an offer, by index, of a journey on a channel as rules see it."""
+    found = plan.offers[offer]
+    return Said(
+        traits=traits_of(plan, found.name, journey).text,
+        channel=channel,
+        cost_minor=contact_cost_minor(plan, offer, channel),
+        value_milli=value_milli,
+    )
+
+
+def contact_cost_minor(plan: Plan, offer: int, channel: int) -> int:
+    """Return what one contact costs: the channel's cost, and that of making the offer."""
+    of_offer = 0 if offer == NONE else plan.offers[offer].cost_minor
+    return of_offer + (0 if channel == NONE else plan.channels[channel].cost_minor)
+
+
+class Weighing:
+    """What all rules say of some actions for one member, as of the state's now."""
+
+    def __init__(
+        self,
+        state: PartitionState,
+        household: int,
+        member: int,
+        actions: Sequence[Said],
+        *,
+        made_only: bool = False,
+        is_inbound: bool = False,
+    ) -> None:
+        """Weigh all of them at once.
+
+        Args:
+            state: read only; its plan has rules.
+            household: row.
+            member: row of who is to be contacted, or NO_MEMBER.
+            actions: each on a channel.
+            made_only: only contacts that were made count, as at a hand-over.
+            is_inbound: they answer who has asked.
+        """
+        assert state.rules is not None, "asked of a playbook without rules"
+        self._state, self._rules = state, state.rules
+        subjects = [subject_of(state, household, member, one.channel) for one in actions]
+        self._asks = np.array(
+            [
+                (self._rules.code(one.traits), one.channel, subject.address, one.cost_minor, one.value_milli)
+                for one, subject in zip(actions, subjects, strict=True)
+            ],
+            np.int64,
+        ).reshape(len(actions), ASK_COLUMNS)
+        self._kept = _kept(state, household)
+        zone = zone_of(state, household, member)
+        line = subjects[0].line if subjects else 0
+        self._asked = _asked(state, household, member, line, zone, made_only=made_only, is_inbound=is_inbound)
+        self._opens_us = np.empty((len(actions), self._rules.count), np.int64)
+        items = np.empty((ITEMS_AT_ONCE, 4), np.int64)
+        lines = self._rules.arrays()
+        while weigh(lines, self._kept, self._asked, self._asks, items, self._opens_us) < 0:
+            items = np.empty((4 * items.shape[0], 4), np.int64)
+        self._items = items
+
+    def broken(self, action: int) -> tuple[Broken, ...]:
+        """Return the rules that speak against one of the actions, as they are written."""
+        opens_us = self._opens_us[action]
+        found: dict[int, int] = {}
+        for line in np.flatnonzero(opens_us != self._asked.now_us).tolist():
+            rule = int(self._rules.rule_of_line[line])
+            found[rule] = max(found.get(rule, 0), int(opens_us[line]))
+        return tuple(
+            Broken(rule=rule, effect=self._rules.rules[rule].effect, opens_us=min(at_us, NEVER_US))
+            for rule, at_us in found.items()
+        )
+
+    def note(self, action: int, broken: Broken, *, offer: str) -> RuleNote:
+        """Return what is told of a rule that speaks against one of the actions."""
+        plan, rule = self._state.plan, self._rules.rules[broken.rule]
+        contacts: dict[str, None] = {}
+        for line in np.flatnonzero(self._rules.rule_of_line == broken.rule).tolist():
+            if self._opens_us[action, line] != self._asked.now_us:
+                contacts.update(dict.fromkeys(self._counted(action, line)))
+        channel = int(self._asks[action, 1])
+        return RuleNote(
+            rule=rule.name,
+            effect=rule.effect.value,
+            offer=offer,
+            channel="" if channel == NONE else plan.channels[channel].name,
+            contacts=tuple(contacts)[:NOTED_CONTACTS],
+            passes_us=0 if broken.opens_us >= NEVER_US else broken.opens_us,
+        )
+
+    def _counted(self, action: int, line: int) -> list[str]:
+        """Return the ids of the actions whose contacts count against one by a line, what leaves first first."""
+        state, items = self._state, self._items
+        if self._rules.rules[int(self._rules.rule_of_line[line])].limit == "capacity":
+            return []  # contacts of other households
+        count = counted(self._rules.arrays(), self._kept, self._asked, self._asks[action], line, items)
+        slots = items[:count, 3].tolist()
+        return [
+            state.contacts.row(slot).action_id if slot > 0 else state.encounters.row(-slot).action_id for slot in slots
+        ]
+
+
+def _kept(state: PartitionState, household: int) -> Kept:
+    contacts, encounters, rows = state.contacts, state.encounters, state.rows_together(household)
+    return Kept(
+        contacts.rows,
+        _firsts(contacts, rows),
+        state.contact_places,
+        encounters.rows,
+        _firsts(encounters, rows),
+        state.encounter_places,
+    )
+
+
+def _firsts(table: Table[Any], rows: Sequence[int]) -> NDArray[np.int64]:
+    """Return the first slots of a household's rows."""
+    heads = table.heads
+    return np.array([heads[row] if 0 <= row < heads.shape[0] else 0 for row in rows], np.int64)
+
+
+def _asked(
+    state: PartitionState,
+    household: int,
+    member: int,
+    line: int,
+    zone: str,
+    *,
+    made_only: bool,
+    is_inbound: bool,
+) -> Asked:
+    rules, now_us = state.rules, int(state.now_us)
+    assert rules is not None
+    since_us = np.full(rules.count, now_us, np.int64)
+    until_us = np.zeros(rules.count, np.int64)
+    used_up = np.zeros(rules.count, np.uint8)
+    is_on = _is_on(state, rules, household, member)
+    for place, index in enumerate(rules.rule_of_line.tolist()):
+        rule = rules.rules[index]
+        if rule.span is Span.SLIDING:
+            since_us[place] = now_us - rule.window_us
+        elif index in rules.capacities:
+            used_up[place], until_us[place] = _capacity(state, index)
+        else:
+            from_us, until_us[place] = window_of(rule.span, zone, now_us)
+            since_us[place] = from_us - 1
+    members = np.array(sorted({member, *state.graph.member_rows(household, member)}), np.int64)
+    return Asked(members, line, now_us, int(made_only), int(is_inbound), is_on, since_us, until_us, used_up)
+
+
+def _is_on(state: PartitionState, rules: CompiledRules, household: int, member: int) -> NDArray[np.uint8]:
+    is_on = np.ones(rules.count, np.uint8)
+    if rules.programs.shape[0]:
+        results = state.conditions(rules.programs, household, member, state.now_us)
+        holds = dict(zip(rules.programs.tolist(), (results == 1.0).tolist(), strict=True))
+        for place, index in enumerate(rules.rule_of_line.tolist()):
+            condition = rules.rules[index].condition
+            is_on[place] = condition == NONE or holds[condition]
+    return is_on
+
+
+def _capacity(state: PartitionState, index: int) -> tuple[bool, int]:
+    """Return whether nothing is left of this partition's share of a capacity, and when it will have one again."""
+    assert state.rules is not None
+    rule, zone = state.rules.rules[index], state.plan.policy.time_zone
+    from_us, until_us = window_of(rule.span, zone, int(state.now_us))
+    use = state.capacities.get(rule.name, from_us)
+    share = state.share.of(rule.most, from_us, until_us)
+    if (use.count if use is not None else 0) < share:
+        return False, until_us
+    if rule.most < 1:
+        return True, NEVER_US
+    while not state.share.of(rule.most, until_us, (following := window_of(rule.span, zone, until_us))[1]):
+        until_us = following[1]
+    return True, until_us
