@@ -1,9 +1,10 @@
 """What it costs to be closed: authorisation per call, and TLS and tokens in the most decisions per second.
 
-python -m tests.benches.access_bench [--seconds 3] [--rounds 4] [--json]
+python -m tests.benches.access_bench [--seconds 0.5] [--rounds 30] [--json]
 
-One edge process with three ports, plaintext, TLS, and TLS with a token, and a shard that answers at once; the ports are
-asked in turn, so that what else the machine does falls on all alike. A real decision costs more, and TLS less of it.
+One process with three ports, plaintext, TLS, and TLS with a token, and a shard that answers at once; they are asked in
+turn, so that what else the machine does falls on all alike. Calls per second count what the client spends on TLS, too:
+here it shares the processors. Processor time is that of edge and shard alone, what decisions per second are made of.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import IO, Any
 
 import grpc
 import grpc.aio
@@ -44,6 +46,8 @@ PORTS = ("plaintext", "tls", "tls and token")
 METHOD = "/hearth.v1.DecisionService/Decide"
 CLIENT_COUNT = 16
 CALL_COUNT = 50_000
+DECISION_US = 1_400
+"""Processor time of a real decision without TLS, in edge and shards: docs/decisions/0014-overload.md, T and 2 / 1,422."""
 
 
 class Call:
@@ -93,7 +97,7 @@ def authorisation_us(folder: Path) -> dict[str, float]:
 
 
 async def serve(folder: Path) -> None:
-    """Serve until stdin ends; the ports and the token go to stdout."""
+    """Serve until stdin ends; ports and token go to stdout, and for each line the processor time used so far, in s."""
     shard_address = f"unix:{folder}/shard"
     shard = grpc.aio.server(options=SHARD_OPTIONS)
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ExchangeServicer(EmptyShard()), shard)
@@ -128,7 +132,8 @@ async def serve(folder: Path) -> None:
         await server.start()
         servers.append(server)
     print(json.dumps({"ports": ports, "token": issuer.token(Role.GATEWAY)}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(time.process_time(), flush=True)
     for server in servers:
         await server.stop(None)
     await router.close()
@@ -154,8 +159,10 @@ async def calls_per_s(channel: grpc.aio.Channel, metadata: Any, seconds: float) 
     return count / seconds
 
 
-async def measure(folder: Path, told: dict[str, Any], seconds: float, rounds: int) -> dict[str, float]:
-    """Return decisions per second by port: the mean of all rounds but the first."""
+async def measure(
+    folder: Path, told: dict[str, Any], seconds: float, rounds: int, used_s: Callable[[], float]
+) -> dict[str, tuple[float, float]]:
+    """Return calls per second and µs of the server's processor per call, by port: the median of all rounds but the first."""
     tls = grpc.ssl_channel_credentials((folder / "ca.pem").read_bytes())
     channels = {
         name: grpc.aio.insecure_channel(f"localhost:{port}")
@@ -164,19 +171,24 @@ async def measure(folder: Path, told: dict[str, Any], seconds: float, rounds: in
         for name, port in told["ports"].items()
     }
     metadata = {name: (("authorization", f"Bearer {told['token']}"),) if "token" in name else () for name in PORTS}
-    found: dict[str, list[float]] = {name: [] for name in PORTS}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in PORTS}
     for turn in range(rounds + 1):
         for name in PORTS[:: 1 if turn % 2 else -1]:
-            found[name].append(await calls_per_s(channels[name], metadata[name], seconds))
+            before_s = used_s()
+            per_s = await calls_per_s(channels[name], metadata[name], seconds)
+            found[name].append((per_s, (used_s() - before_s) / (per_s * seconds) * 1e6))
     for channel in channels.values():
         await channel.close()
-    return {name: sum(all_[1:]) / rounds for name, all_ in found.items()}
+    return {
+        name: (median(rate for rate, _ in all_[1:]), median(cost for _, cost in all_[1:]))
+        for name, all_ in found.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -192,19 +204,31 @@ def main() -> None:
             assert server.stdin is not None
             assert server.stdout is not None
             told = json.loads(server.stdout.readline())
-            per_s = asyncio.run(measure(folder, told, given.seconds, given.rounds))
+
+            def used_s(to: IO[bytes] = server.stdin, back: IO[bytes] = server.stdout) -> float:
+                to.write(b"\n")
+                to.flush()
+                return float(back.readline())
+
+            found = asyncio.run(measure(folder, told, given.seconds, given.rounds, used_s))
             server.stdin.close()
     result = {
         "authorisation_us": took_us,
-        "decisions_per_s": per_s,
-        "cost": {one: 1 - per_s[one] / per_s["plaintext"] for one in PORTS[1:]},
+        "calls_per_s": {one: rate for one, (rate, _) in found.items()},
+        "processor_us": {one: cost for one, (_, cost) in found.items()},
+        "fewer_calls": {one: 1 - found[one][0] / found["plaintext"][0] for one in PORTS[1:]},
+        "more_processor_us": {one: found[one][1] - found["plaintext"][1] for one in PORTS[1:]},
     }
     if given.json:
         print(json.dumps(result))
         return
     print("authorisation:", ", ".join(f"{took:.1f} µs by {one}" for one, took in took_us.items()))
-    print("decisions/s:", ", ".join(f"{rate:,.0f} {one}" for one, rate in per_s.items()))
-    print("less than plaintext:", ", ".join(f"{share:.1%} {one}" for one, share in result["cost"].items()))
+    for one, (rate, cost) in found.items():
+        more = cost - found["plaintext"][1]
+        print(
+            f"{one:<14} {rate:>7,.0f} empty calls/s, {1 - rate / found['plaintext'][0]:>6.1%} fewer; edge and shard use "
+            f"{cost:,.0f} µs a call, {more:+.0f}: {more / (more + DECISION_US):.1%} of the most decisions/s"
+        )
 
 
 if __name__ == "__main__":
