@@ -9,15 +9,17 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-quick test-chaos lint proto rooms bench picture lock clean
+.PHONY: help demo test test-quick test-chaos test-deploy lint proto chart rooms bench picture lock clean
 
 help:
 	@echo "make demo    set up, start Hearth with a simulated town, show what it decides"
 	@echo "make test    lint, types, import contracts, all tests"
 	@echo "make test-quick  the tests that start no Ray"
 	@echo "make test-chaos  the fault suites: kills, stops, broken disks, a real Kafka and PostgreSQL (long)"
+	@echo "make test-deploy  the chart by helm and schemas, the image's steps in a scratch root (needs Go; long the first time)"
 	@echo "make lint    lint, types and import contracts alone"
 	@echo "make proto   generate the stubs from protos/ again"
+	@echo "make chart   render the chart again for its laws (tests/deploy/rendered.yaml)"
 	@echo "make rooms   tell of each room what its files are for, and draw them from the imports (docs/rooms.md, docs/rooms.svg)"
 	@echo "make bench   the measurements behind the promises (long)"
 	@echo "make picture run the demo and draw it for the README (docs/demo.svg)"
@@ -31,14 +33,18 @@ demo: $(INSTALLED)
 # both cores.
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs 2 lint test-quick
-	$(BIN)/python -m pytest -m "ray and not chaos"
+	$(BIN)/python -m pytest -m "ray and not chaos and not deploy"
 
 test-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos and not deploy"
 
 # Suites that need a real Kafka, PostgreSQL or libfaketime install it themselves where they can, and skip saying so where not.
 test-chaos: $(INSTALLED)
 	$(BIN)/python -m pytest -m chaos --capture=no --timeout 1500
+
+# helm and kubeconform are built, and schemas fetched, by tests/parts/install_kube_tools.sh; where not, they skip, saying so.
+test-deploy: $(INSTALLED)
+	$(BIN)/python -m pytest -m deploy --capture=no --timeout 1500
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -50,6 +56,9 @@ lint: $(INSTALLED)
 proto: $(INSTALLED)
 	cd protos && find hearth -name '*.proto' -print0 | sort -z | xargs -0 ../$(BIN)/python -m grpc_tools.protoc \
 	    -I. --python_out=. --pyi_out=. --grpc_python_out=.
+
+chart: $(INSTALLED)
+	$(BIN)/python -m tests.deploy.chart
 
 rooms: $(INSTALLED)
 	$(BIN)/python -m docs.make_rooms
