@@ -45,6 +45,25 @@ def restore(
     leave(run(load_config(data_dir=data_dir), source=source, as_json=as_json))
 
 
+def drill(
+    backups: Annotated[
+        Path | None,
+        typer.Option("--backups", help="Folder of backups, of which the newest is taken.  [default: one is made now]"),
+    ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option("--scratch", help="Where to restore to; removed.  [default: a temporary folder]")
+    ] = None,
+    no_start: Annotated[bool, typer.Option("--no-start", help="Restore and verify only.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Restore the newest backup into a scratch place, verify and start it there; tell RPO and RTO as measured."""
+    from cluster.commands.drill import drill as run
+
+    config = load_config(data_dir=data_dir)
+    leave(run(config, backups=backups, scratch=scratch, is_started=not no_start, as_json=as_json))
+
+
 def verify(
     data_dir: DataDir = None,
     from_start: Annotated[

@@ -109,6 +109,29 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     leave(run(load_config(data_dir=data_dir), as_json=as_json))
 
 
+def top(
+    data_dir: DataDir = None,
+    every: Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look for so long, show it, and end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show shards and partitions live: how busy each is, how far it lags, how fast it answers; until Ctrl-C."""
+    from cluster.commands.top import top as run
+
+    leave(run(load_config(data_dir=data_dir).data_dir, every_s=every, is_once=once, as_json=as_json))
+
+
+def support_bundle(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="A new .tar.gz file.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a file for whoever helps: settings, versions, status, numbers, logs; no secrets and no identifiers."""
+    from cluster.commands.support_bundle import support_bundle as run
+
+    leave(run(settings_of(data_dir=data_dir), out=out, as_json=as_json))
+
+
 def snapshot(data_dir: DataDir = None, target: Target = None, as_json: Json = False) -> None:
     """Write a snapshot of every partition of a running Hearth now; a restart then folds only what comes after."""
     from cluster.commands.admin import snapshot as run
