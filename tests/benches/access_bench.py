@@ -47,7 +47,7 @@ METHOD = "/hearth.v1.DecisionService/Decide"
 CLIENT_COUNT = 16
 CALL_COUNT = 50_000
 DECISION_US = 1_400
-"""Processor time of a real decision without TLS, in edge and shards: docs/decisions/0014-overload.md, T and 2 / 1,422."""
+"""Processor time of a real decision without TLS, in edge and shards: about T of docs/decisions/0014-overload.md."""
 
 
 class Call:
