@@ -352,10 +352,9 @@ def time_passed(state: PartitionState) -> None:
     """Let what is due by `now` be over: unsent actions, slates, remembered requests, old contacts and pauses."""
     state.tidied_us = state.now_us
     for table in state.tables:
-        slots = table.due(state.now_us)
         if table.declaration.when_due is None:
-            table.forget(slots)
-        else:
+            table.forget_due(state.now_us)
+        elif (slots := table.due(state.now_us)).shape[0]:
             table.declaration.when_due(state, table, slots)
 
 

@@ -127,11 +127,10 @@ class Deliveries:
         found: list[_Due] = []
         now_us = state.now_us
         # Most of what is there is held for the morning, or was handed over a moment ago.
-        for outbound in state.outbox.up_to("not_before_us", now_us):
-            action_id = outbound.action_id
-            if action_id in waiting or had.get((action_id, ALL)) == outbound.channel:
+        for action_id, channel in state.outbox.up_to("not_before_us", now_us, "action_id", "channel"):
+            if action_id in waiting or had.get((action_id, ALL)) == channel:
                 continue
-            if due := self._look_at(state, outbound, subscription, had, listened, waiting):
+            if due := self._look_at(state, state.outbox[action_id], subscription, had, listened, waiting):
                 found.append(due)
                 if len(found) >= TURN_MAX:
                     break

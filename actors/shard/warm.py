@@ -146,11 +146,14 @@ def _keep_once(state: PartitionState) -> None:
     state.requests.get(b"warm", "other")
     for slots in (state.requests.slots_in_order(), state.requests.due(10**18)):
         state.requests.set(slots, seen_us=2 * _DAY_US)
-    list(state.requests.up_to("seen_us", _DAY_US))
+    list(state.requests.up_to("seen_us", _DAY_US, "offset"))
     state.requests.remove(b"warm", "warm 1")
     state.contacts.forget(state.contacts.slots_in_order())
+    state.contacts.slots_with(np.zeros(1, np.int64), "action_id", np.zeros(1, np.int64))
     while not freeze.step():
         pass
+    state.requests.put(KnownRequest(b"warm", "late", "", -1, -_DAY_US))
+    state.requests.forget_due(0)
     frozen = freeze.end()
     assert frozen is not None
     thaw(frozen)

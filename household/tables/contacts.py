@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from household.later import later
 from household.plan import Plan
 from household.tables.contract import (
@@ -72,3 +75,9 @@ CONTACTS = Declaration(
 def forget_place(contacts: Table[Contact], household: int, action_id: str) -> None:
     """Forget the contact of an action that was never handed over. One that was counts, whatever became of it."""
     contacts.rewrite(household, lambda one: one if one.action_id != action_id or one.is_handed else None)
+
+
+def forget_places(contacts: Table[Contact], households: NDArray[np.int64], action_ids: NDArray[np.int64]) -> None:
+    """Do the same for several actions (n,), each once, of households (n,); the ids as they lie in any table."""
+    slots = contacts.slots_with(households, "action_id", action_ids)
+    contacts.forget(slots[contacts.values("is_handed", slots) == 0])

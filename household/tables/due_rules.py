@@ -25,6 +25,9 @@ class DueRules:
                 place = places[name]
                 code = columns[place].values.index(value)
             self._rules.append((places[due.column], due.after_us(plan), place, value, code))
+        self.lying = np.array([(at, later, place, code) for at, later, place, _, code in self._rules], np.int64)
+        """(rules, 4) for kernels: column, µs after it; column of the condition, or -1, and what stands there."""
+        self.lying.shape = (len(self._rules), 4)
 
     def __bool__(self) -> bool:
         return bool(self._rules)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.kernel import inlined, kernel
-from household.tables.slots import DUE, HEAPED, NEVER_DUE, PLACE, RowMatrix, Slots
+from household.tables.slots import DUE, FIELDS, HEAPED, NEVER_DUE, PLACE, RowMatrix, Slots
 
 
 @inlined
@@ -79,7 +79,12 @@ def due_slots(rows: RowMatrix, heap: Slots, now_us: int, found: NDArray[np.int64
 
 
 @kernel
-def set_dues(rows: RowMatrix, heap: Slots, slots: NDArray[np.int64], dues_us: NDArray[np.int64]) -> None:
-    """Say of several rows when they are due."""
+def settle_dues(rules: NDArray[np.int64], rows: RowMatrix, heap: Slots, slots: NDArray[np.int64]) -> None:
+    """Say of the rows in these slots when they are due, by the rules of DueRules and their columns."""
     for i in range(slots.shape[0]):
-        set_due(rows, heap, slots[i], dues_us[i])
+        slot, due_us = slots[i], NEVER_DUE
+        for rule in range(rules.shape[0]):
+            if rules[rule, 2] < 0 or rows[slot, FIELDS + rules[rule, 2]] == rules[rule, 3]:
+                due_us = rows[slot, FIELDS + rules[rule, 0]] + rules[rule, 1]
+                break
+        set_due(rows, heap, slot, due_us)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from household.later import later
 from household.plan import NONE
-from household.tables.contacts import forget_place
+from household.tables.contacts import forget_places
 from household.tables.contract import (
     Carriage,
     ChannelIndex,
@@ -58,9 +58,8 @@ class Outbound:
 
 def _expire(state: "PartitionState", table: "Table[Outbound]", slots: NDArray[np.int64]) -> None:
     """Take out what may not be sent any more. The contact of what was never handed over is given back."""
-    for item in map(table.row, slots.tolist()):
-        state.counters.expired += int(not item.is_delivered)
-        forget_place(state.contacts, item.household, item.action_id)
+    state.counters.expired += int(np.count_nonzero(table.values("is_delivered", slots) == 0))
+    forget_places(state.contacts, table.values("household", slots), table.values("action_id", slots))
     table.forget(slots)
 
 

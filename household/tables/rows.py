@@ -13,6 +13,7 @@ from household.tables.slots import (
     FIELDS,
     FIRST,
     FREE,
+    HEAPED,
     KEY_COUNT,
     KEYED,
     KEYS,
@@ -126,6 +127,32 @@ def chain(rows: RowMatrix, head: int, found: NDArray[np.int64]) -> int:
         found[count] = slot
         count += 1
         slot = rows[slot, NEXT]
+    return count
+
+
+@kernel
+def matching(
+    rows: RowMatrix,
+    heads: Slots,
+    owners: NDArray[np.int64],
+    column: int,
+    wanted: NDArray[np.int64],
+    found: NDArray[np.int64],
+) -> int:
+    """Set found[:n] to the slots of those rows of owners[i] in whose column wanted[i] lies; return n, or -1 (no room).
+
+    No pair may be there twice.
+    """
+    count = 0
+    for i in range(owners.shape[0]):
+        slot = np.int64(heads[owners[i]]) if owners[i] < heads.shape[0] else 0
+        while slot != 0:
+            if rows[slot, column] == wanted[i]:
+                if count == found.shape[0]:
+                    return -1
+                found[count] = slot
+                count += 1
+            slot = rows[slot, NEXT]
     return count
 
 
@@ -286,6 +313,23 @@ def remove_rows(
     """Forget the rows in these slots."""
     for i in range(slots.shape[0]):
         _remove(shape, rows, index, heap, heads, entries, words, places, slots[i])
+
+
+@kernel
+def remove_due(
+    shape: NDArray[np.int64],
+    rows: RowMatrix,
+    index: Slots,
+    heap: Slots,
+    heads: Slots,
+    entries: TextEntries,
+    words: Words,
+    places: Places,
+    now_us: int,
+) -> None:
+    """Forget the rows that are due."""
+    while rows[0, HEAPED] > 0 and rows[heap[0], DUE] <= now_us:
+        _remove(shape, rows, index, heap, heads, entries, words, places, np.int64(heap[0]))
 
 
 @kernel

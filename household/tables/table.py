@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from household.plan import Plan
 from household.tables.contract import POOLED, Declaration, Owner, Row, columns_of
 from household.tables.due_rules import DueRules
-from household.tables.dues import due_slots, set_dues
+from household.tables.dues import due_slots, settle_dues
 from household.tables.rows import (
     chain,
     chain_up_to,
     find_row,
     load_rows,
+    matching,
     put_row,
     refill_index,
+    remove_due,
     remove_row,
     remove_rows,
 )
@@ -147,14 +149,19 @@ class Table(Generic[Row]):
         found: list[int] = np.flatnonzero(self.heads).tolist()
         return found
 
-    def up_to(self, column: str, most: int) -> Iterator[Row]:
-        """Yield a partition's rows with no more than that in a column, oldest first; none may change meanwhile."""
+    def up_to(self, column: str, most: int, *wanted: str) -> Iterator[list[Any]]:
+        """Yield some columns of a partition's rows with no more than that in a column, oldest first.
+
+        No row may change meanwhile. A row as a whole costs several times as much: who wants few of them gets those.
+        """
         assert self._is_partitions
         found, slot = np.empty(READ_AT_ONCE, np.int64), int(self.heads[_PARTITION])
+        places = [FIELDS + self._by_name[name] for name in wanted]
+        values = self._values.of_columns(wanted)
         while slot:
             count, slot = chain_up_to(self.rows, slot, FIELDS + self._by_name[column], most, found)
-            for one in found[:count].tolist():
-                yield self.row(one)
+            for lying in self.rows[found[:count, None], places].tolist():
+                yield [one if value is None else value(one) for value, one in zip(values, lying, strict=True)]
 
     def next_due_us(self) -> int | None:
         """Return when the first row is due; None for never. Looks at one number."""
@@ -169,6 +176,17 @@ class Table(Generic[Row]):
     def values(self, column: str, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what stands in a column in these slots, as it lies (of texts their codes)."""
         return np.asarray(self.rows[slots, FIELDS + self._by_name[column]])
+
+    def slots_with(self, owners: NDArray[np.int64], column: str, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the slots of those rows of owners (n,) in whose column each time lies what is wanted (n,).
+
+        Texts lie alike in all tables of a partition: as their codes. No pair may be there twice.
+        """
+        found = np.empty(READ_AT_ONCE, np.int64)
+        place = FIELDS + self._by_name[column]
+        while (count := matching(self.rows, self.heads, owners, place, wanted, found)) < 0:
+            found = np.empty(4 * found.shape[0], np.int64)
+        return found[:count]
 
     def place(self, column: str) -> int:
         """Return which of the columns has a name."""
@@ -240,13 +258,25 @@ class Table(Generic[Row]):
 
     def due(self, now_us: int) -> NDArray[np.int64]:
         """Return the slots of the rows that are due, oldest first. Costs what is due, not what there is."""
-        if not self.rows[0, HEAPED] or self.rows[self.heap[0], DUE] > now_us:
+        if not self._is_any_due(now_us):
             return _NO_SLOTS
         found = np.empty(READ_AT_ONCE, np.int64)
         while (count := due_slots(self.rows, self.heap, now_us, found)) < 0:
             found = np.empty(4 * found.shape[0], np.int64)
         found = found[:count]
-        return found[np.argsort(self.rows[found, SEQUENCE])]
+        return found[np.argsort(self.rows[found, SEQUENCE])] if count > 1 else found
+
+    def _is_any_due(self, now_us: int) -> bool:
+        return bool(self.rows.item(0, HEAPED)) and self.rows.item(self.heap.item(0), DUE) <= now_us
+
+    def forget_due(self, now_us: int) -> None:
+        """Forget the rows that are due."""
+        if self.keeper is not None:
+            self.forget(self.due(now_us))
+        elif self._is_any_due(now_us):
+            with self.texts.lock:
+                remove_due(*self._arrays(), now_us)
+            self._remembered.clear()
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Forget the rows in these slots."""
@@ -265,15 +295,14 @@ class Table(Generic[Row]):
             for name, value in values.items():
                 assert self.columns[self._by_name[name]].kind not in POOLED
                 self.rows[slots, FIELDS + self._by_name[name]] = value
-            set_dues(self.rows, self.heap, slots, self._due_rules.at(self.rows[slots, FIELDS:]))
+            settle_dues(self._due_rules.lying, self.rows, self.heap, slots)
             self._remembered.clear()
 
     def under(self, plan: Plan) -> None:
         """Take over the times of a plan: when rows are due may be other times by now."""
         self._due_rules = DueRules(self.declaration, self.columns, plan)
         if self._due_rules and len(self):
-            slots = self.slots_in_order()
-            set_dues(self.rows, self.heap, slots, self._due_rules.at(self.rows[slots, FIELDS:]))
+            settle_dues(self._due_rules.lying, self.rows, self.heap, self.slots_in_order())
 
     def replace(self, slot: int, row: Row) -> None:
         """Put a row, of the same key, in the place of the one in a slot."""

@@ -130,7 +130,8 @@ class RowValues(Generic[Row]):
         self._codes = [(i, code_of(one, names)) for i, one in enumerate(columns) if one.kind in CODED]
         self._key_texts = [(1 + i, letters_of(one, names)) for i, one in enumerate(keys) if one.kind in POOLED]
         self._key_codes = [(1 + i, code_of(one, names)) for i, one in enumerate(keys) if one.kind in CODED]
-        values = [(place, value_of(one, texts, names)) for place, one in enumerate(columns)]
+        self._value_by_name = {one.name: value_of(one, texts, names) for one in columns}
+        values = enumerate(self._value_by_name.values())
         self._values = [(place, value) for place, value in values if value is not None]
 
     def message(self, row: Row, owner: int, due: DueRules) -> tuple[bytes, list[bytes]]:
@@ -156,6 +157,10 @@ class RowValues(Generic[Row]):
         for place, code in self._key_codes:
             values[place] = code(values[place])
         return self._key_message.pack(*values) + texts
+
+    def of_columns(self, names: Sequence[str]) -> list[Callable[[int], Any] | None]:
+        """Return of each column how what lies there becomes a value; None for as it is."""
+        return [self._value_by_name[name] for name in names]
 
     def row(self, lying: list[int]) -> Row:
         """Return a row from its fields as they lie."""

@@ -3,8 +3,8 @@
     python -m tests.benches.tables_bench [--live N] [--due N] [--rounds N]
 
 Two partitions, one with as many live actions as are due at a tick and one with N, tick in turns; each tick expires
-the same number of actions. Then asking when the next tick is due, beginning a freeze, and bytes per row. Prints JSON;
-times are medians in microseconds, of this thread's CPU.
+the same number of actions. Then asking when the next tick is due, beginning a freeze, putting a row, and bytes per row.
+Prints JSON; times are medians in microseconds, of this thread's CPU.
 """
 
 import argparse
@@ -86,6 +86,13 @@ def run(live: int, due: int, rounds: int) -> dict[str, object]:
         found[f"freeze_begin_us_{name}"] = round(statistics.median(begin_us(state) for _ in range(9)), 1)
     ratios = [many / few for few, many in zip(ticks["few"], ticks["many"], strict=True)]
     found["tick_ratio"] = round(statistics.median(ratios), 2)
+    found["put_us"] = round(
+        statistics.median(
+            took_us(lambda n=number: put_actions(states["few"], n, 100, LATER_US)) / 100
+            for number in range(90_000_000, 90_001_000, 100)
+        ),
+        2,
+    )
     actions = states["many"].actions
     found["bytes_per_action"] = round(actions.size_bytes / len(actions))
     found["bytes_of_texts_per_action"] = round(actions.texts.size_bytes / len(actions))

@@ -205,7 +205,10 @@ def test_a_table_holds_what_a_list_of_rows_holds(declaration: Declaration[Vouche
                 plain.rows = [(w, next(others) if w == owner else one) for w, one in plain.rows]
                 plain.rows = [(w, one) for w, one in plain.rows if one is not None]
             case "forget":
-                table.forget(table.due(number))
+                if row.is_shown:
+                    table.forget(table.due(number))
+                else:
+                    table.forget_due(number)
                 plain.rows = [(w, one) for w, one in plain.rows if plain.due_us(one) > number]
             case "set":
                 table.set(table.due(number), used_us=number, until_us=number + 9)
@@ -224,6 +227,12 @@ def test_a_table_holds_what_a_list_of_rows_holds(declaration: Declaration[Vouche
         assert [table.row(slot) for slot in table.due(number).tolist()] == plain.due(number)
         if declaration.owner is Owner.HOUSEHOLD:
             assert table.of(owner) == tuple(plain.of(owner))
+            assert held(table, range(4), row.code) == [
+                (w, o) for w in range(4) for o in plain.of(w) if o.code == row.code
+            ]
+        else:
+            found = [[one.code, one.state] for _, one in plain.rows if one.until_us <= number]
+            assert list(table.up_to("until_us", number, "code", "state")) == found
         if declaration.key:
             key = plain.key(row) if declaration.owner is Owner.PARTITION else (owner, *plain.key(row))
             assert table.get(*key) == next((o for o in plain.of(owner) if plain.key(o) == plain.key(row)), None)
@@ -238,6 +247,13 @@ def test_a_table_holds_what_a_list_of_rows_holds(declaration: Declaration[Vouche
         assert again.next_due_us() == min((plain.due_us(one) for _, one in wanted), default=None)
     table.forget(table.slots_in_order())
     assert len(table.texts) == 0
+
+
+def held(table: Table[Voucher], owners: range, code: str) -> list[tuple[int, Voucher]]:
+    """Return the rows of these households under a code, found by where it lies."""
+    lying = np.full(len(owners), table.texts.find(code.encode()))
+    slots = table.slots_with(np.array(owners), "code", lying)
+    return [(table.owner(slot), table.row(slot)) for slot in slots.tolist()]
 
 
 def owned(table: Table[Voucher]) -> list[tuple[int, Voucher]]:
