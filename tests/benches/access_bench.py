@@ -162,7 +162,7 @@ async def calls_per_s(channel: grpc.aio.Channel, metadata: Any, seconds: float) 
 async def measure(
     folder: Path, told: dict[str, Any], seconds: float, rounds: int, used_s: Callable[[], float]
 ) -> dict[str, tuple[float, float]]:
-    """Return calls per second and µs of the server's processor per call, by port: the median of all rounds but the first."""
+    """Return calls per second and µs of the server's processor per call, by port: medians of rounds."""
     tls = grpc.ssl_channel_credentials((folder / "ca.pem").read_bytes())
     channels = {
         name: grpc.aio.insecure_channel(f"localhost:{port}")
@@ -226,8 +226,8 @@ def main() -> None:
     for one, (rate, cost) in found.items():
         more = cost - found["plaintext"][1]
         print(
-            f"{one:<14} {rate:>7,.0f} empty calls/s, {1 - rate / found['plaintext'][0]:>6.1%} fewer; edge and shard use "
-            f"{cost:,.0f} µs a call, {more:+.0f}: {more / (more + DECISION_US):.1%} of the most decisions/s"
+            f"{one:<14} {rate:>7,.0f} empty calls/s, {1 - rate / found['plaintext'][0]:>6.1%} fewer; edge and shard "
+            f"use {cost:,.0f} µs a call, {more:+.0f}: {more / (more + DECISION_US):.1%} of the most decisions/s"
         )
 
 

@@ -43,6 +43,7 @@ from tests.serving.access_world import (
 from wire.failures import CallFailed, Failure, told_status
 
 SIGNED_OTHERWISE = Issuer()
+SETTLED_S = 0.1
 CHANNELLED = (
     "/hearth.v1.DecisionService/Decide",
     "/hearth.v1.DecisionService/Report",
@@ -55,6 +56,9 @@ def run(test: Awaitable[None]) -> None:
     async def limited() -> None:
         async with asyncio.timeout(60):
             await test
+        # What gRPC still has to say of calls that were cancelled or refused, it says to whatever loop listens: once
+        # this one is closed, that of another test would stumble over it. Nobody tells when it has said all.
+        await asyncio.sleep(SETTLED_S)
 
     asyncio.run(limited())
 
