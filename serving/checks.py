@@ -7,6 +7,7 @@ from typing import Final
 
 from hearth.v1 import decision_pb2
 from household.events import LONGEST_KEY
+from household.graph.events import GRAPH_PREFIX
 from serving.signal_batches import TYPE_BY_OUTCOME
 from wire.batches import MESSAGE_BYTES_MAX
 from wire.failures import FieldViolation, InvalidRequest, RequestTooLarge
@@ -53,6 +54,9 @@ def decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViol
         yield FieldViolation(field="signals", description=text)
         return
     for index, signal in enumerate(request.signals):
+        if signal.type.startswith(GRAPH_PREFIX):
+            text = "is a graph event: it does not come with a question, send it by Ingest"
+            yield FieldViolation(field=f"signals[{index}].type", description=text)
         if signal.household != request.household:
             text = "names another household than the question; wanted the same: send others by Ingest"
             yield FieldViolation(field=f"signals[{index}].household", description=text)

@@ -40,6 +40,8 @@ def ack_hash(request: delivery_pb2.AckRequest) -> bytes:
 def _signal(signal: signal_pb2.Signal) -> Iterator[bytes]:
     yield b"signal"
     yield from _texts(signal.event_id, signal.source, signal.type, signal.household, signal.member)
+    if signal.identifier:
+        yield from _texts("identifier", signal.identifier)
     yield _time(signal)
     for name in sorted(signal.fields):
         value = signal.fields[name]

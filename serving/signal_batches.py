@@ -19,6 +19,7 @@ from wire.batches import (
     CHANNEL_COLUMN,
     FIELD_COUNT_MAX,
     GROUP_COLUMN,
+    IDENTIFIER_COLUMN,
     NUMBERS,
     REQUEST_HASH_COLUMN,
     SIGNAL_COUNT_MAX,
@@ -75,6 +76,8 @@ def batch_from_signals(signals: Sequence[signal_pb2.Signal]) -> pa.RecordBatch:
     }
     if any(sources):
         columns[SOURCE_COLUMN] = _keys(sources)
+    if any(identifiers := [signal.identifier for signal in signals]):
+        columns[IDENTIFIER_COLUMN] = _keys(identifiers)
     return pa.RecordBatch.from_pydict(columns | _field_columns(signals))
 
 

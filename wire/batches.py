@@ -52,7 +52,8 @@ def field_column(space: str, name: str) -> str:
 
 REPORT_FIELDS: Final = ("action_id", "channel", "hearth.group")
 """Texts that come with what gateways report, and which every playbook knows; none can have a field `hearth.group`."""
-APART_COLUMN: Final = field_column(TEXTS, "hearth.apart")
+APART_FIELD: Final = "hearth.apart"
+APART_COLUMN: Final = field_column(TEXTS, APART_FIELD)
 """Of a graph event: why no one partition can take it, as whoever split the batch saw; else null, or not there."""
 ACTION_ID_COLUMN, CHANNEL_COLUMN, GROUP_COLUMN = (field_column(TEXTS, name) for name in REPORT_FIELDS)
 

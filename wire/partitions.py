@@ -10,6 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from wire.batches import ipc_bytes
+from wire.graph_rows import names_graph, placed
 
 Pieces: TypeAlias = dict[int, tuple[NDArray[np.int64], bytes]]
 """Partition → (rows of the request, in order; the signal batch of these rows)."""
@@ -31,7 +32,11 @@ def split_by_partition(batch: pa.RecordBatch, partition_count: int) -> Pieces:
     """
     if batch.num_rows == 0:
         return {}
-    keys = batch.column("household").dictionary_encode()
+    household = batch.column("household")
+    if names_graph(batch):
+        batch, names = placed(batch, lambda key: 0 if partition_count == 1 else partition_of(key, partition_count))
+        household = pa.array(names, pa.binary())
+    keys = household.dictionary_encode()
     key_partitions = np.array([partition_of(key, partition_count) for key in keys.dictionary.to_pylist()], np.int64)
     partitions = key_partitions[keys.indices.to_numpy()]
     first = int(partitions[0])

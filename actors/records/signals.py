@@ -22,12 +22,12 @@ from household.events import (
     OutcomeRow,
     keys_of,
 )
-from household.graph.events import GRAPH_FIELDS, GRAPH_TYPES, PROBABILITY, GraphRow, saying_of
+from household.graph.events import GRAPH_FIELDS, PROBABILITY, GraphRow
 from household.graph.identifiers import normalised
 from household.plan import FieldKind, Plan
 from wire.batches import (
     ACTION_ID_COLUMN,
-    APART_COLUMN,
+    APART_FIELD,
     CHANNEL_COLUMN,
     FIXED_COLUMNS,
     GROUP_COLUMN,
@@ -37,14 +37,14 @@ from wire.batches import (
     REQUEST_HASH_COLUMN,
     SOURCE_COLUMN,
     TEXTS,
-    field_column,
     is_of_layout,
 )
+from wire.graph_rows import graph_rows, key_text
 
 NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
 """Stands where an identifier should and none is: the fold refuses it as a key."""
 
-_FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILITY})
+_FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILITY, APART_FIELD})
 
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
@@ -122,7 +122,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             is_bad=is_bad,
             plan_version=plan.version,
             outcomes=_outcomes(batch, types, codes),
-            graph=_graph_rows(batch, types, codes),
+            graph=graph_rows(batch, types, codes),
             identifiers=_identifiers(batch) if IDENTIFIER_COLUMN in names else NO_KEYS,
             unknown_fields=_counts(batch, unknown) if unknown else (),
             sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
@@ -277,44 +277,8 @@ def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.
 
 def graph_row(batch: pa.RecordBatch, row: int) -> GraphRow | None:
     """Return what the graph event at a row of a signal batch says; None where there is none."""
-    found = _graph_rows(batch.slice(row, 1), *_dictionary(batch.column("type").slice(row, 1)))
+    found = graph_rows(batch.slice(row, 1), *_dictionary(batch.column("type").slice(row, 1)))
     return found[0] if found else None
-
-
-def _graph_rows(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[GraphRow, ...]:
-    """Return what the graph events of a batch say; what is not sound says why."""
-    kinds = {index: GRAPH_TYPES[name] for index, name in enumerate(names) if name in GRAPH_TYPES}
-    if not kinds:
-        return ()
-    rows = [row for row, code in enumerate(codes.tolist()) if code in kinds]
-    chosen = batch.take(pa.array(rows, pa.int64()))
-
-    def cells(column: str) -> list[Any]:
-        return chosen.column(column).to_pylist() if column in chosen.schema.names else [None] * len(rows)
-
-    texts = {name: cells(field_column(TEXTS, name)) for name in GRAPH_FIELDS}
-    named = cells(IDENTIFIER_COLUMN)
-    apart = cells(APART_COLUMN)
-    probabilities, households = cells(field_column(NUMBERS, PROBABILITY)), cells("household")
-    found = []
-    for place, row in enumerate(rows):
-        given = {name: values[place] for name, values in texts.items() if values[place]}
-        if named[place]:
-            given.setdefault("identifier", _text(named[place]))
-        try:
-            household = _text(households[place])
-            if apart[place]:
-                found.append(GraphRow(row=row, saying=None, wrong=apart[place], is_apart=True))
-                continue
-            saying = saying_of(kinds[int(codes[row])], given, household, probabilities[place])
-            found.append(GraphRow(row=row, saying=saying))
-        except ValueError as wrong:
-            found.append(GraphRow(row=row, saying=None, wrong=str(wrong)))
-    return tuple(found)
-
-
-def _text(key: bytes | str) -> str:
-    return key if isinstance(key, str) else key.decode(errors="replace")
 
 
 def _identifiers(batch: pa.RecordBatch) -> Keys:
@@ -323,7 +287,7 @@ def _identifiers(batch: pa.RecordBatch) -> Keys:
     What is none, or comes with a member's name, is no key of anybody.
     """
     found = batch.column(IDENTIFIER_COLUMN).to_pylist()
-    known = {one: (normalised(_text(one)) or NO_IDENTIFIER).encode() if one else b"" for one in set(found)}
+    known = {one: (normalised(key_text(one)) or NO_IDENTIFIER).encode() if one else b"" for one in set(found)}
     if not any(known.values()):
         return NO_KEYS
     households, members = batch.column("household").to_pylist(), batch.column("member").to_pylist()

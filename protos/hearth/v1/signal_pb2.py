@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hearth/v1/signal.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n\x06Signal\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\thousehold\x18\x03 \x01(\t\x12\x0e\n\x06member\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06\x66ields\x18\x06 \x03(\x0b\x32\x1d.hearth.v1.Signal.FieldsEntry\x12\x0e\n\x06source\x18\x07 \x01(\t\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.hearth.v1.FieldValue:\x02\x38\x01\"Y\n\nFieldValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"I\n\rIngestRequest\x12\"\n\x07signals\x18\x01 \x03(\x0b\x32\x11.hearth.v1.Signal\x12\x14\n\x0c\x61rrow_stream\x18\x02 \x01(\x0c\"\x94\x01\n\x0eIngestResponse\x12\'\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\x02 \x03(\x0b\x32\x14.hearth.v1.Rejection\x12/\n\x0eunknown_fields\x18\x03 \x03(\x0b\x32\x17.hearth.v1.UnknownField\">\n\x13IngestStreamRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.hearth.v1.IngestRequest\"\x9a\x01\n\x14IngestStreamResponse\x12\'\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\x02 \x03(\x0b\x32\x14.hearth.v1.Rejection\x12/\n\x0eunknown_fields\x18\x03 \x03(\x0b\x32\x17.hearth.v1.UnknownField\"d\n\x0cSignalCounts\x12\x10\n\x08received\x18\x01 \x01(\x03\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x03\x12\x11\n\tduplicate\x18\x03 \x01(\x03\x12\x0c\n\x04late\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\"[\n\tRejection\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"B\n\x0cUnknownField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07signals\x18\x02 \x01(\x03\x12\x13\n\x0bpassed_over\x18\x03 \x01(\x08\"\x11\n\x0f\x44\x65scribeRequest\"\\\n\x10\x44\x65scribeResponse\x12\x18\n\x10playbook_version\x18\x01 \x01(\t\x12.\n\x05types\x18\x02 \x03(\x0b\x32\x1f.hearth.v1.EventTypeDescription\"a\n\x14\x45ventTypeDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12+\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.hearth.v1.FieldDescription\"\x8a\x01\n\x10\x46ieldDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x12\n\x05least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06values\x18\x06 \x03(\tB\x08\n\x06_leastB\x07\n\x05_most2\xe6\x01\n\rSignalService\x12=\n\x06Ingest\x12\x18.hearth.v1.IngestRequest\x1a\x19.hearth.v1.IngestResponse\x12Q\n\x0cIngestStream\x12\x1e.hearth.v1.IngestStreamRequest\x1a\x1f.hearth.v1.IngestStreamResponse(\x01\x12\x43\n\x08\x44\x65scribe\x12\x1a.hearth.v1.DescribeRequest\x1a\x1b.hearth.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hearth/v1/signal.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n\x06Signal\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\thousehold\x18\x03 \x01(\t\x12\x0e\n\x06member\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06\x66ields\x18\x06 \x03(\x0b\x32\x1d.hearth.v1.Signal.FieldsEntry\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x12\n\nidentifier\x18\x08 \x01(\t\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.hearth.v1.FieldValue:\x02\x38\x01\"Y\n\nFieldValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x0e\n\x04\x66lag\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"I\n\rIngestRequest\x12\"\n\x07signals\x18\x01 \x03(\x0b\x32\x11.hearth.v1.Signal\x12\x14\n\x0c\x61rrow_stream\x18\x02 \x01(\x0c\"\x94\x01\n\x0eIngestResponse\x12\'\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\x02 \x03(\x0b\x32\x14.hearth.v1.Rejection\x12/\n\x0eunknown_fields\x18\x03 \x03(\x0b\x32\x17.hearth.v1.UnknownField\">\n\x13IngestStreamRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.hearth.v1.IngestRequest\"\x9a\x01\n\x14IngestStreamResponse\x12\'\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\x02 \x03(\x0b\x32\x14.hearth.v1.Rejection\x12/\n\x0eunknown_fields\x18\x03 \x03(\x0b\x32\x17.hearth.v1.UnknownField\"d\n\x0cSignalCounts\x12\x10\n\x08received\x18\x01 \x01(\x03\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x03\x12\x11\n\tduplicate\x18\x03 \x01(\x03\x12\x0c\n\x04late\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\"[\n\tRejection\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"B\n\x0cUnknownField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07signals\x18\x02 \x01(\x03\x12\x13\n\x0bpassed_over\x18\x03 \x01(\x08\"\x11\n\x0f\x44\x65scribeRequest\"\\\n\x10\x44\x65scribeResponse\x12\x18\n\x10playbook_version\x18\x01 \x01(\t\x12.\n\x05types\x18\x02 \x03(\x0b\x32\x1f.hearth.v1.EventTypeDescription\"a\n\x14\x45ventTypeDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12+\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1b.hearth.v1.FieldDescription\"\x8a\x01\n\x10\x46ieldDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x12\n\x05least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06values\x18\x06 \x03(\tB\x08\n\x06_leastB\x07\n\x05_most2\xe6\x01\n\rSignalService\x12=\n\x06Ingest\x12\x18.hearth.v1.IngestRequest\x1a\x19.hearth.v1.IngestResponse\x12Q\n\x0cIngestStream\x12\x1e.hearth.v1.IngestStreamRequest\x1a\x1f.hearth.v1.IngestStreamResponse(\x01\x12\x43\n\x08\x44\x65scribe\x12\x1a.hearth.v1.DescribeRequest\x1a\x1b.hearth.v1.DescribeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,33 +35,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNAL_FIELDSENTRY']._loaded_options = None
   _globals['_SIGNAL_FIELDSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNAL']._serialized_start=71
-  _globals['_SIGNAL']._serialized_end=321
-  _globals['_SIGNAL_FIELDSENTRY']._serialized_start=253
-  _globals['_SIGNAL_FIELDSENTRY']._serialized_end=321
-  _globals['_FIELDVALUE']._serialized_start=323
-  _globals['_FIELDVALUE']._serialized_end=412
-  _globals['_INGESTREQUEST']._serialized_start=414
-  _globals['_INGESTREQUEST']._serialized_end=487
-  _globals['_INGESTRESPONSE']._serialized_start=490
-  _globals['_INGESTRESPONSE']._serialized_end=638
-  _globals['_INGESTSTREAMREQUEST']._serialized_start=640
-  _globals['_INGESTSTREAMREQUEST']._serialized_end=702
-  _globals['_INGESTSTREAMRESPONSE']._serialized_start=705
-  _globals['_INGESTSTREAMRESPONSE']._serialized_end=859
-  _globals['_SIGNALCOUNTS']._serialized_start=861
-  _globals['_SIGNALCOUNTS']._serialized_end=961
-  _globals['_REJECTION']._serialized_start=963
-  _globals['_REJECTION']._serialized_end=1054
-  _globals['_UNKNOWNFIELD']._serialized_start=1056
-  _globals['_UNKNOWNFIELD']._serialized_end=1122
-  _globals['_DESCRIBEREQUEST']._serialized_start=1124
-  _globals['_DESCRIBEREQUEST']._serialized_end=1141
-  _globals['_DESCRIBERESPONSE']._serialized_start=1143
-  _globals['_DESCRIBERESPONSE']._serialized_end=1235
-  _globals['_EVENTTYPEDESCRIPTION']._serialized_start=1237
-  _globals['_EVENTTYPEDESCRIPTION']._serialized_end=1334
-  _globals['_FIELDDESCRIPTION']._serialized_start=1337
-  _globals['_FIELDDESCRIPTION']._serialized_end=1475
-  _globals['_SIGNALSERVICE']._serialized_start=1478
-  _globals['_SIGNALSERVICE']._serialized_end=1708
+  _globals['_SIGNAL']._serialized_end=341
+  _globals['_SIGNAL_FIELDSENTRY']._serialized_start=273
+  _globals['_SIGNAL_FIELDSENTRY']._serialized_end=341
+  _globals['_FIELDVALUE']._serialized_start=343
+  _globals['_FIELDVALUE']._serialized_end=432
+  _globals['_INGESTREQUEST']._serialized_start=434
+  _globals['_INGESTREQUEST']._serialized_end=507
+  _globals['_INGESTRESPONSE']._serialized_start=510
+  _globals['_INGESTRESPONSE']._serialized_end=658
+  _globals['_INGESTSTREAMREQUEST']._serialized_start=660
+  _globals['_INGESTSTREAMREQUEST']._serialized_end=722
+  _globals['_INGESTSTREAMRESPONSE']._serialized_start=725
+  _globals['_INGESTSTREAMRESPONSE']._serialized_end=879
+  _globals['_SIGNALCOUNTS']._serialized_start=881
+  _globals['_SIGNALCOUNTS']._serialized_end=981
+  _globals['_REJECTION']._serialized_start=983
+  _globals['_REJECTION']._serialized_end=1074
+  _globals['_UNKNOWNFIELD']._serialized_start=1076
+  _globals['_UNKNOWNFIELD']._serialized_end=1142
+  _globals['_DESCRIBEREQUEST']._serialized_start=1144
+  _globals['_DESCRIBEREQUEST']._serialized_end=1161
+  _globals['_DESCRIBERESPONSE']._serialized_start=1163
+  _globals['_DESCRIBERESPONSE']._serialized_end=1255
+  _globals['_EVENTTYPEDESCRIPTION']._serialized_start=1257
+  _globals['_EVENTTYPEDESCRIPTION']._serialized_end=1354
+  _globals['_FIELDDESCRIPTION']._serialized_start=1357
+  _globals['_FIELDDESCRIPTION']._serialized_end=1495
+  _globals['_SIGNALSERVICE']._serialized_start=1498
+  _globals['_SIGNALSERVICE']._serialized_end=1728
 # @@protoc_insertion_point(module_scope)

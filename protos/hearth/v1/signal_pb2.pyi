@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Signal(_message.Message):
-    __slots__ = ("event_id", "type", "household", "member", "time", "fields", "source")
+    __slots__ = ("event_id", "type", "household", "member", "time", "fields", "source", "identifier")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Signal(_message.Message):
     TIME_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     type: str
     household: str
@@ -32,7 +33,8 @@ class Signal(_message.Message):
     time: _timestamp_pb2.Timestamp
     fields: _containers.MessageMap[str, FieldValue]
     source: str
-    def __init__(self, event_id: _Optional[str] = ..., type: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Mapping[str, FieldValue]] = ..., source: _Optional[str] = ...) -> None: ...
+    identifier: str
+    def __init__(self, event_id: _Optional[str] = ..., type: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Mapping[str, FieldValue]] = ..., source: _Optional[str] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class FieldValue(_message.Message):
     __slots__ = ("number", "integer", "text", "flag")

@@ -1,0 +1,102 @@
+"""Graph events and identifiers on their way to partitions, and as their owners read them."""
+
+import pytest
+
+from actors.records.signals import decode_signals
+from hearth.v1 import signal_pb2
+from household.apply import apply_epoch, apply_signals
+from household.events import Status
+from household.state import NO_MEMBER, PartitionState
+from serving.signal_batches import batch_from_signals
+from tests.household.graph_worlds import EXACT, NOW_US
+from tests.serving.test_signal_batches import batch_of
+from wire.batches import APART_COLUMN
+from wire.partitions import partition_of, split_by_partition
+
+NUMBER, ANNA = "msisdn:+447700900123", "member:anna"
+PARTITIONS = 8
+
+
+def signal(event_id: str, kind: str, *, ago_us: int = 0, household: str = "", identifier: str = "", **fields: object):
+    """Return a signal; fields are texts, or numbers."""
+    made = signal_pb2.Signal(event_id=event_id, type=kind, household=household, identifier=identifier)
+    made.time.FromMicroseconds(NOW_US - ago_us)
+    for name, value in fields.items():
+        if isinstance(value, str):
+            made.fields[name].text = value
+        else:
+            made.fields[name].number = value  # type: ignore[assignment]
+    return made
+
+
+def folded(*signals: signal_pb2.Signal, partition_count: int = 1):
+    """Return the partition's state and the statuses of signals that all lie in one partition."""
+    ((_, payload),) = split_by_partition(batch_from_signals(signals), partition_count).values()
+    state = PartitionState(plan=EXACT, stream_clock=False)
+    apply_epoch(state, epoch=1)
+    applied = apply_signals(state, decode_signals(payload, EXACT), stamp_us=NOW_US)
+    return state, [Status(one) for one in applied.statuses.tolist()]
+
+
+def test_a_number_written_otherwise_is_the_same_and_its_facts_are_its_holders():
+    state, statuses = folded(
+        signal("1", "paid", identifier="MSISDN: 0044 7700 900-123", amount=5.0, ago_us=9),
+        signal("2", "hearth.graph.link", identifier=NUMBER, subject=ANNA, ago_us=7),
+        signal("3", "hearth.graph.join", household="home", subject=ANNA, ago_us=6),
+        signal("4", "paid", household="home", amount=1.0, ago_us=5),
+        signal("5", "paid", identifier=ANNA, amount=2.0, ago_us=4),
+    )
+    assert set(statuses) == {Status.APPLIED}
+    for key in (b"home", NUMBER.encode(), ANNA.encode()):
+        assert state.readings(state.households.find(key), NO_MEMBER, NOW_US)[0] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (signal("1", "paid", identifier="anna"), Status.BAD_KEY),
+        (signal("1", "paid"), Status.BAD_KEY),
+        (signal("1", "hearth.graph.link", identifier=NUMBER), Status.BAD_VALUE),
+        (signal("1", "hearth.graph.link", identifier=NUMBER, subject="anna"), Status.BAD_VALUE),
+        (signal("1", "hearth.graph.link", identifier=NUMBER, subject=ANNA, probability=2.0), Status.BAD_VALUE),
+        (signal("1", "hearth.graph.link", identifier=ANNA, subject="member:ben"), Status.BAD_VALUE),
+        (signal("1", "hearth.graph.merge", household="home"), Status.BAD_VALUE),
+        (signal("1", "hearth.graph.marry", household="home"), Status.UNKNOWN_TYPE),
+        (signal("", "hearth.graph.close", household="home"), Status.BAD_ID),
+        (signal("1", "hearth.graph.close", household="home", ago_us=-(10**10)), Status.FUTURE),
+    ],
+)
+def test_what_is_not_sound_is_rejected_and_counted(wrong, status):
+    state, statuses = folded(wrong)
+    assert statuses == [status]
+    assert state.counters.by_status[status.name] == state.counters.received == 1
+
+
+def test_a_signal_lies_where_its_identifier_does_and_a_graph_event_where_all_lies_that_it_names():
+    near = next(f"member:m{i}" for i in range(99) if place(f"member:m{i}") == place(NUMBER))
+    pieces = split_by_partition(
+        batch_from_signals(
+            [
+                signal("1", "paid", identifier="00447700900123".join(("msisdn:", ""))),
+                signal("2", "hearth.graph.link", identifier=NUMBER, subject=near),
+            ]
+        ),
+        PARTITIONS,
+    )
+    assert {partition: rows.tolist() for partition, (rows, _) in pieces.items()} == {place(NUMBER): [0, 1]}
+
+
+def test_a_graph_event_about_several_partitions_is_rejected_with_what_lies_apart():
+    far = next(f"member:m{i}" for i in range(99) if place(f"member:m{i}") != place(NUMBER))
+    event = signal("1", "hearth.graph.link", identifier=NUMBER, subject=far)
+    state, statuses = folded(event, partition_count=PARTITIONS)
+    assert statuses == [Status.ACROSS_PARTITIONS]
+    assert not state.graph
+    ((_, payload),) = split_by_partition(batch_from_signals([event]), PARTITIONS).values()
+    assert f"{NUMBER} and {far} lie in different partitions" in batch_of(payload).column(APART_COLUMN)[0].as_py()
+    _, statuses = folded(signal("1", "hearth.graph.unmerge", cause="c"), partition_count=PARTITIONS)
+    assert statuses == [Status.ACROSS_PARTITIONS]
+
+
+def place(key: str) -> int:
+    return partition_of(key.encode(), PARTITIONS)
