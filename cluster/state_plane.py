@@ -81,6 +81,7 @@ def start_state_plane(config: HearthConfig, run_dir: Path, champion: ChampionFol
             address=f"unix:{run_dir / name}.sock" if config.ray_address is None else _any_port(config.shard_host),
             installation=installation,
             stream_clock=config.clock is ClockKind.STREAM,
+            partition_count=config.partition_count,
             redeliver_after_s=config.redeliver_after_s,
             snapshots=SnapshotPolicy(
                 events=config.snapshot_events,

@@ -8,6 +8,7 @@ from household.columns.program import Op
 from household.money import minor_digits
 from household.plan import NONE, ContactCap, Journey, Offer, Plan, Program
 from playbooks.condition_sense import ConditionSense
+from playbooks.contact_rule_sense import ContactRuleSense
 from playbooks.offers import Offers
 from playbooks.remarks import Check, Remarks, Written, duration, some
 from playbooks.satisfiable import terms_of
@@ -266,6 +267,7 @@ class _Policy(Check):
         plan = self.plan
         for cap in plan.policy.caps:
             self._cap(cap)
+        ContactRuleSense(self).look()
         has_quiet_hours = plan.policy.quiet_from_minute != plan.policy.quiet_to_minute
         quiet = [one for one in plan.channels if one.quiet_hours]
         if has_quiet_hours and self._is_quiet(NOON) and not self._is_quiet(NIGHT):

@@ -326,6 +326,12 @@ def decision_record(
             record.handed_over_at.CopyFrom(timestamp(sent.handed_us))
     for withdrawal in decision.withdrawals:
         record.withdrawals.add(action_id=withdrawal.action_id, reason=withdrawal.reason)
+    for note in decision.rules:
+        told = record.rules.add(
+            rule=note.rule, effect=note.effect, offer=note.offer, channel=note.channel, contacts=note.contacts
+        )
+        if note.passes_us:
+            told.passes_at.CopyFrom(timestamp(note.passes_us))
     for moment, member in zip(decision.moments, read.moment_members, strict=True):
         record.moments.add(
             moment_id=moment.moment_id,

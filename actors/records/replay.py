@@ -1,13 +1,14 @@
 """From records to state: what a live shard, a restart and every tool that reads a log have in common."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.log.contract import StoredRecord
 from actors.records import codec
 from actors.records.kinds import BY_KIND
 from actors.records.payload import PayloadUnreadable
 from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals
+from household.contact_rules.share import CapacityShare
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch
@@ -29,12 +30,20 @@ class Replay:
     """Records folded."""
     void_plans: int = 0
     void_epochs: int = 0
+    share: CapacityShare = field(default_factory=CapacityShare)
+    """Of capacities that all partitions share."""
 
     @property
     def now(self) -> PartitionState:
         """The state; only to be asked for after a plan record."""
         assert self.state is not None, "no plan record yet"
         return self.state
+
+    def take_share(self, share: CapacityShare) -> None:
+        """Take this partition's share of capacities, before anything is decided."""
+        self.share = share
+        if self.state is not None:
+            self.state.share = share
 
     def fold(self, stored: StoredRecord) -> None:
         """Fold one record; the next expected one.
@@ -63,7 +72,7 @@ class Replay:
         if epoch < self.epoch:
             self.void_plans += 1
         elif self.state is None:
-            self.state = PartitionState(plan=plan, stream_clock=self.stream_clock)
+            self.state = PartitionState(plan=plan, stream_clock=self.stream_clock, share=self.share)
             self.state.epoch, self.state.fold_version = self.epoch, self.fold_version
         else:
             self.state = migrated(self.state, plan)

@@ -18,6 +18,8 @@ class ShardConfig:
     installation: Installation | None = None
     """What edges have to know; None, in tests, answers everybody."""
     stream_clock: bool = False
+    partition_count: int = 1
+    """Of all shards together: capacities of the contact policy are divided among them."""
     redeliver_after_s: float = 10.0
     """An outbound action that is not acknowledged is handed over again after this."""
     tick_interval_s: float = 1.0

@@ -48,6 +48,7 @@ from actors.snapshots.taking import SnapshotStanding, SnapshotTaker
 from actors.state_thread import StateThread
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from household.contact_rules.share import CapacityShare
 from household.plan import Plan, plan_from_bytes
 from household.scoring import Scorer
 from wire import hop
@@ -169,6 +170,7 @@ class Shard:
         await self._release(partition)
         began_s = time.monotonic()
         recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
+        recovered.replay.take_share(CapacityShare(partition, max(self._config.partition_count, partition + 1)))
         loaded_s = time.monotonic()
         rejects = self._reject_store(PartitionId(partition), recovered)
         owner = PartitionOwner(PartitionId(partition), recovered, self._ports, rejects=rejects)

@@ -26,9 +26,25 @@ from numba.core import config as numba_config
 import household
 from actors.passing_over import passing_over
 from household.apply import apply_signals
+from household.deciding.rules import Said, Weighing
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
-from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKind, Plan, Scope, Window
+from household.plan import (
+    NONE,
+    Channel,
+    ContactPolicy,
+    ContactRule,
+    EventType,
+    Feature,
+    FeatureKind,
+    Field,
+    FieldKind,
+    Limit,
+    Plan,
+    RuleScope,
+    Scope,
+    Window,
+)
 from household.state import NO_MEMBER, PartitionState
 from household.tables.contacts import Contact
 from household.tables.requests import KnownRequest
@@ -112,6 +128,10 @@ def fold_once() -> None:
         name="warm",
         fields=(Field(name="amount", kind=FieldKind.NUMBER),),
         event_types=(EventType(name="warm", source="app"),),
+        channels=(Channel(name="warm", inbound=True, outbound=False),),
+        policy=ContactPolicy(
+            rules=(ContactRule(name="warm", scope=RuleScope.MEMBER, limit=Limit.GAP, window_us=1),), remembered_us=1
+        ),
         windows=(Window(scope=Scope.MEMBER, events=(0,), bucket_us=_DAY_US, bucket_count=2, field=0),),
         features=(
             Feature(name="household.warm", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0,)),
@@ -133,6 +153,8 @@ def fold_once() -> None:
     state.readings(0, NO_MEMBER, _DAY_US)
     state.conditions(np.array([-1]), 0, NO_MEMBER, _DAY_US)
     state.find(b"warm", b"warm")
+    weighing = Weighing(state, 0, NO_MEMBER, [Said(traits="", channel=0, cost_minor=0)])
+    weighing.counted_by(0, 0)
     _keep_once(state)
 
 

@@ -144,6 +144,8 @@ def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
         console.print(escape(f"  answered on {record.channel} with action {record.answered.action_id}"))
     if record.send_channel and record.slate:
         console.print(escape(f"  {_sending(record, zone)}"))
+    for note in record.rules:
+        console.print(escape(f"  {_rule(note, zone)}"))
     for withdrawal in record.withdrawals:
         console.print(escape(f"  took back action {withdrawal.action_id}: {withdrawal.reason}"))
 
@@ -157,3 +159,10 @@ def _sending(record: household_pb2.DecisionRecord, zone: tzinfo) -> str:
     otherwise = f"; else on {', '.join(record.fallback_channels)}" if record.fallback_channels else ""
     until = when(record.send_before, zone)
     return f"to go out on {record.send_channel}{otherwise}: action {action_id}, {held}before {until}"
+
+
+def _rule(note: household_pb2.RuleNote, zone: tzinfo) -> str:
+    """Return what a rule of the contact policy spoke against, what counted, and when it would pass."""
+    counted = f", counting {', '.join(note.contacts)}" if note.contacts else ""
+    passes = f"would pass at {when(note.passes_at, zone)}" if note.HasField("passes_at") else "no time lets it pass"
+    return f"rule {note.rule} ({note.effect}) spoke against {note.offer} on {note.channel}{counted}; {passes}"

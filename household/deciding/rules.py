@@ -129,7 +129,7 @@ class Weighing:
         contacts: dict[str, None] = {}
         for line in np.flatnonzero(self._rules.rule_of_line == broken.rule).tolist():
             if self._opens_us[action, line] != self._asked.now_us:
-                contacts.update(dict.fromkeys(self._counted(action, line)))
+                contacts.update(dict.fromkeys(self.counted_by(action, line)))
         channel = int(self._asks[action, 1])
         return RuleNote(
             rule=rule.name,
@@ -140,7 +140,7 @@ class Weighing:
             passes_us=0 if broken.opens_us >= NEVER_US else broken.opens_us,
         )
 
-    def _counted(self, action: int, line: int) -> list[str]:
+    def counted_by(self, action: int, line: int) -> list[str]:
         """Return the ids of the actions whose contacts count against one by a line, what leaves first first."""
         state, items = self._state, self._items
         if self._rules.rules[int(self._rules.rule_of_line[line])].limit == "capacity":
