@@ -28,6 +28,8 @@ class StateThread:
     def __init__(self, name: str) -> None:
         self._jobs: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
         self._order = itertools.count()
+        self.turns = 0
+        """Jobs run since the start; bumped in the thread, before whoever waits for the job hears of its end."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -58,6 +60,7 @@ class StateThread:
             _, _, work = self._jobs.get()
             if work is None:
                 return
+            self.turns += 1
             work()
 
 

@@ -1,5 +1,6 @@
 """From state and decisions to the public messages."""
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,16 +61,18 @@ def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signa
     )
 
 
-def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
+async def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
     """Return the first rejected events of a batch, with their reasons; `payload` is the batch's."""
-    statuses = folded.applied.statuses
-    rows = np.flatnonzero(statuses >= FIRST_REJECTION)[:REJECTION_COUNT_MAX].tolist()
-    if not rows:
-        return []
+    rows = np.flatnonzero(folded.applied.statuses >= FIRST_REJECTION)[:REJECTION_COUNT_MAX].tolist()
+    # The batch is decoded once more, for which the event loop has no time.
+    return await asyncio.to_thread(_rejections, folded, payload, rows) if rows else []
+
+
+def _rejections(folded: Folded, payload: bytes, rows: list[int]) -> list[signal_pb2.Rejection]:
     batch = read_again(payload)
     found = []
     for row in rows:
-        status = Status(int(statuses[row]))
+        status = Status(int(folded.applied.statuses[row]))
         why = why_rejected(status, batch, row, folded.plan, stamp_us=folded.stamp_us)
         event_id = folded.batch.ids[row].decode(errors="backslashreplace")
         found.append(

@@ -14,9 +14,10 @@ from typing import Any
 from actors.conditions import NotCurrent, PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import Epoch, LogUnavailable, Offset, PartitionLog, Record, StaleEpoch
+from actors.partition.decoding import to_decode
 from actors.partition.folding import Folding
-from actors.partition.forming import form
-from actors.partition.group import Waiting, settle, settle_hand_overs
+from actors.partition.forming import decode_of, form
+from actors.partition.group import Group, Waiting, settle, settle_hand_overs
 from actors.partition.moments import PendingMoments
 from actors.partition.ports import OwnerPorts
 from actors.partition.telemetry import timed_append
@@ -48,6 +49,8 @@ class CommitLoop:
         self._waiting = Waiting()
         self._to_do: deque[_BetweenGroups] = deque()
         self._should_refresh = False
+        self._should_look_at_time = False
+        self._is_at_work = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,13 +71,18 @@ class CommitLoop:
         """What waits to be written; to be told with `wake` when something has been added."""
         return self._waiting
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what comes now is in the next group, and that is formed at once."""
+        return not (self._is_at_work or self._wake.is_set())
+
     def wake(self) -> None:
         """Look at what waits."""
         self._wake.set()
 
     def look_for_others(self) -> None:
         """Look whether another has written to the log, and whether a tick is due."""
-        self._should_refresh = True
+        self._should_refresh = self._should_look_at_time = True
         self._wake.set()
 
     async def between_groups(self, job: Job) -> Any:
@@ -121,8 +129,10 @@ class CommitLoop:
 
     async def _work(self) -> None:
         while not self._term.is_lost and not (self._term.is_closing and not self._waiting):
+            self._is_at_work = False
             await self._wake.wait()
             self._wake.clear()
+            self._is_at_work = True
             try:
                 if self._should_refresh:
                     await self._look_for_others()
@@ -151,24 +161,36 @@ class CommitLoop:
             self._waiting.fail(partial(NotCurrent, why))
             return False
         group = self._waiting.take(stamp_us=self._ports.clock.now_us())
+        should_look, self._should_look_at_time = self._should_look_at_time, False
+        if group.is_empty and (not should_look or self._folding.is_early_for_tick(group.stamp_us)):
+            return False
         try:
-            await self._ports.state_thread.run(Urgency.DECISION, form, group, self._folding, self._term)
-            for proposal in group.refused:
-                settle(proposal.done, None)
+            await self._form(group)
             if group.ticks:
                 self._waiting.put_back(group)
             if not group.records:
                 settle_hand_overs(group, self._folding.state)
-                return bool(self._waiting)
+                return self._waiting.is_ready
             reached(Failpoint.GROUP_FORMED)
             offset = await self.append(group.records)
             if group.ticks:
                 reached(Failpoint.TICK_SYNCED)
             await self._folding.fold_group(group, offset, self._term.epoch)
         except BaseException:
+            group.settle_failed()
             self._waiting.put_back(group)
             raise
-        return bool(self._waiting)
+        return self._waiting.is_ready
+
+    async def _form(self, group: Group) -> None:
+        state_thread = self._ports.state_thread
+        for some in list(to_decode(group.signals))[:-1]:
+            # More than goes into one turn, in which other partitions' decisions would wait.
+            await state_thread.run(Urgency.INGEST, decode_of, group, some, self._folding)
+        await state_thread.run(Urgency.DECISION, form, group, self._folding, self._term)
+        group.settle_failed()
+        for proposal in group.refused:
+            settle(proposal.done, False)
 
     async def _do_what_waits(self) -> None:
         while self._to_do:

@@ -19,6 +19,7 @@ from actors.state_thread import Urgency
 from household import ledger
 from household.apply import Applied
 from household.decision import Decision
+from household.events import EventBatch
 from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
 from household.state import PartitionState
@@ -81,13 +82,19 @@ class Folding:
 
         Looked up again when its time has come: of what is held overnight there may be a lot, and groups are many.
         """
-        state = self.state
-        now_us = state.now_us if state.stream_clock else max(state.now_us, stamp_us)
-        if now_us < self._no_tick_before_us:
+        if self.is_early_for_tick(stamp_us):
             return False
-        due_us = ledger.next_due_us(state)
+        due_us = ledger.next_due_us(self.state)
         self._no_tick_before_us = due_us or 0
-        return due_us is not None and due_us <= now_us
+        return due_us is not None and due_us <= self._now_us(stamp_us)
+
+    def is_early_for_tick(self, stamp_us: int) -> bool:
+        """Return whether no tick is due, as is known without looking it up. Between two groups in any thread."""
+        return self._now_us(stamp_us) < self._no_tick_before_us
+
+    def _now_us(self, stamp_us: int) -> int:
+        state = self.state
+        return state.now_us if state.stream_clock else max(state.now_us, stamp_us)
 
     def freeze(self) -> Freeze:
         """Freeze the state; see household/freeze.py. In the state thread."""
@@ -145,15 +152,19 @@ class Folding:
     async def fold_group(self, group: Group, offset: Offset, epoch: Epoch) -> None:
         """Fold a group that stands in the log at an offset, and tell whoever waits for it."""
         on_outbox_change = self._ports.on_outbox_change
-        in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset, epoch)
+        in_force: list[bool] = []
+        if group.proposals or group.ticks:
+            in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset, epoch)
         reached(Failpoint.GROUP_FOLDED)
-        for place, proposal in enumerate(group.proposals):
-            settle(proposal.done, offset + place if in_force[place] else None)
+        group.settle_failed()
+        for proposal, is_in_force in zip(group.proposals, in_force, strict=True):
+            settle(proposal.done, is_in_force)
         if any(_is_to_be_sent(proposal.decision, group.stamp_us) for proposal in group.proposals):
             on_outbox_change()
         for place, one in enumerate(group.signals, start=len(group.proposals)):
-            folded = await self._fold_signals(one, group.stamp_us)
+            folded = await self._fold_signals(one, group)
             self._note_signals(folded, one.payload, offset + place)
+            group.settle_failed()
             settle(one.done, folded)
             self._moments.put_off(row for row, _ in folded.applied.moments)
             if any(report.outcome == "undelivered" for report in one.batch.outcomes):
@@ -177,6 +188,12 @@ class Folding:
             if decision.send_channel:
                 self._no_tick_before_us = min(self._no_tick_before_us, decision.send_before_us)
             self._replay.fold_count += 1
+        for proposal, is_in_force in zip(group.proposals, in_force, strict=True):
+            if is_in_force:
+                try:
+                    proposal.attempt.folded()
+                except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it; the decision stands
+                    group.failed.append((proposal.done, wrong))
         return in_force
 
     def _fold_hand_overs(self, group: Group, epoch: Epoch) -> None:
@@ -186,22 +203,35 @@ class Folding:
             self._replay.fold_count += 1
         settle_hand_overs(group, self.state)
 
-    async def _fold_signals(self, one: Signals, stamp_us: int) -> Folded:
+    async def _fold_signals(self, one: Signals, group: Group) -> Folded:
         """Fold a batch in slices, so that other partitions' decisions go in between."""
         plan = self._replay.now.plan
         if one.batch.plan_version != plan.version:
-            one.batch = decode_signals(one.payload, plan)
+            one.decoded = await self._state_thread.run(Urgency.INGEST, decode_signals, one.payload, plan)
+        batch = one.batch
         parts = []
-        for start in range(0, max(one.batch.count, 1), SLICE_ROWS):
-            part = one.batch.part(start, min(start + SLICE_ROWS, one.batch.count))
-            parts.append(await self._state_thread.run(Urgency.INGEST, self._replay.fold_signals, part, stamp_us))
+        for start in range(0, max(batch.count, 1), SLICE_ROWS):
+            stop = min(start + SLICE_ROWS, batch.count)
+            job = self._fold_last if stop == batch.count else self._fold_part
+            parts.append(await self._state_thread.run(Urgency.INGEST, job, one, batch.part(start, stop), group))
         self._replay.fold_count += 1
         if len(parts) == 1:
-            return Folded(one.batch, parts[0], plan, stamp_us)
+            return Folded(batch, parts[0], plan, group.stamp_us)
         statuses = np.concatenate([part.statuses for part in parts])
         moments = tuple(moment for part in parts for moment in part.moments)
         effects = tuple(effect for part in parts for effect in part.effects)
-        return Folded(one.batch, Applied(statuses=statuses, moments=moments, effects=effects), plan, stamp_us)
+        return Folded(batch, Applied(statuses=statuses, moments=moments, effects=effects), plan, group.stamp_us)
+
+    def _fold_part(self, _one: Signals, part: EventBatch, group: Group) -> Applied:
+        return self._replay.fold_signals(part, group.stamp_us)
+
+    def _fold_last(self, one: Signals, part: EventBatch, group: Group) -> Applied:
+        applied = self._replay.fold_signals(part, group.stamp_us)
+        try:
+            one.after(one.batch)
+        except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it; the signals are folded
+            group.failed.append((one.done, wrong))
+        return applied
 
     def _note_signals(self, folded: Folded, payload: bytes, offset: int) -> None:
         applied, stamp_us, unknown = folded.applied, folded.stamp_us, folded.batch.unknown_fields

@@ -1,19 +1,19 @@
-"""How a group is formed of what waits: looked at once more as of its stamp, and encoded. For the state thread."""
+"""How a group is formed of what waits: decoded, decided, looked at as of its stamp, encoded. For the state thread."""
 
 from actors.log.contract import RecordKind
+from actors.partition.decoding import decode, to_decode
 from actors.partition.folding import Folding
-from actors.partition.group import Group, Proposal
+from actors.partition.group import Group, Signals
 from actors.partition.term import Term
 from actors.records import codec
-from household.decide import still_allowed, still_sent
 from household.deciding.hand_over import household_of
-from household.deciding.standing import is_live
+from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.state import PartitionState
 
 
 def form(group: Group, folding: Folding, term: Term) -> None:
-    """Check the vetoes once more, and encode; or only tick, if that is due.
+    """Decide, and encode what is to be written; or only tick, if that is due.
 
     A tick is a group of its own: it changes what is live, and what waits is then looked at in its light.
     """
@@ -21,34 +21,54 @@ def form(group: Group, folding: Folding, term: Term) -> None:
         group.ticks = True
         group.records.append(term.record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
         return
+    for some in to_decode(group.signals):
+        decode_of(group, some, folding)
     as_of_now = folding.state_as_of(group.stamp_us)
     _form_proposals(group, as_of_now, term)
-    for one in group.signals:
-        group.records.append(term.record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
+    _form_signals(group, as_of_now, term)
     _form_hand_overs(group, as_of_now, term)
+
+
+def decode_of(group: Group, some: list[Signals], folding: Folding) -> None:
+    """Decode some batches of a group; those that cannot be are no part of it any more."""
+    for one, wrong in decode(some, folding.state.plan):
+        group.signals.remove(one)
+        group.failed.append((one.done, wrong))
 
 
 def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None:
     kept = []
     for proposal in group.proposals:
-        if not _is_still_right(as_of_now, proposal):
+        try:
+            proposal.made = proposal.attempt.decide(as_of_now)
+            payload = _encoded(proposal.made, as_of_now) if proposal.made is not None else b""
+        except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it
+            group.failed.append((proposal.done, wrong))
+            continue
+        if proposal.made is None:
             group.refused.append(proposal)
             continue
         kept.append(proposal)
-        moments = proposal.decision.moments
-        keys = {one.member: as_of_now.members.key(one.member) for one in moments if one.member >= 0}
-        payload = codec.encode_decision(proposal.decision, member_keys=keys)
         group.records.append(term.record(RecordKind.DECISION, codec.DECISION_LAYOUT, payload, group.stamp_us))
     group.proposals = kept
 
 
-def _is_still_right(state: PartitionState, proposal: Proposal) -> bool:
-    """Return whether a decision may be written as it is. Of a slate that stands, one action may end before the rest."""
-    decision = proposal.decision
-    is_dead = bool(decision.stands and decision.answered) and not is_live(state, decision.answered)
-    if is_dead or not still_allowed(state, proposal.draft, may_miss_moments=proposal.may_miss_moments):
-        return False
-    return still_sent(state, proposal.draft, decision)
+def _encoded(decision: Decision, state: PartitionState) -> bytes:
+    keys = {one.member: state.members.key(one.member) for one in decision.moments if one.member >= 0}
+    return codec.encode_decision(decision, member_keys=keys)
+
+
+def _form_signals(group: Group, as_of_now: PartitionState, term: Term) -> None:
+    kept = []
+    for one in group.signals:
+        try:
+            one.before(as_of_now)
+        except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it
+            group.failed.append((one.done, wrong))
+            continue
+        kept.append(one)
+        group.records.append(term.record(RecordKind.SIGNALS, codec.SIGNALS_LAYOUT, one.payload, group.stamp_us))
+    group.signals = kept
 
 
 def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> None:

@@ -7,13 +7,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from actors.conditions import Overloaded
 from actors.log.contract import Record
 from actors.partition.caller import Caller, CallerGone
 from household.apply import Applied
-from household.deciding.draft import Draft
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import EventBatch
@@ -44,28 +43,81 @@ class Folded:
     """Of its record."""
 
 
-@dataclass(slots=True, eq=False)
+Objection = Callable[[PartitionState], None]
+"""Looks at the state as of now, in the state thread. What it raises is told to who asked for it, and to nobody else."""
+
+
+def no_objection(_state: PartitionState) -> None:
+    """Have none."""
+
+
+After = Callable[[EventBatch], None]
+"""Called with events that are folded, in the state thread. What it raises is told to who asked for it."""
+
+
+def nothing_after(_events: EventBatch) -> None:
+    """Do nothing."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Signals:
     """A signal batch that waits, and who waits for it."""
 
     payload: bytes
-    batch: EventBatch
     done: asyncio.Future[Folded]
     caller: Caller
     is_urgent: bool
     """Somebody is there: it came with a question, or says what became of an action."""
+    before: Objection = no_objection
+    """Asked as its group is formed; if it raises, the batch is not written."""
+    after: After = nothing_after
+    """Called in the turn in which the last of it was folded."""
+    decoded: EventBatch | None = None
+    """Its events, once somebody has decoded them."""
+    is_being_decoded: bool = False
+    """Elsewhere: it keeps its place, and has its turn when it is."""
+    is_unreadable: bool = False
+    """Its caller was told; it only leaves its place."""
+
+    @property
+    def batch(self) -> EventBatch:
+        """Its events; of one that is in a group that was formed."""
+        assert self.decoded is not None
+        return self.decoded
+
+
+class Attempt(Protocol):
+    """A decision on its way. Both are called in the state thread; what they raise is told to who proposed it."""
+
+    @property
+    def household(self) -> bytes:
+        """Whose it is."""
+        ...
+
+    def decide(self, state: PartitionState) -> Decision | None:
+        """Return the decision as of now, to be written at once; None if there is none to write."""
+        ...
+
+    def folded(self) -> None:
+        """It is durable, folded and in force."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Proposal:
-    """A decision that waits to be checked once more and written."""
+    """A decision that waits to be made as things stand when its group is formed, and written."""
 
-    draft: Draft
-    decision: Decision
-    may_miss_moments: bool
-    done: asyncio.Future[int | None]
-    """Offset of its record; None if the state has moved on and it must be made again."""
+    attempt: Attempt
+    done: asyncio.Future[bool]
+    """Whether it is in force; if not, nothing was written or it is void."""
     caller: Caller
+    made: Decision | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided; of one that is in a group that was formed."""
+        assert self.made is not None
+        return self.made
 
 
 NextStep = Callable[[PartitionState, str], DeliveryNote | None]
@@ -94,7 +146,21 @@ class Group:
     records: list[Record] = field(default_factory=list)
     ticks: bool = False
     refused: list[Proposal] = field(default_factory=list)
-    """The state has moved on: they must be made again."""
+    """There was nothing to write as things stand."""
+    failed: list[tuple[asyncio.Future[Any], Exception]] = field(default_factory=list)
+    """Who is to be told what, since it concerns nobody else."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits for it."""
+        return not (self.proposals or self.signals or self.hand_overs)
+
+    def settle_failed(self) -> None:
+        """Tell those of whom only their own failed. In the event loop."""
+        for done, wrong in self.failed:
+            if not done.done():
+                done.set_exception(wrong)
+        self.failed = []
 
 
 class Waiting:
@@ -122,21 +188,32 @@ class Waiting:
         if self._signals and self.signal_bytes + size > WAITING_BYTES_MAX:
             raise Overloaded
 
-    def add_signals(
-        self, payload: bytes, batch: EventBatch, *, caller: Caller, is_urgent: bool
-    ) -> asyncio.Future[Folded]:
-        """Let a batch wait; return what is set once it was folded, or will not be."""
-        done: asyncio.Future[Folded] = asyncio.get_running_loop().create_future()
-        (self._urgent if is_urgent else self._signals).append(Signals(payload, batch, done, caller, is_urgent))
-        self.signal_bytes += len(payload)
-        return done
+    @property
+    def is_ready(self) -> bool:
+        """Whether any of it may go into a group now."""
+        queues = (self._urgent, self._signals)
+        return bool(self._proposals or self._hand_overs) or any(_is_ready(queue) for queue in queues)
 
-    def add_proposal(
-        self, draft: Draft, decision: Decision, *, may_miss_moments: bool, caller: Caller
-    ) -> asyncio.Future[int | None]:
+    def add_signals(
+        self,
+        payload: bytes,
+        *,
+        caller: Caller,
+        is_urgent: bool,
+        before: Objection = no_objection,
+        after: After = nothing_after,
+    ) -> Signals:
+        """Let a batch wait; return it: `done` is set once it was folded, or will not be."""
+        done: asyncio.Future[Folded] = asyncio.get_running_loop().create_future()
+        one = Signals(payload=payload, done=done, caller=caller, is_urgent=is_urgent, before=before, after=after)
+        (self._urgent if is_urgent else self._signals).append(one)
+        self.signal_bytes += len(payload)
+        return one
+
+    def add_proposal(self, attempt: Attempt, *, caller: Caller) -> asyncio.Future[bool]:
         """Let a decision wait; return what is set once it was folded, or will not be."""
-        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._proposals.append(Proposal(draft, decision, may_miss_moments, done, caller))
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._proposals.append(Proposal(attempt, done, caller))
         return done
 
     def add_hand_overs(
@@ -192,10 +269,10 @@ class Waiting:
             proposal = self._proposals.popleft()
             if not proposal.caller.is_waiting:
                 drop(proposal.done)
-            elif proposal.decision.household in taken:
+            elif proposal.attempt.household in taken:
                 left.append(proposal)
             else:
-                taken[proposal.decision.household] = proposal
+                taken[proposal.attempt.household] = proposal
         self._proposals.extend(left)
         return list(taken.values())
 
@@ -207,15 +284,22 @@ class Waiting:
     def _take_from(self, waiting: deque[Signals], bytes_max: int) -> list[Signals]:
         taken: list[Signals] = []
         size = 0
-        while waiting and (not taken or size + len(waiting[0].payload) <= bytes_max):
+        while _is_ready(waiting) and (not taken or size + len(waiting[0].payload) <= bytes_max):
             one = waiting.popleft()
             self.signal_bytes -= len(one.payload)
+            if one.is_unreadable:
+                continue
             if one.caller.is_waiting:
                 size += len(one.payload)
                 taken.append(one)
             else:
                 drop(one.done)
         return taken
+
+
+def _is_ready(waiting: deque[Signals]) -> bool:
+    """Return whether the first may leave its place: none goes before one that came earlier."""
+    return bool(waiting) and not (waiting[0].is_being_decoded and waiting[0].caller.is_waiting)
 
 
 def drop(done: asyncio.Future[Any]) -> None:

@@ -13,19 +13,17 @@ from actors.log.contract import Epoch, Offset, PartitionId, RecordKind, StaleEpo
 from actors.log.frame import PAYLOAD_BYTES_MAX
 from actors.partition.caller import NOBODY_LEAVES, Caller
 from actors.partition.commit import CommitLoop, Job
-from actors.partition.group import Folded, NextStep
+from actors.partition.decoding import Decoding
+from actors.partition.group import After, Attempt, Folded, NextStep, Objection, no_objection, nothing_after
 from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered
 from actors.partition.view import PartitionView
 from actors.records import codec
 from actors.records.payload import PayloadUnreadable
-from actors.records.signals import decode_signals
 from actors.rejects.store import RejectStore
 from actors.snapshots.facts import ReplayFacts
 from actors.snapshots.taking import FreezeUnderWay
 from actors.state_thread import Urgency
-from household.deciding.draft import Draft
-from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.freeze import Freeze
 from household.plan import Plan
@@ -49,6 +47,7 @@ class PartitionOwner(PartitionView):
         """`rejects`: keeps what was rejected; closed by the owner."""
         super().__init__(partition, recovered, ports, rejects)
         self._commits = CommitLoop(self._term, recovered.log, self._folding, self._moments, ports)
+        self._decoding = Decoding(ports.decoders, self._commits.wake)
 
     async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
         """Fold the tail of the log, open the term with an epoch record, put the plan into force, and start.
@@ -85,15 +84,26 @@ class PartitionOwner(PartitionView):
 
     # --- what is to be written ---
 
-    async def signals(self, payload: bytes, *, caller: Caller = NOBODY_LEAVES, is_urgent: bool = False) -> Folded:
+    async def signals(
+        self,
+        payload: bytes,
+        *,
+        caller: Caller = NOBODY_LEAVES,
+        is_urgent: bool = False,
+        before: Objection = no_objection,
+        after: After = nothing_after,
+    ) -> Folded:
         """Append, sync and fold a signal batch; return what became of its events.
 
         Args:
             payload: the batch.
             caller: whoever waits for it.
             is_urgent: somebody is there; it goes before what does not say so.
+            before: asked in the state thread as its group is formed; if it raises, nothing is appended.
+            after: called in the state thread as soon as the batch is folded.
 
         Raises:
+            What `before` and `after` raise.
             CallerGone: nothing was appended.
             PayloadUnreadable: or longer than a record may be; nothing was appended.
             Overloaded: nothing was appended.
@@ -107,33 +117,29 @@ class PartitionOwner(PartitionView):
         if not is_urgent:
             waiting.check_room(len(payload))
         caller.check()
-        batch = decode_signals(payload, self.state.plan)
-        done = waiting.add_signals(payload, batch, caller=caller, is_urgent=is_urgent)
+        one = waiting.add_signals(payload, caller=caller, is_urgent=is_urgent, before=before, after=after)
+        self._decoding.begin(one, self.state.plan)
         self._commits.wake()
-        return await done
+        return await one.done
 
-    async def propose(
-        self,
-        draft: Draft,
-        decision: Decision,
-        *,
-        may_miss_moments: bool = False,
-        caller: Caller = NOBODY_LEAVES,
-    ) -> int | None:
-        """Append, sync and fold a decision if it is still right; return its offset, or None if it must be made again.
-
-        `may_miss_moments`: a moment that arose meanwhile is no reason to make it again.
+    async def propose(self, attempt: Attempt, *, caller: Caller = NOBODY_LEAVES) -> bool:
+        """Let a decision be made as its group is formed; append, sync and fold it. Return whether it is in force.
 
         Raises:
+            What the attempt raises.
             CallerGone: nothing was appended.
             NotCurrent: nothing was appended.
             PartitionLost: the outcome is unknown.
         """
         self._term.check_open()
-        waiting = self._commits.waiting
-        done = waiting.add_proposal(draft, decision, may_miss_moments=may_miss_moments, caller=caller)
+        done = self._commits.waiting.add_proposal(attempt, caller=caller)
         self._commits.wake()
         return await done
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a decision that is proposed now is made at once."""
+        return self._commits.is_idle
 
     async def note_deliveries(self, action_ids: tuple[str, ...], next_step: NextStep) -> dict[str, DeliveryNote]:
         """Append, sync and fold what is now to be noted of these outbound actions; return, by id, what is in force.

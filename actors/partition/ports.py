@@ -22,6 +22,8 @@ class OwnerPorts:
     lease: Lease
     state_thread: StateThread
     appenders: Executor
+    decoders: Executor
+    """Decode what is too large for a turn of the state thread: of one thread, as who comes first has his turn first."""
     telemetry: ShardTelemetry | None = None
     snapshots: SnapshotStore | None = None
     on_outbox_change: Callable[[], None] = _nothing

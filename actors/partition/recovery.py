@@ -27,7 +27,7 @@ from actors.log.contract import (
 )
 from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
-from actors.records.signals import decode_signals, decode_together
+from actors.records.signals import TOGETHER_BYTES, TOGETHER_RECORDS, decode_signals, decode_together
 from actors.snapshots.store import SnapshotStore
 from actors.state_thread import StateThread, Urgency
 from household.events import EventBatch
@@ -42,10 +42,6 @@ SLICE_NS = 2_000_000
 
 SLICE_ROWS = 1_024
 """Events folded in one go: about a millisecond."""
-
-TOGETHER_RECORDS = 64
-TOGETHER_BYTES = 64 << 10
-"""Signals decoded in one go, at about the time of a slice: most records are a call's, with an event or two."""
 
 CHUNK_RECORDS = 512
 CHUNK_BYTES = 4 << 20

@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from actors.partition.owner import PartitionOwner
-from actors.state_thread import StateThread, Urgency
-from household.state import RequestKey
+from household.state import PartitionState, RequestKey
 from household.tables.requests import KnownRequest
 
 
@@ -22,19 +20,49 @@ class _UnderWay:
     users: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRequest:
+    """A request while no other under its id is under way."""
+
+    _key: RequestKey | None
+    """None for one that has no id."""
+    _body_hash: bytes
+    _is_decide: bool
+
+    def known(self, state: PartitionState) -> KnownRequest | None:
+        """Return what is known of it as of now. In the state thread.
+
+        Raises:
+            RequestIdReused: its id is that of another request.
+        """
+        if self._key is None:
+            return None
+        found = state.requests.get(*self._key)
+        if found is None and self._is_decide:
+            # Of a term of fold version 1, perhaps of another household: the decision's record says.
+            found = state.requests.get(b"", self._key[1])
+        if found is None or found.seen_us < state.now_us - state.plan.clock.request_window_us:
+            return None
+        if bool(found.decision_id) != self._is_decide or _differ(found.body_hash, self._body_hash):
+            raise RequestIdReused
+        return found
+
+    def check(self, state: PartitionState) -> None:
+        """Raise as `known` does."""
+        self.known(state)
+
+
 class Requests:
     """The requests of one partition's households. Belongs to the event loop it is used in."""
 
-    def __init__(self, owner: PartitionOwner, state_thread: StateThread) -> None:
-        self._owner = owner
-        self._state_thread = state_thread
+    def __init__(self) -> None:
         self._under_way: dict[RequestKey, _UnderWay] = {}
 
     @asynccontextmanager
     async def hold(
         self, household: bytes, request_id: str, body_hash: bytes, *, is_decide: bool
-    ) -> AsyncIterator[KnownRequest | None]:
-        """Yield what is known of a request, once no other under its id is under way.
+    ) -> AsyncIterator[HeldRequest]:
+        """Yield a request once no other under its id is under way.
 
         Args:
             household: the household that it names.
@@ -43,10 +71,10 @@ class Requests:
             is_decide: whether it asks for a decision; otherwise it reports.
 
         Raises:
-            RequestIdReused: its id is that of another request, known or under way.
+            RequestIdReused: its id is that of another request under way.
         """
         if not request_id:
-            yield None
+            yield HeldRequest(None, body_hash, is_decide)
             return
         key = (household, request_id)
         mine = self._under_way.setdefault(key, _UnderWay(body_hash))
@@ -55,25 +83,11 @@ class Requests:
         mine.users += 1
         try:
             async with mine.lock:
-                known = await self._state_thread.run(Urgency.DECISION, self._known, key, is_decide)
-                if known is not None and (bool(known.decision_id) != is_decide or _differ(known.body_hash, body_hash)):
-                    raise RequestIdReused
-                yield known
+                yield HeldRequest(key, body_hash, is_decide)
         finally:
             mine.users -= 1
             if not mine.users:
                 del self._under_way[key]
-
-    def _known(self, key: RequestKey, is_decide: bool) -> KnownRequest | None:
-        """In the state thread."""
-        state = self._owner.state_as_of_now()
-        found = state.requests.get(*key)
-        if found is None and is_decide:
-            # Of a term of fold version 1, perhaps of another household: the decision's record says.
-            found = state.requests.get(b"", key[1])
-        if found is None or found.seen_us < state.now_us - state.plan.clock.request_window_us:
-            return None
-        return found
 
 
 def _differ(one: bytes, other: bytes) -> bool:

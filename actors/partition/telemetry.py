@@ -52,14 +52,16 @@ class Stage(Enum):
     """The parts of a Decide inside the shard; a part may come again when the state has moved on meanwhile."""
 
     WAIT = "wait"
-    """For another decision of the household, and to see whether the request was answered before."""
+    """For another decision of the household, and to see whether the request was answered before: of one that is not
+    scored, until its group is formed."""
     SIGNALS = "signals"
     """Append, sync and fold the signals that came with it."""
     PREPARE = "prepare"
     SCORE = "score"
     DECIDE = "decide"
+    """Wait for the group, look at the vetoes once more, make the slate, encode."""
     COMMIT = "commit"
-    """Wait for the group, append, sync, fold."""
+    """Append, sync, fold."""
     ANSWER = "answer"
 
 

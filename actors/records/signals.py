@@ -1,6 +1,7 @@
 """Signal batches of records, Arrow IPC streams of one record batch (columns: wire/batches.py), as events of a plan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -46,6 +47,10 @@ NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
 
 _FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILITY, APART_FIELD})
 
+TOGETHER_RECORDS = 64
+TOGETHER_BYTES = 64 << 10
+"""Batches decoded in one go, in a millisecond or two: most are a call's, with an event or two."""
+
 _TEXT_BITS = np.uint64(11)
 """A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
 
@@ -75,11 +80,14 @@ def decode_together(payloads: Sequence[bytes], plan: Plan) -> list[EventBatch]:
             together = pa.concat_batches([opened[place] for place in places])
         except pa.ArrowException as wrong:
             raise PayloadUnreadable(f"signal batches: {wrong}") from wrong
-        whole = events_from_batch(together, plan)
+        whole, names = events_from_batch(together, plan), tuple(together.schema.names)
         start = 0
         for place in places:
             stop = start + opened[place].num_rows
-            found[place] = whole.part(start, stop)
+            part = whole.part(start, stop)
+            if whole.unknown_fields:
+                part = replace(part, unknown_fields=_unknown_fields(opened[place], names, plan))
+            found[place] = part
             start = stop
     return [batch for batch in found if batch is not None]
 
@@ -111,7 +119,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
         types, codes = _dictionary(batch.column("type"))
         # The last entry is for code -1: no type at all.
         by_name = np.array([*(plan.event_type_by_name.get(name or "", UNKNOWN_TYPE) for name in types), UNKNOWN_TYPE])
-        values, is_bad, unknown = _values(batch, names, plan)
+        values, is_bad = _values(batch, names, plan)
         return EventBatch(
             ids=_keys(batch.column("event_id")),
             households=_keys(batch.column("household")),
@@ -124,7 +132,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             outcomes=_outcomes(batch, types, codes),
             graph=graph_rows(batch, types, codes),
             identifiers=_identifiers(batch) if IDENTIFIER_COLUMN in names else NO_KEYS,
-            unknown_fields=_counts(batch, unknown) if unknown else (),
+            unknown_fields=_unknown_fields(batch, names, plan),
             sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
         )
     except (pa.ArrowException, ValueError) as wrong:
@@ -176,24 +184,14 @@ def _dictionary(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
     return column.dictionary.to_pylist(), _without_nulls(indices, -1).astype(np.int64)
 
 
-def _values(
-    batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan
-) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[tuple[str, int]]]:
-    """Return (fields, n) values, the mask of rows with a value of the wrong kind, and unknown fields with their places.
-
-    What only reports carry is known to every plan, and so is what is a column of its own as well.
-    """
-    unknown: list[tuple[str, int]] = []
+def _values(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Return (fields, n) values, and the mask of rows with a value of the wrong kind."""
     values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
     is_bad = np.zeros(batch.num_rows, np.bool_)
     for place, name in enumerate(names):
         space, _, field_name = name.partition(":")
         index = plan.field_by_name.get(field_name, -1)
-        if space not in (NUMBERS, TEXTS):
-            continue
-        if index < 0:
-            if field_name not in _FIELDS_OF_RESERVED_TYPES and field_name not in names:
-                unknown.append((field_name, place))
+        if index < 0 or space not in (NUMBERS, TEXTS):
             continue
         column = batch.column(place)
         kind = plan.fields[index].kind
@@ -212,15 +210,22 @@ def _values(
             is_bad |= (codes >= 0) & np.isnan(values[index])
         else:
             is_bad |= _is_given(column)
-    return values, is_bad.view(np.uint8), unknown
+    return values, is_bad.view(np.uint8)
 
 
-def _counts(batch: pa.RecordBatch, unknown: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    """Return how many events have each of these fields, given by name and place of their columns."""
+def _unknown_fields(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[tuple[str, int], ...]:
+    """Return the fields that the plan does not know, and how many events have each.
+
+    What only reports carry is known to every plan, and so is what is a column of its own as well.
+    """
     counts: dict[str, int] = {}
-    for name, place in unknown:
-        # A name may come as a number and as a text.
-        counts[name] = counts.get(name, 0) + batch.num_rows - batch.column(place).null_count
+    for place, name in enumerate(names):
+        space, _, field_name = name.partition(":")
+        if field_name in plan.field_by_name or space not in (NUMBERS, TEXTS):
+            continue
+        if field_name not in _FIELDS_OF_RESERVED_TYPES and field_name not in names:
+            # A name may come as a number and as a text.
+            counts[field_name] = counts.get(field_name, 0) + batch.num_rows - batch.column(place).null_count
     return tuple((name, count) for name, count in counts.items() if count)
 
 

@@ -57,8 +57,8 @@ class Reports:
         if call.HasField("channel") and call.channel not in channels:
             raise unknown_channel(call.channel, channels)
         household = call.household.encode()
-        async with self._requests.hold(household, call.request_id, call.request_hash, is_decide=False):
-            folded = await self._owner.signals(call.signal_batch, caller=caller, is_urgent=True)
+        async with self._requests.hold(household, call.request_id, call.request_hash, is_decide=False) as held:
+            folded = await self._owner.signals(call.signal_batch, caller=caller, is_urgent=True, before=held.check)
         if folded.batch.count != 1:
             raise PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))

@@ -22,8 +22,9 @@ from actors.clock import Clock, WallClock
 from actors.conditions import PartitionLost
 from actors.log.contract import Epoch, LogStore, PartitionId
 from actors.partition import answers
+from actors.partition.attempts import DecideCall
 from actors.partition.caller import NOBODY_LEAVES, Caller
-from actors.partition.decider import DecideCall, PartitionDecider
+from actors.partition.decider import PartitionDecider
 from actors.partition.lease import HeldForGood, Lease
 from actors.partition.owner import PartitionOwner
 from actors.partition.ports import OwnerPorts
@@ -99,12 +100,14 @@ class Shard:
             look_every_s=config.tick_interval_s,
         )
         self._appenders = ThreadPoolExecutor(32, thread_name_prefix=f"{config.name}-append")
+        self._decoders = ThreadPoolExecutor(1, thread_name_prefix=f"{config.name}-decode")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix=f"{config.name}-snapshot")
         self._ports = OwnerPorts(
             clock=self._clock,
             lease=lease or HeldForGood(),
             state_thread=self._state_thread,
             appenders=self._appenders,
+            decoders=self._decoders,
             telemetry=telemetry,
             snapshots=snapshots,
             on_outbox_change=self._deliveries.look,
@@ -184,8 +187,7 @@ class Shard:
         except BaseException:
             await owner.close()
             raise
-        requests = Requests(owner, self._state_thread)
-        decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests)
+        decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests := Requests())
         self._owned[partition] = _Owned(owner, decider, Reports(owner, requests, self._state_thread))
         self._deliveries.look()
         logger.info(
@@ -203,8 +205,7 @@ class Shard:
     def _reject_store(self, partition: PartitionId, recovered: Recovered) -> RejectStore | None:
         if self._rejects is None:
             return None
-        log = recovered.log
-        return self._rejects.open(partition, lambda offset: next(iter(log.read(offset))).record.payload)
+        return self._rejects.open(partition, lambda offset: next(iter(recovered.log.read(offset))).record.payload)
 
     async def release(self, partition: int) -> None:
         """Finish what waits for a partition and give it up; nothing if it is not owned."""
@@ -236,8 +237,8 @@ class Shard:
         if self._rejects is not None:
             await asyncio.to_thread(self._rejects.stop)
         self._state_thread.stop()
-        self._appenders.shutdown()
-        self._writers.shutdown()
+        for pool in (self._appenders, self._decoders, self._writers):
+            pool.shutdown()
 
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
@@ -352,7 +353,7 @@ class Shard:
         folded = await owned.owner.signals(payload, caller=caller)
         return signal_pb2.IngestResponse(
             counts=answers.signal_counts(folded.applied.statuses),
-            rejections=answers.rejections(folded, payload),
+            rejections=await answers.rejections(folded, payload),
             unknown_fields=answers.unknown_fields(folded.batch),
         )
 

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.partition import attempts
 from actors.partition.model_plane import MissingModel
 from actors.records import codec
 from actors.records.replay import Replay
@@ -384,21 +385,20 @@ async def test_no_moment_is_left_behind_however_requests_and_moments_meet(tmp_pa
 @in_loop
 async def test_a_defect_in_one_households_moments_leaves_the_others_theirs(tmp_path: Path, caplog, monkeypatch):
     async with running(tmp_path) as hearth:
-        decider = hearth.shard._owned[0].decider
-        sound = decider._decide
+        sound = attempts.decide
 
-        def sometimes_broken(draft, scores):
+        def sometimes_broken(state, draft, *others, **named):
             if draft.ask.household == b"h3":
                 raise ZeroDivisionError("only h3")
-            return sound(draft, scores)
+            return sound(state, draft, *others, **named)
 
-        monkeypatch.setattr(decider, "_decide", sometimes_broken)
+        monkeypatch.setattr(attempts, "decide", sometimes_broken)
         await hearth.ingest(
             *(one for n in range(6) for one in (consent(f"h{n}"), check(f"h{n}", 1), check(f"h{n}", 2)))
         )
         await hearth.until(lambda: hearth.counter("pending") == 1)
         assert hearth.counter("decisions") == 5
-        assert "only h3" in caplog.text
+        await hearth.until(lambda: "only h3" in caplog.text)
         assert hearth.shard.report()[0]["is_lost"] is False
         monkeypatch.undo()
         answer = await hearth.decide("h3", member="m")

@@ -20,7 +20,6 @@ from tests.actors.harness import (
     DiskFiles,
     Hearth,
     ScriptedScorer,
-    corner,
     in_loop,
     outcome,
     reason_of,
@@ -28,7 +27,6 @@ from tests.actors.harness import (
     signal,
 )
 from tests.actors.test_exchange import Handler, serving
-from tests.household.oracle import batch_of
 from wire.batches import ipc_bytes
 
 
@@ -131,13 +129,13 @@ async def test_what_waits_for_the_log_is_dropped_and_what_was_handed_to_it_is_se
 
 @in_loop
 async def test_signals_with_which_somebody_waits_go_before_the_batches(tmp_path: Path):
-    waiting, nothing = Waiting(), batch_of(corner(), [])
+    waiting = Waiting()
     stays, left = Caller(None), Caller(None)
     batches = [bytes([number]) * 600_000 for number in range(4)]
     for batch in batches:
-        waiting.add_signals(batch, nothing, caller=stays, is_urgent=False)
-    waiting.add_signals(b"of a question", nothing, caller=stays, is_urgent=True)
-    dropped = waiting.add_signals(b"of one who left", nothing, caller=left, is_urgent=True)
+        waiting.add_signals(batch, caller=stays, is_urgent=False)
+    waiting.add_signals(b"of a question", caller=stays, is_urgent=True)
+    dropped = waiting.add_signals(b"of one who left", caller=left, is_urgent=True).done
     left.leave()
 
     assert [one.payload for one in waiting.take(stamp_us=0).signals] == [b"of a question", batches[0]]

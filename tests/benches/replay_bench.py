@@ -14,10 +14,10 @@ from itertools import islice
 import pyarrow as pa
 
 from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
-from actors.partition.recovery import TOGETHER_RECORDS, _Steps
+from actors.partition.recovery import _Steps
 from actors.records import codec
 from actors.records.replay import Replay
-from actors.records.signals import decode_signals, decode_together
+from actors.records.signals import TOGETHER_RECORDS, decode_signals, decode_together
 from actors.shard.warm import warm_kernels
 from household.apply import apply_epoch, apply_signals
 from household.plan import Plan

@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import actors.partition.forming
+import actors.partition.attempts
 import actors.shard.delivery
 import actors.shard.shard
 from actors import failpoints
@@ -200,7 +200,7 @@ def break_guarantee(switch: str) -> None:
         case "no-recheck":
             global SCORER_S
             SCORER_S *= 25  # or it would take long until one arrives while a decision waits
-            actors.partition.forming.still_allowed = lambda *_, **__: True
+            actors.partition.attempts.still_allowed = lambda *_, **__: True
         case _:
             raise SystemExit(f"{switch} is not one of {', '.join(BREAKS)}")
 

@@ -464,7 +464,7 @@ def test_groups_that_kafka_holds_twice_are_told(tmp_path: Path):
         repetitions = 3
 
     recovered = Recovered(log=Repeating(), replay=Replay(), position=LOG_START)  # type: ignore[arg-type]
-    ports = OwnerPorts(clock=SettableClock(), lease=SettableLease(), state_thread=None, appenders=None)  # type: ignore[arg-type]
+    ports = OwnerPorts(clock=SettableClock(), lease=SettableLease(), state_thread=None, appenders=None, decoders=None)  # type: ignore[arg-type]
 
     async def repetitions() -> int:
         return PartitionOwner(PartitionId(0), recovered, ports).log_repetitions
