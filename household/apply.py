@@ -253,13 +253,19 @@ def advance_now(state: PartitionState, stamp_us: int) -> None:
         state.now_us = max(state.now_us, stamp_us)
 
 
-def apply_decision(state: PartitionState, decision: Decision, *, epoch: int, offset: int, stamp_us: int) -> bool:
-    """Fold a decision; return False if it is void: written by an older epoch, or all its moments are settled."""
+def apply_decision(
+    state: PartitionState, decision: Decision, payload: bytes, *, epoch: int, offset: int, stamp_us: int
+) -> bool:
+    """Fold a decision; return False if it is void: written by an older epoch, or all its moments are settled.
+
+    Args:
+        payload: the decision as its record holds it.
+    """
     if epoch < state.epoch:
         state.counters.voided += 1
         return False
     advance_now(state, stamp_us)
-    return ledger.decision_made(state, decision, offset)
+    return ledger.decision_made(state, decision, payload, offset)
 
 
 def apply_tick(state: PartitionState, *, epoch: int, stamp_us: int) -> bool:

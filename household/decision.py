@@ -23,9 +23,9 @@ class Moment:
     time_us: TimeUs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Candidate:
-    """One offer that was weighed."""
+    """One offer that was weighed. Made and never changed: frozen, it would cost as much as all else of weighing it."""
 
     offer: str
     score: float | None

@@ -43,8 +43,8 @@ def moment_arose(state: PartitionState, household: int, moment: Moment) -> None:
     state.counters.moments += 1
 
 
-def decision_made(state: PartitionState, decision: Decision, offset: int) -> bool:
-    """Fold a decision; return False if it is void because another has settled all its moments already."""
+def decision_made(state: PartitionState, decision: Decision, payload: bytes, offset: int) -> bool:
+    """Fold a decision of a record; return False if it is void because another has settled all its moments already."""
     household, member = state.find(decision.household, decision.member)
     counters = state.counters
     if household < 0:
@@ -70,7 +70,7 @@ def decision_made(state: PartitionState, decision: Decision, offset: int) -> boo
     elif decision.withheld:
         counters.withheld += 1
     else:
-        _put_slate(state, decision, household, member)
+        _put_slate(state, decision, payload, household, member)
     if decision.answered:
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
         counting.answered(state, household, member, channel, decision.answered)
@@ -114,7 +114,7 @@ def report_remembered(
     state.requests.put(KnownRequest(state.households.key(household), name, "", -1, now_us, request_hash))
 
 
-def _put_slate(state: PartitionState, decision: Decision, household: int, member: int) -> None:
+def _put_slate(state: PartitionState, decision: Decision, payload: bytes, household: int, member: int) -> None:
     owner = slate_owner(state, decision.slate, member)
     for replaced_owner in dict.fromkeys((owner, member)):
         # A new slate of the household's takes the place of what was the asking member's own, too.
@@ -123,7 +123,7 @@ def _put_slate(state: PartitionState, decision: Decision, household: int, member
             if replaced is not None:
                 state.slates.remove(row, replaced_owner)
                 _end_slate(state, row, replaced, now_us=state.now_us)
-    state.slates.put(slate_of_decision(decision, owner), owner=household)
+    state.slates.put(slate_of_decision(decision, payload, owner), owner=household)
     for action in decision.slate:
         state.actions.put(
             LiveAction(

@@ -181,7 +181,9 @@ class Folding:
         in_force = []
         for place, proposal in enumerate(group.proposals):
             decision = proposal.decision
-            is_in_force = self._replay.fold_decision(decision, epoch, offset + place, group.stamp_us)
+            is_in_force = self._replay.fold_decision(
+                decision, group.records[place].payload, epoch, offset + place, group.stamp_us
+            )
             if self._ports.telemetry is not None:
                 self._ports.telemetry.decision_folded(decision, is_in_force=is_in_force)
             in_force.append(is_in_force)

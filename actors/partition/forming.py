@@ -8,6 +8,7 @@ from actors.partition.term import Term
 from actors.records import codec
 from household.deciding.hand_over import household_of
 from household.decision import Decision
+from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote
 from household.state import PartitionState
 
@@ -55,7 +56,7 @@ def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None
 
 def _encoded(decision: Decision, state: PartitionState) -> bytes:
     keys = {one.member: state.members.key(one.member) for one in decision.moments if one.member >= 0}
-    return codec.encode_decision(decision, member_keys=keys)
+    return encode_decision(decision, member_keys=keys)
 
 
 def _form_signals(group: Group, as_of_now: PartitionState, term: Term) -> None:

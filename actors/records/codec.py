@@ -1,4 +1,4 @@
-"""Bytes to values and back: decisions, deliveries, plans and epochs as they stand in records.
+"""Bytes to values and back: deliveries, plans, epochs and what a reader wants of decisions, as they stand in records.
 
 Reading a newer layout than this software knows raises; older ones stay readable. Signals are in `signals`,
 what a record of each kind does in `kinds`.
@@ -11,13 +11,12 @@ import msgpack
 import numpy as np
 
 from actors.records.payload import PayloadUnreadable
-from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
+from household import decision_bytes
+from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
-from household.later import spoken
 from household.plan import Plan, plan_from_bytes
 from household.scoring import NEVER
 from household.state import FOLD_VERSION
-from household.tables.decision_text import rule_note_of, rule_note_values
 
 SIGNALS_LAYOUT = 1
 DECISION_LAYOUT = 2
@@ -39,31 +38,6 @@ class EpochOpening:
     fold_version: int
 
 
-def encode_decision(decision: Decision, *, member_keys: dict[int, bytes]) -> bytes:
-    """Return a decision's record payload.
-
-    Args:
-        decision: as decided.
-        member_keys: key of each member row that its moments name: rows are a partition's own, keys are for ever.
-    """
-    plain = spoken(decision)
-    plain["moments"] = [
-        [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
-        for one in decision.moments
-    ]
-    plain["candidates"] = [[one.offer, one.score, one.value_minor, one.vetoes] for one in decision.candidates]
-    plain["slate"] = [
-        [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us, *([True] * one.is_personal)]
-        for one in decision.slate
-    ]
-    if decision.withdrawals:
-        plain["withdrawals"] = [[one.action_id, one.reason] for one in decision.withdrawals]
-    if decision.rules:
-        plain["rules"] = [list(rule_note_values(one)) for one in decision.rules]
-    plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
-    return bytes(msgpack.packb(plain))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
     """A decision as read from a log, with the member keys of its moments (their rows are the reader's own)."""
@@ -79,34 +53,10 @@ def decode_decision(payload: bytes) -> DecisionRecord:
         PayloadUnreadable: not a decision record.
     """
     try:
-        plain = msgpack.unpackb(payload)
-        moments = plain.pop("moments")
-        decision = Decision(
-            **plain
-            | {
-                "moments": tuple(
-                    Moment(moment_id=m, journey=j, member=-1, event_id=e, event_type=k, time_us=t)
-                    for m, j, _, e, k, t in moments
-                ),
-                "reasons": tuple(plain["reasons"]),
-                "candidates": tuple(
-                    Candidate(offer=o, score=s, value_minor=v, vetoes=tuple(x)) for o, s, v, x in plain["candidates"]
-                ),
-                "slate": tuple(
-                    SlateAction(
-                        action_id=a, offer=o, journey=j, price_minor=p, valid_until_us=u, is_personal=bool(personal)
-                    )
-                    for a, o, j, p, u, *personal in plain["slate"]
-                ),
-                "withdrawals": tuple(Withdrawal(action_id=a, reason=r) for a, r in plain.get("withdrawals", ())),
-                "fallback_channels": tuple(plain.get("fallback_channels", ())),
-                "rules": tuple(map(rule_note_of, plain.get("rules", ()))),
-                "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
-            }
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as wrong:
+        decision, moment_members = decision_bytes.decode_decision(payload)
+    except decision_bytes.DecisionUnreadable as wrong:
         raise PayloadUnreadable(f"decision record: {wrong}") from wrong
-    return DecisionRecord(decision=decision, moment_members=tuple(bytes(moment[2]) for moment in moments))
+    return DecisionRecord(decision=decision, moment_members=moment_members)
 
 
 def encode_delivery(notes: Sequence[DeliveryNote]) -> bytes:

@@ -30,7 +30,7 @@ class FoldTarget(Protocol):
 
     def fold_signals(self, batch: EventBatch, stamp_us: int) -> object: ...
 
-    def fold_decision(self, decision: Decision, epoch: int, offset: int, stamp_us: int) -> object: ...
+    def fold_decision(self, decision: Decision, payload: bytes, epoch: int, offset: int, stamp_us: int) -> object: ...
 
     def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> object: ...
 
@@ -58,7 +58,8 @@ def _fold_signals(replay: FoldTarget, stored: StoredRecord) -> None:
 
 def _fold_decision(replay: FoldTarget, stored: StoredRecord) -> None:
     record = stored.record
-    replay.fold_decision(codec.decode_decision(record.payload).decision, record.epoch, stored.offset, record.stamp_us)
+    decision = codec.decode_decision(record.payload).decision
+    replay.fold_decision(decision, record.payload, record.epoch, stored.offset, record.stamp_us)
 
 
 def _fold_tick(replay: FoldTarget, stored: StoredRecord) -> None:

@@ -81,9 +81,9 @@ class Replay:
         """Fold a batch of events."""
         return apply_signals(self.now, batch, stamp_us=stamp_us)
 
-    def fold_decision(self, decision: Decision, epoch: int, offset: int, stamp_us: int) -> bool:
+    def fold_decision(self, decision: Decision, payload: bytes, epoch: int, offset: int, stamp_us: int) -> bool:
         """Fold a decision; False if it is void."""
-        return apply_decision(self.now, decision, epoch=epoch, offset=offset, stamp_us=stamp_us)
+        return apply_decision(self.now, decision, payload, epoch=epoch, offset=offset, stamp_us=stamp_us)
 
     def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> bool:
         """Fold what became of outbound actions on their way; False if it is void."""

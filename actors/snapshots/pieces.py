@@ -15,7 +15,6 @@ from household.decision import Moment
 from household.tables.actions import ACTIONS, ActionStatus, LiveAction
 from household.tables.contacts import CONTACTS, Contact
 from household.tables.contract import Declaration
-from household.tables.decision_text import decision_text
 from household.tables.decisions import DECISIONS, KnownDecision
 from household.tables.frozen import FrozenTable, frozen_rows
 from household.tables.moments import PENDING, SETTLED, SettledMoment
@@ -81,10 +80,7 @@ def _ledgers(entries: Iterator[list[Any]]) -> dict[str, FrozenTable]:
 
 
 def _slate(member: int, valid_until_us: int, payload: bytes, members: list[int]) -> Slate:
-    decision = decode_decision(payload).decision
-    moments = (replace(moment, member=row) for moment, row in zip(decision.moments, members, strict=True))
-    text = decision_text(replace(decision, moments=tuple(moments)))
-    return Slate(member, decision.decision_id, valid_until_us, text)
+    return Slate(member, decode_decision(payload).decision.decision_id, valid_until_us, payload)
 
 
 def _moment(plain: list[Any]) -> Moment:

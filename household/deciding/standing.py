@@ -4,7 +4,7 @@ An action's offer, its eligibility, its price and what it excludes may all have 
 bought what it proposes, her segment is another, the playbook no longer has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -59,6 +59,7 @@ def no_longer_holding(
     indices = [plan.offer_by_name.get(entry.offer, NONE) for entry in entries]
     offers = [plan.offers[index] for index in indices if index != NONE]
     holds = _conditions(state, offers, household, member)
+    live = live_offers(state, household, beside=(owner,))
     found: dict[str, Reason] = {}
     objects = has_objected(state, household, member)
     for entry, index in zip(entries, indices, strict=True):
@@ -72,7 +73,7 @@ def no_longer_holding(
             found[entry.action_id] = Reason.NOT_ELIGIBLE
         elif price_minor(plan, offer, holds) != entry.price_minor:
             found[entry.action_id] = Reason.PRICE_CHANGED
-        elif offer.excludes and excluded(state, offer, household, beside=(owner,)):
+        elif is_excluded(plan, offer, live):
             found[entry.action_id] = Reason.EXCLUDED_BY
     return found
 
@@ -101,17 +102,20 @@ def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:
     return offer.price_minor
 
 
-def excluded(state: PartitionState, offer: Offer, household: int, *, beside: Sequence[int]) -> bool:
-    """Return whether the household has a live action, on a slate of none of `beside`, that goes with no such offer."""
-    slates = [one for one in state.together(state.slates, household) if one.member not in beside]
-    if not slates:
-        return False
-    names = {state.plan.offers[other].name for other in offer.excludes}
-    return any(
-        action.offer in names and is_live(state, action.action_id)
-        for slate in slates
+def live_offers(state: PartitionState, household: int, *, beside: Sequence[int]) -> set[str]:
+    """Return the names of the offers that are live for the household, on slates of none of `beside`."""
+    return {
+        action.offer
+        for slate in state.together(state.slates, household)
+        if slate.member not in beside
         for action in slate.decision.slate
-    )
+        if is_live(state, action.action_id)
+    }
+
+
+def is_excluded(plan: Plan, offer: Offer, live: Set[str]) -> bool:
+    """Return whether an offer goes with one of those that are live."""
+    return bool(live) and any(plan.offers[other].name in live for other in offer.excludes)
 
 
 def sees(entry: SlateAction, slate: Slate, member: bytes) -> bool:

@@ -7,7 +7,7 @@ from household.deciding.reasons import Reason
 from household.deciding.standing import truths
 from household.plan import NONE
 from household.state import NO_MEMBER, PartitionState
-from household.tables.pauses import is_paused
+from household.tables.pauses import paused_names
 from household.traits import is_legal
 
 
@@ -28,6 +28,11 @@ def vetoes_and_prices(
     holds = truths(state, sorted(programs), household, member)
     asked_consent = may_answer(state, ask, household, member)
     objects = has_objected(state, household, member)
+    accepted = paused_names(state, state.accepted_offers, household, state.now_us)
+    declined = paused_names(state, state.declined_offers, household, state.now_us)
+    declined_families = paused_names(state, state.declined_families, household, state.now_us)
+    # What a new slate replaces, or takes back, is in nobody's way.
+    live = standing.live_offers(state, household, beside=(member, NO_MEMBER))
     vetoes: dict[int, tuple[str, ...]] = {}
     for index, offer in zip(journey_by_offer, offers, strict=True):
         against: list[str] = []
@@ -35,14 +40,13 @@ def vetoes_and_prices(
             against += [Reason.OBJECTION] * objects + [Reason.NO_CONSENT] * (not asked_consent)
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append(Reason.NOT_ELIGIBLE)
-        if is_paused(state, state.accepted_offers, household, offer.name, state.now_us):
+        if offer.name in accepted:
             against.append(Reason.ACCEPTED_OFFER)
-        if is_paused(state, state.declined_offers, household, offer.name, state.now_us):
+        if offer.name in declined:
             against.append(Reason.DECLINED_OFFER)
-        elif is_paused(state, state.declined_families, household, offer.family, state.now_us):
+        elif offer.family in declined_families:
             against.append(Reason.DECLINED_FAMILY)
-        # What a new slate replaces, or takes back, is in nobody's way.
-        if standing.excluded(state, offer, household, beside=(member, NO_MEMBER)):
+        if standing.is_excluded(plan, offer, live):
             against.append(Reason.EXCLUDED_BY)
         vetoes[index] = tuple(against)
     prices = {

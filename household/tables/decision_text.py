@@ -1,75 +1,35 @@
-"""A decision as text, while its slate stands: what a table keeps of it, in some 1 KB instead of some fifty objects."""
+"""A decision as text: how the first snapshots of format 2 held those whose slates stood. Kept for reading only."""
 
 import json
-from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
-from household.decision import Candidate, Decision, Moment, RuleNote, SlateAction, Withdrawal
+from household.decision import Candidate, Decision, Moment, SlateAction, Withdrawal
 
 LAYOUT = 1
-"""First in each text; grows when the same place means something else. What is added stands behind the rest."""
+"""First in each text."""
 
 _PLAIN = (
     *("decision_id", "request_id", "channel", "decided_us", "plan_version", "model_version", "schema_hash", "degraded"),
     *("withheld", "propensity", "reasons", "stands", "answered", "send_channel", "send_before_us"),
     *("local_minute_of_week", "send_not_before_us", "fallback_channels", "scored_by"),
 )
-_plain_values = attrgetter(*_PLAIN)
-_action_values = attrgetter("action_id", "offer", "journey", "price_minor", "valid_until_us", "is_personal")
-_candidate_values = attrgetter("offer", "score", "value_minor", "vetoes")
-
-rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
-"""What `rule_note_of` reads."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BYTES = "latin-1"
 """One character per byte."""
 
 
-def decision_text(decision: Decision) -> bytes:
-    """Return a decision as text."""
-    plain = (
-        LAYOUT,
-        _plain_values(decision),
-        decision.household.decode(_BYTES),
-        decision.member.decode(_BYTES),
-        [
-            (one.moment_id, one.journey, one.member, one.event_id.decode(_BYTES), one.event_type, one.time_us)
-            for one in decision.moments
-        ],
-        list(map(_candidate_values, decision.candidates)),
-        list(map(_action_values, decision.slate)),
-        decision.state_vector.astype("<f4").tobytes().hex(),
-        decision.request_hash.hex(),
-        [(one.action_id, one.reason) for one in decision.withdrawals],
-        *([list(map(rule_note_values, decision.rules))] if decision.rules else []),
-    )
-    return _encode(plain).encode("utf-8", "surrogatepass")
+def is_text(payload: bytes) -> bool:
+    """Return whether these are a decision's bytes as text, and not as a record has them."""
+    return payload.startswith(b"[")
 
 
-def rule_note_of(values: Sequence[Any]) -> RuleNote:
-    """Return the note of these values.
-
-    Raises:
-        ValueError, TypeError: they are none of a note.
-    """
-    rule, effect, offer, channel, contacts, passes_us = values
-    return RuleNote(
-        rule=rule, effect=effect, offer=offer, channel=channel, contacts=tuple(contacts), passes_us=passes_us
-    )
-
-
-def decision_of(text: bytes) -> Decision:
+def decision_of_text(text: bytes) -> Decision:
     """Return the decision of a text.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: it is none of a decision.
     """
-    read = json.loads(text)
-    layout, plain, household, member, moments, candidates, slate, vector, request_hash, withdrawals, *added = read
+    layout, plain, household, member, moments, candidates, slate, vector, request_hash, withdrawals = json.loads(text)
     if layout != LAYOUT:
         raise ValueError(f"a decision of layout {layout}, this software reads {LAYOUT}")
     named = dict(zip(_PLAIN, plain, strict=True))
@@ -89,6 +49,5 @@ def decision_of(text: bytes) -> Decision:
         state_vector=np.frombuffer(bytes.fromhex(vector), "<f4"),
         request_hash=bytes.fromhex(request_hash),
         withdrawals=tuple(Withdrawal(action_id=a, reason=r) for a, r in withdrawals),
-        rules=tuple(map(rule_note_of, added[0])) if added else (),
         **named,
     )

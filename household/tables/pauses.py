@@ -35,10 +35,9 @@ def _pauses(name: str, *, is_always_there: bool = True) -> Declaration[Pause]:
     )
 
 
-def is_paused(state: "PartitionState", pauses: Table[Pause], household: int, name: str, now_us: int) -> bool:
-    """Return whether a name is not to be offered to a household as of now."""
-    found = (pauses.get(row, name) for row in state.rows_together(household))
-    return any(one is not None and one.until_us > now_us for one in found)
+def paused_names(state: "PartitionState", pauses: Table[Pause], household: int, now_us: int) -> set[str]:
+    """Return the names that are not to be offered to a household as of now."""
+    return {one.name for one in state.together(pauses, household) if one.until_us > now_us}
 
 
 DECLINED_OFFERS = _pauses("declined_offers")

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from household.decision import Decision, Moment
+from household.decision_bytes import decode_decision
 from household.later import spoken
 from household.tables.contract import (
     Bytes,
@@ -17,7 +18,7 @@ from household.tables.contract import (
     Text,
     TimeUs,
 )
-from household.tables.decision_text import decision_of, decision_text
+from household.tables.decision_text import decision_of_text, is_text
 
 
 @dataclass(slots=True)
@@ -28,25 +29,27 @@ class Slate:
     """Whose it is; NO_MEMBER for the household as a whole."""
     decision_id: Text
     valid_until_us: TimeUs
-    text: Bytes
-    """Of the decision. Most slates are replaced or expire without anybody looking at more than their time."""
+    payload: Bytes
+    """The decision as its record holds it. Most slates are replaced or expire without anybody looking at more than
+    their time."""
     _decision: Decision | None = field(default=None, compare=False, repr=False)
 
     @property
     def decision(self) -> Decision:
         """The decision that made it."""
         if self._decision is None:
-            self._decision = decision_of(self.text)
+            payload = self.payload
+            self._decision = decision_of_text(payload) if is_text(payload) else decode_decision(payload)[0]
         return self._decision
 
 
-def slate_of_decision(decision: Decision, member: int) -> Slate:
-    """Return the slate that a decision puts up for a member, or with NO_MEMBER for the household."""
+def slate_of_decision(decision: Decision, payload: bytes, member: int) -> Slate:
+    """Return the slate that a decision of a record puts up for a member, or with NO_MEMBER for the household."""
     return Slate(
         member,
         decision.decision_id,
         max(action.valid_until_us for action in decision.slate),
-        decision_text(decision),
+        payload,
         decision,
     )
 

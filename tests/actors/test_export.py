@@ -25,6 +25,7 @@ from actors.snapshots.tables import PLAN
 from actors.snapshots.taking import SnapshotPolicy
 from cluster.exporting import write_parquet
 from household.decision import Decision
+from household.decision_bytes import encode_decision
 from household.events import NO_TIME_US
 from household.plan import Plan
 from household.scoring import schema_hash
@@ -109,7 +110,7 @@ def a_decision(number: int, epoch: int) -> Record:
         degraded=False, withheld=False, propensity=1.0, send_before_us=0, local_minute_of_week=0,
         state_vector=np.zeros(1, np.float32), **texts, **lists,
     )  # fmt: skip
-    payload = codec.encode_decision(decided, member_keys={})
+    payload = encode_decision(decided, member_keys={})
     return Record(
         kind=RecordKind.DECISION, version=codec.DECISION_LAYOUT, epoch=Epoch(epoch), stamp_us=number, payload=payload
     )

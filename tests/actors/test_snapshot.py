@@ -10,7 +10,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,11 +29,12 @@ from actors.snapshots.files import MANIFEST
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.tables import COLUMN_FILES, table_file
 from household.decision import Moment
+from household.decision_bytes import decode_decision, encode_decision
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
 from household.state import FOLD_VERSION, NO_MEMBER
 from household.tables.all_tables import TABLES
-from household.tables.slates import slate_of_decision
+from household.tables.slates import Slate, told_decision
 from tests.histories.make_golden import history
 
 NAMES = (*COLUMN_FILES, *(table_file(one.name) for one in TABLES))
@@ -203,26 +203,38 @@ def test_side_tables_come_back_value_for_value(store: SnapshotStore):
     assert store.list(P) == (facts,)
 
 
-def test_a_member_row_of_a_moment_is_kept(local: SnapshotStore):
-    """A live owner's decisions know their moments' members; those read from a log do not."""
+def test_a_member_row_of_a_pending_moment_is_kept(local: SnapshotStore):
     replay = folded(len(RECORDS["wall"]))
     row = replay.now.slates.owners()[0]
-    slate = replay.now.slates.of(row)[0]
     moments = tuple(
         Moment(moment_id=f"m{n}", journey="low", member=n, event_id=b"e", event_type="visit", time_us=7)
         for n in (3, NO_MEMBER)
     )
-    replay.now.slates.put(slate_of_decision(replace(slate.decision, moments=moments), slate.member), owner=row)
     replay.now.pending.rewrite(row, lambda _: None)
     for moment in moments:
         replay.now.pending.put(moment, owner=row)
     local.write(frozen_of(replay), partition=P, position=Offset(5), replay=ReplayFacts.of(replay))
     loaded = local.load(P).replay
     assert loaded is not None
-    kept = loaded.now.slates.get(row, slate.member)
-    assert kept is not None
-    assert kept.decision.moments == moments
     assert loaded.now.pending.of(row) == moments
+
+
+def test_a_slate_of_a_snapshot_that_held_decisions_as_text_is_read():
+    text = (
+        b'[1,["d1","r1","app",7,"p","prior","",false,false,1.0,["BEST_VALUE"],"","d1-0","",0,480,0,["sms"],""],'
+        b'"H1","M1",[["m1","low",3,"e","visit",7]],[["topup",0.5,12.5,["NO_CONSENT"]]],'
+        b'[["d1-0","topup","low",500,99,true]],"0000803f","ab01",[["d0-0","REPLACED"]]]'
+    )
+    decision = Slate(0, "d1", 99, text).decision
+    again, members = decode_decision(encode_decision(decision, member_keys={}))
+    assert members == (b"",)
+    assert told_decision(again) == told_decision(decision)
+    assert (decision.household, decision.slate[0].is_personal, decision.withdrawals[0].reason) == (
+        b"H1",
+        True,
+        "REPLACED",
+    )
+    assert decision.state_vector.tolist() == [1.0]
 
 
 def test_a_snapshot_of_a_loaded_state_is_the_same_file_for_file(local: SnapshotStore, tmp_path: Path):

@@ -38,6 +38,7 @@ from household.columns.layout import lay_out
 from household.columns.windows import Slab
 from household.decide import decide, prepare
 from household.deciding.draft import Ask, Scores
+from household.decision_bytes import encode_decision
 from household.digest import state_digest
 from household.freeze import STEP_ROWS, Freeze, Frozen, FrozenKeys, thaw
 from household.plan import NONE, Plan, Scope
@@ -111,7 +112,8 @@ def decide_for(state: PartitionState, row: int, *, channel: int, request_id: str
     draft = prepare(state, ask)
     priors = {index: state.plan.offers[index].prior_acceptance for index in draft.to_score}
     scores = Scores(by_offer=priors, model_version="prior", degraded=False)
-    apply_decision(state, decide(state, draft, scores, epoch=1, schema_hash=""), epoch=1, offset=1, stamp_us=0)
+    decision = decide(state, draft, scores, epoch=1, schema_hash="")
+    apply_decision(state, decision, encode_decision(decision, member_keys={}), epoch=1, offset=1, stamp_us=0)
 
 
 def frozen_of(state: PartitionState, rows: int = STEP_ROWS) -> tuple[Frozen, list[float]]:

@@ -19,6 +19,7 @@ import pytest
 from actors.log.contract import STATE_KINDS, Offset, Record, RecordKind, StoredRecord
 from actors.records import codec
 from household.decision import Decision, Moment
+from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote, DeliveryStep
 from serving.signal_batches import DELIVERED, UNDELIVERED, report_batch
 from tests.actors.harness import DAY, HOUR, MINUTE, MONDAY, Hearth, SettableClock, corner, running, signal
@@ -71,7 +72,7 @@ class Evidence:
         """Append a decision like another, under an id of its own."""
         slate = tuple(replace(one, action_id=f"{name}-{place}") for place, one in enumerate(like.slate))
         forged = replace(like, **{"decision_id": name, "request_id": "", "slate": slate, "moments": (), **changes})
-        self.append(codec.encode_decision(forged, member_keys={}), RecordKind.DECISION, stamp_us=stamp_us)
+        self.append(encode_decision(forged, member_keys={}), RecordKind.DECISION, stamp_us=stamp_us)
         return forged
 
     def without(self, kind: RecordKind, number: int) -> StoredRecord:
@@ -252,7 +253,7 @@ def test_a_decision_whose_features_miss_an_acknowledged_payment_is_a_stale_read(
     for seen, law in ((2.0, Law.STALE_READ), (4.0, Law.DOUBLED)):
         gone = [one for one in evidence.records if one.record.kind is RecordKind.DECISION][-1]
         vector[column] = seen
-        payload = codec.encode_decision(replace(newest, state_vector=vector), member_keys={})
+        payload = encode_decision(replace(newest, state_vector=vector), member_keys={})
         forged = StoredRecord(offset=gone.offset, record=replace(gone.record, payload=payload))
         evidence.records[evidence.records.index(gone)] = forged
 

@@ -15,6 +15,7 @@ import pytest
 from actors.log.contract import STATE_KINDS, PartitionId, RecordKind, StoredRecord
 from actors.log.segments import SegmentStore
 from actors.records import codec
+from household.decision_bytes import encode_decision
 from household.digest import DIGEST_LAYOUT, household_digests, state_digest
 from household.state import FOLD_VERSION
 from tests.actors.harness import DiskFiles
@@ -85,7 +86,7 @@ def test_a_decision_with_another_action_folds_to_something_else():
         and (read := codec.decode_decision(stored.record.payload)).decision.decision_id in standing
     )
     slate = (replace(read.decision.slate[0], price_minor=1), *read.decision.slate[1:])
-    payload = codec.encode_decision(replace(read.decision, slate=slate), member_keys={})
+    payload = encode_decision(replace(read.decision, slate=slate), member_keys={})
     records[at] = replace(records[at], record=replace(records[at].record, payload=payload))
     assert state_digest(folded(records)) != wanted["state"]
 

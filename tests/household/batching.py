@@ -26,6 +26,7 @@ from household.columns.layout import Layout, lay_out
 from household.columns.program import Op
 from household.columns.windows import new_slab
 from household.decision import Decision, Moment, SlateAction
+from household.decision_bytes import encode_decision
 from household.digest import household_digests, state_digest
 from household.events import RESERVED_TYPES
 from household.freeze import Freeze, Frozen
@@ -437,7 +438,10 @@ def fold_record(folded: PartitionState, record: Record, *, cuts: Cuts) -> Partit
             for part in batches(folded.plan, record, cuts):
                 apply_signals(folded, part, stamp_us=record.stamp_us)
         case Decided():
-            apply_decision(folded, record.decision, epoch=record.epoch, offset=record.offset, stamp_us=record.stamp_us)
+            payload = encode_decision(record.decision, member_keys={})
+            apply_decision(
+                folded, record.decision, payload, epoch=record.epoch, offset=record.offset, stamp_us=record.stamp_us
+            )
         case Ticked():
             apply_tick(folded, epoch=record.epoch, stamp_us=record.stamp_us)
         case Opened() if record.epoch > folded.epoch:

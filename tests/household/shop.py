@@ -7,6 +7,7 @@ from household.columns.program import Op
 from household.decide import decide, prepare
 from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
+from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import RESERVED_TYPES
 from household.plan import (
@@ -296,7 +297,8 @@ class Shop:
     def record(self, decision: Decision) -> bool:
         """Fold a decision at the next offset; return False if it is void."""
         self.offset += 1
-        return apply_decision(self.state, decision, epoch=self.epoch, offset=self.offset, stamp_us=self.now_us)
+        payload = encode_decision(decision, member_keys={})
+        return apply_decision(self.state, decision, payload, epoch=self.epoch, offset=self.offset, stamp_us=self.now_us)
 
     def decide(self, channel: int = NONE, *, scores: dict[int, float] | None = None, **who: object) -> Decision:
         """Prepare, weigh and fold a decision."""

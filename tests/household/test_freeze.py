@@ -19,6 +19,7 @@ from household.apply import Applied, apply_decision, apply_epoch, apply_signals,
 from household.columns.dedupe import DedupeWindow, window_of
 from household.columns.windows import new_slab
 from household.decision import Decision
+from household.decision_bytes import encode_decision
 from household.digest import state_digest
 from household.freeze import Freeze, Frozen, thaw
 from household.ledger import next_due_us
@@ -215,9 +216,9 @@ class NotedShop(Shop):
         return super().fold(*events)
 
     def record(self, decision: Decision) -> bool:
-        offset, now_us = self.offset + 1, self.now_us
+        offset, now_us, payload = self.offset + 1, self.now_us, encode_decision(decision, member_keys={})
         self.notebook.records.append(
-            lambda state: apply_decision(state, decision, epoch=1, offset=offset, stamp_us=now_us)
+            lambda state: apply_decision(state, decision, payload, epoch=1, offset=offset, stamp_us=now_us)
         )
         return super().record(decision)
 

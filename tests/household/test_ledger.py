@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from household.apply import apply_decision, apply_epoch, apply_signals, apply_tick
 from household.deciding.hand_over import kept_back, next_step
+from household.decision_bytes import encode_decision
 from household.delivery import DeliveryStep
 from household.ledger import TIDY_EVERY_US, next_due_us
 from household.plan import NONE, Plan
@@ -149,7 +150,8 @@ def test_a_decision_of_an_older_epoch_is_void_and_changes_nothing():
     apply_epoch(shop.state, epoch=2)
     before = repr(told(shop.state))
 
-    assert not apply_decision(shop.state, decision, epoch=1, offset=9, stamp_us=shop.now_us + HOUR)
+    payload = encode_decision(decision, member_keys={})
+    assert not apply_decision(shop.state, decision, payload, epoch=1, offset=9, stamp_us=shop.now_us + HOUR)
 
     assert repr(told(shop.state)) == before
     assert shop.state.counters.voided == 1

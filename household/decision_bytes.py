@@ -1,0 +1,89 @@
+"""A decision as the bytes that are logged, answered from and kept while its slate stands: encoded once.
+
+Reading a newer layout than this software knows raises; older ones stay readable.
+"""
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from household.decision import Candidate, Decision, Moment, RuleNote, SlateAction, Withdrawal
+from household.later import spoken
+
+_rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
+
+
+class DecisionUnreadable(ValueError):
+    """Bytes are not those of a decision; names what is wrong."""
+
+
+def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> bytes:
+    """Return a decision as bytes.
+
+    Args:
+        decision: as decided.
+        member_keys: key of each member row that its moments name: rows are a partition's own, keys are for ever.
+    """
+    plain = spoken(decision)
+    plain["moments"] = [
+        [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
+        for one in decision.moments
+    ]
+    plain["candidates"] = [[one.offer, one.score, one.value_minor, one.vetoes] for one in decision.candidates]
+    plain["slate"] = [
+        [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us, *([True] * one.is_personal)]
+        for one in decision.slate
+    ]
+    if decision.withdrawals:
+        plain["withdrawals"] = [[one.action_id, one.reason] for one in decision.withdrawals]
+    if decision.rules:
+        plain["rules"] = [list(_rule_note_values(one)) for one in decision.rules]
+    plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
+    return bytes(msgpack.packb(plain))
+
+
+def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
+    """Return a decision, whose moments' member rows are unset (−1), and the member key of each of its moments.
+
+    Raises:
+        DecisionUnreadable: these bytes are no decision's.
+    """
+    try:
+        plain = msgpack.unpackb(payload)
+        moments = plain.pop("moments")
+        decision = Decision(
+            **plain
+            | {
+                "moments": tuple(
+                    Moment(moment_id=m, journey=j, member=-1, event_id=e, event_type=k, time_us=t)
+                    for m, j, _, e, k, t in moments
+                ),
+                "reasons": tuple(plain["reasons"]),
+                "candidates": tuple(
+                    Candidate(offer=o, score=s, value_minor=v, vetoes=tuple(x)) for o, s, v, x in plain["candidates"]
+                ),
+                "slate": tuple(
+                    SlateAction(
+                        action_id=a, offer=o, journey=j, price_minor=p, valid_until_us=u, is_personal=bool(personal)
+                    )
+                    for a, o, j, p, u, *personal in plain["slate"]
+                ),
+                "withdrawals": tuple(Withdrawal(action_id=a, reason=r) for a, r in plain.get("withdrawals", ())),
+                "fallback_channels": tuple(plain.get("fallback_channels", ())),
+                "rules": tuple(map(_rule_note_of, plain.get("rules", ()))),
+                "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
+            }
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as wrong:
+        raise DecisionUnreadable(str(wrong)) from wrong
+    return decision, tuple(bytes(moment[2]) for moment in moments)
+
+
+def _rule_note_of(values: Sequence[Any]) -> RuleNote:
+    rule, effect, offer, channel, contacts, passes_us = values
+    return RuleNote(
+        rule=rule, effect=effect, offer=offer, channel=channel, contacts=tuple(contacts), passes_us=passes_us
+    )
