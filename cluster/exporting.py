@@ -1,6 +1,6 @@
 """Where the log of a Hearth is read beside it, how far back it reaches, and its tables in one file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from actors.log.location import InFiles, logs_beside_owner
 from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
-from cluster.errors import UsageWrong
+from cluster.errors import CommandFailed, UsageWrong
 from intake.progress import Meter
 
 ROW_GROUP_ROWS = 131_072
@@ -57,6 +57,26 @@ class Reach:
     def complete_since_us(self) -> int | None:
         """Since when everything is there, of all partitions; None if it is there from the start."""
         return max((stored.record.stamp_us for stored in self.begins.values()), default=None)
+
+
+def write_whole(out: Path, write: Callable[[Path], int]) -> int:
+    """Write a file beside its name, which it takes once it is whole; return what `write` returns.
+
+    Raises:
+        UsageWrong: its folder does not exist.
+        CommandFailed: it cannot be written.
+    """
+    if not out.absolute().parent.is_dir():
+        raise UsageWrong(f"the folder of {out} does not exist; make it first")
+    unfinished = out.with_name(out.name + ".part")
+    try:
+        rows = write(unfinished)
+        unfinished.replace(out)
+    except OSError as failed:
+        raise CommandFailed(f"{out} cannot be written: {failed.strerror or failed}") from failed
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return rows
 
 
 def write_parquet(tables: Iterator[pa.Table], file: Path, show: Meter) -> int:

@@ -7,23 +7,25 @@ step takes is in `household/deciding/`, a file for each part.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from household.counting import milli
 from household.deciding.answering import against_answers
-from household.deciding.arbitration import explored, is_control, ranked_candidates
+from household.deciding.arbitration import explored, ranked_candidates
 from household.deciding.candidates import candidates_of, journeys_of, moments_for, personal_offers, speaking
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
 from household.deciding.reasons import Reason, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
-from household.deciding.slate import answer, brought_up_by, crowded_out, standing_slate
+from household.deciding.slate import answer, crowded_out, standing_slate
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
-from household.decision import Decision, Moment, RuleNote, SlateAction, Withdrawal
+from household.decision import Decision, Ghost, Moment, RuleNote, SlateAction, Withdrawal
+from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
 from household.plan import NONE, Plan
 from household.scoring import state_vector
 from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState
@@ -169,22 +171,24 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     plan, ask = state.plan, draft.ask
     decision_id = _decision_id(draft, epoch)
     candidates, ranked = ranked_candidates(plan, draft, scores)
-    ranked, propensity = explored(plan, ranked, decision_id)
-    slate = tuple(
-        SlateAction(
-            action_id=f"{decision_id}-{position}",
-            offer=plan.offers[index].name,
-            journey=draft.journey_by_offer[index],
-            price_minor=draft.prices_minor[index],
-            valid_until_us=draft.now_us + plan.offers[index].valid_us,
-            is_personal=index in draft.personal,
-        )
-        for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
-    )
-    withheld = bool(slate) and is_control(plan, ask.household, brought_up_by(plan, draft, slate))
+    first, propensity = explored(plan, ranked, decision_id)
+    slate = would_be = _slate(plan, draft, first, decision_id)
+    # What a household in control gets is what is left without what it is in control of; with nothing left, all of it
+    # stands in the decision and goes nowhere.
+    ghosts: tuple[Ghost, ...] = ()
+    withheld = False
+    if unsaid := withheld_offers(state, draft, [index for index, _ in ranked], would_be):
+        unsent = _sending(plan, draft, _first_passage(state, draft, *first[0]), would_be)
+        ghosts = ghosts_of(state, draft, would_be, unsent, unsaid)
+        left = [one for one in ranked if one[0] not in unsaid]
+        withheld = not left
+        if left:
+            candidates = marked_withheld(plan, candidates, unsaid)
+            first, propensity = explored(plan, left, decision_id)
+            slate = _slate(plan, draft, first, decision_id)
     out, notes = NOT_SENT, draft.notes
     if slate and not withheld:
-        passage = _first_passage(state, draft, *ranked[0])
+        passage = _first_passage(state, draft, *first[0])
         out, notes = _sending(plan, draft, passage, slate), (*notes, *passage.notes)
     stands = draft.standing is not None and not slate
     answered = answer(state, draft, slate, withheld=withheld)
@@ -217,6 +221,22 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         rules=notes,
         local_minute_of_week=draft.local_minute_of_week,
         state_vector=state_vector(plan, draft.readings),
+        arms=met_arms(state, draft, would_be, slate),
+        ghosts=ghosts,
+    )
+
+
+def _slate(plan: Plan, draft: Draft, ranked: Sequence[tuple[int, float]], decision_id: str) -> tuple[SlateAction, ...]:
+    return tuple(
+        SlateAction(
+            action_id=f"{decision_id}-{position}",
+            offer=plan.offers[index].name,
+            journey=draft.journey_by_offer[index],
+            price_minor=draft.prices_minor[index],
+            valid_until_us=draft.now_us + plan.offers[index].valid_us,
+            is_personal=index in draft.personal,
+        )
+        for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.later import later
+from household.tables.arms import Assignment
 from household.tables.contract import Bytes, MemberRow, PlanName, Text, TimeUs
 
 
@@ -73,6 +74,21 @@ class RuleNote:
     """The first instant at which the rule would let it pass; 0 where time alone does not bring that about."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ghost:
+    """An exposure that would have been, were the household in no control group."""
+
+    offer: str
+    journey: str
+    """Whose moment brought it up; empty when the contact alone did."""
+    channel: str
+    """On which it would have been shown or sent."""
+    time_us: int
+    """When: at the decision, or when a held action would have had its turn."""
+    experiments: tuple[str, ...]
+    """By whose control groups it was withheld."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decision:
     """One decision as it is recorded; everything needed to explain it, to train on it and to derive it again."""
@@ -119,3 +135,7 @@ class Decision:
     """What rules of the contact policy spoke against, of candidates and of the first action."""
     scored_by: str = later("")
     """Which way the scores came, a value of household.scoring.Way; empty when nothing was scored."""
+    arms: tuple[Assignment, ...] = later(())
+    """Of the experiments that it hung on. One that was met by it has its `decided_us`, and is a record from then on."""
+    ghosts: tuple[Ghost, ...] = later(())
+    """Exposure that was withheld."""

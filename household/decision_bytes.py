@@ -10,10 +10,14 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from household.decision import Candidate, Decision, Moment, RuleNote, SlateAction, Withdrawal
+from household.decision import Candidate, Decision, Ghost, Moment, RuleNote, SlateAction, Withdrawal
 from household.later import spoken
+from household.plan import Layer
+from household.tables.arms import AssignedBy, Assignment
 
 _rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
+_assignment_values = attrgetter("experiment", "layer", "arm", "share_bp", "salt", "version", "met_us", "reason")
+_ghost_values = attrgetter("offer", "journey", "channel", "time_us", "experiments")
 
 
 class DecisionUnreadable(ValueError):
@@ -41,6 +45,10 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         plain["withdrawals"] = [[one.action_id, one.reason] for one in decision.withdrawals]
     if decision.rules:
         plain["rules"] = [list(_rule_note_values(one)) for one in decision.rules]
+    if decision.arms:
+        plain["arms"] = [list(_assignment_values(one)) for one in decision.arms]
+    if decision.ghosts:
+        plain["ghosts"] = [list(_ghost_values(one)) for one in decision.ghosts]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
     return bytes(msgpack.packb(plain))
 
@@ -74,6 +82,8 @@ def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
                 "withdrawals": tuple(Withdrawal(action_id=a, reason=r) for a, r in plain.get("withdrawals", ())),
                 "fallback_channels": tuple(plain.get("fallback_channels", ())),
                 "rules": tuple(map(_rule_note_of, plain.get("rules", ()))),
+                "arms": tuple(map(_assignment_of, plain.get("arms", ()))),
+                "ghosts": tuple(map(_ghost_of, plain.get("ghosts", ()))),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )
@@ -87,3 +97,22 @@ def _rule_note_of(values: Sequence[Any]) -> RuleNote:
     return RuleNote(
         rule=rule, effect=effect, offer=offer, channel=channel, contacts=tuple(contacts), passes_us=passes_us
     )
+
+
+def _assignment_of(values: Sequence[Any]) -> Assignment:
+    experiment, layer, arm, share_bp, salt, version, met_us, reason = values
+    return Assignment(
+        experiment=experiment,
+        layer=Layer(layer),
+        arm=arm,
+        share_bp=share_bp,
+        salt=salt,
+        version=version,
+        met_us=met_us,
+        reason=AssignedBy(reason),
+    )
+
+
+def _ghost_of(values: Sequence[Any]) -> Ghost:
+    offer, journey, channel, time_us, experiments = values
+    return Ghost(offer=offer, journey=journey, channel=channel, time_us=time_us, experiments=tuple(experiments))

@@ -61,6 +61,7 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
     _remember_request(state, decision, offset)
     state.decisions.put(KnownDecision(decision.decision_id, offset), owner=household)
     counters.decisions += 1
+    _record_arms(state, household, decision)
     for withdrawal in decision.withdrawals:
         _withdraw_action(state, household, withdrawal.action_id, withdrawal.reason)
     if decision.stands:
@@ -75,6 +76,15 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
         counting.answered(state, household, member, channel, decision.answered)
     return True
+
+
+def _record_arms(state: PartitionState, household: int, decision: Decision) -> None:
+    """Keep the arms that a decision met; what was met before stays as it was, whatever a playbook says by now."""
+    for arm in decision.arms:
+        if arm.met_us == decision.decided_us:
+            known = {one.experiment for one in state.together(state.arms, household)}
+            if arm.experiment not in known:
+                state.arms.put(arm, owner=household)
 
 
 def _settle_moments(

@@ -16,10 +16,12 @@ from household.contact_rules.compiled import CompiledRules, places_of_contacts, 
 from household.contact_rules.share import CapacityShare
 from household.decision import Moment
 from household.events import Status
+from household.experiments.coverage import Coverage
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
 from household.plan import EventTimeUs, Plan
 from household.tables.actions import ACTIONS, LiveAction
+from household.tables.arms import ARMS, Assignment
 from household.tables.capacities import CAPACITIES, CapacityUse
 from household.tables.contacts import CONTACTS, Contact
 from household.tables.decisions import DECISIONS, KnownDecision
@@ -133,6 +135,9 @@ class PartitionState:
     encounter_places: NDArray[np.int64] = field(init=False)
     share: CapacityShare = field(default_factory=CapacityShare)
     """Which of how many partitions this is: its part of capacities that all share. Nothing that the fold knows."""
+    arms: Table[Assignment] = field(init=False)
+    coverage: Coverage = field(init=False)
+    """What the plan's experiments are about."""
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -151,13 +156,14 @@ class PartitionState:
         self.pending, self.settled, self.slates = tables.of(PENDING), tables.of(SETTLED), tables.of(SLATES)
         self.contacts, self.decisions = tables.of(CONTACTS), tables.of(DECISIONS)
         self.declined_offers, self.declined_families = tables.of(DECLINED_OFFERS), tables.of(DECLINED_FAMILIES)
-        self.accepted_offers = tables.of(ACCEPTED_OFFERS)
         self.recent_signals = tables.of(RECENT_SIGNALS)
         self.graph = Graph(self)
+        self.accepted_offers, self.arms = tables.of(ACCEPTED_OFFERS), tables.of(ARMS)
         self.encounters, self.capacities = tables.of(ENCOUNTERS), tables.of(CAPACITIES)
         self.contact_places = places_of_contacts(self.contacts)
         self.encounter_places = places_of_encounters(self.encounters)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
+        self.coverage = Coverage(self.plan)
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),

@@ -14,6 +14,7 @@ from household.plan import Plan, PlanVersion
 from playbooks.conditions import Conditions
 from playbooks.contact_rules import RuleSetting
 from playbooks.diagnostics import PlaybookInvalid
+from playbooks.experiments import read_experiments
 from playbooks.features import read_features
 from playbooks.journeys import Journeys
 from playbooks.offers import Offers, Setting, read_offers
@@ -129,6 +130,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     )
     policy = read_contact_policy(top, rule_setting, features, heading.time_zone, problems)
     arbitration = read_arbitration(top, heading.name)
+    experiments = read_experiments(top, journeys, offers, arbitration.salt, problems)
     top.finish()
     plan = Plan(
         name=heading.name,
@@ -146,6 +148,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         policy=policy,
         arbitration=arbitration,
         clock=heading.clock,
+        experiments=experiments,
     )
     return _Compiled(plan=plan, tree=tree, offers=offers)
 
@@ -189,6 +192,7 @@ def summary(plan: Plan) -> Summary:
             ("offers", len(plan.offers)),
             ("treatments", sum(len(offer.treatments) for offer in plan.offers)),
             ("journeys", len(plan.journeys)),
+            *([("experiments", len(plan.experiments))] if plan.experiments else []),
         ),
         features_by_kind=tuple(sorted(kinds.items())),
         offers_by_family=tuple((family, families[family]) for family in plan.families),

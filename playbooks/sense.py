@@ -9,6 +9,7 @@ from household.money import minor_digits
 from household.plan import NONE, ContactCap, Journey, Offer, Plan, Program
 from playbooks.condition_sense import ConditionSense
 from playbooks.contact_rule_sense import ContactRuleSense
+from playbooks.control_sense import ControlSense
 from playbooks.offers import Offers
 from playbooks.remarks import Check, Remarks, Written, duration, some
 from playbooks.satisfiable import terms_of
@@ -28,7 +29,6 @@ NOON, NIGHT = 12 * 60, 3 * 60
 """Minutes of the day at which nobody minds, and everybody does."""
 
 MUCH_EXPLORED = 0.5
-MUCH_WITHHELD = 0.5
 
 
 def remarks_on(plan: Plan, tree: YamlMapping, offers: Offers) -> Remarks:
@@ -36,7 +36,7 @@ def remarks_on(plan: Plan, tree: YamlMapping, offers: Offers) -> Remarks:
     written = Written(tree)
     remarks = Remarks()
     key_by_offer = {index: key for key, group in offers.group_by_name.items() for index in group}
-    for check in (ConditionSense, _Money, _Reach, _Policy, _Days, _Unused):
+    for check in (ConditionSense, _Money, _Reach, ControlSense, _Policy, _Days, _Unused):
         check(plan, written, key_by_offer, remarks).look()
     return remarks
 
@@ -192,15 +192,6 @@ class _Reach(Check):
 
     def _journey(self, journey: Journey) -> None:
         keys = ("journeys", journey.name)
-        if journey.control_share == 0.0:
-            wrong = f"journey '{journey.name}' has no control group: what it brings about cannot be measured"
-            self.warn(wrong, "write a share such as 'control: 10%'", *keys, "control")
-        elif journey.control_share == 1.0:
-            wrong = f"the control group of journey '{journey.name}' is everyone: it never does anything"
-            self.warn(wrong, "write 1% if one in a hundred is meant", *keys, "control")
-        elif journey.control_share > MUCH_WITHHELD:
-            wrong = f"the control group of journey '{journey.name}' is {journey.control_share:.0%} of the households"
-            self.warn(wrong, "10% is usual", *keys, "control")
         if not journey.offers:
             wrong = f"journey '{journey.name}' brings up no offer"
             self.warn(wrong, "name offers, or families that have standing ones", *keys)

@@ -40,6 +40,17 @@ ACTION = pa.struct(
 )
 WITHDRAWAL = pa.struct([("action_id", pa.string()), ("reason", pa.string())])
 
+ARM = pa.struct([("experiment", pa.string()), ("layer", pa.string()), ("arm", pa.string()), ("share", pa.float64())])
+GHOST = pa.struct(
+    [
+        ("offer", pa.string()),
+        ("journey", pa.string()),
+        ("channel", pa.string()),
+        ("time", TIME),
+        ("experiments", pa.list_(pa.string())),
+    ]
+)
+
 FIXED = pa.schema(
     [
         ("partition", pa.int32()),
@@ -74,6 +85,8 @@ FIXED = pa.schema(
         ("candidates", pa.list_(CANDIDATE)),
         ("slate", pa.list_(ACTION)),
         ("withdrawals", pa.list_(WITHDRAWAL)),
+        ("arms", pa.list_(ARM)),
+        ("ghosts", pa.list_(GHOST)),
         ("unnamed_features", pa.list_(pa.float32())),
     ]
 )
@@ -194,6 +207,10 @@ def _fixed(partition: int, stored: StoredRecord, decision: Decision, plans: Mapp
             for one in decision.slate
         ],
         "withdrawals": [(one.action_id, one.reason) for one in decision.withdrawals],
+        "arms": [(one.experiment, one.layer.value, one.arm, one.share_bp / 10_000) for one in decision.arms],
+        "ghosts": [
+            (one.offer, one.journey or None, one.channel, one.time_us, one.experiments) for one in decision.ghosts
+        ],
         "unnamed_features": None if _is_named(decision, plan) else decision.state_vector,
     }
 

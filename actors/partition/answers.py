@@ -21,6 +21,7 @@ from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, P
 from household.scoring import Way
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus
+from household.tables.arms import Assignment
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
 _UNBOUNDED = EventField(field=0)
@@ -212,6 +213,7 @@ def decide_response(
         model_version=decision.model_version,
         decided_at=timestamp(decision.decided_us),
         repeated_request=repeated,
+        arms={one.experiment: one.arm for one in decision.arms},
     )
     if answered is not None:
         channel = plan.channel_by_name.get(decision.channel, NONE)
@@ -268,7 +270,22 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
             if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
                 channel = _any_channel(plan, action)
                 response.live_actions.append(action_message(state, action, channel, slate.decision.member))
+    response.assignments.extend(map(assignment_message, state.together(state.arms, household)))
     return response
+
+
+def assignment_message(one: Assignment) -> household_pb2.Assignment:
+    """Return an arm as it is recorded."""
+    return household_pb2.Assignment(
+        experiment=one.experiment,
+        layer=one.layer.value,
+        arm=one.arm,
+        share_bp=one.share_bp,
+        salt=one.salt,
+        playbook_version=one.version,
+        met_at=timestamp(one.met_us),
+        reason=one.reason.value,
+    )
 
 
 def _any_channel(plan: Plan, action: SlateAction) -> int:
@@ -349,6 +366,15 @@ def decision_record(
             message.score = candidate.score
         if candidate.value_minor is not None:
             message.value = candidate.value_minor
+    record.arms.extend(map(assignment_message, decision.arms))
+    for ghost in decision.ghosts:
+        record.ghosts.add(
+            offer=ghost.offer,
+            journey=ghost.journey,
+            channel=ghost.channel,
+            time=timestamp(ghost.time_us),
+            experiments=ghost.experiments,
+        )
     if plan is not None:
         record.currency, record.time_zone = plan.currency, plan.policy.time_zone
         record.features.extend(feature_values(plan, decision.state_vector.tolist(), plan.scored_features))

@@ -112,3 +112,15 @@ def log_export(
     from cluster.commands.log import export as run
 
     leave(run(settings_of(data_dir=data_dir, log=log), kind=kind, out=out, as_json=as_json))
+
+
+def export_assignments(
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.", show_default=False)],
+    data_dir: DataDir = None,
+    log: LogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write which household is in which arm of which experiment to a Parquet file."""
+    from cluster.commands.assignments import export_assignments as run
+
+    leave(run(settings_of(data_dir=data_dir, log=log), out=out, as_json=as_json))

@@ -77,6 +77,7 @@ def tell(record: household_pb2.DecisionRecord) -> None:
     _tell_features(record)
     _tell_candidates(record)
     _tell_slate(record, zone)
+    _tell_arms(record, zone)
     console.print(f"[bold]why[/bold]: {escape(', '.join(record.reasons))}")
     notes = [
         f"playbook {record.playbook_version}",
@@ -148,6 +149,17 @@ def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
         console.print(escape(f"  {_rule(note, zone)}"))
     for withdrawal in record.withdrawals:
         console.print(escape(f"  took back action {withdrawal.action_id}: {withdrawal.reason}"))
+
+
+def _tell_arms(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:
+    console = stdout_console()
+    for one in record.arms:
+        drawn = f"{one.layer}, {one.share_bp / 100:g}% by salt {one.salt}, playbook {one.playbook_version}"
+        arm = f"{one.arm} ({drawn}, since {when(one.met_at, zone)})"
+        console.print(f"[bold]experiment[/bold]: {escape(one.experiment)}: {escape(arm)}")
+    for ghost in record.ghosts:
+        what = f"{ghost.offer} on {ghost.channel} at {when(ghost.time, zone)}, for {', '.join(ghost.experiments)}"
+        console.print(f"[bold]withheld[/bold]: {escape(what)}")
 
 
 def _sending(record: household_pb2.DecisionRecord, zone: tzinfo) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
-from cluster.exporting import Reach, log_reader, write_parquet
+from cluster.exporting import Reach, log_reader, write_parquet, write_whole
 from cluster.output import meter, print_json, say
 
 KINDS = ("decisions", "signals", "moments")
@@ -17,16 +17,7 @@ def export(config: HearthConfig, *, kind: str, out: Path, as_json: bool) -> int:
     if kind not in KINDS:
         raise UsageWrong(f"--kind {kind} is not known; the kinds are {', '.join(KINDS)}")
     reach = Reach(log_reader(config))
-    if not out.absolute().parent.is_dir():
-        raise UsageWrong(f"the folder of {out} does not exist; make it first")
-    unfinished = out.with_name(out.name + ".part")
-    try:
-        rows = _write(config, reach, kind=kind, file=unfinished)
-        unfinished.replace(out)
-    except OSError as failed:
-        raise CommandFailed(f"{out} cannot be written: {failed.strerror or failed}") from failed
-    finally:
-        unfinished.unlink(missing_ok=True)
+    rows = write_whole(out, lambda file: _write(config, reach, kind=kind, file=file))
     since = _since(reach)
     if as_json:
         size_bytes = out.stat().st_size

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     SLATE_STANDS = "SLATE_STANDS"
     BEST_VALUE = "BEST_VALUE"
     CONTROL_GROUP = "CONTROL_GROUP"
+    """Of a candidate and of an action that was decided before, too."""
     NO_CANDIDATES = "NO_CANDIDATES"
     ALL_VETOED = "ALL_VETOED"
     NOTHING_BETTER = "NOTHING_BETTER"
@@ -58,6 +59,12 @@ def by_contact(journey: str) -> str:
 def by_rule(rule: str) -> str:
     """Return the reason that a rule of the contact policy speaks against something."""
     return f"RULE:{rule}"
+
+
+def contact_of(reason: str) -> str:
+    """Return the journey that a contact started, of a reason that `by_contact` made; empty for any other."""
+    kind, _, journey = reason.partition(":")
+    return journey if kind == "CONTACT" else ""
 
 
 def withdrawn_for(reason: str) -> str:

@@ -28,7 +28,7 @@ def standing_slate(
         if not live:
             continue
         decided_for = state.actions[live[0].action_id].member
-        gone = standing.no_longer_holding(state, live, household, decided_for, owner)
+        gone = standing.no_longer_holding(state, slate, live, household, decided_for, owner)
         withdrawals += [Withdrawal(action_id=action_id, reason=reason) for action_id, reason in gone.items()]
         if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
             return slate, tuple(withdrawals)

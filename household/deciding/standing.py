@@ -11,6 +11,7 @@ import numpy as np
 from household.deciding.contact_policy import has_objected
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
+from household.experiments.control import kept_from
 from household.plan import NONE, Offer, Plan
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
@@ -40,17 +41,18 @@ def why_not(state: PartitionState, action_id: str) -> str:
         return ""
     owner, slate = found
     entries = [one for one in slate.decision.slate if one.action_id == action_id]
-    return no_longer_holding(state, entries, action.household, action.member, owner).get(action_id, "")
+    return no_longer_holding(state, slate, entries, action.household, action.member, owner).get(action_id, "")
 
 
 def no_longer_holding(
-    state: PartitionState, entries: Sequence[SlateAction], household: int, member: int, owner: int
+    state: PartitionState, slate: Slate, entries: Sequence[SlateAction], household: int, member: int, owner: int
 ) -> dict[str, Reason]:
     """Return, of live actions of one slate, those that no longer hold, and why.
 
     Args:
         state: read only.
-        entries: live actions of the slate.
+        slate: that they are on.
+        entries: live actions of it.
         household: whose slate it is.
         member: for whom it was decided; their segment sets the price.
         owner: row of the member who alone sees it, or NO_MEMBER.
@@ -60,9 +62,11 @@ def no_longer_holding(
     offers = [plan.offers[index] for index in indices if index != NONE]
     holds = _conditions(state, offers, household, member)
     live = live_offers(state, household, beside=(owner,))
-    found: dict[str, Reason] = {}
     objects = has_objected(state, household, member)
+    found = dict.fromkeys(kept_from(state, slate.decision, entries, household, member), Reason.CONTROL_GROUP)
     for entry, index in zip(entries, indices, strict=True):
+        if entry.action_id in found:
+            continue
         if index == NONE:
             found[entry.action_id] = Reason.OFFER_GONE
             continue

@@ -17,6 +17,7 @@ from household.plan.contact_rules import (
     Selector,
     Span,
 )
+from household.plan.experiments import Arm, Draw, Experiment, Layer
 from household.plan.features import Feature, FeatureKind, Window
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
@@ -31,23 +32,27 @@ __all__ = [
     "NONE",
     "PLAN_LAYOUT",
     "Arbitration",
+    "Arm",
     "Channel",
     "ContactCap",
     "ContactClass",
     "ContactPolicy",
     "ContactRule",
     "CountedWhen",
+    "Draw",
     "Effect",
     "EventField",
     "EventTimeRules",
     "EventTimeUs",
     "EventType",
+    "Experiment",
     "Feature",
     "FeatureKind",
     "Field",
     "FieldKind",
     "GraphRules",
     "Journey",
+    "Layer",
     "Limit",
     "Offer",
     "Plan",

@@ -10,6 +10,7 @@ from household.later import later
 from household.plan.canonical import from_plain, to_plain
 from household.plan.conditions import Program
 from household.plan.contact_rules import EXEMPT_CLASSES
+from household.plan.experiments import ALL_BP, CONTROL, TREATED, Arm, Draw, Experiment, Layer
 from household.plan.features import Feature, Window
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
@@ -45,6 +46,7 @@ class Plan:
     clock: EventTimeRules = field(default_factory=EventTimeRules)
     graph: GraphRules = later(GraphRules())
     layout: int = PLAN_LAYOUT
+    experiments: tuple[Experiment, ...] = later(())
 
     @cached_property
     def canonical_bytes(self) -> bytes:
@@ -86,6 +88,24 @@ class Plan:
         """Whether it plays a part what an action is: there are rules, or classes that are exempt of them."""
         classes = {one.contact_class for part in (self.offers, self.journeys) for one in part}
         return bool(self.policy.rules) or not EXEMPT_CLASSES.isdisjoint(classes)
+
+    @cached_property
+    def all_experiments(self) -> tuple[Experiment, ...]:
+        """The experiments that are declared, then the control groups that journeys have of their own."""
+        of_journeys = (
+            Experiment(
+                name=journey.name,
+                layer=Layer.JOURNEY,
+                salt=self.arbitration.salt,
+                arms=(Arm(name=CONTROL, share_bp=share_bp), Arm(name=TREATED, share_bp=ALL_BP - share_bp)),
+                journeys=(index,),
+                draw=Draw.OF_JOURNEY,
+            )
+            for index, journey in enumerate(self.journeys)
+            for share_bp in (round(journey.control_share * ALL_BP),)
+            if journey.control_share > 0.0
+        )
+        return (*self.experiments, *of_journeys)
 
     @cached_property
     def contact_types(self) -> frozenset[int]:

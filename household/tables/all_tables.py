@@ -3,6 +3,7 @@
 from typing import Any
 
 from household.tables.actions import ACTIONS
+from household.tables.arms import ARMS
 from household.tables.capacities import CAPACITIES
 from household.tables.contacts import CONTACTS
 from household.tables.contract import Declaration
@@ -32,5 +33,6 @@ TABLES: tuple[Declaration[Any], ...] = (
     DECISIONS,
     ENCOUNTERS,
     CAPACITIES,
+    ARMS,
 )
 """In the order in which a tick looks at them."""

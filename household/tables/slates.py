@@ -84,6 +84,10 @@ def told_decision(decision: Decision) -> Plain:
         plain["withdrawals"] = [asdict(one) for one in decision.withdrawals]
     if decision.rules:
         plain["rules"] = [asdict(one) for one in decision.rules]
+    if decision.arms:
+        plain["arms"] = [asdict(one) for one in decision.arms]
+    if decision.ghosts:
+        plain["ghosts"] = [asdict(one) for one in decision.ghosts]
     if decision.request_hash:
         plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()

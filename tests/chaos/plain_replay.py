@@ -161,6 +161,8 @@ class PlainHousehold:
     declined_families: dict[str, int] = field(default_factory=dict)
     accepted_offers: dict[str, int] = field(default_factory=dict)
     decisions: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
+    arms: dict[str, dict[str, object]] = field(default_factory=dict)
+    """By experiment: what the first decision that met it said of its arm."""
 
 
 class _Ordered(dict):
@@ -462,6 +464,9 @@ class PlainPartition(Oracle):
         self._remember(decision, offset)
         home.decisions.append((decision.decision_id, offset))
         self.told["decisions"] += 1
+        for arm in decision.arms:
+            if arm.met_us == decision.decided_us:
+                home.arms.setdefault(arm.experiment, asdict(arm))
         for one in decision.withdrawals:
             self._take_back(household, one.action_id, one.reason)
         if decision.stands:
@@ -663,6 +668,8 @@ class PlainPartition(Oracle):
         }
         if home.accepted_offers:
             content["accepted_offers"] = home.accepted_offers
+        if home.arms:
+            content["arms"] = _sorted(home.arms.values())
         if any(content.values()):
             side.update(content)
         for name, items in (("actions", actions), ("outbox", sendings)):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hearth.v1 import decision_pb2 as hearth_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/household.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\"\x1f\n\nGetRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\"\xfe\x01\n\x0bGetResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\x12*\n\x07members\x18\x05 \x03(\x0b\x32\x19.hearth.v1.MemberFeatures\x12\"\n\x07pending\x18\x06 \x03(\x0b\x32\x11.hearth.v1.Moment\x12\'\n\x0clive_actions\x18\x07 \x03(\x0b\x32\x11.hearth.v1.Action\"K\n\x0eMemberFeatures\x12\x0e\n\x06member\x18\x01 \x01(\t\x12)\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\"W\n\x0c\x46\x65\x61tureValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\tB\x08\n\x06_value\"x\n\x06Moment\x12\x11\n\tmoment_id\x18\x01 \x01(\t\x12\x0f\n\x07journey\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0e\x45xplainRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\t\"^\n\x0f\x45xplainResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x19.hearth.v1.DecisionRecord\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"4\n\x10\x44\x65\x63isionsRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"A\n\x11\x44\x65\x63isionsResponse\x12,\n\tdecisions\x18\x01 \x03(\x0b\x32\x19.hearth.v1.DecisionRecord\"\xa3\x07\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\thousehold\x18\x03 \x01(\t\x12\x0e\n\x06member\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12.\n\ndecided_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x07moments\x18\x07 \x03(\x0b\x32\x11.hearth.v1.Moment\x12\x18\n\x10playbook_version\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x1b\n\x13\x66\x65\x61ture_schema_hash\x18\n \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x0b \x01(\x08\x12\x10\n\x08withheld\x18\x0c \x01(\x08\x12\x12\n\npropensity\x18\r \x01(\x01\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12(\n\ncandidates\x18\x0f \x03(\x0b\x32\x14.hearth.v1.Candidate\x12 \n\x05slate\x18\x10 \x03(\x0b\x32\x11.hearth.v1.Action\x12)\n\x08\x66\x65\x61tures\x18\x11 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\x12\x14\n\x0csend_channel\x18\x12 \x01(\t\x12/\n\x0bsend_before\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x08\x61nswered\x18\x14 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x0e\n\x06stands\x18\x15 \x01(\t\x12\x11\n\ttime_zone\x18\x16 \x01(\t\x12\x18\n\x10playbook_missing\x18\x17 \x01(\x08\x12\x10\n\x08\x63urrency\x18\x18 \x01(\t\x12&\n\tscored_by\x18\x19 \x01(\x0e\x32\x13.hearth.v1.ScoredBy\x12\x33\n\x0fsend_not_before\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x66\x61llback_channels\x18\x1b \x03(\t\x12*\n\x0bwithdrawals\x18\x1c \x03(\x0b\x32\x15.hearth.v1.Withdrawal\x12\x1b\n\x13handed_over_channel\x18\x1d \x01(\t\x12\x32\n\x0ehanded_over_at\x18\x1e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05rules\x18\x1f \x03(\x0b\x32\x13.hearth.v1.RuleNote\"\x89\x01\n\x08RuleNote\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\t\x12\r\n\x05offer\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x10\n\x08\x63ontacts\x18\x05 \x03(\t\x12-\n\tpasses_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\nWithdrawal\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\tCandidate\x12\r\n\x05offer\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05value\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06vetoes\x18\x04 \x03(\tB\x08\n\x06_scoreB\x08\n\x06_value2\xd2\x01\n\x10HouseholdService\x12\x34\n\x03Get\x12\x15.hearth.v1.GetRequest\x1a\x16.hearth.v1.GetResponse\x12@\n\x07\x45xplain\x12\x19.hearth.v1.ExplainRequest\x1a\x1a.hearth.v1.ExplainResponse\x12\x46\n\tDecisions\x12\x1b.hearth.v1.DecisionsRequest\x1a\x1c.hearth.v1.DecisionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/household.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\"\x1f\n\nGetRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\"\xaa\x02\n\x0bGetResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\x12*\n\x07members\x18\x05 \x03(\x0b\x32\x19.hearth.v1.MemberFeatures\x12\"\n\x07pending\x18\x06 \x03(\x0b\x32\x11.hearth.v1.Moment\x12\'\n\x0clive_actions\x18\x07 \x03(\x0b\x32\x11.hearth.v1.Action\x12*\n\x0b\x61ssignments\x18\x08 \x03(\x0b\x32\x15.hearth.v1.Assignment\"\xb2\x01\n\nAssignment\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05layer\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x10\n\x08share_bp\x18\x04 \x01(\x05\x12\x0c\n\x04salt\x18\x05 \x01(\t\x12\x18\n\x10playbook_version\x18\x06 \x01(\t\x12*\n\x06met_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x08 \x01(\t\"w\n\x05Ghost\x12\r\n\x05offer\x18\x01 \x01(\t\x12\x0f\n\x07journey\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xperiments\x18\x05 \x03(\t\"K\n\x0eMemberFeatures\x12\x0e\n\x06member\x18\x01 \x01(\t\x12)\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\"W\n\x0c\x46\x65\x61tureValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\tB\x08\n\x06_value\"x\n\x06Moment\x12\x11\n\tmoment_id\x18\x01 \x01(\t\x12\x0f\n\x07journey\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0e\x45xplainRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\t\"^\n\x0f\x45xplainResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x19.hearth.v1.DecisionRecord\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"4\n\x10\x44\x65\x63isionsRequest\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"A\n\x11\x44\x65\x63isionsResponse\x12,\n\tdecisions\x18\x01 \x03(\x0b\x32\x19.hearth.v1.DecisionRecord\"\xea\x07\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\thousehold\x18\x03 \x01(\t\x12\x0e\n\x06member\x18\x04 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12.\n\ndecided_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x07moments\x18\x07 \x03(\x0b\x32\x11.hearth.v1.Moment\x12\x18\n\x10playbook_version\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x1b\n\x13\x66\x65\x61ture_schema_hash\x18\n \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x0b \x01(\x08\x12\x10\n\x08withheld\x18\x0c \x01(\x08\x12\x12\n\npropensity\x18\r \x01(\x01\x12\x0f\n\x07reasons\x18\x0e \x03(\t\x12(\n\ncandidates\x18\x0f \x03(\x0b\x32\x14.hearth.v1.Candidate\x12 \n\x05slate\x18\x10 \x03(\x0b\x32\x11.hearth.v1.Action\x12)\n\x08\x66\x65\x61tures\x18\x11 \x03(\x0b\x32\x17.hearth.v1.FeatureValue\x12\x14\n\x0csend_channel\x18\x12 \x01(\t\x12/\n\x0bsend_before\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x08\x61nswered\x18\x14 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x0e\n\x06stands\x18\x15 \x01(\t\x12\x11\n\ttime_zone\x18\x16 \x01(\t\x12\x18\n\x10playbook_missing\x18\x17 \x01(\x08\x12\x10\n\x08\x63urrency\x18\x18 \x01(\t\x12&\n\tscored_by\x18\x19 \x01(\x0e\x32\x13.hearth.v1.ScoredBy\x12\x33\n\x0fsend_not_before\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x66\x61llback_channels\x18\x1b \x03(\t\x12*\n\x0bwithdrawals\x18\x1c \x03(\x0b\x32\x15.hearth.v1.Withdrawal\x12\x1b\n\x13handed_over_channel\x18\x1d \x01(\t\x12\x32\n\x0ehanded_over_at\x18\x1e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05rules\x18\x1f \x03(\x0b\x32\x13.hearth.v1.RuleNote\x12#\n\x04\x61rms\x18  \x03(\x0b\x32\x15.hearth.v1.Assignment\x12 \n\x06ghosts\x18! \x03(\x0b\x32\x10.hearth.v1.Ghost\"\x89\x01\n\x08RuleNote\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\t\x12\r\n\x05offer\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x10\n\x08\x63ontacts\x18\x05 \x03(\t\x12-\n\tpasses_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\nWithdrawal\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\tCandidate\x12\r\n\x05offer\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05value\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06vetoes\x18\x04 \x03(\tB\x08\n\x06_scoreB\x08\n\x06_value2\xd2\x01\n\x10HouseholdService\x12\x34\n\x03Get\x12\x15.hearth.v1.GetRequest\x1a\x16.hearth.v1.GetResponse\x12@\n\x07\x45xplain\x12\x19.hearth.v1.ExplainRequest\x1a\x1a.hearth.v1.ExplainResponse\x12\x46\n\tDecisions\x12\x1b.hearth.v1.DecisionsRequest\x1a\x1c.hearth.v1.DecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREQUEST']._serialized_start=99
   _globals['_GETREQUEST']._serialized_end=130
   _globals['_GETRESPONSE']._serialized_start=133
-  _globals['_GETRESPONSE']._serialized_end=387
-  _globals['_MEMBERFEATURES']._serialized_start=389
-  _globals['_MEMBERFEATURES']._serialized_end=464
-  _globals['_FEATUREVALUE']._serialized_start=466
-  _globals['_FEATUREVALUE']._serialized_end=553
-  _globals['_MOMENT']._serialized_start=555
-  _globals['_MOMENT']._serialized_end=675
-  _globals['_EXPLAINREQUEST']._serialized_start=677
-  _globals['_EXPLAINREQUEST']._serialized_end=733
-  _globals['_EXPLAINRESPONSE']._serialized_start=735
-  _globals['_EXPLAINRESPONSE']._serialized_end=829
-  _globals['_DECISIONSREQUEST']._serialized_start=831
-  _globals['_DECISIONSREQUEST']._serialized_end=883
-  _globals['_DECISIONSRESPONSE']._serialized_start=885
-  _globals['_DECISIONSRESPONSE']._serialized_end=950
-  _globals['_DECISIONRECORD']._serialized_start=953
-  _globals['_DECISIONRECORD']._serialized_end=1884
-  _globals['_RULENOTE']._serialized_start=1887
-  _globals['_RULENOTE']._serialized_end=2024
-  _globals['_WITHDRAWAL']._serialized_start=2026
-  _globals['_WITHDRAWAL']._serialized_end=2073
-  _globals['_CANDIDATE']._serialized_start=2075
-  _globals['_CANDIDATE']._serialized_end=2177
-  _globals['_HOUSEHOLDSERVICE']._serialized_start=2180
-  _globals['_HOUSEHOLDSERVICE']._serialized_end=2390
+  _globals['_GETRESPONSE']._serialized_end=431
+  _globals['_ASSIGNMENT']._serialized_start=434
+  _globals['_ASSIGNMENT']._serialized_end=612
+  _globals['_GHOST']._serialized_start=614
+  _globals['_GHOST']._serialized_end=733
+  _globals['_MEMBERFEATURES']._serialized_start=735
+  _globals['_MEMBERFEATURES']._serialized_end=810
+  _globals['_FEATUREVALUE']._serialized_start=812
+  _globals['_FEATUREVALUE']._serialized_end=899
+  _globals['_MOMENT']._serialized_start=901
+  _globals['_MOMENT']._serialized_end=1021
+  _globals['_EXPLAINREQUEST']._serialized_start=1023
+  _globals['_EXPLAINREQUEST']._serialized_end=1079
+  _globals['_EXPLAINRESPONSE']._serialized_start=1081
+  _globals['_EXPLAINRESPONSE']._serialized_end=1175
+  _globals['_DECISIONSREQUEST']._serialized_start=1177
+  _globals['_DECISIONSREQUEST']._serialized_end=1229
+  _globals['_DECISIONSRESPONSE']._serialized_start=1231
+  _globals['_DECISIONSRESPONSE']._serialized_end=1296
+  _globals['_DECISIONRECORD']._serialized_start=1299
+  _globals['_DECISIONRECORD']._serialized_end=2301
+  _globals['_RULENOTE']._serialized_start=2304
+  _globals['_RULENOTE']._serialized_end=2441
+  _globals['_WITHDRAWAL']._serialized_start=2443
+  _globals['_WITHDRAWAL']._serialized_end=2490
+  _globals['_CANDIDATE']._serialized_start=2492
+  _globals['_CANDIDATE']._serialized_end=2594
+  _globals['_HOUSEHOLDSERVICE']._serialized_start=2597
+  _globals['_HOUSEHOLDSERVICE']._serialized_end=2807
 # @@protoc_insertion_point(module_scope)

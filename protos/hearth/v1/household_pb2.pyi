@@ -17,7 +17,7 @@ class GetRequest(_message.Message):
     def __init__(self, household: _Optional[str] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions")
+    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class GetResponse(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
     LIVE_ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     known: bool
     partition: int
     as_of: _timestamp_pb2.Timestamp
@@ -32,7 +33,42 @@ class GetResponse(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[MemberFeatures]
     pending: _containers.RepeatedCompositeFieldContainer[Moment]
     live_actions: _containers.RepeatedCompositeFieldContainer[_decision_pb2.Action]
-    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ...) -> None: ...
+    assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
+    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ...) -> None: ...
+
+class Assignment(_message.Message):
+    __slots__ = ("experiment", "layer", "arm", "share_bp", "salt", "playbook_version", "met_at", "reason")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    SHARE_BP_FIELD_NUMBER: _ClassVar[int]
+    SALT_FIELD_NUMBER: _ClassVar[int]
+    PLAYBOOK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MET_AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    experiment: str
+    layer: str
+    arm: str
+    share_bp: int
+    salt: str
+    playbook_version: str
+    met_at: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, experiment: _Optional[str] = ..., layer: _Optional[str] = ..., arm: _Optional[str] = ..., share_bp: _Optional[int] = ..., salt: _Optional[str] = ..., playbook_version: _Optional[str] = ..., met_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Ghost(_message.Message):
+    __slots__ = ("offer", "journey", "channel", "time", "experiments")
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    offer: str
+    journey: str
+    channel: str
+    time: _timestamp_pb2.Timestamp
+    experiments: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, offer: _Optional[str] = ..., journey: _Optional[str] = ..., channel: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., experiments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MemberFeatures(_message.Message):
     __slots__ = ("member", "features")
@@ -101,7 +137,7 @@ class DecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[DecisionRecord, _Mapping]]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules")
+    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules", "arms", "ghosts")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +169,8 @@ class DecisionRecord(_message.Message):
     HANDED_OVER_CHANNEL_FIELD_NUMBER: _ClassVar[int]
     HANDED_OVER_AT_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    GHOSTS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     household: str
@@ -164,7 +202,9 @@ class DecisionRecord(_message.Message):
     handed_over_channel: str
     handed_over_at: _timestamp_pb2.Timestamp
     rules: _containers.RepeatedCompositeFieldContainer[RuleNote]
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ...) -> None: ...
+    arms: _containers.RepeatedCompositeFieldContainer[Assignment]
+    ghosts: _containers.RepeatedCompositeFieldContainer[Ghost]
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., ghosts: _Optional[_Iterable[_Union[Ghost, _Mapping]]] = ...) -> None: ...
 
 class RuleNote(_message.Message):
     __slots__ = ("rule", "effect", "offer", "channel", "contacts", "passes_at")

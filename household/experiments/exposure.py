@@ -1,0 +1,110 @@
+"""What control groups withhold of a decision, and the exposure that would have been: ghosts."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from household.deciding.draft import Draft
+from household.deciding.reasons import Reason
+from household.deciding.sending import Sending
+from household.deciding.slate import answer, brought_up_by
+from household.decision import Candidate, Ghost, SlateAction
+from household.experiments.assignment import assignment_of
+from household.experiments.control import bringing, controls_of
+from household.plan import Draw, Plan
+from household.state import PartitionState
+from household.tables.arms import Assignment
+
+
+def withheld_offers(
+    state: PartitionState, draft: Draft, worth: Collection[int], slate: tuple[SlateAction, ...]
+) -> frozenset[int]:
+    """Return the candidates that are not said to this household, since it is in control of what they meet.
+
+    Args:
+        state: read only.
+        draft: of the decision.
+        worth: candidates (offers) worth saying.
+        slate: what a household in no control group would get.
+    """
+    coverage = state.coverage
+    if not slate or not coverage.experiments:
+        return frozenset()
+    controls = controls_of(state, draft.household, draft.member)
+    if not controls:
+        return frozenset()
+    by_journey = {
+        state.plan.journeys[one.journeys[0]].name
+        for one in coverage.experiments
+        if one.draw is Draw.OF_JOURNEY and one.name in controls
+    }
+    # A journey's own share withholds the decision as a whole: its moments are settled with the others.
+    is_whole = not by_journey.isdisjoint(brought_up_by(state.plan, draft, slate))
+    return frozenset(
+        offer
+        for offer in worth
+        if (is_whole and not coverage.is_never_withheld(offer, draft.journey_by_offer[offer]))
+        or any(
+            one.name in controls and one.draw is not Draw.OF_JOURNEY
+            for one in coverage.of(offer, _journeys(state.plan, draft, offer))
+        )
+    )
+
+
+def marked_withheld(plan: Plan, candidates: tuple[Candidate, ...], withheld: Collection[int]) -> tuple[Candidate, ...]:
+    """Return candidates with what spoke against those that are withheld while others are said."""
+    return tuple(
+        replace(one, vetoes=(*one.vetoes, Reason.CONTROL_GROUP)) if plan.offer_by_name[one.offer] in withheld else one
+        for one in candidates
+    )
+
+
+def met_arms(state: PartitionState, draft: Draft, *slates: tuple[SlateAction, ...]) -> tuple[Assignment, ...]:
+    """Return the arms of all experiments that what is on these slates meets, as the playbook lists them."""
+    coverage = state.coverage
+    if not coverage.experiments or not any(slates):
+        return ()
+    offers = dict.fromkeys(state.plan.offer_by_name[one.offer] for slate in slates for one in slate)
+    met = {one.name for offer in offers for one in coverage.of(offer, _journeys(state.plan, draft, offer))}
+    return tuple(assignment_of(state, one, draft.household) for one in coverage.experiments if one.name in met)
+
+
+def ghosts_of(
+    state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], out: Sending, withheld: Collection[int]
+) -> tuple[Ghost, ...]:
+    """Return where a household in no control group would have been exposed to something that is withheld here.
+
+    Args:
+        state: read only.
+        draft: of the decision.
+        slate: what such a household would get.
+        out: how the first of it would go out unasked.
+        withheld: offers that are not said.
+    """
+    plan = state.plan
+    answered = answer(state, draft, slate, withheld=False)
+    channel, time_us = draft.ask.channel, draft.now_us
+    shown = next((one for one in slate if one.action_id == answered), None)
+    if shown is None:
+        if not out.channels:
+            return ()
+        shown, channel, time_us = slate[0], out.channels[0], max(out.not_before_us, draft.now_us)
+    offer = plan.offer_by_name[shown.offer]
+    if offer not in withheld:
+        return ()
+    controls = controls_of(state, draft.household, draft.member)
+    about = state.coverage.of(offer, _journeys(plan, draft, offer))
+    return (
+        Ghost(
+            offer=shown.offer,
+            journey=shown.journey,
+            channel=plan.channels[channel].name,
+            time_us=time_us,
+            experiments=tuple(one.name for one in about if one.name in controls),
+        ),
+    )
+
+
+def _journeys(plan: Plan, draft: Draft, offer: int) -> tuple[str, ...]:
+    """Return the journeys that bring up a candidate: its moment's, or those that the contact started."""
+    of_moment = draft.journey_by_offer[offer]
+    return (of_moment,) if of_moment else bringing(plan, draft.contact_journeys, offer)
