@@ -1,4 +1,4 @@
-"""The registry's champion, followed: what `serving/models/rollout.py` chooses is carried to Serve and the shards.
+"""The registry followed: what `serving/models/rollout.py` chooses is carried to Serve and the shards.
 
 Also the data directory's memory of what was in service, which that rule asks for at a start.
 """
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.passing_over import passing_over
 from cluster.config import HearthConfig
 from cluster.output import say
-from serving.models.in_force import MODEL_NAME, ModelInForce
+from cluster.served_versions import ServedVersions, in_own_thread, on_serve
+from serving.models.in_force import MODEL_NAME, ModelInForce, ModelStage
 from serving.models.rollout import choose
 
 if TYPE_CHECKING:
     from household.plan import Plan
 
-LOOK_INTERVAL_S: Final = 2.0
+LOOK_INTERVAL_S: Final = 1.0
 TRY_AGAIN_S: Final = 30.0
 """After which a champion that was refused, or could not be put on Serve, is tried again though nothing has changed."""
 CHOICE_S_MAX: Final = 20.0
@@ -59,9 +60,12 @@ class ChampionFollower:
         tell: Callable[[dict[str, Any]], None],
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
+        soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
+        """`soon` does what Serve is asked, one after another, in a thread of its own unless told otherwise."""
         self._config = config
         self._monotonic_s = monotonic_s
+        self._plane = ServedVersions(soon or in_own_thread("models-on-serve"))
         self._registry = config.model_path
         self._data_dir = config.data_dir
         self._plan: Plan | None = None
@@ -102,6 +106,15 @@ class ChampionFollower:
             "is_on_serve": bool(model.app_name),
             "is_missing": bool(model.missing),
             "trouble": self._trouble,
+            "beside": [
+                {
+                    "version": one.model.version,
+                    "stage": str(one.stage),
+                    "share": one.share,
+                    "is_on_serve": bool(one.model.app_name),
+                }
+                for one in model.beside
+            ],
         }
 
     def _run(self) -> None:
@@ -143,55 +156,48 @@ class ChampionFollower:
         if self._given is not None and self._given != self._in_force:
             # The start did not wait until it was chosen.
             self._put_into_force(self._in_force)
-        looks, now_s = self._looks(), self._monotonic_s()
+        looks, now_s = (self._looks(), self._plane.changes), self._monotonic_s()
         if self._refused is not None and self._refused[0] == looks and now_s - self._refused[1] < TRY_AGAIN_S:
             return
         before = self._in_force
         in_service = None if before.missing else before
         choice = choose(self._registry, self._plan_in_force, in_service=in_service, remembered=recall(self._data_dir))
-        self._refused = (looks, now_s) if choice.trouble else None
-        self._trouble = choice.trouble
-        model = choice.model
-        if model.version and not model.app_name:
-            # Shards score by themselves first: what takes Serve long, or what it cannot do, must not keep it waiting.
-            if model.version != before.version:
-                self._put_into_force(model)
-            model = self._on_serve(model)
-        if model != self._in_force:
-            self._put_into_force(model)
-        if model.version != before.version or model.app_name != before.app_name:
-            self._leave_alone_on_serve(model.version)
-            self._tell({"model": model.version})
+        # Shards score by themselves first: what takes Serve long, or what it cannot do, must not keep a change waiting.
+        self._put_into_force(self._ready(choice.model))
+        self._plane.run(on_serve(choice.model), now_s=now_s)
+        self._put_into_force(self._ready(choice.model))
+        troubles = [one for one in (choice.trouble, *self._plane.troubles(choice.model)) if one]
+        self._trouble = "; ".join(troubles)
+        self._refused = ((looks[0], self._plane.changes), now_s) if troubles else None
+        after = self._in_force
+        if after != before:
+            self._plane.leave_alone({model.version for model in on_serve(choice.model)})
+        if (after.version, after.app_name) != (before.version, before.app_name):
+            self._tell({"model": after.version})
+
+    def _ready(self, model: ModelInForce) -> ModelInForce:
+        """Return what shards may be told: each version with its application, a new canary only once it has one.
+
+        One that decides already goes on, on Serve or not: its households stay with it. One that Serve cannot run is
+        scored by the shards.
+        """
+        decides = {one.model.version for one in self._in_force.beside} | {self._in_force.version}
+        beside = tuple(
+            replace(one, model=replace(one.model, app_name=self._plane.app_of(one.model.version)))
+            for one in model.beside
+            if one.stage is ModelStage.SHADOW
+            or one.model.version in decides
+            or self._plane.is_settled(one.model.version)
+        )
+        return replace(model, app_name=self._plane.app_of(model.version), beside=beside)
 
     def _put_into_force(self, model: ModelInForce) -> None:
+        if model == self._in_force and self._given in (None, model):
+            return
         self._use_model(model)
         self._in_force = self._given = model
         if not model.missing:
             remember(self._data_dir, model.version)
-
-    def _on_serve(self, model: ModelInForce) -> ModelInForce:
-        from serving.models import scorer
-        from serving.models.bundle import BundleRefused
-
-        try:
-            app_name = scorer.deploy(
-                Path(model.bundle_path),
-                feature_schema_hash=model.feature_schema_hash,
-                columns=model.columns,
-                proven_sha256=model.sha256,
-            )
-        except (BundleRefused, RuntimeError) as wrong:
-            self._trouble = f"model {model.version} is not on Serve, shards score by themselves: {wrong}"
-            self._refused = (self._looks(), self._monotonic_s())
-            return model
-        return replace(model, app_name=app_name)
-
-    def _leave_alone_on_serve(self, version: str) -> None:
-        from serving.models import scorer
-
-        for other in scorer.deployed_versions():
-            if other != version:
-                scorer.undeploy(other)
 
     def _looks(self) -> object:
         """Return what changes whenever the aliases or a version in the registry do."""

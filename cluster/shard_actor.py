@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from actors.clock import WallClock
 from actors.log.contract import LogStore
 from actors.log.location import LogLocation, log_store
+from actors.partition.lineup import Canary, Lineup, Shadow
 from actors.partition.model_plane import MissingModel, connect
+from actors.partition.scoring import ServeScorer
 from actors.partition.scoring_settings import ScoringConfig
 from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
@@ -23,7 +25,7 @@ from cluster.node import node_identity, process_started_s
 from cluster.shard_seen import StartedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
-from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
+from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce, ModelStage
 
 if TYPE_CHECKING:
     from serving.models.scorer import LocalScorer
@@ -81,8 +83,10 @@ class ShardActor:
     ) -> None:
         self._scoring = scoring
         self._model = PRIORS_IN_FORCE
-        self._local: LocalScorer | None = None
-        """The model in force, in this process."""
+        self._locals: dict[str, LocalScorer] = {}
+        """By version: those that score, in this process."""
+        self._served: dict[str, ServeScorer] = {}
+        """By version: those that Serve runs, connected and warm. One that leaves Serve is connected to anew."""
         self._changing_model = asyncio.Lock()
         self._watched = None
         self._metadata = MetadataStore(stores.metadata_url, call_deadline_s=lease.call_deadline_ms / 1_000)
@@ -152,10 +156,10 @@ class ShardActor:
         return {partition: dict(facts) for partition, facts in self._shard.report().items()}
 
     async def use_model(self, model: ModelInForce) -> None:
-        """Score by this model from the next decision on. Told again of what it has, it does nothing.
+        """Score by this model, and what is beside it, from the next decision on. Told again of what it has: nothing.
 
         Raises:
-            BundleRefused: it cannot be served; what scored before goes on.
+            BundleRefused: one of them cannot be served; what scored before goes on.
         """
         async with self._changing_model:
             if model == self._model:
@@ -165,7 +169,7 @@ class ShardActor:
             if is_first and model.version:
                 await self._miss(f"model {model.version} is not loaded yet")
             try:
-                await self._shard.use_scorer(lambda: self._scorer_of(model))
+                await self._shard.use_lineup(lambda: self._lineup_of(model))
             except Exception as wrong:
                 if is_first:
                     await self._miss(f"model {model.version} is not loaded: {wrong}")
@@ -173,40 +177,75 @@ class ShardActor:
             self._model = model
 
     async def _miss(self, why: str) -> None:
-        async def make() -> Scorer:
-            return MissingModel(why)
+        async def make() -> Lineup:
+            return Lineup(champion=MissingModel(why))
 
-        await self._shard.use_scorer(make)
+        await self._shard.use_lineup(make)
 
-    async def _scorer_of(self, model: ModelInForce) -> Scorer | None:
+    async def _lineup_of(self, model: ModelInForce) -> Lineup:
+        """Return all that scores, loaded and warm; versions that scored before are taken over as they are."""
+        locals_, served = self._locals, self._served
+        self._locals, self._served = {}, {}
+        try:
+            champion = await self._champion_of(model, locals_, served)
+            canary, shadows = None, []
+            for one in model.beside:
+                version = one.model.version
+                if one.stage is ModelStage.CANARY:
+                    scorer = await self._scorer_of(one.model, locals_, served)
+                    canary = Canary(version=version, share=one.share, scorer=scorer)
+                else:
+                    shadows.append(Shadow(version=version, scorer=await self._local_of(one.model, locals_)))
+        except BaseException:
+            # What scored before goes on, and is kept for the next change.
+            self._locals, self._served = locals_, served
+            raise
+        return Lineup(champion=champion, canary=canary, shadows=tuple(shadows))
+
+    async def _champion_of(
+        self, model: ModelInForce, locals_: dict[str, "LocalScorer"], served: dict[str, ServeScorer]
+    ) -> Scorer | None:
         if not model.version:
-            self._local = None
             return MissingModel(model.missing) if model.missing else None
-        from serving.models.bundle import read_manifest
+        return await self._scorer_of(model, locals_, served)
+
+    async def _local_of(self, model: ModelInForce, locals_: dict[str, "LocalScorer"]) -> "LocalScorer":
         from serving.models.scorer import local_scorer
 
-        folder = Path(model.bundle_path)
-        if self._local is None or self._local.model_version != model.version:
-            self._local = await asyncio.to_thread(
+        local = locals_.get(model.version)
+        if local is None:
+            local = await asyncio.to_thread(
                 local_scorer,
-                folder,
+                Path(model.bundle_path),
                 feature_schema_hash=model.feature_schema_hash,
                 columns=model.columns,
                 proven_sha256=model.sha256,
             )
+        self._locals[model.version] = local
+        return local
+
+    async def _scorer_of(
+        self, model: ModelInForce, locals_: dict[str, "LocalScorer"], served: dict[str, ServeScorer]
+    ) -> Scorer:
+        from serving.models.bundle import read_manifest
+
+        local = await self._local_of(model, locals_)
         if not model.app_name:
-            return self._local
-        scorer = await connect(
-            model.app_name,
-            model_version=model.version,
-            feature_schema_hash=model.feature_schema_hash,
-            column_count=len(model.columns),
-            local=self._local,
-            config=self._scoring,
-            rows=read_manifest(folder).golden_rows,
-        )
-        if self._watched is not None:
-            self._watched.numbers.scoring.append(scorer.counters)
+            return local
+        scorer = served.get(model.version)
+        if scorer is None:
+            scorer = await connect(
+                model.app_name,
+                model_version=model.version,
+                feature_schema_hash=model.feature_schema_hash,
+                column_count=len(model.columns),
+                local=local,
+                config=self._scoring,
+                rows=read_manifest(Path(model.bundle_path)).golden_rows,
+            )
+            if self._watched is not None:
+                self._watched.numbers.scoring.append(scorer.counters)
+        self._served[model.version] = scorer
         return scorer
 
     async def drain(self) -> None:

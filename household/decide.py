@@ -24,7 +24,7 @@ from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outl
 from household.deciding.slate import answer, crowded_out, standing_slate
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
-from household.decision import Decision, Ghost, Moment, RuleNote, SlateAction, Withdrawal
+from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
 from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
 from household.plan import NONE, Plan
 from household.scoring import state_vector
@@ -206,6 +206,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         schema_hash=schema_hash,
         degraded=scores.degraded,
         scored_by=scores.way,
+        shadows=_shadows(draft, scores),
         withheld=withheld,
         propensity=propensity,
         reasons=reasons_of(draft, slate, answered, out, withheld=withheld),
@@ -237,6 +238,15 @@ def _slate(plan: Plan, draft: Draft, ranked: Sequence[tuple[int, float]], decisi
             is_personal=index in draft.personal,
         )
         for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
+    )
+
+
+def _shadows(draft: Draft, scores: Scores) -> tuple[ShadowScores, ...]:
+    """Return what is recorded of versions in shadow; in the order in which `ranked_candidates` has the candidates."""
+    offers = draft.to_score
+    return tuple(
+        ShadowScores(model_version=version, scores=tuple(by_offer[offer] for offer in offers))
+        for version, by_offer in scores.shadows
     )
 
 

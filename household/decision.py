@@ -89,6 +89,15 @@ class Ghost:
     """By whose control groups it was withheld."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowScores:
+    """What a model version in shadow said of the candidates that were scored; nothing was decided by it."""
+
+    model_version: str
+    scores: tuple[float, ...]
+    """P(accept) of each candidate that has a score, in their order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decision:
     """One decision as it is recorded; everything needed to explain it, to train on it and to derive it again."""
@@ -139,3 +148,5 @@ class Decision:
     """Of the experiments that it hung on. One that was met by it has its `decided_us`, and is a record from then on."""
     ghosts: tuple[Ghost, ...] = later(())
     """Exposure that was withheld."""
+    shadows: tuple[ShadowScores, ...] = later(())
+    """Of each version in shadow; one that failed to score is not among them."""

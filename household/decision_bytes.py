@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from household.decision import Candidate, Decision, Ghost, Moment, RuleNote, SlateAction, Withdrawal
+from household.decision import Candidate, Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
 from household.later import spoken
 from household.plan import Layer
 from household.tables.arms import AssignedBy, Assignment
@@ -49,6 +49,8 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         plain["arms"] = [list(_assignment_values(one)) for one in decision.arms]
     if decision.ghosts:
         plain["ghosts"] = [list(_ghost_values(one)) for one in decision.ghosts]
+    if decision.shadows:
+        plain["shadows"] = [[one.model_version, one.scores] for one in decision.shadows]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
     return bytes(msgpack.packb(plain))
 
@@ -84,6 +86,9 @@ def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
                 "rules": tuple(map(_rule_note_of, plain.get("rules", ()))),
                 "arms": tuple(map(_assignment_of, plain.get("arms", ()))),
                 "ghosts": tuple(map(_ghost_of, plain.get("ghosts", ()))),
+                "shadows": tuple(
+                    ShadowScores(model_version=v, scores=tuple(scores)) for v, scores in plain.get("shadows", ())
+                ),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )

@@ -38,6 +38,7 @@ ACTION = pa.struct(
         ("valid_until", TIME),
     ]
 )
+SHADOW = pa.struct([("model_version", pa.string()), ("offer", pa.string()), ("score", pa.float64())])
 WITHDRAWAL = pa.struct([("action_id", pa.string()), ("reason", pa.string())])
 
 ARM = pa.struct([("experiment", pa.string()), ("layer", pa.string()), ("arm", pa.string()), ("share", pa.float64())])
@@ -87,6 +88,7 @@ FIXED = pa.schema(
         ("withdrawals", pa.list_(WITHDRAWAL)),
         ("arms", pa.list_(ARM)),
         ("ghosts", pa.list_(GHOST)),
+        ("shadows", pa.list_(SHADOW)),
         ("unnamed_features", pa.list_(pa.float32())),
     ]
 )
@@ -211,8 +213,21 @@ def _fixed(partition: int, stored: StoredRecord, decision: Decision, plans: Mapp
         "ghosts": [
             (one.offer, one.journey or None, one.channel, one.time_us, one.experiments) for one in decision.ghosts
         ],
+        "shadows": _shadows(decision),
         "unnamed_features": None if _is_named(decision, plan) else decision.state_vector,
     }
+
+
+def _shadows(decision: Decision) -> list[tuple[str, str, float]]:
+    """Return the score of each version in shadow for each candidate that was scored."""
+    if not decision.shadows:
+        return []
+    offers = [one.offer for one in decision.candidates if one.score is not None]
+    return [
+        (shadow.model_version, offer, score)
+        for shadow in decision.shadows
+        for offer, score in zip(offers, shadow.scores, strict=False)
+    ]
 
 
 def _candidates(decisions: Sequence[Decision]) -> pa.ListArray:

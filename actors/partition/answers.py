@@ -344,6 +344,10 @@ def decision_record(
         if sent is not None and sent.handed_us and sent.channel != NONE:
             record.handed_over_channel = state.plan.channels[sent.channel].name
             record.handed_over_at.CopyFrom(timestamp(sent.handed_us))
+    scored = [one.offer for one in decision.candidates if one.score is not None]
+    for shadow in decision.shadows:
+        for offer, score in zip(scored, shadow.scores, strict=False):
+            record.shadow_scores.add(model_version=shadow.model_version, offer=offer, score=score)
     for withdrawal in decision.withdrawals:
         record.withdrawals.add(action_id=withdrawal.action_id, reason=withdrawal.reason)
     for note in decision.rules:

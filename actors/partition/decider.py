@@ -21,6 +21,7 @@ from actors.partition.attempts import (
 )
 from actors.partition.caller import Caller
 from actors.partition.draft_scoring import DraftScoring
+from actors.partition.lineup import Lineup
 from actors.partition.locks import HouseholdLocks
 from actors.partition.owner import PartitionOwner
 from actors.partition.requests import Requests
@@ -30,7 +31,7 @@ from household.decide import prepare
 from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
 from household.plan import NONE
-from household.scoring import Scorer, Way
+from household.scoring import Way
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +56,13 @@ class PartitionDecider:
         self,
         owner: PartitionOwner,
         state_thread: StateThread,
-        scorer: Callable[[], Scorer | None],
+        lineup: Callable[[], Lineup],
         requests: Requests,
     ) -> None:
         self._owner = owner
         self._requests = requests
         self._state_thread = state_thread
-        self._scoring = DraftScoring(owner.partition, scorer)
+        self._scoring = DraftScoring(owner.partition, lineup)
         self._locks = HouseholdLocks()
         self._scored = Counter[str]()
         """Decisions by the way of their scores since this owner's term began, and those that were degraded."""

@@ -26,6 +26,7 @@ from actors.partition.attempts import DecideCall
 from actors.partition.caller import NOBODY_LEAVES, Caller
 from actors.partition.decider import PartitionDecider
 from actors.partition.lease import HeldForGood, Lease
+from actors.partition.lineup import Lineup
 from actors.partition.owner import PartitionOwner
 from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered, open_partition
@@ -51,7 +52,6 @@ from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.contact_rules.share import CapacityShare
 from household.plan import Plan, plan_from_bytes
-from household.scoring import Scorer
 from wire import hop
 from wire.failures import Failure, failed
 from wire.frames import SHARD_OPTIONS
@@ -114,7 +114,7 @@ class Shard:
         )
         self._taker = self._snapshot_taker(snapshots)
         self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
-        self._scorer: Scorer | None = None
+        self._lineup = Lineup()
         self._exchange = ExchangeServicer(self)
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,7 +187,7 @@ class Shard:
         except BaseException:
             await owner.close()
             raise
-        decider = PartitionDecider(owner, self._state_thread, lambda: self._scorer, requests := Requests())
+        decider = PartitionDecider(owner, self._state_thread, lambda: self._lineup, requests := Requests())
         self._owned[partition] = _Owned(owner, decider, Reports(owner, requests, self._state_thread))
         self._deliveries.look()
         logger.info(
@@ -218,9 +218,9 @@ class Shard:
             owned.decider.stop()
             await owned.owner.close()
 
-    async def use_scorer(self, make: Callable[[], Awaitable[Scorer | None]]) -> None:
-        """Score by another model from the next decision on; None scores by the playbook's priors."""
-        self._scorer = await make()
+    async def use_lineup(self, make: Callable[[], Awaitable[Lineup]]) -> None:
+        """Score by other model versions from the next decision on."""
+        self._lineup = await make()
 
     async def drain(self) -> None:
         """Refuse new calls, finish those under way, release every partition."""

@@ -1,5 +1,6 @@
 """Commands about playbooks and models: options only, what they do is in cluster/commands/."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 
 from cluster.command_line.options import DataDir, Json, LogOption, Playbook, VersionArgument, leave, settings_of
 from cluster.config import load_config
+
+Because = Annotated[str, typer.Option("--why", help="Kept in the history of the registry.", show_default=False)]
 
 
 def playbook_check(
@@ -55,6 +58,7 @@ def models_list(data_dir: DataDir = None, as_json: Json = False) -> None:
 def models_promote(
     version: VersionArgument,
     force: Annotated[bool, typer.Option("--force", help="Even if it has not proved better.")] = False,
+    why: Because = "",
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -64,14 +68,114 @@ def models_promote(
     from cluster.commands.promotion import promote_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, is_forced=force, as_json=as_json))
+    leave(run(config, version, is_forced=force, why=why, as_json=as_json))
 
 
-def models_rollback(data_dir: DataDir = None, playbook: Playbook = None, as_json: Json = False) -> None:
-    """Put the champion before the present one back into force."""
-    from cluster.commands.promotion import rollback as run
+def models_register(
+    file: Annotated[Path, typer.Argument(help="Booster of XGBoost 1.7 or newer: .ubj or .json.", show_default=False)],
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", help="Names in order, a file or with commas.  [default: those in the booster]"),
+    ] = None,
+    golden: Annotated[
+        Path | None, typer.Option("--golden", help="Parquet of rows and the `score` each had where it was trained.")
+    ] = None,
+    from_priors: Annotated[
+        bool, typer.Option("--from-priors", help="Its trees start from the log odds of prior_acceptance.")
+    ] = False,
+    seen_to: Annotated[
+        datetime | None,
+        typer.Option("--seen-to", help="UTC time of the newest decision it learned from; comparisons need it."),
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="[default: from its SHA-256]")] = None,
+    why: Because = "",
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Check a model that was trained elsewhere, in a process of its own, and save it in the registry."""
+    from cluster.commands.registering import register_version as run
+    from serving.models.adoption import Origin
 
-    leave(run(settings_of(data_dir=data_dir, playbook=playbook), as_json=as_json))
+    config = settings_of(data_dir=data_dir, playbook=playbook)
+    seen_to_us = None if seen_to is None else round(seen_to.replace(tzinfo=UTC).timestamp() * 1e6)
+    origin = Origin(starts_from_priors=from_priors, seen_to_us=seen_to_us)
+    leave(run(config, file, columns=columns, golden=golden, version=version, origin=origin, why=why, as_json=as_json))
+
+
+def models_shadow(
+    version: VersionArgument,
+    why: Because = "",
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Have a version scored for every decision and recorded with it; nothing is decided by it."""
+    from cluster.commands.model_stages import shadow_version as run
+
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+
+
+def models_canary(
+    version: VersionArgument,
+    share: Annotated[
+        str, typer.Option("--share", help="Of the households, 5% or 0.05; it only grows.", show_default=False)
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it was never in shadow, or has proved worse.")
+    ] = False,
+    why: Because = "",
+    data_dir: DataDir = None,
+    log: LogOption = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Have a version decide for a share of the households, the same ones however often they come."""
+    from cluster.commands.model_stages import canary_version as run
+
+    config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
+    leave(run(config, version, share_of(share), is_forced=force, why=why, as_json=as_json))
+
+
+def share_of(text: str) -> float:
+    """Return a share as it was typed, of 1.
+
+    >>> share_of("5%"), share_of("0.05"), share_of("12.5 %")
+    (0.05, 0.05, 0.125)
+    """
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no share: 5% or 0.05", param_hint="--share") from None
+
+
+def models_rollback(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="[default: the canary, or else the champion]")
+    ] = None,
+    why: Because = "",
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Take a version back: end a canary's or shadow's trial, or put the champion before the present one into force."""
+    from cluster.commands.model_stages import rollback as run
+
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+
+
+def models_retire(
+    version: VersionArgument,
+    why: Because = "",
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Have a version never come into service again; its files stay."""
+    from cluster.commands.model_stages import retire_version as run
+
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
 
 
 def models_show(

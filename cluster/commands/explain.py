@@ -126,6 +126,8 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
         value = worth_text(candidate.value, record.currency) if candidate.HasField("value") else "-"
         table.add_row(escape(candidate.offer), score, value, escape(", ".join(candidate.vetoes)))
     stdout_console().print(table)
+    for one in record.shadow_scores:
+        stdout_console().print(escape(f"  in shadow, {one.model_version} gave {one.offer} {one.score:.4f}"))
 
 
 def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:

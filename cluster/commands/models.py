@@ -41,7 +41,7 @@ class Enough:
 def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, is_forced: bool, as_json: bool) -> int:
     """Train on all that the data directory holds, save the version; make it champion if asked and if it is better."""
     # XGBoost takes a second to import: only the commands that need it pay.
-    from serving.models.bundle import BundleExists, BundleRefused, save_bundle
+    from serving.models.bundle import BundleExists, BundleRefused, TrainingFacts, save_bundle
     from serving.models.examples import NotEnoughData, TrainingConfig
     from serving.models.tables import BadExport
     from serving.models.training import train as train_model
@@ -72,6 +72,8 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     except (BadExport, BundleRefused) as wrong:
         raise CommandFailed(f"training failed: {wrong}") from wrong
     comparison, refusal = None, ""
+    assert isinstance(draft.training, TrainingFacts), "it was trained here"
+    note_registered(config, folder.name, why=f"trained on {draft.training.rows:,} decisions")
     if is_promoted:
         from cluster.commands.promotion import promote_if_better
 
@@ -93,16 +95,31 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     return 1 if refusal else 0
 
 
+def note_registered(config: HearthConfig, version: str, *, why: str) -> None:
+    """Note in the history that a version is in the registry from now on."""
+    from cluster.commands.promotion import by_us
+    from serving.models.bundle import BundleRefused
+    from serving.models.rollout import register
+
+    try:
+        register(config.model_path, MODEL_NAME, version, by=by_us(why))
+    except BundleRefused as broken:
+        raise CommandFailed(f"model {version} is in the registry, and its history cannot be read: {broken}") from broken
+
+
 def list_models(config: HearthConfig, *, as_json: bool) -> int:
     """Print the versions in the registry, oldest first."""
     from serving.models.bundle import BundleRefused, read_manifest
-    from serving.models.registry import list_versions, read_aliases
+    from serving.models.history import Change, last_stage, read_history
+    from serving.models.registry import Aliases, list_versions, read_aliases, read_stages
 
     registry = config.model_path
     is_there = (registry / MODEL_NAME).is_dir()
-    aliases, refused = {}, ""
+    aliases, stages, history, refused = {}, Aliases(), list[Change](), ""
     try:
-        aliases = read_aliases(registry, MODEL_NAME) if is_there else {}
+        if is_there:
+            aliases, stages = read_aliases(registry, MODEL_NAME), read_stages(registry, MODEL_NAME)
+            history = read_history(registry, MODEL_NAME)
     except BundleRefused as broken:
         refused = aliases_refused(broken)
     known = list_versions(registry, MODEL_NAME) if is_there else []
@@ -113,6 +130,9 @@ def list_models(config: HearthConfig, *, as_json: bool) -> int:
     for version in known:
         names = sorted(alias for alias, points_at in aliases.items() if points_at == version)
         entry: dict[str, object] = {"version": version, "aliases": names}
+        entry["stage"] = str(stages.stage_of(version) or last_stage(history, version))
+        if version == stages.canary:
+            entry["share"] = stages.share
         try:
             manifest = read_manifest(registry / MODEL_NAME / version)
             entry |= {"created": manifest.created, "playbook_version": manifest.playbook_version}

@@ -1,9 +1,11 @@
-"""`hearth models promote|rollback|show|compare`: which version of the model is champion, why, and what was before.
+"""`hearth models promote|show|compare`: which version of the model is champion, why, and what was before.
 
 A version comes into force only if it loads, is of the playbook's feature schema, and has proved better than what is in
 force on decisions that neither has seen; being told `--force` replaces the last of these, and no other.
 """
 
+import os
+import pwd
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,83 +20,50 @@ from household.scoring import feature_schema
 from serving.models.bundle import Bundle, BundleRefused, Manifest, load_bundle, read_manifest
 from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
 from serving.models.examples import NotEnoughData, TrainingConfig, gather
-from serving.models.in_force import MODEL_NAME
-from serving.models.registry import CHAMPION, list_versions, read_aliases
-from serving.models.rollout import (
-    PRIORS,
-    Change,
-    NothingBefore,
-    before_present,
-    promote,
-    read_history,
-    refusal_of,
-    roll_back,
-)
+from serving.models.history import By, Change, last_stage, read_history
+from serving.models.in_force import MODEL_NAME, ModelStage
+from serving.models.registry import Aliases, list_versions, read_aliases, read_stages
+from serving.models.rollout import StageRefused, promote, refusal_of
 from serving.models.tables import BadExport
 
 
-def promote_version(config: HearthConfig, version: str, *, is_forced: bool, as_json: bool) -> int:
+def promote_version(config: HearthConfig, version: str, *, is_forced: bool, why: str, as_json: bool) -> int:
     """Make a version champion, if it is better or the caller insists."""
-    plan = _plan(config)
-    folder = _folder(config, version)
+    plan = plan_of(config)
+    folder = folder_of(config, version)
     if _champion(config) == folder.name:
         _tell_champion(folder.name, before=folder.name, comparison=None, as_json=as_json)
         return 0
     before = _champion(config)
     learned_from = None if is_forced else read_log(config, log_reader(config))
-    comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced)
+    comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced, why=why)
     if refusal:
         raise CommandFailed(f"{refusal}; --force promotes it nonetheless")
     _tell_champion(folder.name, before=before, comparison=comparison, as_json=as_json)
     return 0
 
 
-def rollback(config: HearthConfig, *, as_json: bool) -> int:
-    """Put the champion before the present one back into force."""
-    plan = _plan(config)
-    registry, present, before = config.model_path, _champion(config), PRIORS
-    try:
-        before = before_present(read_history(registry, MODEL_NAME), present)
-        if before:
-            _load(config, plan, registry / MODEL_NAME / before)
-        change = roll_back(registry, MODEL_NAME, time=_now())
-    except NothingBefore:
-        raise CommandFailed(
-            f"there is no champion before {present or 'the priors of the playbook'} to go back to; "
-            "`hearth models list` shows the versions, and `hearth models promote` puts one into force"
-        ) from None
-    except BundleRefused as wrong:
-        raise CommandFailed(f"not rolled back, {present or 'nothing'} stays champion: {wrong}") from wrong
-    except CommandFailed as wrong:
-        raise CommandFailed(
-            f"not rolled back: {before} was champion before {present} and cannot be again: {wrong}; "
-            "`hearth models promote` puts another into force"
-        ) from wrong
-    if as_json:
-        print_json({"champion": change.champion or None, "before": change.before or None})
-    elif change.champion:
-        print(f"{change.champion} is champion again; before it was {change.before or 'none'}")
-    else:
-        print(f"the playbook's priors score again, as before {change.before}")
-    return 0
-
-
 def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
     """Print all there is to know of a version."""
-    plan = _plan(config)
-    folder = _folder(config, version)
+    plan = plan_of(config)
+    folder = folder_of(config, version)
     manifest = _manifest(folder)
     aliases = sorted(alias for alias, points_at in _aliases(config).items() if points_at == folder.name)
     refused = ""
     try:
-        _load(config, plan, folder)
+        load(config, plan, folder)
     except CommandFailed as wrong:
         refused = str(wrong)
-    history = [asdict(one) for one in _history(config) if folder.name in (one.champion, one.before)]
+    changes, stages = history_of(config), stages_of(config)
+    history = [asdict(one) for one in changes if folder.name in (one.champion, one.before, one.version)]
+    stage = stages.stage_of(folder.name) or last_stage(changes, folder.name)
+    share = stages.share if stage is ModelStage.CANARY else None
     if as_json:
         told = {
             "version": folder.name,
             "aliases": aliases,
+            "stage": str(stage),
+            "share": share,
             "path": str(folder),
             "created": manifest.created,
             "playbook_version": manifest.playbook_version,
@@ -108,6 +77,7 @@ def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
         return 0
     called = f" ({', '.join(aliases)})" if aliases else ""
     print(f"model {folder.name}{called} in {folder}")
+    print(f"  {stage}{f' for {share * 100:g} % of the households' if share is not None else ''}")
     print(f"  made {manifest.created} for playbook {manifest.playbook_version}")
     print(f"  {len(manifest.columns)} columns of feature schema {manifest.feature_schema_hash}")
     print(f"  can be served: {f'no, {refused}' if refused else 'yes'}")
@@ -115,21 +85,32 @@ def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
         if name != "calibration":
             print(f"  {name}: {value}")
     for change in history:
-        print(f"  {change['time']} {change['how']}: {change['before'] or PRIOR} -> {change['champion'] or PRIOR}")
+        print(f"  {_change_text(change)}")
     return 0
+
+
+def _change_text(change: dict[str, str]) -> str:
+    """Return a change of the registry for people."""
+    if change["before"] != change["champion"]:
+        what = f": {change['before'] or PRIOR} -> {change['champion'] or PRIOR}"
+    else:
+        what = f" for {float(change['share']) * 100:g} % of the households" if change["share"] else ""
+    who = f" by {change['who']}" if change["who"] else ""
+    why = f": {change['why']}" if change["why"] else ""
+    return f"{change['time']} {change['how']}{what}{who}{why}"
 
 
 def compare_versions(config: HearthConfig, candidate: str, incumbent: str | None, *, as_json: bool) -> int:
     """Print how a version does against another, the champion if none is named; `prior` names the playbook's priors."""
-    plan = _plan(config)
-    ours = of_bundle(_load(config, plan, _folder(config, candidate)))
+    plan = plan_of(config)
+    ours = of_bundle(load(config, plan, folder_of(config, candidate)))
     if incumbent is None:
-        theirs = _in_force(config, plan)
+        theirs = in_force(config, plan)
     elif incumbent == PRIOR:
         theirs = of_priors(plan)
     else:
-        theirs = of_bundle(_load(config, plan, _folder(config, incumbent)))
-    comparison = _compared(plan, read_log(config, log_reader(config)), ours, theirs)
+        theirs = of_bundle(load(config, plan, folder_of(config, incumbent)))
+    comparison = compared(plan, read_log(config, log_reader(config)), ours, theirs)
     if as_json:
         print_json(_comparison_json(comparison))
     else:
@@ -144,10 +125,10 @@ def contender(config: HearthConfig, version: str) -> tuple[Plan, Contender]:
     Raises:
         CommandFailed: the version is not known, or cannot be served.
     """
-    plan = _plan(config)
+    plan = plan_of(config)
     if version == PRIOR:
         return plan, of_priors(plan)
-    return plan, of_bundle(_load(config, plan, _folder(config, version)))
+    return plan, of_bundle(load(config, plan, folder_of(config, version)))
 
 
 def plans_known(config: HearthConfig) -> list[Plan]:
@@ -160,7 +141,13 @@ def plans_known(config: HearthConfig) -> list[Plan]:
 
 
 def promote_if_better(
-    config: HearthConfig, plan: Plan, version: str, learned_from: LearnedFrom | None, *, is_forced: bool
+    config: HearthConfig,
+    plan: Plan,
+    version: str,
+    learned_from: LearnedFrom | None,
+    *,
+    is_forced: bool,
+    why: str = "",
 ) -> tuple[dict[str, object] | None, str]:
     """Make a version champion if it is better than what is in force; return the comparison, and why it was refused.
 
@@ -170,21 +157,25 @@ def promote_if_better(
     Raises:
         CommandFailed: the version must not be served at all, or its registry is broken.
     """
-    bundle = _load(config, plan, config.model_path / MODEL_NAME / version)
+    bundle = load(config, plan, config.model_path / MODEL_NAME / version)
     comparison = None
     if not is_forced:
         assert learned_from is not None, "only what is forced is not compared"
-        comparison = _compared(plan, learned_from, of_bundle(bundle), _in_force(config, plan))
+        comparison = compared(plan, learned_from, of_bundle(bundle), in_force(config, plan))
         if refusal := refusal_of(comparison):
             return _comparison_json(comparison), refusal
     try:
-        promote(config.model_path, MODEL_NAME, version, time=_now(), is_forced=is_forced)
+        by = by_us(why or (comparison.why if comparison is not None else ""))
+        promote(config.model_path, MODEL_NAME, version, by=by, is_forced=is_forced)
+    except StageRefused as refused:
+        raise CommandFailed(f"not promoted: {refused}") from refused
     except BundleRefused as wrong:
         raise CommandFailed(aliases_refused(wrong)) from wrong
     return _comparison_json(comparison) if comparison is not None else None, ""
 
 
-def _compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Contender) -> Comparison:
+def compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Contender) -> Comparison:
+    """Return how one does against another on the decisions of the log that neither has seen."""
     decisions, outcomes, plans = learned_from
     try:
         examples = gather(
@@ -211,19 +202,20 @@ def _compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Co
     return compare(examples, candidate=ours, incumbent=theirs)
 
 
-def _in_force(config: HearthConfig, plan: Plan) -> Contender:
+def in_force(config: HearthConfig, plan: Plan) -> Contender:
     """Return what scores now: the champion, or the priors where there is none that can be served."""
     champion = _champion(config)
     if not champion:
         return of_priors(plan)
     try:
-        return of_bundle(_load(config, plan, config.model_path / MODEL_NAME / champion))
+        return of_bundle(load(config, plan, config.model_path / MODEL_NAME / champion))
     except CommandFailed as wrong:
         say(f"the champion {champion} cannot score ({wrong}), so the playbook's priors are compared with")
         return of_priors(plan)
 
 
-def _load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
+def load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
+    """Return a version that can be served under a playbook; a CommandFailed says why one cannot."""
     schema = feature_schema(plan)
     try:
         return load_bundle(folder, feature_schema_hash=schema.hash, columns=schema.names)
@@ -231,11 +223,12 @@ def _load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
         raise CommandFailed(f"model {folder.name} cannot be served: {refused}") from refused
 
 
-def _plan(config: HearthConfig) -> Plan:
+def plan_of(config: HearthConfig) -> Plan:
+    """Return the plan of the playbook in force."""
     return playbook_in_force(config).plan
 
 
-def _folder(config: HearthConfig, version: str) -> Path:
+def folder_of(config: HearthConfig, version: str) -> Path:
     """Return the folder of a version, or of what an alias points at.
 
     Raises:
@@ -265,11 +258,24 @@ def _aliases(config: HearthConfig) -> dict[str, str]:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
+def stages_of(config: HearthConfig) -> Aliases:
+    """Return what is in service as what.
+
+    Raises:
+        CommandFailed: the registry's file is broken.
+    """
+    try:
+        return read_stages(config.model_path, MODEL_NAME)
+    except BundleRefused as broken:
+        raise CommandFailed(aliases_refused(broken)) from broken
+
+
 def _champion(config: HearthConfig) -> str:
-    return _aliases(config).get(CHAMPION, PRIORS)
+    return stages_of(config).champion
 
 
-def _history(config: HearthConfig) -> list[Change]:
+def history_of(config: HearthConfig) -> list[Change]:
+    """Return every change of the registry, oldest first; a CommandFailed says that the file is broken."""
     try:
         return read_history(config.model_path, MODEL_NAME)
     except BundleRefused as broken:
@@ -295,5 +301,10 @@ def _comparison_json(comparison: Comparison) -> dict[str, object]:
     return made
 
 
-def _now() -> str:
-    return utc_now().isoformat(timespec="seconds")
+def by_us(why: str = "") -> By:
+    """Return who changes the registry here and now: the account this process runs under."""
+    try:
+        who = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        who = f"uid {os.getuid()}"
+    return By(time=utc_now().isoformat(timespec="seconds"), who=who, why=why)

@@ -150,6 +150,9 @@ def _print_model(state: dict[str, Any]) -> None:
     where = "" if not version else " on Serve" if models.get("is_on_serve") else " in the shards"
     missing = ": degraded, a model should score" if models.get("is_missing") else ""
     print(f"  scored by {f'model {version}{where}' if version else f'the priors of the playbook{missing}'}")
+    for one in models.get("beside", []):
+        share = f" for {one['share'] * 100:g} % of the households" if one["stage"] == "canary" else ""
+        print(f"  beside it, model {one['version']} is {one['stage']}{share}")
     if models.get("trouble"):
         print(f"  models: {models['trouble']}")
     for shard, trouble in state.get("model_trouble", {}).items():

@@ -78,7 +78,9 @@ class Scores:
     model_version: str
     degraded: bool
     way: str = ""
-    """A value of household.scoring.Outlet; empty when there was nothing to score."""
+    """A value of household.scoring.Way; empty when there was nothing to score."""
+    shadows: tuple[tuple[str, dict[int, float]], ...] = ()
+    """Of each version in shadow, its scores of the same offers."""
 
 
 def context_channel(plan: Plan, draft: Draft, offer: int) -> int:

@@ -5,12 +5,14 @@ first match its SHA-256 and then give the golden scores in a process of its own 
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.models.probe import HEADER, difference, not_probabilities
+from serving.models.probe import HEADER, OK, difference, not_probabilities
 
 BUNDLE_LAYOUT: Final = 1
 """Version of the folder and manifest; a reader refuses any other."""
@@ -35,6 +37,9 @@ PROBE: Final = Path(__file__).with_name("probe.py").resolve()
 """What is run to try a model."""
 
 PROBE_TIMEOUT_S: Final = 60.0
+
+MODEL_BYTES_MAX: Final = 256 << 20
+MANIFEST_BYTES_MAX: Final = 64 << 20
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -99,7 +104,8 @@ class BundleDraft:
     golden_scores: NDArray[np.float32]
     """(golden,)"""
     playbook_version: str
-    training: TrainingFacts
+    training: TrainingFacts | Mapping[str, Any]
+    """Less of it where the model was trained elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,7 +170,9 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
         golden_rows=draft.golden_rows,
         golden_scores=draft.golden_scores,
         playbook_version=draft.playbook_version,
-        training=_plain(dataclasses.asdict(draft.training)),
+        training=_plain(
+            dataclasses.asdict(draft.training) if isinstance(draft.training, TrainingFacts) else dict(draft.training)
+        ),
     )
     try:
         content = _to_json(manifest)
@@ -195,11 +203,11 @@ def read_manifest(folder: Path) -> Manifest:
         BundleRefused: missing, not JSON, another layout, or a value of the wrong kind.
     """
     file = folder / MANIFEST_FILE
+    if folder.is_symlink():
+        raise BundleRefused(folder, "is a link; a version is a folder of the registry itself")
     try:
-        manifest = _from_json(file.read_bytes())
-    except OSError as wrong:
-        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as wrong:
+        manifest = _from_json(read_plain(file, MANIFEST_BYTES_MAX))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as wrong:
         raise BundleRefused(file, f"not a manifest of layout {BUNDLE_LAYOUT}: {wrong!r}") from wrong
     if manifest.version != folder.name:
         raise BundleRefused(file, f"is that of version {manifest.version}, and lies in the folder of {folder.name}")
@@ -232,16 +240,36 @@ def load_bundle(
         raise BundleRefused(folder / MANIFEST_FILE, reason)
     if columns is not None and (other := difference(manifest.columns, columns)):
         raise BundleRefused(folder / MANIFEST_FILE, f"{other} in the feature schema of the playbook")
-    try:
-        model = file.read_bytes()
-    except OSError as wrong:
-        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    model = read_plain(file, MODEL_BYTES_MAX)
     digest = hashlib.sha256(model).hexdigest()
     if digest != manifest.sha256[MODEL_FILE]:
         raise BundleRefused(file, f"sha256 is {digest}, the manifest says {manifest.sha256[MODEL_FILE]}")
     if digest != proven_sha256:
         _probe(file, manifest, model)
     return Bundle(path=folder, manifest=manifest, model=model)
+
+
+def read_plain(file: Path, bytes_max: int) -> bytes:
+    """Return what is in a file; never of a link, a device or a pipe, and never more than so many bytes.
+
+    Raises:
+        BundleRefused: it is none of that, or cannot be read.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise BundleRefused(file, "is no file, but a folder, a device or a pipe")
+        with open(descriptor, "rb") as stream:
+            if found.st_size <= bytes_max:
+                content = stream.read(bytes_max + 1)
+                if len(content) <= bytes_max:
+                    return content
+    except OSError as wrong:
+        reason = "is a link; the file itself is needed" if wrong.errno == errno.ELOOP else wrong.strerror
+        raise BundleRefused(file, f"cannot be read: {reason}") from wrong
+    raise BundleRefused(file, f"has {found.st_size:,} bytes; at most {bytes_max:,} are taken")
 
 
 def checked_name(name: str) -> str:
@@ -257,13 +285,23 @@ def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
     names = json.dumps(manifest.columns).encode()
     asked = struct.pack(HEADER, len(model), len(names), *rows.shape) + model + names
     asked += rows.tobytes() + manifest.golden_scores.tobytes()
-    command = [sys.executable, "-I", "-B", str(PROBE)]
+    if left := ask_probe(file, asked):
+        raise BundleRefused(file, f"the process that loaded it said {len(left)} bytes more than ok")
+
+
+def ask_probe(file: Path, asked: bytes, *, task: str = "") -> bytes:
+    """Have a process that may die of it answer a question about a model; return what it said after `ok`.
+
+    Raises:
+        BundleRefused: it said why not, died, or did not end.
+    """
+    command = [sys.executable, "-I", "-B", str(PROBE), *([task] if task else [])]
     try:
         done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         raise BundleRefused(file, f"did not load and score within {PROBE_TIMEOUT_S:.0f} s") from None
-    if done.returncode == 0 and done.stdout == b"ok":
-        return
+    if done.returncode == 0 and done.stdout.startswith(OK):
+        return done.stdout.removeprefix(OK)
     if done.returncode < 0:
         raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
     said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()

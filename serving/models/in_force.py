@@ -1,10 +1,27 @@
-"""Which model scores: what the launcher has chosen and proven, for the coordinator and the shards to take."""
+"""Which models score: what the launcher has chosen and proven, for the coordinator and the shards to take."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 MODEL_NAME: Final = "acceptance"
 """The one model there is so far: P(accept)."""
+
+
+class ModelStage(StrEnum):
+    """How far a version has come into service."""
+
+    REGISTERED = "registered"
+    SHADOW = "shadow"
+    """Scored for every decision and recorded with it, never used."""
+    CANARY = "canary"
+    """Decides for a share of the households."""
+    CHAMPION = "champion"
+    REPLACED = "replaced"
+    """It was champion, and another took its place."""
+    ROLLED_BACK = "rolled back"
+    RETIRED = "retired"
+    """Not to come into service again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +41,24 @@ class ModelInForce:
     """The Serve application that runs it; empty while none does, so that shards score by themselves."""
     missing: str = ""
     """Why no version can be used though one should be in force: the priors score, degraded. Empty otherwise."""
+    beside: tuple["ModelBeside", ...] = ()
+    """What scores beside it: a canary, shadows."""
 
     @property
     def is_priors(self) -> bool:
         """Whether the priors score because nothing else is wanted."""
-        return not self.version and not self.missing
+        return not self.version and not self.missing and not self.beside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBeside:
+    """A model version that scores beside the one in force."""
+
+    stage: ModelStage
+    """SHADOW or CANARY."""
+    model: ModelInForce
+    share: float = 0.0
+    """Of the households that a canary decides for, 0 to 1."""
 
 
 PRIORS_IN_FORCE: Final = ModelInForce()

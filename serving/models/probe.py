@@ -11,6 +11,7 @@ import json
 import resource
 import struct
 import sys
+import time
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,27 @@ PRIOR_COLUMN: Final = "prior_acceptance"
 OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
 """What gives one probability per row, from a margin in log odds, where the playbook's priors enter."""
 
+TREES_MAX: Final = 5_000
+LEAVES_MAX: Final = 2_000_000
+"""A model beyond these would take longer than a decision may."""
+
+BOOSTERS: Final = ("gbtree", "dart")
+
+SCORED_TOGETHER: Final = 32
+SCORE_MS_MAX: Final = 10.0
+"""Best of some tries at that many rows; a model of 100 trees takes a fiftieth of it."""
+
+OWN_MARGIN: Final = "hearth.own_margin"
+"""Attribute of a booster whose trees do not start from the playbook's priors, but from its own base score."""
+
+OK: Final = b"ok"
+
+ADOPT: Final = "adopt"
+"""The task of a probe that is to bring a model of unknown origin to the contract."""
+STARTS_FROM_PRIORS: Final = 1
+NAMES_TOLD: Final = 2
+"""Whoever brings it says what its columns are, should it not name them itself."""
+
 HEADER: Final = "<QQII"
 """What a probe is asked begins with: length of the model and of its columns' names, shape of the golden rows."""
 
@@ -43,12 +65,12 @@ def predict(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.f
 
 
 def prior_margin(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return (n,) log odds of the playbook's priors, which the trees correct; None for a model without that column.
+    """Return (n,) log odds of the playbook's priors, which the trees correct; None for a model that has its own.
 
     So a model that has seen little says what the business said, and a new offer starts from its own prior.
     """
     names = booster.feature_names or []
-    if PRIOR_COLUMN not in names:
+    if PRIOR_COLUMN not in names or booster.attr(OWN_MARGIN):
         return None
     return log_odds(rows[:, names.index(PRIOR_COLUMN)])
 
@@ -102,9 +124,101 @@ def _answer_probe() -> None:
     try:
         booster = open_booster(asked[model_at:names_at])
         wrong = _misfit(booster, json.loads(asked[names_at:golden_at])) or _misses(booster, rows, expected)
+        wrong = wrong or _overgrown(booster)
     except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
         wrong = "does not load: " + " ".join(str(failed).split())[:400]
-    sys.stdout.write(wrong or "ok")
+    sys.stdout.buffer.write(wrong.encode() or OK)
+
+
+def _adopt() -> None:
+    """Be the process in which a model of unknown origin is brought to the contract.
+
+    Asked as above, without scores; before the columns' names stands a byte of the flags below ADOPT.
+    Says `ok`, then the model in UBJSON with its columns named, its length before it, then the scores of the rows.
+    """
+    import xgboost
+
+    resource.setrlimit(resource.RLIMIT_AS, (PROBE_MEMORY_BYTES, PROBE_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    asked = sys.stdin.buffer.read()
+    length, names_length, count, columns = struct.unpack_from(HEADER, asked)
+    model_at = struct.calcsize(HEADER)
+    names_at = model_at + length
+    rows_at = names_at + names_length
+    flags, names = asked[names_at], json.loads(asked[names_at + 1 : rows_at])
+    rows = np.frombuffer(asked[rows_at:], np.float32).reshape(count, columns)
+    answer = b""
+    try:
+        booster = open_booster(asked[model_at:names_at])
+        given = booster.feature_names or []
+        is_unnamed = given in ([], [f"f{place}" for place in range(len(names))])
+        if flags & NAMES_TOLD and is_unnamed and booster.num_features() == len(names):
+            booster.feature_names = names
+        if not flags & STARTS_FROM_PRIORS:
+            booster.set_attr(**{OWN_MARGIN: "1"})
+        wrong = _misfit(booster, names) or _overgrown(booster)
+        if not wrong:
+            edges = np.array([np.full(columns, edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
+            scores = predict(booster, rows)
+            wrong = not_probabilities(np.concatenate([scores, predict(booster, edges)])) or _slow(booster, rows)
+            model = bytes(booster.save_raw("ubj"))
+            answer = struct.pack("<Q", len(model)) + model + scores.tobytes()
+    except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
+        wrong = "does not load: " + " ".join(str(failed).split())[:400]
+    sys.stdout.buffer.write(wrong.encode() or OK + answer)
+
+
+def _overgrown(booster: xgboost.Booster) -> str:
+    """Return why a model is larger than may be served, or broken in its trees; empty if it is neither."""
+    learner = json.loads(booster.save_config())["learner"]
+    kind = learner["gradient_booster"]["name"]
+    if kind not in BOOSTERS:
+        return f"is a {kind}; trees are needed: {' or '.join(BOOSTERS)}"
+    if booster.num_boosted_rounds() > TREES_MAX:
+        return f"has {booster.num_boosted_rounds():,} trees; at most {TREES_MAX:,} are served"
+    model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    trees = (model["gbtree"] if kind == "dart" else model)["model"]["trees"]
+    if len(trees) > TREES_MAX:
+        return f"has {len(trees):,} trees; at most {TREES_MAX:,} are served"
+    leaves = 0
+    for number, tree in enumerate(trees):
+        left, right, values = tree["left_children"], tree["right_children"], tree["split_conditions"]
+        leaves += len(left)
+        if leaves > LEAVES_MAX:
+            return f"has more than {LEAVES_MAX:,} nodes"
+        if not np.isfinite(np.delete(values, tree["categories_nodes"])).all():
+            return f"has a split or a leaf that is no number, in tree {number}"
+        if not 0 <= max(tree["split_indices"]) < booster.num_features() or min(tree["split_indices"]) < 0:
+            return f"splits by a column that it has not, in tree {number}"
+        if _is_tangled(left, right):
+            return f"has a tree that is none: the nodes of tree {number} go in circles, or nowhere"
+    return ""
+
+
+def _is_tangled(left: list[int], right: list[int]) -> bool:
+    """Return whether a walk from the root can come to a node twice, or to one that is not there."""
+    seen, ahead = set[int](), [0]
+    while ahead:
+        node = ahead.pop()
+        if node in seen or not 0 <= node < len(left):
+            return True
+        seen.add(node)
+        if left[node] != -1 or right[node] != -1:
+            ahead += [left[node], right[node]]
+    return False
+
+
+def _slow(booster: xgboost.Booster, rows: NDArray[np.float32]) -> str:
+    """Return how much too long a model takes for a decision's rows; empty if it does not."""
+    together = np.resize(rows, (SCORED_TOGETHER, rows.shape[1]))
+    took_ms = []
+    for _ in range(5):
+        began = time.perf_counter()
+        predict(booster, together)
+        took_ms.append((time.perf_counter() - began) * 1_000)
+        if took_ms[-1] <= SCORE_MS_MAX:
+            return ""
+    return f"takes {min(took_ms):.1f} ms for {SCORED_TOGETHER} rows; at most {SCORE_MS_MAX:.0f} ms are served"
 
 
 def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
@@ -134,4 +248,7 @@ def _misses(booster: xgboost.Booster, rows: NDArray[np.float32], expected: NDArr
 
 
 if __name__ == "__main__":
-    _answer_probe()
+    if sys.argv[1:] == [ADOPT]:
+        _adopt()
+    else:
+        _answer_probe()

@@ -24,6 +24,7 @@ from actors.log.files import Files
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.caller import Caller
 from actors.partition.lease import Lease
+from actors.partition.lineup import Lineup
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
 from actors.shard.config import ShardConfig
@@ -311,10 +312,13 @@ class Hearth:
         return await self.shard.assign(partition, plan_bytes=plan.canonical_bytes, epoch=epoch)
 
     async def use(self, scorer: Scorer | None) -> None:
-        async def make() -> Scorer | None:
-            return scorer
+        await self.use_lineup(Lineup(champion=scorer))
 
-        await self.shard.use_scorer(make)
+    async def use_lineup(self, lineup: Lineup) -> None:
+        async def make() -> Lineup:
+            return lineup
+
+        await self.shard.use_lineup(make)
 
     def partition_of(self, household: str) -> int:
         return self.partitions[partition_of(household.encode(), len(self.partitions))]

@@ -40,6 +40,7 @@ from actors.log.contract import Offset, PartitionId, PartitionLog, Record, Store
 from actors.log.files import Files
 from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.decider import PartitionDecider
+from actors.partition.lineup import Lineup
 from actors.records.replay import Replay
 from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
@@ -50,7 +51,7 @@ from actors.state_thread import Urgency
 from household.columns.dedupe import DedupeWindow
 from household.digest import state_digest
 from household.plan import Plan
-from household.scoring import Scored, Scorer
+from household.scoring import Scored
 from tests.actors.harness import corner
 
 PARTITIONS = 4
@@ -242,11 +243,11 @@ async def serve(arguments: argparse.Namespace, reached: Counter[str]) -> None:
     """Run a shard with all its partitions until killed, or drained by a line on its control socket."""
     shard = make_shard(arguments)
 
-    async def make() -> Scorer | None:
-        return SlowPriors()
+    async def make() -> Lineup:
+        return Lineup(champion=SlowPriors())
 
     await shard.start()
-    await shard.use_scorer(make)
+    await shard.use_lineup(make)
     plan_bytes = plan(arguments.request_window).canonical_bytes
     for partition in range(PARTITIONS):
         await shard.assign(partition, plan_bytes=plan_bytes, epoch=1)

@@ -15,10 +15,12 @@ import pytest
 from cluster import champion as champions
 from cluster.champion import ChampionFollower, recall, remember
 from cluster.config import HearthConfig
+from cluster.served_versions import ServedVersions
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models import rollout, scorer
 from serving.models.bundle import save_bundle
+from serving.models.history import By
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from serving.models.registry import set_alias
 from serving.models.rollout import choose, promote
@@ -83,8 +85,8 @@ def test_a_broken_alias_file_leaves_in_service_what_is(registry: Path, text: str
 
 
 def test_without_memory_the_history_tells_what_was_in_service(registry: Path):
-    promote(registry, NAME, "v1", time="t", is_forced=True)
-    promote(registry, NAME, "v2", time="t", is_forced=True)
+    promote(registry, NAME, "v1", by=By(time="t"), is_forced=True)
+    promote(registry, NAME, "v2", by=By(time="t"), is_forced=True)
     write_aliases(registry, "{")
     assert pick(registry)[0] == "v2"
 
@@ -146,7 +148,7 @@ class World:
         monkeypatch.setattr(scorer, "undeploy", self.on_serve.discard)
         monkeypatch.setattr(scorer, "deployed_versions", lambda: sorted(self.on_serve))
         self.follower = ChampionFollower(
-            HearthConfig(data_dir=tmp_path), self.told.append, monotonic_s=lambda: self.now_s
+            HearthConfig(data_dir=tmp_path), self.told.append, monotonic_s=lambda: self.now_s, soon=lambda job: job()
         )
         self.follower._plan = corner()
         if starts_without:
@@ -260,3 +262,100 @@ def test_shards_are_told_of_a_choice_that_the_start_did_not_wait_for(
     it.follower.look()
     it.follower.look()
     assert it.used == [(champion or "", False)]
+
+
+# --- beside the champion ----------------------------------------------------------------------------------------------
+
+
+def beside(model: ModelInForce) -> list[tuple[str, str, float, bool]]:
+    return [(one.model.version, str(one.stage), one.share, bool(one.model.app_name)) for one in model.beside]
+
+
+def test_canary_and_shadows_are_proven_and_one_that_cannot_be_served_is_left_out_and_said(registry: Path):
+    promote(registry, NAME, "v1", by=By(time="t"), is_forced=True)
+    rollout.canary(registry, NAME, "v2", 0.2, by=By(time="t"), is_forced=True)
+    choice = choose(registry, corner, in_service=None, remembered=None)
+    assert (choice.model.version, beside(choice.model), choice.trouble) == ("v1", [("v2", "canary", 0.2, False)], "")
+    damage(registry, "v2")
+    # What is in service was proven, and a file that rots on the disk is none of its business.
+    assert choose(registry, corner, in_service=choice.model, remembered=None) == choice
+    left_out = choose(registry, corner, in_service=None, remembered=None)
+    assert (left_out.model.version, left_out.model.beside) == ("v1", ())
+    assert "the canary v2 cannot be served, and is left out" in left_out.trouble
+
+
+def test_a_canary_may_stand_beside_the_priors(registry: Path):
+    rollout.canary(registry, NAME, "v2", 0.2, by=By(time="t"), is_forced=True)
+    model = choose(registry, corner, in_service=None, remembered=None).model
+    assert (model.version, beside(model), model.is_priors) == ("", [("v2", "canary", 0.2, False)], False)
+
+
+def test_a_canary_is_on_serve_before_it_is_asked_and_off_it_once_nobody_asks(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    by = By(time="t")
+    set_alias(registry, NAME, "champion", "v1")
+    it = World(tmp_path, monkeypatch)
+    jobs: list[Any] = []
+    it.follower._plane = ServedVersions(jobs.append)
+    told: list[ModelInForce] = []
+    it.follower._use_model = told.append
+
+    def serve_does_its_jobs() -> None:
+        while jobs:
+            jobs.pop(0)()
+
+    it.follower.look()
+    serve_does_its_jobs()
+    it.follower.look()
+    rollout.canary(registry, NAME, "v2", 0.2, by=by, is_forced=True)
+    it.follower.look()
+    assert [beside(model) for model in told] == [[]], "Serve does not run it yet"
+    serve_does_its_jobs()
+    it.follower.look()
+    assert beside(told[-1]) == [("v2", "canary", 0.2, True)]
+    assert it.on_serve == {"v1", "v2"}
+    # A larger share is in force at once, and so is a rollback, whatever Serve does.
+    rollout.canary(registry, NAME, "v2", 0.7, by=by)
+    it.follower.look()
+    assert beside(told[-1]) == [("v2", "canary", 0.7, True)]
+    rollout.roll_back(registry, NAME, by=by)
+    it.follower.look()
+    assert (told[-1].version, beside(told[-1])) == ("v1", [])
+    serve_does_its_jobs()
+    assert it.on_serve == {"v1"}
+    # A shadow asks nothing of Serve.
+    rollout.shadow(registry, NAME, "v2", by=by)
+    it.follower.look()
+    serve_does_its_jobs()
+    assert (beside(told[-1]), it.on_serve) == ([("v2", "shadow", 0.0, False)], {"v1"})
+
+
+def test_a_rollback_waits_for_nothing_that_serve_is_still_asked(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    by = By(time="t")
+    promote(registry, NAME, "v1", by=by, is_forced=True)
+    it = World(tmp_path, monkeypatch)
+    it.follower._plane = ServedVersions(lambda job: None)  # never comes to anything
+    it.follower.look()
+    promote(registry, NAME, "v2", by=by, is_forced=True)
+    it.follower.look()
+    assert it.used[-1] == ("v2", False)
+    rollout.roll_back(registry, NAME, by=by)
+    it.follower.look()
+    assert it.used[-1] == ("v1", False)
+
+
+def test_after_a_restart_a_canary_decides_for_its_households_before_serve_runs_it(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    promote(registry, NAME, "v1", by=By(time="t"), is_forced=True)
+    rollout.canary(registry, NAME, "v2", 0.2, by=By(time="t"), is_forced=True)
+    it = World(tmp_path, monkeypatch)
+    assert beside(it.follower._in_force) == [("v2", "canary", 0.2, False)]
+    it.serve_fails = True
+    it.follower.look()
+    assert beside(it.follower._in_force) == [("v2", "canary", 0.2, False)]
+    assert "model v2 is not on Serve" in it.trouble
+    assert it.follower.report()["beside"] == [{"version": "v2", "stage": "canary", "share": 0.2, "is_on_serve": False}]

@@ -154,7 +154,8 @@ def test_a_model_that_is_not_better_is_refused_unless_its_owner_insists(
     assert "no champion before the priors" in nothing.err
 
     shown = run("models", "show", version, "--json", *data).json
-    assert [one["how"] for one in shown["history"]] == ["forced", "promoted", "rolled back", "rolled back"]
+    told = [one["how"] for one in shown["history"]]
+    assert told == ["forced", "registered", "promoted", "rolled back", "rolled back"]
     assert (shown["aliases"], shown["refused"], shown["columns"]) == ([], None, list(NAMES))
     assert "can be served: yes" in run("models", "show", version, *data).out
 
@@ -250,3 +251,39 @@ def test_a_champion_that_is_not_in_the_registry_is_told_and_can_be_replaced(
     gone = run("models", "rollback", *data)
     assert (gone.code, "gone was champion before blind and cannot be again" in gone.err) == (1, True)
     assert aliases(tmp_path) == {"champion": "blind"}
+
+
+def test_a_version_goes_through_its_stages_and_each_step_says_why_it_is_refused(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    version, plain = blind(tmp_path), (*data[:2], *data[2:])
+    early = run("models", "canary", version, "--share", "5%", "--force", *data)
+    assert early.code == 0, early.err
+    assert run("models", "rollback", "--json", *plain).json["rolled_back"] == version
+
+    assert run("models", "shadow", version, "--why", "a look", "--json", *plain).json["changed"] is True
+    # Who has proved worse than the priors does not decide for anybody, whatever it was before.
+    refused = run("models", "canary", version, "--share", "5%", *data)
+    assert refused.code == 1
+    assert "has proved worse than prior" in refused.err
+    share = run("models", "canary", version, "--share", "0.05", "--force", "--json", *data)
+    assert share.json == {"version": version, "stage": "canary", "share": 0.05, "changed": True}
+    smaller = run("models", "canary", version, "--share", "1%", "--force", *data)
+    assert (smaller.code, "would move some of them back" in smaller.err) == (1, True)
+    assert "no share" in run("models", "canary", version, "--share", "much", *data).err
+    assert "canary for 5 % of the households" in run("models", "show", version, *plain).out
+    (listed,) = run("models", "list", "--json", *data[:2]).json["versions"]
+    assert (listed["stage"], listed["share"]) == ("canary", 0.05)
+
+    for command in ("retire", "shadow"):
+        told = run("models", command, version, *plain)
+        assert (told.code, f"model {version} is canary" in told.err) == (1, True)
+    assert run("models", "rollback", *plain).code == 0
+    assert run("models", "retire", version, "--json", *plain).json["stage"] == "retired"
+    for command in (("shadow", version), ("promote", version, "--force")):
+        told = run("models", *command, *plain)
+        assert (told.code, "is retired" in told.err) == (1, True)
+    history = run("models", "show", version, "--json", *plain).json["history"]
+    steps = ["canary", "rolled back", "shadow", "canary", "rolled back", "retired"]
+    assert [one["how"] for one in history] == steps
+    assert (history[2]["why"], bool(history[2]["who"])) == ("a look", True)

@@ -73,9 +73,9 @@ async def test_a_restart_scores_by_the_champion_from_its_first_decision_on_or_sa
         await actor.use_model(model)
         first = await decides(actor, "first")
         assert (first.model_version, first.degraded, first.scored_by) == ("v1", False, decision_pb2.SCORED_BY_SHARD)
-        scorer = actor._shard._scorer
+        scorer = actor._shard._lineup
         await actor.use_model(model)
-        assert actor._shard._scorer is scorer, "told again, it loads nothing"
+        assert actor._shard._lineup is scorer, "told again, it loads nothing"
 
         # What comes later and cannot be served leaves it in service.
         with pytest.raises(BundleRefused):

@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from actors.log.contract import LOG_START, PartitionId
 from actors.log.segments import SegmentStore
+from actors.partition.lineup import Lineup
 from actors.partition.owner import PartitionOwner
 from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered
@@ -165,8 +166,8 @@ async def hearth(observer: Any, kept: ShardTelemetry | None, *, partition_count=
         store = SegmentStore(Path(folder) / "log", files=DiskFiles())
         shard = Shard(ShardConfig(name="shard-0", address=address), store, clock=clock, telemetry=kept)
 
-        async def make() -> ScriptedScorer:
-            return scorer
+        async def make() -> Lineup:
+            return Lineup(champion=scorer)
 
         async def routes() -> Routes:
             owners = dict.fromkeys(range(partition_count), address)
@@ -181,7 +182,7 @@ async def hearth(observer: Any, kept: ShardTelemetry | None, *, partition_count=
         try:
             for partition in range(partition_count):
                 await shard.assign(partition, plan_bytes=corner().canonical_bytes, epoch=1)
-            await shard.use_scorer(make)
+            await shard.use_lineup(make)
             PublicServices(router, partition_count, readiness, observer=observer).add_to(server)
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()

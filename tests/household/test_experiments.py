@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.records.codec import decode_decision, encode_decision
 from household.apply import apply_decision, apply_epoch, apply_signals
 from household.deciding.arbitration import is_control
 from household.deciding.hand_over import next_step
 from household.deciding.standing import why_not
 from household.decision import Decision, Ghost
+from household.decision_bytes import decode_decision, encode_decision
 from household.delivery import DeliveryStep
 from household.digest import state_digest
 from household.experiments import assignment, control
@@ -204,8 +204,8 @@ def replayed(plan: Plan, events: list, decisions: list[tuple[Decision, int]], st
     apply_signals(state, batch_of(plan, events), stamp_us=stamp_us)
     for offset, (decision, decided_us) in enumerate(decisions, 1):
         keys = {row: state.members.key(row) for row in range(state.members.count)}
-        read = decode_decision(encode_decision(decision, member_keys=keys)).decision
-        apply_decision(state, read, epoch=1, offset=offset, stamp_us=decided_us)
+        payload = encode_decision(decision, member_keys=keys)
+        apply_decision(state, decode_decision(payload)[0], payload, epoch=1, offset=offset, stamp_us=decided_us)
     return state
 
 

@@ -1,0 +1,46 @@
+"""What a partition scores by: the model in force for most, the canary for its households, shadows beside them."""
+
+from dataclasses import dataclass
+
+from household.canary import is_in_canary
+from household.scoring import Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A version that decides for a share of the households."""
+
+    version: str
+    share: float
+    """0 to 1."""
+    scorer: Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """A version whose scores are recorded, and never used."""
+
+    version: str
+    scorer: Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineup:
+    """All versions that score at present; replaced as a whole, so that no decision sees half of a change."""
+
+    champion: Scorer | None = None
+    """None for the playbook's priors."""
+    canary: Canary | None = None
+    shadows: tuple[Shadow, ...] = ()
+
+    @property
+    def is_priors(self) -> bool:
+        """Whether no model is to be asked."""
+        return self.champion is None and self.canary is None and not self.shadows
+
+    def scorer_for(self, household: bytes) -> Scorer | None:
+        """Return what decides for a household; None for the playbook's priors."""
+        canary = self.canary
+        if canary is not None and is_in_canary(household, version=canary.version, share=canary.share):
+            return canary.scorer
+        return self.champion

@@ -1,0 +1,158 @@
+"""Models from elsewhere: a booster of any XGBoost since 1.7, brought to the contract of this registry.
+
+What a file is told by its first bytes, in this process; everything else happens in a throw-away one (probe.py). Nothing
+that would run code to be read is ever opened: no pickle, no joblib, no MLflow pyfunc.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.scoring import NEVER, FeatureSchema
+from serving.models.bundle import BundleDraft, BundleRefused, ask_probe, read_plain
+from serving.models.probe import ADOPT, HEADER, NAMES_TOLD, SCORE_TOLERANCE, STARTS_FROM_PRIORS, difference
+
+FILE_BYTES_MAX: Final = 128 << 20
+GOLDEN_ROWS: Final = 32
+
+WANTED: Final = "a booster saved by XGBoost 1.7 or newer is needed: booster.save_model('model.ubj')"
+
+_NO_PICKLES: Final = (
+    "a Python pickle, which runs code when it is opened and never is here; get_booster().save_model('model.ubj') of "
+    "XGBoost's own classifier saves what is needed, and other models of scikit-learn have no equal"
+)
+_TRAIN_ANEW: Final = "whose splits have no equal in XGBoost; train XGBoost on `hearth models dataset`"
+
+_FOREIGN: Final = (
+    (b"\x80", _NO_PICKLES),
+    (b"PK\x03\x04", "a ZIP archive (of MLflow, skops, Keras or PyTorch); " + WANTED),
+    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
+    (b"BZh", "compressed by bzip2; unpack it first"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
+    (b"\x78", "compressed by zlib, as joblib does with pickles, which are never opened; " + WANTED),
+    (b"CBM1", "a CatBoost model, " + _TRAIN_ANEW),
+    (b"tree\n", "a LightGBM model, " + _TRAIN_ANEW),
+    (b"binf", "in XGBoost\'s old binary format; load it with the XGBoost that wrote it, and save_model(\'model.ubj\')"),
+    (b"\x89HDF", "an HDF5 file (of Keras); " + WANTED),
+    (b"\x08", "a protobuf message (ONNX); " + WANTED),
+    (b"<", "XML (PMML); " + WANTED),
+    (b"\x7fELF", "a program or library, which is never run; " + WANTED),
+    (b"#!", "a script, which is never run; " + WANTED),
+    (b"\x93NUMPY", "a NumPy array; " + WANTED),
+    (b"PAR1", "a Parquet file; " + WANTED),
+    (b"\xef\xbb\xbf", "text with a byte-order mark before it; save it again without"),
+)  # fmt: skip
+"""First bytes of what is no booster, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What is known of a model from elsewhere."""
+
+    starts_from_priors: bool = False
+    """Its trees correct the playbook's priors, given as base margin, as those of `hearth models train` do."""
+    seen_to_us: int | None = None
+    """Decision time of the newest row that it was trained on; without it, it can be compared with nothing."""
+
+
+def foreign_kind(content: bytes) -> str:
+    """Return why bytes cannot be a booster, and what to do; empty if they may be one.
+
+    >>> foreign_kind(b"tree\\nversion=v4\\n").partition(",")[0]
+    'is a LightGBM model'
+    >>> foreign_kind(b'{"learner": 1}')
+    ''
+    """
+    if not content:
+        return "is empty"
+    for start, what in _FOREIGN:
+        if content.startswith(start):
+            return f"is {what}"
+    if content[257:262] == b"ustar":
+        return f"is a tar archive; unpack it first: {WANTED}"
+    if not content.startswith(b"{"):
+        return f"is neither JSON nor UBJSON; {WANTED}"
+    if content.lstrip(b"{ \r\n\t")[:1] == b'"':
+        return _foreign_json(content)
+    return ""
+
+
+def _foreign_json(content: bytes) -> str:
+    head = content[:4096]
+    if b'"tree_info"' in head and b'"learner"' not in head:
+        return f"is a LightGBM model in JSON, {_TRAIN_ANEW}"
+    if b'"oblivious_trees"' in head or b'"model_info"' in head:
+        return f"is a CatBoost model in JSON, {_TRAIN_ANEW}"
+    return ""
+
+
+def adopt(
+    file: Path,
+    *,
+    schema: FeatureSchema,
+    playbook_version: str,
+    origin: Origin,
+    columns: Sequence[str] | None = None,
+    golden: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> BundleDraft:
+    """Return a model from elsewhere as a draft for the registry; takes seconds, and blocks.
+
+    Args:
+        columns: names of its columns, in order; None for a booster that names them itself.
+        golden: (n, columns) rows and the (n,) scores that it gave where it was trained; rows of no meaning if None.
+
+    Raises:
+        BundleRefused: what is wrong with it, and what to do. Nothing of it was opened in this process.
+    """
+    content = read_plain(file, FILE_BYTES_MAX)
+    if wrong := foreign_kind(content):
+        raise BundleRefused(file, wrong)
+    if columns is not None and (other := difference(columns, schema.names)):
+        raise BundleRefused(file, f"{other} in the feature schema of the playbook")
+    rows = golden[0] if golden is not None else made_up_rows(schema)
+    flags = STARTS_FROM_PRIORS * origin.starts_from_priors | NAMES_TOLD * (columns is not None)
+    names = bytes([flags]) + json.dumps(schema.names).encode()
+    asked = struct.pack(HEADER, len(content), len(names), *rows.shape) + content + names
+    answer = ask_probe(file, asked + np.ascontiguousarray(rows, np.float32).tobytes(), task=ADOPT)
+    (length,) = struct.unpack_from("<Q", answer)
+    model, scores = answer[8 : 8 + length], np.frombuffer(answer[8 + length :], np.float32)
+    if golden is not None and not np.allclose(scores, golden[1], rtol=0, atol=SCORE_TOLERANCE):
+        worst = int(np.argmax(np.abs(scores - golden[1])))
+        told = f"golden row {worst} scores {scores[worst]:.6f} here, and {golden[1][worst]:.6f} where it was trained"
+        priors = "" if origin.starts_from_priors else "; were its trees trained from the priors as base margin?"
+        raise BundleRefused(file, told + priors)
+    return BundleDraft(
+        model=model,
+        feature_schema_hash=schema.hash,
+        columns=schema.names,
+        golden_rows=rows,
+        golden_scores=scores,
+        playbook_version=playbook_version,
+        training=_facts(origin),
+    )
+
+
+def made_up_rows(schema: FeatureSchema, *, seed: int = 0) -> NDArray[np.float32]:
+    """Return rows of the shape of real ones that are nobody's: for a model of which no rows are known."""
+    draw = np.random.default_rng(seed)
+    rows = np.exp(draw.normal(1.0, 2.0, (GOLDEN_ROWS, len(schema.columns)))).astype(np.float32)
+    for place, column in enumerate(schema.columns):
+        if column.values:
+            rows[:, place] = draw.integers(0, len(column.values), GOLDEN_ROWS)
+        elif column.name == "prior_acceptance":
+            rows[:, place] = draw.uniform(0.01, 0.9, GOLDEN_ROWS)
+    rows[draw.random(rows.shape) < 0.1] = np.nan
+    edges = np.array([np.full(len(schema.columns), edge, np.float32) for edge in (np.nan, 0.0, NEVER)])
+    return np.concatenate([rows, edges])
+
+
+def _facts(origin: Origin) -> dict[str, Any]:
+    facts: dict[str, Any] = {"label": "trained elsewhere", "starts_from_priors": origin.starts_from_priors}
+    return facts if origin.seen_to_us is None else facts | {"seen_to_us": origin.seen_to_us}
