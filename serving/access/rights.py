@@ -101,6 +101,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth models compare": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models evaluate": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models uplift": _may(*_ALL, by_system=True),
+    "hearth export assignments": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth log export": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth rejects list": _may(Role.SRE, Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth rejects show": _may(Role.SRE, Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),

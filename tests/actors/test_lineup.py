@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from actors.partition.lineup import Canary, Lineup, Shadow
-from actors.records.codec import decode_decision, encode_decision
+from actors.records.codec import decode_decision
 from household.canary import is_in_canary
 from household.decision import ShadowScores
+from household.decision_bytes import encode_decision
 from household.scoring import Scored
-from household.tables.decision_text import decision_of, decision_text
 from tests.actors.harness import Hearth, ScriptedScorer, in_loop, running
 from tests.actors.test_codec import a_decision
 from tests.actors.test_decider import a_moment, visit
@@ -150,11 +150,9 @@ async def test_a_shadow_that_fails_is_left_out_said_once_and_harms_no_decision(
         assert caplog.text.count("shadow s1 failed") == 1
 
 
-def test_shadow_scores_survive_the_record_and_the_text_and_old_ones_read_as_none():
+def test_shadow_scores_survive_the_record_and_old_ones_read_as_none():
     decision = a_decision()
     with_shadows = replace(decision, shadows=(ShadowScores(model_version="s1", scores=(0.125, 1.0)),))
     for one in (decision, with_shadows):
         assert decode_decision(encode_decision(one, member_keys={})).decision.shadows == one.shadows
-        assert decision_of(decision_text(one)).shadows == one.shadows
     assert b"shadows" not in encode_decision(decision, member_keys={})
-    assert len(decision_text(decision)) < len(decision_text(with_shadows))

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from actors.partition.lineup import Lineup
 from actors.partition.model_plane import MissingModel
 from actors.partition.scoring_settings import ScoringCounters
 from cluster.exposition import series_names
@@ -112,10 +113,10 @@ async def field_is_misspelt(it: Watched) -> None:
 
 
 async def model_is_missing(it: Watched) -> None:
-    async def missing() -> MissingModel:
-        return MissingModel("model m1 is not loaded")
+    async def missing() -> Lineup:
+        return Lineup(champion=MissingModel("model m1 is not loaded"))
 
-    await it.shard.use_scorer(missing)
+    await it.shard.use_lineup(missing)
     await it.decide(HOMES[3])
 
 

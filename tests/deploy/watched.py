@@ -10,6 +10,7 @@ import grpc.aio
 
 from actors.log.segments import SegmentStore
 from actors.partition.caller import Caller
+from actors.partition.lineup import Lineup
 from actors.partition.telemetry import ShardTelemetry
 from actors.rejects.settings import RejectSettings
 from actors.shard.config import ShardConfig
@@ -116,8 +117,8 @@ async def watched() -> AsyncIterator[Watched]:
     with tempfile.TemporaryDirectory(prefix="hearth") as folder:
         it = Watched(Path(folder))
 
-        async def scorer() -> ScriptedScorer:
-            return it.scorer
+        async def lineup() -> Lineup:
+            return Lineup(champion=it.scorer)
 
         async def routes() -> Routes:
             return Routes(partition_count=1, owners={0: f"unix:{folder}/shard.sock"} if it.owned else {}, ready=True)
@@ -130,7 +131,7 @@ async def watched() -> AsyncIterator[Watched]:
         server = grpc.aio.server()
         try:
             await it.shard.assign(0, plan_bytes=corner().canonical_bytes, epoch=1)
-            await it.shard.use_scorer(scorer)
+            await it.shard.use_lineup(lineup)
             PublicServices(router, 1, readiness, observer=it.edge).add_to(server)
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
