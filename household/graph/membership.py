@@ -151,9 +151,8 @@ class Membership:
             case GraphKind.JOIN:
                 self._move(subjects[0], self._seen(event.household, event.time_us))
             case GraphKind.LEAVE:
-                if self.households[self.household_of(subjects[0])].subjects != {subjects[0]} or (
-                    self.home[subjects[0]] != subjects[0]
-                ):
+                here = self.households[self.household_of(subjects[0])]
+                if here.subjects != {subjects[0]} or here.ids != {subjects[0]}:  # not yet in one of its own
                     self._move(subjects[0], self._seen(new_household(event), event.time_us))
             case GraphKind.MERGE:
                 self._merge(event)

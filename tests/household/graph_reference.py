@@ -99,7 +99,7 @@ class Reference:
         elif said.kind == "leave":
             here = self.home_of(said.subjects[0])
             assert here is not None
-            if here.people != set(said.subjects) or said.subjects[0] not in here.ids:
+            if here.people != set(said.subjects) or set(here.ids) != set(said.subjects):
                 self._move(said.subjects[0], self.home(said.makes, said.time_us))
         elif said.kind == "split":
             here = self.home(said.household, said.time_us)

@@ -268,3 +268,17 @@ def merged_by_name(self, event):
     kept.ids |= gone.ids
     kept.subjects |= gone.subjects
     self._survivor[goes] = stays
+
+
+def test_who_leaves_a_household_that_has_more_than_herself_moves_out():
+    anna = "member:anna"
+    told = [
+        Said(b"g1", "merge", NOW_US - 4, household="h1", other=anna),
+        Said(b"g2", "leave", NOW_US - 2, subjects=(anna,)),
+        Heard(b"s1", NOW_US - 3, 5.0, household="h1"),
+        Heard(b"s2", NOW_US - 1, 2.0, identifier=anna),
+    ]
+    again = Said(b"g3", "join", NOW_US - 3, subjects=(anna,), household="h1")
+    for one in (told, [*told, again]):
+        read = told_of_households(folded(one))
+        assert sorted(spent for *_, spent in read.values()) == [2.0, 5.0]
