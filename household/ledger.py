@@ -53,7 +53,8 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
         counters.nothing += 1
         return True
     if decision.moments:
-        settled = [state.settled.get(household, moment.moment_id) is not None for moment in decision.moments]
+        rows = state.rows_together(household)
+        settled = [any((row, one.moment_id) in state.settled for row in rows) for one in decision.moments]
         if all(settled):
             counters.voided += 1
             return False

@@ -232,10 +232,19 @@ class PartitionState:
         """Return the rows whose facts are one household's, among them the one given; it alone for most."""
         return self.graph.household_rows(household)
 
+    def home_row(self, household: int) -> int:
+        """Return the one row by which a household is told from others, whichever of its rows it was asked for by."""
+        return self.rows_together(household)[0] if household >= 0 else household
+
     def together(self, table: Table[TableRow], household: int) -> tuple[TableRow, ...]:
         """Return the rows of a table that a household has, wherever its facts lie; oldest first within each place."""
         rows = self.rows_together(household)
         return table.of(household) if len(rows) == 1 else tuple(one for row in rows for one in table.of(row))
+
+    def newest_decisions(self, household: int) -> list[KnownDecision]:
+        """Return the decisions that are known of a household, newest first; none of one that is not known."""
+        known = self.together(self.decisions, household) if household >= 0 else ()
+        return sorted(known, key=lambda one: one.offset, reverse=True)
 
     def seen_together(self, household: int, member: int) -> tuple[Cells, int, int]:
         """Return cells, and the rows there, of all that a household, and one of its members, hold: to read only."""

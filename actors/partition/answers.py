@@ -257,7 +257,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
             member=state.members.key(member).decode(errors="backslashreplace"),
             features=feature_values(plan, readings[of_member].tolist(), of_member),
         )
-    for moment in state.pending.of(household):
+    for moment in state.together(state.pending, household):
         response.pending.add(
             moment_id=moment.moment_id,
             journey=moment.journey,
@@ -265,7 +265,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
             event_id=moment.event_id.decode(errors="backslashreplace"),
             time=timestamp(moment.time_us),
         )
-    for slate in state.slates.of(household):
+    for slate in state.together(state.slates, household):
         for action in slate.decision.slate:
             if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
                 channel = _any_channel(plan, action)

@@ -215,7 +215,7 @@ def response_from_state(
 
 def _standing(state: PartitionState, decision: Decision) -> Decision | None:
     household, _ = state.find(decision.household)
-    for slate in state.slates.of(household):
+    for slate in state.together(state.slates, household) if household >= 0 else ():
         if slate.decision_id == decision.stands:
             return slate.decision
     return None

@@ -192,7 +192,7 @@ class PartitionDecider:
     def offset_of(self, household: bytes, decision_id: str) -> int | None:
         """Return where a decision of a household stands in the log; the newest for no id. In the state thread."""
         row, _ = self._owner.state.find(household)
-        for known in reversed(self._owner.state.decisions.of(row)):
+        for known in self._owner.state.newest_decisions(row):
             if not decision_id or known.decision_id == decision_id:
                 return known.offset
         return None

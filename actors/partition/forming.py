@@ -10,7 +10,7 @@ from household.deciding.hand_over import household_of
 from household.decision import Decision
 from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote
-from household.state import PartitionState
+from household.state import NO_HOUSEHOLD, PartitionState
 
 
 def form(group: Group, folding: Folding, term: Term) -> None:
@@ -38,18 +38,22 @@ def decode_of(group: Group, some: list[Signals], folding: Folding) -> None:
 
 
 def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None:
-    kept = []
+    kept, decided = [], set[int]()
     for proposal in group.proposals:
+        # Under different keys it may be one household: the second would not see what the first gives out.
+        home = as_of_now.home_row(as_of_now.find(proposal.attempt.household)[0]) if as_of_now.graph else NO_HOUSEHOLD
         try:
             proposal.made = proposal.attempt.decide(as_of_now)
             payload = _encoded(proposal.made, as_of_now) if proposal.made is not None else b""
         except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it
             group.failed.append((proposal.done, wrong))
             continue
-        if proposal.made is None:
+        if proposal.made is None or (home != NO_HOUSEHOLD and home in decided):
+            proposal.made = None
             group.refused.append(proposal)
             continue
         kept.append(proposal)
+        decided.add(home)
         group.records.append(term.record(RecordKind.DECISION, codec.DECISION_LAYOUT, payload, group.stamp_us))
     group.proposals = kept
 
@@ -79,12 +83,13 @@ def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> Non
     # What is told of a household in this group may take the place that is counted on here.
     keys = [one.decision.household for one in group.proposals]
     keys += [one.batch.households[report.row] for one in group.signals for report in one.batch.outcomes]
-    busy = {as_of_now.find(key)[0] for key in keys}
+    busy = {as_of_now.home_row(as_of_now.find(key)[0]) for key in keys}
     notes: list[DeliveryNote] = []
     for one in group.hand_overs:
         one.notes = []
         for action_id in one.action_ids:
-            household = household_of(as_of_now, action_id)
+            row = household_of(as_of_now, action_id)
+            household = None if row is None else as_of_now.home_row(row)
             note = one.next_step(as_of_now, action_id) if household not in busy else None
             if household is not None and note is not None:
                 # Two contacts of a household may not go together.

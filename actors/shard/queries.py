@@ -64,8 +64,7 @@ async def _records(
 
     def known() -> tuple[dict[str, int], Plan]:
         row, _ = owner.state.find(household.encode())
-        newest_first = reversed(owner.state.decisions.of(row))
-        return {one.decision_id: one.offset for one in newest_first}, owner.state.plan
+        return {one.decision_id: one.offset for one in owner.state.newest_decisions(row)}, owner.state.plan
 
     def message(
         read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
