@@ -19,6 +19,7 @@ from typing import Any
 
 import xxhash
 
+from cluster.access import REMEMBERED_NAME
 from cluster.config import utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
@@ -72,6 +73,9 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
             files |= _copy_partition(data_dir, target, f"{folder}/{partition}")
             show(sum(size for size, _ in files.values()), None)
     files |= {name: _copy(data_dir / name, target / name) for name in _tree(data_dir, "models")}
+    if (data_dir / REMEMBERED_NAME).exists():
+        # Which access rules hold: what is restored lets in whom the rules let in, and nobody where they are gone.
+        files[REMEMBERED_NAME] = _copy(data_dir / REMEMBERED_NAME, target / REMEMBERED_NAME)
     if (data_dir / PLAYBOOK_NAME).exists():
         # Last: it is never older than what the log says.
         files[PLAYBOOK_NAME] = _copy(data_dir / PLAYBOOK_NAME, target / PLAYBOOK_NAME)

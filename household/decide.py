@@ -147,19 +147,6 @@ def _first_passage(state: PartitionState, draft: Draft, offer: int, value_minor:
     return draft.passages.get(offer) or Passage(outlet=outlet_of(draft.outlets, state.plan.offers[offer]))
 
 
-def still_sent(state: PartitionState, draft: Draft, decision: Decision) -> bool:
-    """Return whether the first action of a decision would still be sent as it says, for what it is worth."""
-    if state.rules is None or not state.rules.has_reserving or not draft.outlets or not decision.slate:
-        return True
-    first = decision.slate[0].offer
-    offer = state.plan.offer_by_name[first]
-    value_minor = next((one.value_minor for one in decision.candidates if one.offer == first), None)
-    now = _first_passage(state, draft, offer, value_minor)
-    out = NOT_SENT if decision.withheld else _sending(state.plan, draft, now, decision.slate)
-    names = out.names(state.plan)
-    return (next(iter(names), ""), out.not_before_us) == (decision.send_channel, decision.send_not_before_us)
-
-
 def _sending(plan: Plan, draft: Draft, passage: Passage, slate: tuple[SlateAction, ...]) -> Sending:
     return sending(
         plan, draft.outlets, passage.outlet, draft.moments, slate, against=passage.against, now_us=draft.now_us

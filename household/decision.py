@@ -145,7 +145,7 @@ class Decision:
     scored_by: str = later("")
     """Which way the scores came, a value of household.scoring.Way; empty when nothing was scored."""
     arms: tuple[Assignment, ...] = later(())
-    """Of the experiments that it hung on. One that was met by it has its `decided_us`, and is a record from then on."""
+    """Of the experiments that it hung on. What is met for the first time has its `decided_us`, and is recorded."""
     ghosts: tuple[Ghost, ...] = later(())
     """Exposure that was withheld."""
     shadows: tuple[ShadowScores, ...] = later(())

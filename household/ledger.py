@@ -81,11 +81,12 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
 
 def _record_arms(state: PartitionState, household: int, decision: Decision) -> None:
     """Keep the arms that a decision met; what was met before stays as it was, whatever a playbook says by now."""
+    if not decision.arms:
+        return
+    known = {one.experiment for one in state.together(state.arms, household)}
     for arm in decision.arms:
-        if arm.met_us == decision.decided_us:
-            known = {one.experiment for one in state.together(state.arms, household)}
-            if arm.experiment not in known:
-                state.arms.put(arm, owner=household)
+        if arm.experiment not in known:
+            state.arms.put(arm, owner=household)
 
 
 def _settle_moments(

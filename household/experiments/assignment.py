@@ -31,8 +31,8 @@ def those_who_share(state: PartitionState, household: int, member: int) -> tuple
     return (household,)
 
 
-def assignment_of(state: PartitionState, experiment: Experiment, household: int) -> Assignment:
-    """Return a household's arm in an experiment: as it was first recorded, or as it would be drawn now.
+def assignment_of(state: PartitionState, experiment: Experiment, household: int, *, met_us: int) -> Assignment:
+    """Return a household's arm in an experiment: as it was first recorded, or as it would be met at this time.
 
     Of households that are one by now each may have a record; the first that was met is the one to measure by.
     """
@@ -47,6 +47,6 @@ def assignment_of(state: PartitionState, experiment: Experiment, household: int)
         share_bp=arm.share_bp,
         salt=experiment.salt,
         version=state.plan.version,
-        met_us=int(state.now_us),
+        met_us=met_us,
         reason=_REASON[experiment.draw],
     )

@@ -18,7 +18,7 @@ def controls_of(state: PartitionState, household: int, member: int) -> frozenset
         experiment.name
         for one in those_who_share(state, household, member)
         for experiment in experiments
-        if assignment_of(state, experiment, one).is_control or _has_control(state, experiment, one)
+        if assignment_of(state, experiment, one, met_us=state.now_us).is_control or _has_control(state, experiment, one)
     )
 
 

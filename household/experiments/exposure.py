@@ -65,7 +65,11 @@ def met_arms(state: PartitionState, draft: Draft, *slates: tuple[SlateAction, ..
         return ()
     offers = dict.fromkeys(state.plan.offer_by_name[one.offer] for slate in slates for one in slate)
     met = {one.name for offer in offers for one in coverage.of(offer, _journeys(state.plan, draft, offer))}
-    return tuple(assignment_of(state, one, draft.household) for one in coverage.experiments if one.name in met)
+    return tuple(
+        assignment_of(state, one, draft.household, met_us=draft.now_us)
+        for one in coverage.experiments
+        if one.name in met
+    )
 
 
 def ghosts_of(

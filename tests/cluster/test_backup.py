@@ -20,6 +20,7 @@ from actors.records.signals import decode_signals
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.verification import verify
 from cluster import backup as backups
+from cluster.access import remember_rules, remembered_rules
 from cluster.backup import BackupUnusable, back_up, read_backup, restore
 from cluster.errors import CommandFailed, UsageWrong
 from household.digest import household_digests
@@ -115,6 +116,13 @@ def made(tmp_path: Path) -> backups.Backup:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_bytes(b"not for a backup")
     return back_up(data, tmp_path / "backup", quiet)
+
+
+def test_what_is_restored_goes_on_with_the_access_rules_that_held(tmp_path: Path):
+    data = born(tmp_path / "data")
+    remember_rules(data, tmp_path / "rules.yaml")
+    restore(back_up(data, tmp_path / "backup", quiet), tmp_path / "restored", quiet)
+    assert remembered_rules(tmp_path / "restored") == tmp_path / "rules.yaml"
 
 
 def test_only_what_is_finished_and_cannot_be_derived_is_copied(made: backups.Backup):

@@ -4,6 +4,7 @@ One Hearth is started, used, killed in part, stopped and started again; the test
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import grpc
 import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -278,6 +281,15 @@ def test_what_the_readme_types_works(started_again: Hearth, data_dir: Path) -> N
         assert ended.returncode == 0 or arguments == ["doctor"], (arguments, ended.stdout, ended.stderr)
         assert "Traceback" not in ended.stderr
         assert ended.stdout, arguments
+
+
+def test_the_arms_that_were_met_are_exported(started_again: Hearth, data_dir: Path) -> None:
+    out = data_dir.parent / "assignments.parquet"
+    told = command("export", "assignments", "--data-dir", str(data_dir), "--out", str(out), "--json")
+    assert told.returncode == 0, told.stderr
+    rows = pq.read_table(out).filter(pc.field("household") == HOUSEHOLD).to_pylist()
+    assert {"everything", "next_best_action", "s1_low_balance"} <= {row["experiment"] for row in rows}
+    assert json.loads(told.stdout)["rows"] >= len(rows)
 
 
 def test_ctrl_c_stops_it_and_leaves_nothing_behind(started_again: Hearth) -> None:

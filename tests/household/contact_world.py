@@ -12,7 +12,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from household.decide import still_allowed, still_sent
+from household.decide import still_allowed
 from household.deciding.hand_over import next_step
 from household.decision import Decision
 from household.delivery import DeliveryStep
@@ -321,7 +321,7 @@ class World:
             return
         scores = {index: self.chance.uniform(0.1, 0.9) for index in range(len(plan.offers))}
         decision = shop.weigh(draft, scores)
-        if not still_allowed(state, draft) or not still_sent(state, draft, decision):
+        if not still_allowed(state, draft):
             self.find(f"{decision.decision_id} is not what the next look at it gives")
         places = self.unmade()
         self.tell(member, decision)

@@ -185,6 +185,18 @@ def test_who_is_in_control_stays_there_when_the_share_shrinks_or_the_salt_is_ano
     assert shop.decide(APP).withheld
 
 
+def test_an_arm_is_recorded_however_long_its_decision_was_on_its_way():
+    """A draft that is scored is older than the group in which its decision is written."""
+    shop = Shop(with_experiments(PLAN, experiment(Layer.UNIVERSAL, 0)))
+    shop.third_check()
+    draft = shop.draft(APP)
+    shop.pass_time(1)
+    decision = shop.weigh(draft)
+    assert [one.met_us for one in decision.arms] == [decision.decided_us]
+    assert shop.record(decision)
+    assert shop.state.arms.of(0) == decision.arms
+
+
 def test_what_was_not_decided_meets_nothing():
     shop = Shop(with_experiments(PLAN, NOBODY))
     shop.third_check()
