@@ -158,6 +158,8 @@ class TakenTable:
 
 def fill(table: Table[Any], frozen: FrozenTable) -> None:
     """Give an empty table of its own the rows that were frozen."""
+    if not len(frozen):
+        return
     code_of = np.array([table.names.code(name) for name in _used_names(frozen, table.columns)], np.int64)
     fields = np.empty((len(frozen), len(table.columns)), np.int64)
     text_words = 0

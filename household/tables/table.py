@@ -66,7 +66,7 @@ class Table(Generic[Row]):
         """Of what is being frozen, if anything."""
         self._by_name = {column.name: place for place, column in enumerate(self.columns)}
         self._is_partitions = declaration.owner is Owner.PARTITION
-        self.shape = kernel_shape(declaration, self.columns)
+        self.shape = kernel_shape(declaration)
         self.width = FIELDS + len(self.columns)
         self.rows = np.zeros((16, self.width), np.int64)
         self.rows[0, USED] = FIRST

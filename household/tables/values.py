@@ -2,6 +2,8 @@
 
 import struct
 from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any, Generic
 
@@ -61,7 +63,12 @@ def code_of(column: TableColumn, names: NamePool) -> Callable[[Any], int]:
     """Return how a name or an enum's member becomes a number."""
     if column.kind is ColumnKind.NAME:
         return names.code_by_name.__getitem__
-    return {value: code for code, value in enumerate(column.values)}.__getitem__
+    return _codes_of(type(column.values[0])).__getitem__
+
+
+@cache
+def _codes_of(members: type[StrEnum]) -> dict[StrEnum, int]:
+    return {value: code for code, value in enumerate(members)}
 
 
 def value_of(column: TableColumn, texts: TextPool, names: NamePool) -> Callable[[int], Any] | None:
@@ -96,8 +103,10 @@ def unpacked_ints(text: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(text) // 4}i", text)
 
 
-def kernel_shape(declaration: Declaration[Any], columns: tuple[TableColumn, ...]) -> NDArray[np.int64]:
-    """Return what kernels know of a declaration, as household.tables.slots lays it out."""
+@cache
+def kernel_shape(declaration: Declaration[Any]) -> NDArray[np.int64]:
+    """Return what kernels know of a declaration, as household.tables.slots lays it out. Nobody writes to it."""
+    columns = columns_of(declaration.row)
     places = {column.name: place for place, column in enumerate(columns)}
     texts = [FIELDS + place for place, column in enumerate(columns) if column.kind in POOLED]
     keys = [places[name] for name in declaration.key]
@@ -112,27 +121,51 @@ def kernel_shape(declaration: Declaration[Any], columns: tuple[TableColumn, ...]
     return shape
 
 
+class _Parts:
+    """What all tables of a declaration know alike of its rows: a partition has one of each, a process many of those."""
+
+    def __init__(self, declaration: Declaration[Any]) -> None:
+        self.columns = columns = columns_of(declaration.row)
+        self.keys = [next(column for column in columns if column.name == name) for name in declaration.key]
+        self.names = tuple(column.name for column in columns)
+        self.message = struct.Struct(f"<{2 + len(columns)}q")
+        self.key_message = struct.Struct(f"<{1 + len(self.keys)}q")
+        self.plain = _getter([one.name for one in columns if one.kind not in POOLED])
+        self.strings = _getter([one.name for one in columns if one.kind is ColumnKind.TEXT])
+        self.bytes = _getter([one.name for one in columns if one.kind is ColumnKind.BYTES])
+        self.lists = [(attrgetter(one.name), one) for one in columns if one.kind in LISTS]
+        self.coded = [(i, one) for i, one in enumerate(columns) if one.kind in CODED]
+        self.key_texts = [(1 + i, one) for i, one in enumerate(self.keys) if one.kind in POOLED]
+        self.key_coded = [(1 + i, one) for i, one in enumerate(self.keys) if one.kind in CODED]
+
+
+_parts_of = cache(_Parts)
+
+
 class RowValues(Generic[Row]):
     """Rows of a declaration as messages to kernels, and back from what lies in a table."""
 
     def __init__(self, declaration: Declaration[Row], texts: TextPool, names: NamePool) -> None:
         """Take what a partition's tables share."""
-        columns = columns_of(declaration.row)
-        keys = [next(column for column in columns if column.name == name) for name in declaration.key]
+        parts = _parts_of(declaration)
         self._row = declaration.row
-        self._names = tuple(column.name for column in columns)
-        self._message = struct.Struct(f"<{2 + len(columns)}q")
-        self._key_message = struct.Struct(f"<{1 + len(keys)}q")
-        self._plain = _getter([one.name for one in columns if one.kind not in POOLED])
-        self._strings = _getter([one.name for one in columns if one.kind is ColumnKind.TEXT])
-        self._bytes = _getter([one.name for one in columns if one.kind is ColumnKind.BYTES])
-        self._lists = [(attrgetter(one.name), letters_of(one, names)) for one in columns if one.kind in LISTS]
-        self._codes = [(i, code_of(one, names)) for i, one in enumerate(columns) if one.kind in CODED]
-        self._key_texts = [(1 + i, letters_of(one, names)) for i, one in enumerate(keys) if one.kind in POOLED]
-        self._key_codes = [(1 + i, code_of(one, names)) for i, one in enumerate(keys) if one.kind in CODED]
-        self._value_by_name = {one.name: value_of(one, texts, names) for one in columns}
+        self._columns, self._texts_of, self._names_of = parts.columns, texts, names
+        self._names = parts.names
+        self._message, self._key_message = parts.message, parts.key_message
+        self._plain, self._strings, self._bytes = parts.plain, parts.strings, parts.bytes
+        self._lists = [(get, letters_of(one, names)) for get, one in parts.lists]
+        self._codes = [(place, code_of(one, names)) for place, one in parts.coded]
+        self._key_texts = [(place, letters_of(one, names)) for place, one in parts.key_texts]
+        self._key_codes = [(place, code_of(one, names)) for place, one in parts.key_coded]
+
+    @cached_property
+    def _value_by_name(self) -> dict[str, Callable[[int], Any] | None]:
+        return {one.name: value_of(one, self._texts_of, self._names_of) for one in self._columns}
+
+    @cached_property
+    def _values(self) -> list[tuple[int, Callable[[int], Any]]]:
         values = enumerate(self._value_by_name.values())
-        self._values = [(place, value) for place, value in values if value is not None]
+        return [(place, value) for place, value in values if value is not None]
 
     def message(self, row: Row, owner: int, due: DueRules) -> tuple[bytes, list[bytes]]:
         """Return what `put_row` reads, and the row's texts in it."""
