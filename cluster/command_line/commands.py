@@ -57,6 +57,7 @@ COMMANDS = (
     Command("models canary", learning.models_canary),
     Command("models rollback", learning.models_rollback),
     Command("models retire", learning.models_retire),
+    Command("models follow", learning.models_follow),
     Command("models show", learning.models_show),
     Command("models compare", learning.models_compare),
     Command("models evaluate", evaluating.models_evaluate),

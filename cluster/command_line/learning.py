@@ -137,7 +137,7 @@ def models_canary(
     leave(run(config, version, share_of(share), is_forced=force, why=why, as_json=as_json))
 
 
-def share_of(text: str) -> float:
+def share_of(text: str, option: str = "--share") -> float:
     """Return a share as it was typed, of 1.
 
     >>> share_of("5%"), share_of("0.05"), share_of("12.5 %")
@@ -147,7 +147,7 @@ def share_of(text: str) -> float:
     try:
         return float(number) / (100 if number != text.strip() else 1)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no share: 5% or 0.05", param_hint="--share") from None
+        raise typer.BadParameter(f"{text!r} is no share: 5% or 0.05", param_hint=option) from None
 
 
 def models_rollback(
@@ -176,6 +176,52 @@ def models_retire(
     from cluster.commands.model_stages import retire_version as run
 
     leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+
+
+def models_follow(
+    mlflow: Annotated[str, typer.Option("--mlflow", help="Address of the MLflow server.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", help="Registered model there.", show_default=False)],
+    every: Annotated[float, typer.Option("--every", min=0.5, max=600, help="Seconds between two looks.")] = 2.0,
+    canary_share: Annotated[
+        str, typer.Option("--canary-share", help="For a version whose tag hearth.canary_share does not say it.")
+    ] = "5%",
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="HOST:PORT", help="Listen there for MLflow's webhooks, too.")
+    ] = None,
+    webhook_secret: Annotated[
+        Path | None, typer.Option("--webhook-secret", help="File of the secret that signs them.", show_default=False)
+    ] = None,
+    webhook_certificate: Annotated[
+        Path | None, typer.Option("--webhook-certificate", help="PEM; beyond loopback it is needed.")
+    ] = None,
+    webhook_key: Annotated[
+        Path | None, typer.Option("--webhook-key", help="PEM.  [default: in the certificate]")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once; exit code 1 if something was refused.")] = False,
+    data_dir: DataDir = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Bring into service what the aliases champion, canary and shadow of a model in MLflow name, until interrupted."""
+    from cluster.commands.following import follow as run
+    from cluster.commands.following import webhook_of
+
+    listening = None
+    if webhook is not None:
+        listening = webhook_of(webhook, secret=webhook_secret, certificate=webhook_certificate, key=webhook_key)
+    config, share = settings_of(data_dir=data_dir, playbook=playbook), share_of(canary_share, "--canary-share")
+    leave(
+        run(
+            config,
+            uri=mlflow,
+            model=model,
+            every_s=every,
+            usual_share=share,
+            webhook=listening,
+            is_once=once,
+            as_json=as_json,
+        )
+    )
 
 
 def models_show(

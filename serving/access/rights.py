@@ -95,6 +95,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth models register": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
     "hearth models shadow": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
     "hearth models canary": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
+    "hearth models follow": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
     "hearth models retire": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
     "hearth models rollback": _may(Role.DATA_SCIENTIST, Role.SRE, trace=Trace.CHANGE),
     "hearth models show": _may(Role.DATA_SCIENTIST, Role.MARKETER, Role.APPROVER, Role.SRE, Role.AUDITOR),

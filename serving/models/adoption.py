@@ -60,6 +60,8 @@ class Origin:
     """Its trees correct the playbook's priors, given as base margin, as those of `hearth models train` do."""
     seen_to_us: int | None = None
     """Decision time of the newest row that it was trained on; without it, it can be compared with nothing."""
+    made_of: str = ""
+    """What tells it from others where it comes from, such as the run that made it."""
 
 
 def foreign_kind(content: bytes) -> str:
@@ -155,4 +157,8 @@ def made_up_rows(schema: FeatureSchema, *, seed: int = 0) -> NDArray[np.float32]
 
 def _facts(origin: Origin) -> dict[str, Any]:
     facts: dict[str, Any] = {"label": "trained elsewhere", "starts_from_priors": origin.starts_from_priors}
-    return facts if origin.seen_to_us is None else facts | {"seen_to_us": origin.seen_to_us}
+    if origin.seen_to_us is not None:
+        facts["seen_to_us"] = origin.seen_to_us
+    if origin.made_of:
+        facts["made_of"] = origin.made_of
+    return facts
