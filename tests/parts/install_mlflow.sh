@@ -5,7 +5,7 @@
 # other.
 set -euo pipefail
 
-MLFLOW=3.18.0
+MLFLOW=3.17.2
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hearth
 FOLDER=$CACHE/mlflow-$MLFLOW
 
