@@ -100,12 +100,12 @@ def _once(follower: Follower, *, as_json: bool) -> int:
     try:
         told = follower.look()
     except SourceFailed as gone:
-        raise CommandFailed(f"MLflow does not answer: {gone}; what is in service stays") from gone
+        raise CommandFailed(f"nothing can be learned from MLflow: {gone}; what is in service stays") from gone
     except BundleRefused as broken:
         raise CommandFailed(f"this registry cannot be changed: {broken}") from broken
     for line in told or ["nothing has changed"]:
         _tell(line, as_json=as_json)
-    return 1 if any(": refused, " in line for line in told) else 0
+    return 1 if any("what is in service stays" in line for line in told) else 0
 
 
 def _follow(follower: Follower, changed: threading.Event, *, every_s: float, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def _follow(follower: Follower, changed: threading.Event, *, every_s: float, as_
         try:
             told, now = follower.look(), ""
         except SourceFailed as gone:
-            told, now = [], f"MLflow does not answer: {gone}; what is in service stays"
+            told, now = [], f"nothing can be learned from MLflow: {gone}; what is in service stays"
         except BundleRefused as broken:
             told, now = [], f"this registry cannot be changed: {broken}; what is in service stays"
         for line in told:

@@ -48,7 +48,7 @@ class Pointed:
     """What is said of it there and cannot be understood; it is refused then."""
 
 
-class Source(Protocol):
+class VersionSource(Protocol):
     """Another registry. What it answers may be anything."""
 
     def pointed(self) -> Mapping[ModelStage, Pointed]:
@@ -64,7 +64,7 @@ class Source(Protocol):
 class Follower:
     """Brings what a source's aliases name into service here."""
 
-    source: Source
+    source: VersionSource
     name: str
     """Of the source, for the names of versions and for people."""
     registry: Path
@@ -75,6 +75,8 @@ class Follower:
     """Of the households, for a canary that names none."""
     _refused: dict[ModelStage, tuple[str, str]] = field(default_factory=dict)
     """(where it points, under which schema) when it was refused: it is tried again once either is another."""
+    _failed: dict[ModelStage, str] = field(default_factory=dict)
+    """What was told of a version that could not be fetched."""
 
     def look(self) -> list[str]:
         """Act on every alias that points elsewhere than it did; return what to tell people, a line each.
@@ -101,6 +103,13 @@ class Follower:
                 self._refused[alias] = where, schema
                 told.append(f"{alias} {now.number if now else ''}: refused, what is in service stays: {refused}")
                 continue
+            except SourceFailed as failed:
+                # Tried again at every look, since it may be there by then; and the other aliases need not wait for it.
+                if self._failed.get(alias) != str(failed):
+                    told.append(f"{alias}: {failed}; what is in service stays")
+                self._failed[alias] = str(failed)
+                continue
+            self._failed.pop(alias, None)
             followed = {name: place for name, place in {**followed, alias: where}.items() if place}
             self._note(followed)
             told.append(line)

@@ -57,27 +57,33 @@ class MlflowSource:
         return self._download(number, file, FILE_BYTES_MAX, into)
 
     def _pointed(self, number: str) -> Pointed:
-        version = self._client.get_model_version(self._model, number)
+        from mlflow import MlflowException
+
+        try:
+            version = self._client.get_model_version(self._model, number)
+        except MlflowException as wrong:
+            if wrong.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return Pointed(number=number, origin=Origin(), wrong=f"there is no such version: {_short(wrong)}")
         return pointed_of(number, dict(version.tags), run=version.run_id or str(version.source))
 
     def _download(self, number: str, file: str, bytes_max: int, into: Path) -> Path:
         """Fetch one file of a version, if it is there and not too long."""
         from mlflow.artifacts import download_artifacts, list_artifacts
 
-        at = f"models:/{self._model}/{number}"
         try:
+            at = self._client.get_model_version_download_uri(self._model, number)
             folder = str(PurePosixPath(file).parent)
-            there = at if folder == "." else f"{at}/{folder}"
-            sizes = {
-                PurePosixPath(one.path).name: one.file_size for one in list_artifacts(there, tracking_uri=self._uri)
-            }
+            listed = list_artifacts(at if folder == "." else f"{at}/{folder}", tracking_uri=self._uri)
+            sizes = {PurePosixPath(one.path).name: one.file_size for one in listed}
             size = sizes.get(PurePosixPath(file).name)
             if size is not None and size <= bytes_max:
                 return Path(download_artifacts(f"{at}/{file}", dst_path=str(into), tracking_uri=self._uri))
         except Exception as wrong:
             raise SourceFailed(f"{file} of version {number} cannot be fetched: {_short(wrong)}") from wrong
         raise BundleRefused(
-            Path(at) / file, "is not there" if size is None else f"has {size:,} bytes, and {bytes_max:,} are the most"
+            Path(f"models:/{self._model}/{number}") / file,
+            "is not there" if size is None else f"has {size:,} bytes, and {bytes_max:,} are the most",
         )
 
 

@@ -168,7 +168,7 @@ def test_a_server_that_is_gone_changes_nothing_and_is_said_to_be(mlflow, models,
     asking = Asking(hearth)
     with following(mlflow, hearth) as told:
         mlflow.kill()
-        until(lambda: told.has("MLflow does not answer"), within_s=30)
+        until(lambda: told.has("nothing can be learned from MLflow"), within_s=30)
         assert asking.model() == "mlflow-1"
         mlflow.start()
         until(lambda: told.has("MLflow answers again"), within_s=30)

@@ -46,6 +46,7 @@ class Elsewhere:
         self.files: dict[str, bytes] = {}
         self.fetched: list[str] = []
         self.fails = ""
+        self.missing: set[str] = set()
 
     def pointed(self) -> Mapping[ModelStage, Pointed]:
         if self.fails:
@@ -53,6 +54,8 @@ class Elsewhere:
         return dict(self.aliases)
 
     def fetch(self, number: str, into: Path) -> Path:
+        if number in self.missing:
+            raise SourceFailed(f"{number} is missing")
         self.fetched.append(number)
         file = into / "model.ubj"
         file.write_bytes(self.files.get(number, MODEL))
@@ -218,6 +221,17 @@ def test_a_source_that_fails_changes_nothing(elsewhere: Elsewhere, registry: Pat
     elsewhere.fails = ""
     assert follower_here.look() == []
     assert stages(registry)[0] == "mlflow-1"
+
+
+def test_what_cannot_be_fetched_yet_is_tried_again_and_keeps_nobody_waiting(elsewhere: Elsewhere, registry: Path):
+    follower_here = follower(elsewhere, registry)
+    elsewhere.missing = {"1"}
+    elsewhere.point(CHAMPION, "1")
+    elsewhere.point(SHADOW, "2")
+    assert follower_here.look() == ["champion: 1 is missing; what is in service stays", "mlflow-2 is in shadow"]
+    assert follower_here.look() == []
+    elsewhere.missing = set()
+    assert follower_here.look() == ["mlflow-1 is champion; before it was none: the priors of the playbook"]
 
 
 def test_a_promotion_by_hand_is_left_alone(elsewhere: Elsewhere, registry: Path):
