@@ -1,7 +1,8 @@
 """Models from elsewhere: a booster of any XGBoost since 1.7, brought to the contract of this registry.
 
-What a file is told by its first bytes, in this process; everything else happens in a throw-away one (probe.py). Nothing
-that would run code to be read is ever opened: no pickle, no joblib, no MLflow pyfunc.
+What a file is told by its first bytes, in this process; everything else happens in a throw-away one (probe.py, and
+translation.py for the trees of LightGBM and CatBoost). Nothing that would run code to be read is ever opened: no
+pickle, no joblib, no MLflow pyfunc.
 """
 
 import json
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.scoring import NEVER, FeatureSchema
-from serving.models.bundle import BundleDraft, BundleRefused, ask_probe, read_plain
+from serving.models.bundle import TRANSLATION, BundleDraft, BundleRefused, ask_probe, read_plain
 from serving.models.probe import ADOPT, HEADER, NAMES_TOLD, SCORE_TOLERANCE, STARTS_FROM_PRIORS, difference
+from serving.models.translation import CATBOOST, LIGHTGBM
 
 FILE_BYTES_MAX: Final = 128 << 20
 GOLDEN_ROWS: Final = 32
@@ -27,7 +29,8 @@ _NO_PICKLES: Final = (
     "a Python pickle, which runs code when it is opened and never is here; get_booster().save_model('model.ubj') of "
     "XGBoost's own classifier saves what is needed, and other models of scikit-learn have no equal"
 )
-_TRAIN_ANEW: Final = "whose splits have no equal in XGBoost; train XGBoost on `hearth models dataset`"
+TRANSLATED_TOLERANCE: Final = 1e-5
+"""Absolute, between the scores of a model and of its translation: XGBoost adds up in float32, others in doubles."""
 
 _FOREIGN: Final = (
     (b"\x80", _NO_PICKLES),
@@ -37,8 +40,7 @@ _FOREIGN: Final = (
     (b"\xfd7zXZ", "compressed by xz; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
     (b"\x78", "compressed by zlib, as joblib does with pickles, which are never opened; " + WANTED),
-    (b"CBM1", "a CatBoost model, " + _TRAIN_ANEW),
-    (b"tree\n", "a LightGBM model, " + _TRAIN_ANEW),
+    (b"CBM1", "a CatBoost model in its binary format; model.save_model('model.json', format='json') can be brought"),
     (b"binf", "in XGBoost\'s old binary format; load it with the XGBoost that wrote it, and save_model(\'model.ubj\')"),
     (b"\x89HDF", "an HDF5 file (of Keras); " + WANTED),
     (b"\x08", "a protobuf message (ONNX); " + WANTED),
@@ -67,8 +69,8 @@ class Origin:
 def foreign_kind(content: bytes) -> str:
     """Return why bytes cannot be a booster, and what to do; empty if they may be one.
 
-    >>> foreign_kind(b"tree\\nversion=v4\\n").partition(",")[0]
-    'is a LightGBM model'
+    >>> foreign_kind(b"CBM1....").partition(" in ")[0]
+    'is a CatBoost model'
     >>> foreign_kind(b'{"learner": 1}')
     ''
     """
@@ -79,19 +81,26 @@ def foreign_kind(content: bytes) -> str:
             return f"is {what}"
     if content[257:262] == b"ustar":
         return f"is a tar archive; unpack it first: {WANTED}"
+    if translated_from(content):
+        return ""
     if not content.startswith(b"{"):
         return f"is neither JSON nor UBJSON; {WANTED}"
-    if content.lstrip(b"{ \r\n\t")[:1] == b'"':
-        return _foreign_json(content)
+    if b'"tree_info"' in (head := content[:4096]) and b'"learner"' not in head:
+        return "is a LightGBM model in JSON, which leaves out what its text has: booster.save_model('model.txt')"
     return ""
 
 
-def _foreign_json(content: bytes) -> str:
-    head = content[:4096]
-    if b'"tree_info"' in head and b'"learner"' not in head:
-        return f"is a LightGBM model in JSON, {_TRAIN_ANEW}"
-    if b'"oblivious_trees"' in head or b'"model_info"' in head:
-        return f"is a CatBoost model in JSON, {_TRAIN_ANEW}"
+def translated_from(content: bytes) -> str:
+    """Return whose model bytes may be that is translated to be brought; empty for XGBoost's, and for none.
+
+    >>> translated_from(b"tree\\nversion=v4\\n")
+    'lightgbm'
+    """
+    if content.startswith((b"tree\n", b"tree\r\n")):
+        return LIGHTGBM
+    if content.startswith(b"{") and b'"learner"' not in content[:4096]:
+        names = (b'"oblivious_trees"', b'"model_info"', b'"features_info"')
+        return CATBOOST if any(name in content[:4096] for name in names) else ""
     return ""
 
 
@@ -118,14 +127,18 @@ def adopt(
         raise BundleRefused(file, wrong)
     if columns is not None and (other := difference(columns, schema.names)):
         raise BundleRefused(file, f"{other} in the feature schema of the playbook")
+    made_by = translated_from(content)
+    if made_by:
+        content = ask_probe(file, content, task=made_by, program=TRANSLATION)
     rows = golden[0] if golden is not None else made_up_rows(schema)
     flags = STARTS_FROM_PRIORS * origin.starts_from_priors | NAMES_TOLD * (columns is not None)
-    names = bytes([flags]) + json.dumps(schema.names).encode()
+    names = bytes([flags]) + json.dumps({one.name: len(one.values) for one in schema.columns}).encode()
     asked = struct.pack(HEADER, len(content), len(names), *rows.shape) + content + names
     answer = ask_probe(file, asked + np.ascontiguousarray(rows, np.float32).tobytes(), task=ADOPT)
     (length,) = struct.unpack_from("<Q", answer)
     model, scores = answer[8 : 8 + length], np.frombuffer(answer[8 + length :], np.float32)
-    if golden is not None and not np.allclose(scores, golden[1], rtol=0, atol=SCORE_TOLERANCE):
+    tolerance = TRANSLATED_TOLERANCE if made_by else SCORE_TOLERANCE
+    if golden is not None and not np.allclose(scores, golden[1], rtol=0, atol=tolerance):
         worst = int(np.argmax(np.abs(scores - golden[1])))
         told = f"golden row {worst} scores {scores[worst]:.6f} here, and {golden[1][worst]:.6f} where it was trained"
         priors = "" if origin.starts_from_priors else "; were its trees trained from the priors as base margin?"
@@ -137,7 +150,7 @@ def adopt(
         golden_rows=rows,
         golden_scores=scores,
         playbook_version=playbook_version,
-        training=_facts(origin),
+        training=_facts(origin) | ({"translated_from": made_by} if made_by else {}),
     )
 
 

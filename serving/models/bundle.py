@@ -36,6 +36,9 @@ MANIFEST_FILE: Final = "manifest.json"
 PROBE: Final = Path(__file__).with_name("probe.py").resolve()
 """What is run to try a model."""
 
+TRANSLATION: Final = PROBE.with_name("translation.py")
+"""What is run to write a model of another library again."""
+
 PROBE_TIMEOUT_S: Final = 60.0
 
 MODEL_BYTES_MAX: Final = 256 << 20
@@ -249,14 +252,16 @@ def load_bundle(
     return Bundle(path=folder, manifest=manifest, model=model)
 
 
-def read_plain(file: Path, bytes_max: int) -> bytes:
-    """Return what is in a file; never of a link, a device or a pipe, and never more than so many bytes.
+def read_plain(file: Path, bytes_max: int, *, may_be_link: bool = False) -> bytes:
+    """Return what is in a file; never of a device or a pipe, nor of a link unless told, nor more than so many bytes.
 
     Raises:
-        BundleRefused: it is none of that, or cannot be read.
+        BundleRefused: it is none of that, or cannot be read; from FileNotFoundError where nothing is there.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        follow = 0 if may_be_link else os.O_NOFOLLOW
+        # Without O_NONBLOCK, to open a pipe is to wait for whoever writes into it.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             os.close(descriptor)
@@ -289,13 +294,13 @@ def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
         raise BundleRefused(file, f"the process that loaded it said {len(left)} bytes more than ok")
 
 
-def ask_probe(file: Path, asked: bytes, *, task: str = "") -> bytes:
+def ask_probe(file: Path, asked: bytes, *, task: str = "", program: Path | None = None) -> bytes:
     """Have a process that may die of it answer a question about a model; return what it said after `ok`.
 
     Raises:
         BundleRefused: it said why not, died, or did not end.
     """
-    command = [sys.executable, "-I", "-B", str(PROBE), *([task] if task else [])]
+    command = [sys.executable, "-I", "-B", str(program or PROBE), *([task] if task else [])]
     try:
         done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from serving.models.bundle import BundleRefused, replace_durably
+from serving.models.bundle import BundleRefused, read_plain, replace_durably
 from serving.models.in_force import ModelStage
 
 HISTORY_FILE: Final = "history.json"
+HISTORY_BYTES_MAX: Final = 64 << 20
+"""Some hundred thousand changes."""
 
 PRIORS: Final = ""
 """In place of a version: no model, the playbook's priors."""
@@ -74,12 +76,12 @@ def read_history(registry: Path, name: str) -> list[Change]:
     """
     file = registry / name / HISTORY_FILE
     try:
-        entries = json.loads(file.read_bytes())
+        entries = json.loads(read_plain(file, HISTORY_BYTES_MAX, may_be_link=True))
         changes = [Change(**{key: str(value) for key, value in entry.items()}) for entry in entries]
-    except FileNotFoundError:
-        return []
-    except OSError as wrong:
-        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+    except BundleRefused as refused:
+        if isinstance(refused.__cause__, FileNotFoundError):
+            return []
+        raise
     except (ValueError, TypeError, AttributeError, RecursionError) as wrong:
         raise BundleRefused(file, f"not a list of changes: {wrong}") from wrong
     return changes

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
 TREES_MAX: Final = 5_000
 LEAVES_MAX: Final = 2_000_000
 """A model beyond these would take longer than a decision may."""
+DEPTH_MAX: Final = 500
+"""What explains a score walks a tree by calling itself."""
 
 BOOSTERS: Final = ("gbtree", "dart")
 
@@ -103,7 +105,7 @@ def difference(columns: Sequence[str], wanted: Sequence[str]) -> str:
     """Return the first place where columns are not those wanted, half a sentence; empty if they are the same."""
     for place, (column, other) in enumerate(zip_longest(columns, wanted)):
         if column != other:
-            named, meant = (f"'{one}'" if one is not None else "missing" for one in (column, other))
+            named, meant = (repr(str(one)[:80]) if one is not None else "missing" for one in (column, other))
             return f"column {place} is {named}, and {meant}"
     return ""
 
@@ -133,7 +135,8 @@ def _answer_probe() -> None:
 def _adopt() -> None:
     """Be the process in which a model of unknown origin is brought to the contract.
 
-    Asked as above, without scores; before the columns' names stands a byte of the flags below ADOPT.
+    Asked as above, without scores; before the columns' names stands a byte of the flags below ADOPT, and to each name
+    belongs how many codes its column has, 0 for a number.
     Says `ok`, then the model in UBJSON with its columns named, its length before it, then the scores of the rows.
     """
     import xgboost
@@ -145,7 +148,8 @@ def _adopt() -> None:
     model_at = struct.calcsize(HEADER)
     names_at = model_at + length
     rows_at = names_at + names_length
-    flags, names = asked[names_at], json.loads(asked[names_at + 1 : rows_at])
+    flags, codes = asked[names_at], json.loads(asked[names_at + 1 : rows_at])
+    names = list(codes)
     rows = np.frombuffer(asked[rows_at:], np.float32).reshape(count, columns)
     answer = b""
     try:
@@ -154,13 +158,16 @@ def _adopt() -> None:
         is_unnamed = given in ([], [f"f{place}" for place in range(len(names))])
         if flags & NAMES_TOLD and is_unnamed and booster.num_features() == len(names):
             booster.feature_names = names
-        if not flags & STARTS_FROM_PRIORS:
-            booster.set_attr(**{OWN_MARGIN: "1"})
-        wrong = _misfit(booster, names) or _overgrown(booster)
+        booster.set_attr(**{OWN_MARGIN: None if flags & STARTS_FROM_PRIORS else "1"})
+        wrong = _misfit(booster, names) or _misdated(asked[model_at:names_at], xgboost.__version__)
+        wrong = wrong or _overgrown(booster) or _miscoded(booster, codes)
         if not wrong:
             edges = np.array([np.full(columns, edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
             scores = predict(booster, rows)
-            wrong = not_probabilities(np.concatenate([scores, predict(booster, edges)])) or _slow(booster, rows)
+            if scores.shape != (count,):
+                wrong = f"gives scores {scores.shape} for {count} rows; it must give one per row"
+            wrong = wrong or not_probabilities(np.concatenate([scores, predict(booster, edges)]))
+            wrong = wrong or _slow(booster, rows)
             model = bytes(booster.save_raw("ubj"))
             answer = struct.pack("<Q", len(model)) + model + scores.tobytes()
     except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
@@ -176,8 +183,7 @@ def _overgrown(booster: xgboost.Booster) -> str:
         return f"is a {kind}; trees are needed: {' or '.join(BOOSTERS)}"
     if booster.num_boosted_rounds() > TREES_MAX:
         return f"has {booster.num_boosted_rounds():,} trees; at most {TREES_MAX:,} are served"
-    model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
-    trees = (model["gbtree"] if kind == "dart" else model)["model"]["trees"]
+    trees = _trees_of(booster)
     if len(trees) > TREES_MAX:
         return f"has {len(trees):,} trees; at most {TREES_MAX:,} are served"
     leaves = 0
@@ -190,22 +196,81 @@ def _overgrown(booster: xgboost.Booster) -> str:
             return f"has a split or a leaf that is no number, in tree {number}"
         if not 0 <= max(tree["split_indices"]) < booster.num_features() or min(tree["split_indices"]) < 0:
             return f"splits by a column that it has not, in tree {number}"
-        if _is_tangled(left, right):
+        depth = _depth(left, right)
+        if depth > DEPTH_MAX:
+            return f"has a tree of {depth:,} splits one below the other, tree {number}; at most {DEPTH_MAX} are served"
+        if depth < 0:
             return f"has a tree that is none: the nodes of tree {number} go in circles, or nowhere"
     return ""
 
 
-def _is_tangled(left: list[int], right: list[int]) -> bool:
-    """Return whether a walk from the root can come to a node twice, or to one that is not there."""
-    seen, ahead = set[int](), [0]
+def _trees_of(booster: xgboost.Booster) -> list[dict[str, Any]]:
+    model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    trees: list[dict[str, Any]] = (model["gbtree"] if model["name"] == "dart" else model)["model"]["trees"]
+    return trees
+
+
+def _miscoded(booster: xgboost.Booster, codes: dict[str, int]) -> str:
+    """Return which split takes a column for categories that the playbook does not have; empty if none does."""
+    columns = list(codes.items())
+    for number, tree in enumerate(_trees_of(booster)):
+        starts, sizes = tree["categories_segments"], tree["categories_sizes"]
+        for node, start, size in zip(tree["categories_nodes"], starts, sizes, strict=True):
+            name, known = columns[tree["split_indices"][node]]
+            if not known:
+                return f"splits {name!r} by categories, in tree {number}; it is a number in the feature schema"
+            unknown = [one for one in tree["categories"][start : start + size] if not 0 <= one < known]
+            if unknown:
+                return f"splits {name!r} by category {unknown[0]}, in tree {number}; the playbook has {known}"
+    return ""
+
+
+def _misdated(model: bytes, ours: str) -> str:
+    """Return why the version of XGBoost that a model says it was saved by is not read here; empty if it is."""
+    told = _version_told(model)
+    is_one = isinstance(told, list) and len(told) == 3 and all(type(one) is int and one >= 0 for one in told)
+    if not isinstance(told, list) or not is_one or not any(told):
+        return f"does not say by which XGBoost it was saved: its version is {str(told)[:80]}"
+    saved_by = ".".join(str(one) for one in told)[:80]
+    if told[:2] < [1, 7]:
+        return f"was saved by XGBoost {saved_by}; load it with 1.7 or newer, and save it again"
+    if told[0] > int(ours.partition(".")[0]):
+        return f"was saved by XGBoost {saved_by}, and {ours} reads it here; save it with one of its own kind"
+    return ""
+
+
+def _version_told(model: bytes) -> object:
+    """Return what stands under `version` of a model that was loaded; None for nothing."""
+    if model[1:].lstrip()[:1] == b'"':
+        return json.loads(model).get("version")
+    # In UBJSON it stands last: an array of three, with its length before it.
+    _, found, tail = model.rpartition(b"version[#")
+    if not found:
+        return None
+    at, numbers = 1 + _UBJ_SIZES.get(tail[:1], 0), list[int]()
+    while at < len(tail) and tail[at : at + 1] in _UBJ_SIZES and len(numbers) < 4:
+        size = _UBJ_SIZES[tail[at : at + 1]]
+        numbers.append(int.from_bytes(tail[at + 1 : at + 1 + size], "big", signed=True))
+        at += 1 + size
+    return numbers
+
+
+_UBJ_SIZES: Final = {b"i": 1, b"U": 1, b"I": 2, b"l": 4, b"L": 8}
+"""Bytes of whole numbers in UBJSON, by their marks."""
+
+
+def _depth(left: list[int], right: list[int]) -> int:
+    """Return how many splits lie between the root and the deepest leaf; -1 where nodes go in circles, or nowhere."""
+    seen, ahead, deepest = set[int](), [(0, 0)], 0
     while ahead:
-        node = ahead.pop()
+        node, depth = ahead.pop()
         if node in seen or not 0 <= node < len(left):
-            return True
+            return -1
         seen.add(node)
+        deepest = max(deepest, depth)
         if left[node] != -1 or right[node] != -1:
-            ahead += [left[node], right[node]]
-    return False
+            ahead += [(left[node], depth + 1), (right[node], depth + 1)]
+    return deepest
 
 
 def _slow(booster: xgboost.Booster, rows: NDArray[np.float32]) -> str:

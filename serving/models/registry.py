@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from serving.models.bundle import NAME, BundleRefused, checked_name, read_manifest, replace_durably
+from serving.models.bundle import NAME, BundleRefused, checked_name, read_manifest, read_plain, replace_durably
 from serving.models.in_force import ModelStage
 
 CHAMPION: Final = "champion"
@@ -70,15 +70,11 @@ def read_stages(registry: Path, name: str) -> Aliases:
     """
     file = registry / checked_name(name) / ALIASES_FILE
     try:
-        with file.open("rb") as stream:
-            content = stream.read(ALIASES_BYTES_MAX + 1)
-        if len(content) > ALIASES_BYTES_MAX:
-            raise BundleRefused(file, f"more than {ALIASES_BYTES_MAX} bytes")
-        told = json.loads(content)
-    except FileNotFoundError:
-        return Aliases()
-    except OSError as wrong:
-        raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
+        told = json.loads(read_plain(file, ALIASES_BYTES_MAX, may_be_link=True))
+    except BundleRefused as refused:
+        if isinstance(refused.__cause__, FileNotFoundError):
+            return Aliases()
+        raise
     except (ValueError, RecursionError) as wrong:
         raise BundleRefused(file, f"not JSON: {wrong}") from wrong
     if not isinstance(told, dict):

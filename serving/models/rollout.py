@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING, Final
 
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.models.bundle import MANIFEST_FILE, MODEL_FILE, BundleRefused, load_bundle, read_manifest
+from serving.models.bundle import (
+    MANIFEST_BYTES_MAX,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    BundleRefused,
+    load_bundle,
+    read_manifest,
+    read_plain,
+)
 from serving.models.history import (
     FORCED,
     ON_TRIAL,
@@ -365,8 +373,8 @@ def _proven(registry: Path, plan: Plan, version: str) -> ModelInForce:
 def _digest(folder: Path) -> str:
     """Return the digest of a version's manifest; of nothing where there is none, which is refused elsewhere."""
     try:
-        return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(read_plain(folder / MANIFEST_FILE, MANIFEST_BYTES_MAX)).hexdigest()
+    except BundleRefused:
         return ""
 
 

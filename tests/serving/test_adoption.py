@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -19,16 +20,19 @@ import numpy as np
 import pytest
 import xgboost
 
-from household.scoring import FeatureSchema, feature_schema
+from household.scoring import FeatureSchema, ScoreColumn, feature_schema
 from serving.models import bundle as bundles
 from serving.models import probe
 from serving.models.adoption import Origin, adopt, foreign_kind
 from serving.models.bundle import BundleRefused, load_bundle, read_manifest, read_plain, save_bundle
 from serving.models.probe import open_booster, predict
+from serving.models.translation import CATBOOST, LIGHTGBM, translated
 from tests.actors.harness import corner
 
 SCHEMA: FeatureSchema = feature_schema(corner())
 COLUMNS = len(SCHEMA.names)
+FOREIGN = Path(__file__).parent / "foreign"
+"""Models of other libraries; tests/parts/foreign_models.py has made them."""
 
 
 class Bomb:
@@ -82,6 +86,57 @@ def many_trees(model: dict[str, Any]) -> None:
     booster["gbtree_model_param"]["num_trees"] = str(count)
 
 
+def foreign(name: str) -> bytes:
+    """Return a model that another library saved."""
+    return (FOREIGN / name).read_bytes()
+
+
+def coded() -> bytes:
+    """Return a model that takes a number for categories."""
+    draw = np.random.default_rng(3)
+    rows = draw.normal(size=(200, COLUMNS)).astype(np.float32)
+    place = next(at for at, one in enumerate(SCHEMA.columns) if not one.values)
+    rows[:, place] = draw.integers(0, 4, 200)
+    kinds = ["c" if at == place else "q" for at in range(COLUMNS)]
+    data = xgboost.DMatrix(
+        rows,
+        (rows[:, place] == 2).astype(np.float32),
+        feature_names=list(SCHEMA.names),
+        feature_types=kinds,
+        enable_categorical=True,
+    )
+    return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 2).save_raw("json"))
+
+
+def set_base_score(value: str) -> bytes:
+    return altered(lambda model: model["learner"]["learner_model_param"].update(base_score=value))
+
+
+def set_version(value: Any) -> bytes:
+    return altered(lambda model: model.update(version=value))
+
+
+def other_class(model: dict[str, Any]) -> None:
+    booster = model["learner"]["gradient_booster"]["model"]
+    booster["tree_info"] = [7_000_000] * len(booster["tree_info"])
+
+
+def chain(model: dict[str, Any]) -> None:
+    """Make the first tree one of which each split has a leaf and the next split."""
+    depth = probe.DEPTH_MAX + 1
+    nodes = 2 * depth + 1
+    tree = trees(model)[0]
+    inner = range(0, nodes - 1, 2)
+    tree["left_children"] = [node + 1 if node in inner else -1 for node in range(nodes)]
+    tree["right_children"] = [node + 2 if node in inner else -1 for node in range(nodes)]
+    tree["parents"] = [2_147_483_647, *(node - 2 + node % 2 for node in range(1, nodes))]
+    for name in ("base_weights", "loss_changes", "split_conditions", "sum_hessian"):
+        tree[name] = [0.5] * nodes
+    for name in ("default_left", "split_indices", "split_type"):
+        tree[name] = [0] * nodes
+    tree["tree_param"]["num_nodes"] = str(nodes)
+
+
 def zipped(name: str, content: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -108,10 +163,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "ZIP bomb": (lambda: zipped("model.ubj", bytes(1 << 22)), "a ZIP archive"),
     "ZIP that leads out": (lambda: zipped("../../model.ubj", b"x"), "a ZIP archive"),
     "tar that leads out": (tarred, "a tar archive"),
-    "LightGBM": (lambda: b"tree\nversion=v4\nnum_class=1\n", "a LightGBM model"),
     "LightGBM in JSON": (lambda: b'{"name":"tree","version":"v4","tree_info":[]}', "a LightGBM model"),
     "CatBoost": (lambda: b"CBM1" + bytes(40), "a CatBoost model"),
-    "CatBoost in JSON": (lambda: b'{"model_info":{},"oblivious_trees":[]}', "a CatBoost model"),
     "old binary XGBoost": (lambda: b"binf" + bytes(40), "old binary format"),
     "Keras": (lambda: b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     "ONNX": (lambda: b"\x08\x07\x12\x04skl2", "ONNX"),
@@ -133,6 +186,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "nodes that lead nowhere": (lambda: set_in_tree("left_children", 1_000_000), "nowhere|not load|killed"),
     "splits by a column that is none": (lambda: set_in_tree("split_indices", 60_000), "that it has not|not load"),
     "too many trees": (lambda: altered(many_trees), "trees; at most"),
+    "a tree that is all depth": (lambda: altered(chain), "splits one below the other"),
     "other columns": (lambda: saved(names=[f"x{at}" for at in range(COLUMNS)]), "column 0 is 'x0'"),
     "columns in another order": (lambda: saved(names=list(SCHEMA.names)[::-1]), "column 0 is"),
     "one column less": (lambda: saved(columns=COLUMNS - 1), f"has {COLUMNS - 1} columns"),
@@ -146,6 +200,26 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: saved(names=list(SCHEMA.names), objective="binary:logitraw"),
         "has the objective binary:logitraw",
     ),
+    "LightGBM that is cut": (lambda: foreign("lightgbm.txt")[:5_000], "is cut"),
+    "LightGBM of other columns": (lambda: foreign("lightgbm.txt"), "has 6 columns"),
+    "CatBoost that is cut": (lambda: foreign("catboost.json")[:5_000], "is damaged"),
+    "CatBoost without trees": (lambda: b'{"model_info":{},"features_info":{}}', "symmetric"),
+    "a category of a number": (coded, "by categories"),
+    "a base score that is no number": (lambda: set_base_score("nan"), "no probability|not load"),
+    "a base score that is endless": (lambda: set_base_score("inf"), "no probability|not load"),
+    "a base score of words": (lambda: set_base_score("half"), "not load|killed"),
+    "a version of the future": (lambda: set_version([99, 0, 0]), "was saved by XGBoost 99.0.0"),
+    "a version of the past": (lambda: set_version([1, 6, 2]), "was saved by XGBoost 1.6.2"),
+    "a version of less than nothing": (lambda: set_version([-1, 0, 0]), "not load|by which XGBoost|killed"),
+    "a version in words": (lambda: set_version("three"), "not load|by which XGBoost|killed"),
+    "no version": (lambda: altered(lambda model: model.pop("version")), "not load|by which XGBoost|killed"),
+    "a tree of a class that is none": (lambda: altered(other_class), "not load|killed|no probab|per row"),
+    "a node that is its own parent's": (lambda: set_in_tree("right_children", 1), "in circles|not load|killed"),
+    "a name that leads out": (
+        lambda: saved(names=["../../etc/passwd", *SCHEMA.names[1:]]),
+        "column 0 is '../../etc/passwd'",
+    ),
+    "a name with lines": (lambda: saved(names=["ok\nok", *SCHEMA.names[1:]]), r"column 0 is 'ok\\nok'|not load"),
     "a linear model": (lambda: saved(names=list(SCHEMA.names), booster="gblinear"), "gblinear|not load"),
 }
 
@@ -259,6 +333,88 @@ def test_a_model_whose_trees_start_from_the_priors_says_so(tmp_path: Path):
         draft = adopt(file, schema=SCHEMA, playbook_version="p", origin=Origin(starts_from_priors=starts))
         scores.append(draft.golden_scores)
     assert not np.allclose(*scores)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "xgboost-1.7.ubj",
+        "xgboost-1.7.json",
+        "lightgbm.txt",
+        "lightgbm-no-missing.txt",
+        "lightgbm-forest.txt",
+        "catboost.json",
+        "catboost-unknown-is-most.json",
+    ],
+)
+def test_a_model_of_an_older_xgboost_or_of_another_library_scores_as_where_it_was_trained(name: str):
+    schema, golden = told_of(name)
+    draft = adopt(FOREIGN / name, schema=schema, playbook_version="p", origin=Origin(), golden=golden)
+    assert np.allclose(draft.golden_scores, golden[1], rtol=0, atol=1e-6)
+    assert len(np.unique(draft.golden_scores)) > 10
+
+
+def test_what_lightgbm_takes_for_unknown_and_xgboost_cannot_is_refused():
+    schema, golden = told_of("lightgbm-zero-is-missing.txt")
+    file = FOREIGN / "lightgbm-zero-is-missing.txt"
+    with pytest.raises(BundleRefused, match="takes zero for unknown, in tree 0; train it with zero_as_missing=false"):
+        adopt(file, schema=schema, playbook_version="p", origin=Origin(), golden=golden)
+
+
+def told_of(name: str) -> tuple[FeatureSchema, tuple[Any, Any]]:
+    """Return the columns of a model of another library, and its golden rows and scores."""
+    told = json.loads((FOREIGN / f"{name}.golden").read_text())
+    columns = tuple(ScoreColumn(name=one) for one in told["names"])
+    schema = FeatureSchema(columns=columns, hash="h", scored=np.arange(2), offers=np.zeros((1, 4), np.float32))
+    rows = np.array([[np.nan if one is None else one for one in row] for row in told["rows"]], np.float32)
+    return schema, (rows, np.array(told["scores"], np.float32))
+
+
+LIGHTGBM_DAMAGE = {
+    "another objective": ("objective=binary sigmoid:1", "objective=regression", "the objective regression"),
+    "no objective": ("objective=binary sigmoid:1\n", "", "the objective of nobody"),
+    "classes": ("num_class=1", "num_class=3", "several classes"),
+    "no columns": ("feature_names=", "names=", "is damaged"),
+    "categories": ("num_cat=0", "num_cat=1", "splits by categories, in tree 0"),
+    "linear leaves": ("is_linear=0", "is_linear=1", "linear leaves"),
+    "circles": (r"left_child=\S+", "left_child=0", "in circles"),
+    "a child that is nowhere": (r"right_child=\S+", "right_child=99", "or nowhere"),
+    "a split too many": ("threshold=", "threshold=1 ", "not 6 splits"),
+    "a split that is no number": (r"threshold=\S+", "threshold=nan", "at no number"),
+    "a leaf in words": (r"leaf_value=\S+", "leaf_value=x", "is damaged"),
+    "a leaf that is no number": (r"leaf_value=\S+", "leaf_value=nan", "is damaged"),
+    "a column that is none": (r"split_feature=\S+", "split_feature=99", "column that it has not"),
+    "a way to split that is new": (r"decision_type=\S+", "decision_type=12", "decision_type 12"),
+}
+
+
+@pytest.mark.parametrize("kind", LIGHTGBM_DAMAGE)
+def test_a_damaged_lightgbm_model_is_refused_by_its_translation(kind: str):
+    found, instead, reason = LIGHTGBM_DAMAGE[kind]
+    content, count = re.subn(found, instead, foreign("lightgbm.txt").decode(), count=1)
+    assert count == 1
+    assert re.search(reason, translated(content.encode(), LIGHTGBM).decode())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: model["features_info"].update(categorical_features=[{}]), "columns of categories"),
+        (lambda model: model["model_info"].update(params={"loss_function": {"type": "RMSE"}}), "the loss RMSE"),
+        (lambda model: model["oblivious_trees"][3]["leaf_values"].pop(), "no tree in tree 3"),
+        (lambda model: model["oblivious_trees"][0]["splits"][0].update(float_feature_index=6), "column that it has"),
+        (lambda model: model["oblivious_trees"][0]["splits"][0].update(split_type="OnlineCtr"), "OnlineCtr"),
+        (lambda model: model["oblivious_trees"].extend(model["oblivious_trees"] * 500), "trees; at most 5,000"),
+        (lambda model: model["features_info"]["float_features"].pop(0), "in order"),
+        (lambda model: model.pop("oblivious_trees"), "not symmetric"),
+    ],
+)
+def test_a_catboost_model_without_an_equal_is_refused_by_its_translation(
+    change: Callable[[dict[str, Any]], object], reason: str
+):
+    model = json.loads(foreign("catboost.json"))
+    change(model)
+    assert reason in translated(json.dumps(model).encode(), CATBOOST).decode()
 
 
 def test_plain_files_are_read_whole(tmp_path: Path):

@@ -348,7 +348,7 @@ def test_a_damaged_alias_file_is_refused(saved: Path, tmp_path: Path, content: b
 
 def test_an_alias_file_that_cannot_be_read_is_refused(saved: Path, tmp_path: Path):
     (tmp_path / "acceptance" / "aliases.json").mkdir()
-    with pytest.raises(BundleRefused, match=r"aliases\.json: cannot be read"):
+    with pytest.raises(BundleRefused, match=r"aliases\.json: is no file, but a folder"):
         read_aliases(tmp_path, "acceptance")
 
 
