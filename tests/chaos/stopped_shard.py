@@ -19,9 +19,11 @@ from hearth.v1 import household_pb2
 from tests.actors.harness import signal
 from tests.chaos import client as internal
 from tests.chaos.history import History
+from wire import hop
 from wire.failures import CallFailed, reason_of
+from wire.installation import Installation
 
-OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+OPTIONS: tuple[tuple[str, int | str], ...] = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 PATIENCE_S = 300.0
 
 
@@ -44,9 +46,11 @@ class NoAnswer(Exception):
 class DirectProbe:
     """One stream to one shard."""
 
-    def __init__(self, address: str, partition_count: int, history: History) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self._exchange = shard_pb2_grpc.ShardServiceStub(self._channel).Exchange()
+    def __init__(self, address: str, partition_count: int, history: History, installation: Installation) -> None:
+        self._channel = hop.channel(address, OPTIONS, installation)
+        self._exchange = shard_pb2_grpc.ShardServiceStub(self._channel).Exchange(
+            metadata=hop.introduction(installation)
+        )
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[shard_pb2.Reply]] = {}
         self._writing = asyncio.Lock()

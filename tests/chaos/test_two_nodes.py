@@ -34,6 +34,7 @@ from actors.log.contract import Offset, PartitionId, RecordKind, StoredRecord
 from actors.log.kafka import kafka_store
 from actors.snapshots.store import snapshot_store
 from actors.snapshots.verification import verify
+from cluster.installation import installation_of
 from cluster.metadata import HolderLease, MetadataStore
 from hearth.v1 import admin_pb2, admin_pb2_grpc
 from tests.actors.harness import CORNER
@@ -288,7 +289,7 @@ def _resume(process: psutil.Process) -> None:
 
 
 async def _make_probe(address: str, world: World) -> DirectProbe:
-    return DirectProbe(address, PARTITIONS, world.traffic.load.history)
+    return DirectProbe(address, PARTITIONS, world.traffic.load.history, installation_of(world.folder / "data"))
 
 
 async def _ask(probe: DirectProbe, asked: list[tuple[int, str, str]]) -> None:
