@@ -41,10 +41,11 @@ def hand_over(state: PartitionState, outbound: Outbound, channel: int) -> None:
         return
     action_id, now_us = outbound.action_id, state.now_us
     copies = state.plan.channels[channel].groups[1:]
+    state.scarcity.spend_earmarks(action_id)
     state.outbox.put(replace(outbound, channel=channel, fallbacks=fallbacks, handed_us=now_us, copies=copies))
     action = state.actions.get(action_id)
     if action is not None:
-        state.actions.put(replace(action, channel=channel, handed_us=now_us))
+        state.actions.put(replace(state.showing.shown(action), channel=channel, handed_us=now_us))
     forget_place(state.contacts, outbound.household, action_id)
     _count_contact(state, outbound.household, outbound.member, channel, action_id, now_us)
 

@@ -8,20 +8,30 @@ step takes is in `household/deciding/`, a file for each part.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from household.counting import milli
 from household.deciding.answering import against_answers
 from household.deciding.arbitration import explored, ranked_candidates
-from household.deciding.candidates import candidates_of, journeys_of, moments_for, personal_offers, speaking
+from household.deciding.candidates import (
+    candidates_of,
+    freshness,
+    journeys_of,
+    moments_for,
+    personal_offers,
+    speaking,
+    stale_candidates,
+    turned_stale,
+)
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
 from household.deciding.reasons import Reason, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, crowded_out, standing_slate
+from household.deciding.spending import taken, unaffordable_answers, unaffordable_sending
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
 from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
@@ -45,6 +55,7 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
             state, ask, household, member, standing=stands, withdrawals=withdrawals, reasons=(Reason.SLATE_STANDS,)
         )
     journey_by_offer = candidates_of(state.plan, journeys)
+    stale = stale_candidates(state.plan, pending, journey_by_offer, state.now_us)
     outlets = outlets_of(state, speaking(ask, journeys), household, member)
     return _draft(
         state,
@@ -54,7 +65,8 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
         moments=pending,
         standing=stands,
         withdrawals=withdrawals,
-        journey_by_offer=journey_by_offer,
+        journey_by_offer=journey_by_offer | stale,
+        stale=frozenset(stale),
         contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
         outlets=outlets,
         reasons=reasons,
@@ -71,6 +83,7 @@ def _draft(
     standing: Slate | None = None,
     withdrawals: tuple[Withdrawal, ...] = (),
     journey_by_offer: dict[int, str] | None = None,
+    stale: frozenset[int] = frozenset(),
     contact_journeys: tuple[str, ...] = (),
     outlets: tuple[Outlet, ...] = (),
     reasons: tuple[str, ...] = (),
@@ -78,7 +91,7 @@ def _draft(
     is_known = household != NO_HOUSEHOLD
     candidates = journey_by_offer or {}
     personal = personal_offers(state, moments, candidates)
-    found = _found_against(state, ask, candidates, outlets, household, member)
+    found = _found_against(state, ask, candidates, outlets, household, member, stale=stale)
     not_to_answer, notes = against_answers(state, ask, standing, household, member)
     return Draft(
         ask=ask,
@@ -89,6 +102,8 @@ def _draft(
         standing=standing,
         withdrawals=withdrawals,
         journey_by_offer=candidates,
+        stale=stale,
+        freshness=freshness(state.plan, moments, state.now_us),
         contact_journeys=contact_journeys,
         has_consent=is_known and may_answer(state, ask, household, member),
         not_to_answer=not_to_answer,
@@ -123,9 +138,11 @@ def _found_against(
     outlets: tuple[Outlet, ...],
     household: int,
     member: int,
+    *,
+    stale: frozenset[int],
 ) -> _Found:
     """Return what speaks against candidates, their prices, and how each may go out."""
-    vetoes, prices = vetoes_and_prices(state, ask, candidates, household, member)
+    vetoes, prices = vetoes_and_prices(state, ask, candidates, household, member, stale=stale)
     passages = passages_of(state, outlets, candidates, household, member)
     against = {
         offer: tuple(map(by_rule, passage.blocked_by)) for offer, passage in passages.items() if passage.blocked_by
@@ -157,7 +174,8 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     """Weigh the scored candidates and return the decision, ready to be recorded."""
     plan, ask = state.plan, draft.ask
     decision_id = _decision_id(draft, epoch)
-    candidates, ranked = ranked_candidates(plan, draft, scores)
+    standings = state.scarcity.standings(state)
+    candidates, ranked = ranked_candidates(state, draft, scores, decision_id, standings)
     first, propensity = explored(plan, ranked, decision_id)
     slate = would_be = _slate(plan, draft, first, decision_id)
     # What a household in control gets is what is left without what it is in control of; with nothing left, all of it
@@ -177,8 +195,11 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     if slate and not withheld:
         passage = _first_passage(state, draft, *first[0])
         out, notes = _sending(plan, draft, passage, slate), (*notes, *passage.notes)
+        if spent := unaffordable_sending(state, slate, out, standings):
+            out = replace(NOT_SENT, reasons=spent)
     stands = draft.standing is not None and not slate
-    answered = answer(state, draft, slate, withheld=withheld)
+    unaffordable = unaffordable_answers(state, draft, standings)
+    answered = answer(state, draft, slate, withheld=withheld, unaffordable=unaffordable)
     return Decision(
         decision_id=decision_id,
         request_id=ask.request_id,
@@ -196,7 +217,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         shadows=_shadows(draft, scores),
         withheld=withheld,
         propensity=propensity,
-        reasons=reasons_of(draft, slate, answered, out, withheld=withheld),
+        reasons=reasons_of(draft, candidates, slate, answered, out, withheld=withheld, unaffordable=unaffordable),
         candidates=candidates,
         slate=slate,
         stands=draft.standing.decision_id if stands and draft.standing else "",
@@ -211,6 +232,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         state_vector=state_vector(plan, draft.readings),
         arms=met_arms(state, draft, would_be, slate),
         ghosts=ghosts,
+        scarce=taken(state, draft, () if withheld else slate, answered, out, standings),
     )
 
 
@@ -263,6 +285,8 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
     named = [moment.moment_id for moment in pending]
     if named != settled and not (may_miss_moments and set(settled) <= set(named)):
         return False
+    if any(turned_stale(state.plan, moment, draft.now_us, state.now_us) for moment in draft.moments):
+        return False
     stands, withdrawals = standing_slate(state, ask, household, member)
     if stands != draft.standing or withdrawals != draft.withdrawals:
         return False
@@ -276,7 +300,7 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
         outlets = outlets_of(state, speaking(ask, journeys), household, member)
         if openings(outlets) != openings(draft.outlets):
             return False
-    found = _found_against(state, ask, draft.journey_by_offer, outlets, household, member)
+    found = _found_against(state, ask, draft.journey_by_offer, outlets, household, member, stale=draft.stale)
     if {offer: passage.opening for offer, passage in found.passages.items()} != {
         offer: passage.opening for offer, passage in draft.passages.items()
     }:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from household.later import later
 from household.tables.arms import Assignment
 from household.tables.contract import Bytes, MemberRow, PlanName, Text, TimeUs
+from household.terms import Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,11 @@ class Candidate:
     score: float | None
     """P(accept); None if vetoed before scoring."""
     value_minor: float | None
-    """Expected value in minor units."""
+    """Expected value in minor units: the sum of its terms."""
     vetoes: tuple[str, ...]
+    """What speaks against it, the first first."""
+    terms: Terms | None = later(None)
+    """Of its value; None where it has none, and before they were kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,21 @@ class RuleNote:
     """Ids of the actions whose contacts count, what ceases to count first first; empty where others' do."""
     passes_us: int
     """The first instant at which the rule would let it pass; 0 where time alone does not bring that about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScarcePrice:
+    """A budget that some of what was weighed would use, as it was then."""
+
+    budget: str
+    price_minor: float
+    """Of a unit."""
+    share: int
+    """Of the partition, in the window."""
+    left: int
+    """Of that, before this decision."""
+    used: int
+    """By what this decision gave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,3 +169,5 @@ class Decision:
     """Exposure that was withheld."""
     shadows: tuple[ShadowScores, ...] = later(())
     """Of each version in shadow; one that failed to score is not among them."""
+    scarce: tuple[ScarcePrice, ...] = later(())
+    """What was scarce, and what this decision takes of it."""

@@ -10,13 +10,25 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from household.decision import Candidate, Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
+from household.decision import (
+    Candidate,
+    Decision,
+    Ghost,
+    Moment,
+    RuleNote,
+    ScarcePrice,
+    ShadowScores,
+    SlateAction,
+    Withdrawal,
+)
 from household.later import spoken
 from household.plan import Layer
 from household.tables.arms import AssignedBy, Assignment
+from household.terms import terms_of
 
 _rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
 _assignment_values = attrgetter("experiment", "layer", "arm", "share_bp", "salt", "version", "met_us", "reason")
+_scarce_values = attrgetter("budget", "price_minor", "share", "left", "used")
 _ghost_values = attrgetter("offer", "journey", "channel", "time_us", "experiments")
 
 
@@ -36,7 +48,12 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
         for one in decision.moments
     ]
-    plain["candidates"] = [[one.offer, one.score, one.value_minor, one.vetoes] for one in decision.candidates]
+    plain["candidates"] = [
+        [one.offer, one.score, one.value_minor, one.vetoes]
+        if one.terms is None
+        else [one.offer, one.score, one.value_minor, one.vetoes, one.terms.written]
+        for one in decision.candidates
+    ]
     plain["slate"] = [
         [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us, *([True] * one.is_personal)]
         for one in decision.slate
@@ -51,6 +68,8 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         plain["ghosts"] = [list(_ghost_values(one)) for one in decision.ghosts]
     if decision.shadows:
         plain["shadows"] = [[one.model_version, one.scores] for one in decision.shadows]
+    if decision.scarce:
+        plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
     return bytes(msgpack.packb(plain))
 
@@ -73,7 +92,10 @@ def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
                 ),
                 "reasons": tuple(plain["reasons"]),
                 "candidates": tuple(
-                    Candidate(offer=o, score=s, value_minor=v, vetoes=tuple(x)) for o, s, v, x in plain["candidates"]
+                    Candidate(
+                        offer=o, score=s, value_minor=v, vetoes=tuple(x), terms=terms_of(*terms) if terms else None
+                    )
+                    for o, s, v, x, *terms in plain["candidates"]
                 ),
                 "slate": tuple(
                     SlateAction(
@@ -89,6 +111,7 @@ def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
                 "shadows": tuple(
                     ShadowScores(model_version=v, scores=tuple(scores)) for v, scores in plain.get("shadows", ())
                 ),
+                "scarce": tuple(map(_scarce_of, plain.get("scarce", ()))),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
         )
@@ -116,6 +139,11 @@ def _assignment_of(values: Sequence[Any]) -> Assignment:
         met_us=met_us,
         reason=AssignedBy(reason),
     )
+
+
+def _scarce_of(values: Sequence[Any]) -> ScarcePrice:
+    budget, price_minor, share, left, used = values
+    return ScarcePrice(budget=budget, price_minor=price_minor, share=share, left=left, used=used)
 
 
 def _ghost_of(values: Sequence[Any]) -> Ghost:

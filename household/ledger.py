@@ -73,7 +73,13 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
         counters.withheld += 1
     else:
         _put_slate(state, decision, payload, household, member)
+    for one in decision.scarce:
+        if one.used:
+            earmarked_by = "" if decision.answered else decision.slate[0].action_id
+            state.scarcity.use(state, one.budget, one.used, share=one.share, earmarked_by=earmarked_by)
     if decision.answered:
+        if decision.stands:
+            _show_action(state, decision.answered)
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
         counting.answered(state, household, member, channel, decision.answered)
     return True
@@ -137,22 +143,28 @@ def _put_slate(state: PartitionState, decision: Decision, payload: bytes, househ
                 _end_slate(state, row, replaced, now_us=state.now_us)
     state.slates.put(slate_of_decision(decision, payload, owner), owner=household)
     for action in decision.slate:
-        state.actions.put(
-            LiveAction(
-                action_id=action.action_id,
-                decision_id=decision.decision_id,
-                household=household,
-                member=member,
-                offer=action.offer,
-                family=_family(state.plan, action.offer),
-                valid_until_us=action.valid_until_us,
-                status=ActionStatus.LIVE,
-                decided_us=decision.decided_us if state.fold_version >= 2 else 0,
-                journey=action.journey if state.plan.policy.remembered_us else "",
-            )
+        live = LiveAction(
+            action_id=action.action_id,
+            decision_id=decision.decision_id,
+            household=household,
+            member=member,
+            offer=action.offer,
+            family=_family(state.plan, action.offer),
+            valid_until_us=action.valid_until_us,
+            status=ActionStatus.LIVE,
+            decided_us=decision.decided_us if state.fold_version >= 2 else 0,
+            journey=action.journey if state.plan.policy.remembered_us else "",
         )
+        state.actions.put(state.showing.shown(live) if action.action_id == decision.answered else live)
     if decision.send_channel:
         _put_outbound(state, decision, household, member)
+
+
+def _show_action(state: PartitionState, action_id: str) -> None:
+    """Count an action of a slate that stands as shown, unless it was before."""
+    action = state.actions.get(action_id)
+    if action is not None and (shown := state.showing.shown(action)) is not action:
+        state.actions.put(shown)
 
 
 def _put_outbound(state: PartitionState, decision: Decision, household: int, member: int) -> None:
@@ -211,6 +223,7 @@ def _withdraw_outbound(state: PartitionState, household: int, action_id: str) ->
     if outbound is None or outbound.is_delivered:
         return
     state.outbox.remove(action_id)
+    state.scarcity.release(state, action_id)
     state.counters.withdrawn += 1
     forget_place(state.contacts, household, action_id)
 

@@ -20,6 +20,8 @@ from household.experiments.coverage import Coverage
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
 from household.plan import EventTimeUs, Plan
+from household.scarcity import Scarcity
+from household.showing import Showing
 from household.tables.actions import ACTIONS, LiveAction
 from household.tables.arms import ARMS, Assignment
 from household.tables.capacities import CAPACITIES, CapacityUse
@@ -32,6 +34,7 @@ from household.tables.outbox import OUTBOX, Outbound
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS, Pause
 from household.tables.recent_signals import RECENT_SIGNALS, RecentSignal
 from household.tables.requests import REQUESTS, KnownRequest
+from household.tables.shown import SHOWN
 from household.tables.slates import SLATES, Slate
 from household.tables.table import Table
 
@@ -138,6 +141,10 @@ class PartitionState:
     arms: Table[Assignment] = field(init=False)
     coverage: Coverage = field(init=False)
     """What the plan's experiments are about."""
+    showing: Showing = field(init=False)
+    """How often each of the plan's offers was shown."""
+    scarcity: Scarcity = field(init=False)
+    """What is left of the plan's budgets, and at which price."""
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -164,6 +171,8 @@ class PartitionState:
         self.encounter_places = places_of_encounters(self.encounters)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
         self.coverage = Coverage(self.plan)
+        self.showing = Showing(self.plan, tables.of(SHOWN))
+        self.scarcity = Scarcity(self.plan, tables)
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),

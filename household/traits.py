@@ -65,6 +65,11 @@ def is_legal(plan: Plan, offer: int, journey: str) -> bool:
     return plan.is_ruled and class_of(plan, offer, journey) == ContactClass.LEGAL
 
 
+def is_suppressed(plan: Plan, offer: int, journey: str) -> bool:
+    """Return whether an offer, by index, in a journey is kept back while fraud is suspected: what gives or sells."""
+    return class_of(plan, offer, journey) in (ContactClass.OFFER, ContactClass.REWARD)
+
+
 def traits_of(plan: Plan, offer: str, journey: str) -> Traits:
     """Return the traits of an offer in a journey, both by name, under a plan; of an offer it does not have, UNKNOWN."""
     index = plan.offer_by_name.get(offer, NONE)

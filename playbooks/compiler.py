@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from household.plan import Plan, PlanVersion
+from playbooks.budgets import read_budgets
 from playbooks.conditions import Conditions
 from playbooks.contact_rules import RuleSetting
 from playbooks.diagnostics import PlaybookInvalid
@@ -19,6 +20,7 @@ from playbooks.features import read_features
 from playbooks.journeys import Journeys
 from playbooks.offers import Offers, Setting, read_offers
 from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
+from playbooks.products import read_products
 from playbooks.reading import Reader
 from playbooks.segments import read_segments
 from playbooks.sense import remarks_on
@@ -98,10 +100,11 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     heading = read_heading(top, problems)
     vocabulary = read_vocabulary(top, problems)
     conditions = Conditions(vocabulary, problems)
-    features, windows = read_features(top, vocabulary, conditions, problems)
-    segments = read_segments(top, conditions, problems)
-    channels = read_channels(top, conditions, features, heading.currency, problems)
     families = read_families(top, problems)
+    products = read_products(top, vocabulary, families, problems)
+    features, windows = read_features(top, vocabulary, conditions, problems, of_products=products.features)
+    segments = read_segments(top, conditions, problems, of_products=products.segments)
+    channels = read_channels(top, conditions, features, heading.currency, problems)
     setting = Setting(
         vocabulary=vocabulary,
         conditions=conditions,
@@ -130,6 +133,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     )
     policy = read_contact_policy(top, rule_setting, features, heading.time_zone, problems)
     arbitration = read_arbitration(top, heading.name)
+    budgets = read_budgets(top, rule_setting, problems)
     experiments = read_experiments(top, journeys, offers, arbitration.salt, problems)
     top.finish()
     plan = Plan(
@@ -149,6 +153,8 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         arbitration=arbitration,
         clock=heading.clock,
         experiments=experiments,
+        budgets=budgets,
+        products=products.products(features),
     )
     return _Compiled(plan=plan, tree=tree, offers=offers)
 
@@ -193,6 +199,8 @@ def summary(plan: Plan) -> Summary:
             ("treatments", sum(len(offer.treatments) for offer in plan.offers)),
             ("journeys", len(plan.journeys)),
             *([("experiments", len(plan.experiments))] if plan.experiments else []),
+            *([("budgets", len(plan.budgets))] if plan.budgets else []),
+            *([("products", len(plan.products))] if plan.products else []),
         ),
         features_by_kind=tuple(sorted(kinds.items())),
         offers_by_family=tuple((family, families[family]) for family in plan.families),

@@ -26,7 +26,7 @@ from playbooks.diagnostics import suggestion
 from playbooks.reading import DURATION_HELP, Reader, describe, money_help, price, resolve
 from playbooks.values import UNIT_US, duration_us
 from written.problems import Problems
-from written.yaml_tree import Entry, Scalar
+from written.yaml_tree import Entry
 
 MOST_MAX = 1_000_000_000
 
@@ -220,40 +220,7 @@ class _Reading:
 
     def selector(self, key: str) -> Selector:
         """Return which contacts are meant; all where nothing is written."""
-        setting = self._setting
-        of_rule = f"'{key}' of {self._reader.what}"
-        reader = self._reader.reader(key, of_rule)
-        if reader is None:
-            return Selector()
-        channels = {channel.name: index for index, channel in enumerate(setting.channels)}
-        tags = {tag for one in setting.offers for tag in one.tags}
-        tags |= {tag for one in setting.journeys for tag in one.tags}
-        selector = Selector(
-            channels=resolve(
-                reader.names("channels"), channels, what="channel", plural="channels", problems=self._problems
-            ),
-            classes=self._known(reader.names("classes"), list(ContactClass), "class", "classes"),
-            families=self._known(reader.names("families"), setting.families, "family", "families"),
-            journeys=self._known(
-                reader.names("journeys"), [one.name for one in setting.journeys], "journey", "journeys"
-            ),
-            tags=self._known(reader.names("tags"), tags, "tag", "tags"),
-            purposes=self._known(
-                reader.names("purposes"), purposes_of(setting.offers, setting.journeys), "purpose", "purposes"
-            ),
-        )
-        reader.finish()
-        return selector
-
-    def _known(self, names: Iterable[Scalar], known: Iterable[str], what: str, plural: str) -> tuple[str, ...]:
-        choices, found = {str(one) for one in known}, []
-        for name in names:
-            if name.text in choices:
-                found.append(name.text)
-            else:
-                right = suggestion(name.text, choices, what=plural)
-                self._problems.add(name.place, f"{what} '{name.text}' is not defined", right)
-        return tuple(found)
+        return read_selector(self._reader, key, self._setting)
 
     def check(self, rule: ContactRule) -> None:
         """Report what does not go together."""
@@ -278,6 +245,36 @@ class _Reading:
             named = ", ".join(rule.what.classes)
             right = "name other classes, or remove it"
             wrong("of", f"speaks against {named} alone, which no rule may keep back", right)
+
+
+def read_selector(whole: Reader, key: str, setting: RuleSetting) -> Selector:
+    """Return which actions a key of something means; all where nothing is written."""
+    reader, problems = whole.reader(key, f"'{key}' of {whole.what}"), whole.problems
+    if reader is None:
+        return Selector()
+
+    def known(key: str, what: str, choices: Iterable[str]) -> tuple[str, ...]:
+        found, names = [], {str(one) for one in choices}
+        for name in reader.names(key):
+            if name.text in names:
+                found.append(name.text)
+            else:
+                right = suggestion(name.text, names, what=key)
+                problems.add(name.place, f"{what} '{name.text}' is not defined", right)
+        return tuple(found)
+
+    channels = {channel.name: index for index, channel in enumerate(setting.channels)}
+    tags = {tag for part in (setting.offers, setting.journeys) for one in part for tag in one.tags}
+    selector = Selector(
+        channels=resolve(reader.names("channels"), channels, what="channel", plural="channels", problems=problems),
+        classes=known("classes", "class", ContactClass),
+        families=known("families", "family", setting.families),
+        journeys=known("journeys", "journey", (one.name for one in setting.journeys)),
+        tags=known("tags", "tag", tags),
+        purposes=known("purposes", "purpose", purposes_of(setting.offers, setting.journeys)),
+    )
+    reader.finish()
+    return selector
 
 
 def feature_named(

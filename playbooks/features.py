@@ -1,5 +1,6 @@
 """The section `features`: what is kept per household and per member, and the windows that features share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from household.columns.kinds.definition import Kind, Parameter, Result
@@ -10,7 +11,7 @@ from household.plan import NONE, EventType, Feature, FeatureKind, Field, FieldKi
 from playbooks.conditions import WRONG, Conditions, known_code
 from playbooks.diagnostics import suggestion
 from playbooks.lowering import ValueKind, reference
-from playbooks.reading import Reader, check_name, describe, is_name
+from playbooks.reading import Reader, check_name, describe, is_name, report_repeated
 from playbooks.values import UNIT_US
 from playbooks.vocabulary import Vocabulary
 from written.problems import Problems
@@ -55,11 +56,18 @@ class _Draft:
 
 
 def read_features(
-    top: Reader, vocabulary: Vocabulary, conditions: Conditions, problems: Problems
+    top: Reader,
+    vocabulary: Vocabulary,
+    conditions: Conditions,
+    problems: Problems,
+    *,
+    of_products: Sequence[Entry] = (),
 ) -> tuple[tuple[Feature, ...], tuple[Window, ...]]:
     """Read the section and make every feature known to the conditions that follow."""
     drafts: list[_Draft] = []
-    for entry in top.entries("features", named=False):
+    written = top.entries("features", named=False)
+    report_repeated(written, of_products, "feature", problems)
+    for entry in (*written, *of_products):
         draft = _feature(entry, vocabulary, conditions, problems)
         if draft is None:
             conditions.declare(entry.key, WRONG)

@@ -198,6 +198,7 @@ def _offer(name: str, entry: Entry, setting: Setting, problems: Problems) -> _Dr
         contact_class=str(reader.choice("contact_class", ContactClass) or ""),
         purpose=read_purpose(reader),
         tags=read_tags(reader),
+        increment_minor=reader.money_minor("increment", currency) if reader.has("increment") else None,
     )
     excludes = reader.names("excludes")
     reader.finish()

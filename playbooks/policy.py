@@ -15,6 +15,12 @@ from written.yaml_tree import Entry
 SLATE_LENGTH_MAX = 50
 """More ranked actions than any channel can show."""
 
+PRIOR_WEIGHT = 100
+"""Showings that an offer's prior is worth, unless the playbook says otherwise."""
+
+PRIOR_WEIGHT_MAX = 1_000_000
+"""Beyond it no score would ever count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
@@ -136,7 +142,8 @@ def read_contact_policy(
         decline.finish()
     rules = read_rules(reader, setting, problems)
     objection = reader.scalar("objection")
-    what = "'objection' of the contact policy"
+    fraud = reader.scalar("fraud")
+    what, about = "'{}' of the contact policy", setting.conditions.about_household
     policy = ContactPolicy(
         caps=caps,
         quiet_from_minute=quiet_from,
@@ -148,7 +155,8 @@ def read_contact_policy(
         remembered_us=rules.remembered_us,
         member_time_zone=_member_time_zone(reader, features, problems),
         line=feature_named(reader, "line", _by_name(features), features),
-        objection=NONE if objection is None else setting.conditions.about_household(objection, what),
+        objection=NONE if objection is None else about(objection, what.format("objection")),
+        fraud=NONE if fraud is None else about(fraud, what.format("fraud")),
     )
     reader.finish()
     return policy
@@ -198,7 +206,7 @@ def _quiet_hours(policy: Reader, problems: Problems) -> tuple[int, int]:
 
 def read_arbitration(top: Reader, name: str) -> Arbitration:
     """Read the section `arbitration`; the salt defaults to the playbook's name."""
-    usual = Arbitration(salt=name)
+    usual = Arbitration(salt=name, prior_weight=PRIOR_WEIGHT)
     reader = top.reader("arbitration", "the section 'arbitration'")
     if reader is None:
         return usual
@@ -206,6 +214,7 @@ def read_arbitration(top: Reader, name: str) -> Arbitration:
         exploration=reader.share("exploration", usual.exploration),
         slate_length=reader.whole("slate", usual.slate_length, least=1, most=SLATE_LENGTH_MAX),
         salt=reader.text("salt", name),
+        prior_weight=reader.whole("prior_weight", usual.prior_weight, least=0, most=PRIOR_WEIGHT_MAX),
     )
     reader.finish()
     return arbitration

@@ -4,7 +4,7 @@ Every method returns its default after noting a problem, so that reading goes on
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -236,6 +236,15 @@ def check_name(name: str, place: Place, problems: Problems) -> None:
         if name not in RESERVED_WORDS:
             right = "names are lower-case letters, digits and _, starting with a letter"
         problems.add(place, f"'{name}' is not a possible name", right)
+
+
+def report_repeated(written: Sequence[Entry], beside: Sequence[Entry], what: str, problems: Problems) -> None:
+    """Report names that are written and belong to what follows from another section."""
+    taken = {entry.key for entry in beside}
+    for entry in written:
+        if entry.key in taken:
+            wrong = f"{what} '{entry.key}' is already defined: it follows from the section 'products'"
+            problems.add(entry.place, wrong, "remove it, or give it another name")
 
 
 def price(text: str, currency: str) -> int | None:

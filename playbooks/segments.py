@@ -1,19 +1,23 @@
 """The section `segments`: named conditions, inlined where other conditions use them; so their order is free."""
 
 import re
+from collections.abc import Sequence
 
 from household.plan import Segment
 from playbooks.conditions import NO_PROGRAM, WRONG, Conditions, known_code
-from playbooks.reading import Reader, describe
+from playbooks.reading import Reader, describe, report_repeated
 from written.problems import Problems
-from written.yaml_tree import Scalar
+from written.yaml_tree import Entry, Scalar
 
 
-def read_segments(top: Reader, conditions: Conditions, problems: Problems) -> tuple[Segment, ...]:
+def read_segments(
+    top: Reader, conditions: Conditions, problems: Problems, *, of_products: Sequence[Entry] = ()
+) -> tuple[Segment, ...]:
     """Read the section and make every segment known to the conditions that follow."""
     texts: dict[str, Scalar] = {}
-    entries = top.entries("segments")
-    for entry in entries:
+    written = top.entries("segments")
+    report_repeated(written, of_products, "segment", problems)
+    for entry in (*written, *of_products):
         if isinstance(entry.value, Scalar):
             texts[entry.key] = entry.value
         else:

@@ -93,7 +93,7 @@ class _Money(Check):
             offers = [self.plan.offers[index] for index in sent]
             said = [one for one in offers if any(treatment.channel == number for treatment in one.treatments)]
             best = max(
-                (one.prior_acceptance * one.margin_minor * one.lever - one.cost_minor for one in said), default=None
+                (one.prior_acceptance * one.brings_minor * one.lever - one.cost_minor for one in said), default=None
             )
             cost = channel.cost_minor
             if cost and best is not None and best <= cost:
@@ -128,7 +128,7 @@ class _Money(Check):
                 self.warn(wrong, "remove it, or write another price", *keys)
 
     def _worth(self, key: str, offer: Offer) -> None:
-        best = offer.margin_minor * offer.lever
+        best = offer.brings_minor * offer.lever
         if not offer.prior_acceptance:
             wrong = f"offer '{key}' is never made: its prior is 0, so nothing is ever learned of it"
             self.warn(wrong, "write the share that you expect to accept", "offers", key, "prior")
@@ -136,10 +136,16 @@ class _Money(Check):
             wrong = f"the prior of offer '{key}' is 100 %: everyone would accept it"
             self.warn(wrong, "write 1% if one in a hundred is meant", "offers", key, "prior")
         if best <= offer.cost_minor:
-            what = "its lever is 0" if not offer.lever else f"it earns {self.amount(offer.margin_minor)}"
+            what = "its lever is 0" if not offer.lever else f"it earns {self.amount(offer.brings_minor)}"
             wrong = f"offer '{key}' is never worth making: {what} and costs {self.amount(offer.cost_minor)}"
-            which = "lever" if not offer.lever else "margin"
+            which = "lever" if not offer.lever else "margin" if offer.increment_minor is None else "increment"
             self.warn(wrong, f"write a {which} above what it costs", "offers", key, which)
+        if offer.brings_minor > offer.margin_minor:
+            wrong = (
+                f"the increment of offer '{key}', {self.amount(offer.brings_minor)}, is more than its margin, "
+                f"{self.amount(offer.margin_minor)}: more than all that it earns would not have come anyway"
+            )
+            self.warn(wrong, "write an increment from 0 to the margin", "offers", key, "increment")
 
 
 class _Reach(Check):
@@ -332,10 +338,11 @@ class _Unused(Check):
         terms = [term for tree in trees for term in terms_of(tree)]
         code_of = {one.name: (plan.programs[one.program].ops, plan.programs[one.program].args) for one in plan.segments}
         priced = {plan.segments[one.segment].name for offer in plan.offers for one in offer.segment_prices}
+        of_products = {f"has_{family}" for product in plan.products for family in product.families}
         for name, code in code_of.items():
             own = {index for index, one in enumerate(plan.programs) if (one.ops, one.args) == code}
             used = any(index not in own and _holds(plan.programs[index], code) for index in range(len(plan.programs)))
-            if not used and name not in priced and not self._is_whole_condition(own):
+            if not used and name not in priced | of_products and not self._is_whole_condition(own):
                 self.inform(f"segment '{name}' is used nowhere", "remove it if it is not for later", "segments", name)
         read = {int(term.arg) for term in terms if term.op is Op.FEATURE}
         for index, feature in enumerate(plan.features):
@@ -356,6 +363,7 @@ class _Unused(Check):
         plan = self.plan
         conditions = [one.consent for one in plan.channels] + [one.eligible for one in plan.offers]
         conditions += [one.trigger.program for one in plan.journeys if one.trigger is not None]
+        conditions += [plan.policy.objection, plan.policy.fraud]
         return any(program in programs for program in conditions)
 
 

@@ -124,6 +124,7 @@ def _event(entry: Entry, vocabulary: Vocabulary, problems: Problems) -> EventTyp
     reader = Reader(entry.value, what, problems, place=entry.place)
     source = reader.choice("source", Source, required=True)
     action_window_us = reader.duration_us("action_window", EventType(name="", source="").action_window_us)
+    half_life_us = reader.duration_us("half_life", 0)
     uses = [_use(one, what, vocabulary, problems) for one in reader.entries("fields", named=False)]
     fields = tuple(use for use in uses if use is not None)
     if len(fields) < len(uses):
@@ -134,6 +135,7 @@ def _event(entry: Entry, vocabulary: Vocabulary, problems: Problems) -> EventTyp
         source=(source or Source.NETWORK).value,
         fields=fields,
         action_window_us=action_window_us,
+        half_life_us=half_life_us,
     )
 
 

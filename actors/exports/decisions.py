@@ -20,6 +20,20 @@ from household.decision import Decision, SlateAction
 from household.plan import Feature, Plan
 from household.scoring import feature_meaning, schema_hash
 
+PRICE = pa.struct([("of", pa.string()), ("minor", pa.float64())])
+TERMS = pa.struct(
+    [
+        ("gain_minor", pa.float64()),
+        ("cost_minor", pa.float64()),
+        ("probability", pa.float64()),
+        ("shown", pa.int64()),
+        ("increment_minor", pa.float64()),
+        ("is_gross", pa.bool_()),
+        ("context", pa.float64()),
+        ("lever", pa.float64()),
+        ("prices", pa.list_(PRICE)),
+    ]
+)
 CANDIDATE = pa.struct(
     [
         ("offer", pa.string()),
@@ -27,6 +41,7 @@ CANDIDATE = pa.struct(
         ("value_minor", pa.float64()),
         ("vetoes", pa.list_(pa.string())),
         ("rank", pa.int32()),
+        ("terms", TERMS),
     ]
 )
 ACTION = pa.struct(
@@ -42,6 +57,15 @@ SHADOW = pa.struct([("model_version", pa.string()), ("offer", pa.string()), ("sc
 WITHDRAWAL = pa.struct([("action_id", pa.string()), ("reason", pa.string())])
 
 ARM = pa.struct([("experiment", pa.string()), ("layer", pa.string()), ("arm", pa.string()), ("share", pa.float64())])
+SCARCE = pa.struct(
+    [
+        ("budget", pa.string()),
+        ("price_minor", pa.float64()),
+        ("share", pa.int64()),
+        ("left", pa.int64()),
+        ("used", pa.int64()),
+    ]
+)
 GHOST = pa.struct(
     [
         ("offer", pa.string()),
@@ -89,6 +113,7 @@ FIXED = pa.schema(
         ("arms", pa.list_(ARM)),
         ("ghosts", pa.list_(GHOST)),
         ("shadows", pa.list_(SHADOW)),
+        ("scarce", pa.list_(SCARCE)),
         ("unnamed_features", pa.list_(pa.float32())),
     ]
 )
@@ -214,6 +239,7 @@ def _fixed(partition: int, stored: StoredRecord, decision: Decision, plans: Mapp
             (one.offer, one.journey or None, one.channel, one.time_us, one.experiments) for one in decision.ghosts
         ],
         "shadows": _shadows(decision),
+        "scarce": [(one.budget, one.price_minor, one.share, one.left, one.used) for one in decision.scarce],
         "unnamed_features": None if _is_named(decision, plan) else decision.state_vector,
     }
 
@@ -250,6 +276,7 @@ def _candidates(decisions: Sequence[Decision]) -> pa.ListArray:
             pa.array([one.value_minor for one in candidates], pa.float64()),
             vetoes,
             pa.array(ranks, pa.int32()),
+            pa.array([one.terms for one in candidates], TERMS),
         ],
         fields=list(CANDIDATE),
     )

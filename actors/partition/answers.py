@@ -22,6 +22,7 @@ from household.scoring import Way
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus
 from household.tables.arms import Assignment
+from household.terms import Terms
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
 _UNBOUNDED = EventField(field=0)
@@ -251,6 +252,9 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
         as_of=timestamp(state.now_us),
         features=feature_values(plan, own[of_household].tolist(), of_household),
     )
+    for product in plan.products:
+        if lines := int(own[product.feature]):
+            response.products.add(product=product.name, families=product.families, lines=lines)
     for member in state.members.children(household):
         readings = state.readings(household, member, state.now_us)
         response.members.add(
@@ -370,6 +374,16 @@ def decision_record(
             message.score = candidate.score
         if candidate.value_minor is not None:
             message.value = candidate.value_minor
+        if candidate.terms is not None:
+            message.terms.CopyFrom(_terms(candidate.terms))
+    for scarce in decision.scarce:
+        record.scarce.add(
+            budget=scarce.budget,
+            price=scarce.price_minor,
+            share=scarce.share,
+            left=scarce.left,
+            used=scarce.used,
+        )
     record.arms.extend(map(assignment_message, decision.arms))
     for ghost in decision.ghosts:
         record.ghosts.add(
@@ -383,6 +397,20 @@ def decision_record(
         record.currency, record.time_zone = plan.currency, plan.policy.time_zone
         record.features.extend(feature_values(plan, decision.state_vector.tolist(), plan.scored_features))
     return record
+
+
+def _terms(terms: Terms) -> household_pb2.Terms:
+    return household_pb2.Terms(
+        gain=terms.gain_minor,
+        cost=terms.cost_minor,
+        prices=[household_pb2.Price(of=one.of, minor=one.minor) for one in terms.prices],
+        probability=terms.probability,
+        shown=terms.shown,
+        increment=terms.increment_minor,
+        gross=terms.is_gross,
+        context=terms.context,
+        lever=terms.lever,
+    )
 
 
 def _recorded_action(

@@ -39,6 +39,7 @@ def decode_of(group: Group, some: list[Signals], folding: Folding) -> None:
 
 def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None:
     kept, decided = [], set[int]()
+    as_of_now.scarcity.begin_group()
     for proposal in group.proposals:
         # Under different keys it may be one household: the second would not see what the first gives out.
         home = as_of_now.home_row(as_of_now.find(proposal.attempt.household)[0]) if as_of_now.graph else NO_HOUSEHOLD
@@ -54,6 +55,8 @@ def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None
             continue
         kept.append(proposal)
         decided.add(home)
+        # None of this group sees what another of it takes, but by this.
+        as_of_now.scarcity.promise({one.budget: one.used for one in proposal.made.scarce})
         group.records.append(term.record(RecordKind.DECISION, codec.DECISION_LAYOUT, payload, group.stamp_us))
     group.proposals = kept
 

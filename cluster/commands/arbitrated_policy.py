@@ -7,7 +7,7 @@ below the first matters is assumed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from cluster.commands.promotion import contender, plans_known
 from cluster.config import HearthConfig
-from household.deciding.arbitration import ALWAYS_NOTHING_MINOR, first_propensities, value_minor
+from household.deciding.arbitration import ALWAYS_NOTHING_MINOR, first_propensities
 from household.plan import Plan, PlanVersion
 from household.scoring import feature_schema, rows_from_record, schema_hash
+from household.terms import GRAIN_MINOR, weigh
 from insight.evaluation.decisions import NOTHING, Choices, LoggedDecisions, encode
 from insight.evaluation.exported import scored_candidates
 from insight.evaluation.policies import Policy
@@ -50,6 +51,26 @@ class _Weighed:
     """(k,) as recorded."""
     value: NDArray[np.float64]
     """(k,) as recorded."""
+    shown: NDArray[np.int64]
+    """(k,) how often it had been shown."""
+    context: NDArray[np.float64]
+    """(k,) factor of when and where."""
+    prices: NDArray[np.float64]
+    """(k,) minor units, what using something scarce cost."""
+    partition_count: int
+
+    def only(self, mask: NDArray[np.bool_]) -> "_Weighed":
+        """Return those of a mask (k,)."""
+        return replace(
+            self,
+            decision=self.decision[mask],
+            offer=self.offer[mask],
+            score=self.score[mask],
+            value=self.value[mask],
+            shown=self.shown[mask],
+            context=self.context[mask],
+            prices=self.prices[mask],
+        )
 
 
 def policy_of_version(
@@ -75,7 +96,7 @@ def policy_of_version(
     if ours.seen_to_us is not None:
         reasons.leave_out(_times_us(table) <= ours.seen_to_us, SEEN)
     parts = []
-    for weighed in _weighed(table, plans, reasons.kept):
+    for weighed in _weighed(table, plans, reasons.kept, config.partition_count):
         prices, is_unknown = _prices(table, weighed)
         reasons.leave_out_some(weighed.decision[is_unknown], PRICE_UNKNOWN)
         reasons.leave_out_some(weighed.decision[_differs(table, weighed)], OTHER_VALUE)
@@ -131,10 +152,13 @@ def _times_us(table: pa.Table) -> NDArray[np.int64]:
     return np.asarray(table.column("decided_at").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(), np.int64)
 
 
-def _weighed(table: pa.Table, plans: Mapping[PlanVersion, Plan], kept: NDArray[np.bool_]) -> list[_Weighed]:
+def _weighed(
+    table: pa.Table, plans: Mapping[PlanVersion, Plan], kept: NDArray[np.bool_], partition_count: int
+) -> list[_Weighed]:
     decision, candidates = scored_candidates(table)
     names, score = candidates.column("offer"), candidates.column("score").to_numpy()
     value = candidates.column("value_minor").fill_null(np.nan).to_numpy()
+    shown, context, prices = _circumstances(candidates)
     versions, found = _texts(table, "playbook_version"), []
     for version in sorted(set(versions[kept].tolist())):
         plan = plans[PlanVersion(version)]
@@ -152,16 +176,36 @@ def _weighed(table: pa.Table, plans: Mapping[PlanVersion, Plan], kept: NDArray[n
                 offer=np.asarray(offer.to_numpy(), np.int64),
                 score=np.asarray(score[part], np.float64),
                 value=np.asarray(value[part], np.float64),
+                shown=shown[part],
+                context=context[part],
+                prices=prices[part],
+                partition_count=partition_count,
             )
         )
     return found
+
+
+def _circumstances(
+    candidates: pa.Table,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return (k,) how often each was shown, the factor of when and where, and what it uses that is scarce."""
+    count = candidates.num_rows
+    if "terms" not in candidates.column_names:
+        return np.zeros(count, np.int64), np.ones(count), np.zeros(count)
+    terms = candidates.column("terms").combine_chunks()
+    shown = pc.struct_field(terms, "shown").fill_null(0).to_numpy()
+    context = pc.struct_field(terms, "context").fill_null(1.0).to_numpy()
+    lists = pc.struct_field(terms, "prices")
+    prices = np.zeros(count)
+    np.add.at(prices, pc.list_parent_indices(lists).to_numpy(), pc.struct_field(lists.flatten(), "minor").to_numpy())
+    return np.asarray(shown, np.int64), np.asarray(context, np.float64), prices
 
 
 def _prices(table: pa.Table, weighed: _Weighed) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return (k,) the price of each candidate, and where it is not known.
 
     An offer with prices by segment has its price in the slate alone. Which candidates reach the slate may hang on what
-    exploration drew; those that reach it whatever was drawn are known.
+    exploration drew, and on lots where some are worth the same; those that reach it whatever was drawn are known.
     """
     plan = weighed.plan
     prices = np.array([plan.offers[one].price_minor for one in weighed.offer.tolist()], np.int64)
@@ -169,8 +213,12 @@ def _prices(table: pa.Table, weighed: _Weighed) -> tuple[NDArray[np.int64], NDAr
     is_worth = weighed.value > ALWAYS_NOTHING_MINOR
     order = np.lexsort((weighed.offer, -weighed.value, ~is_worth, weighed.decision))
     _, starts, counts = np.unique(weighed.decision, return_index=True, return_counts=True)
+    in_order = np.arange(len(order)) - np.repeat(starts, counts)
+    is_last = np.ones(len(order), np.bool_)
+    is_last[:-1] = (np.diff(weighed.decision[order]) != 0) | (np.diff(weighed.value[order]) != 0)
+    last = np.flatnonzero(is_last)
     rank = np.empty(len(order), np.intp)
-    rank[order] = np.arange(len(order)) - np.repeat(starts, counts)
+    rank[order] = in_order[last[np.searchsorted(last, np.arange(len(order)))]]
     worth_count = np.bincount(weighed.decision[is_worth], minlength=table.num_rows)[weighed.decision]
     length = plan.arbitration.slate_length
     in_slate = is_worth & ((rank < length - 1) | (worth_count <= length))
@@ -195,20 +243,26 @@ def _costs(table: pa.Table, weighed: _Weighed) -> NDArray[np.int64]:
 
 def _values(weighed: _Weighed, score: NDArray[np.floating], costs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return (k,) the value of each candidate at these scores, as arbitration has it."""
-    offers = weighed.plan.offers
-    return np.array(
-        [
-            value_minor(offers[offer], one, cost)
-            for offer, one, cost in zip(weighed.offer.tolist(), score.tolist(), costs.tolist(), strict=True)
-        ],
-        np.float64,
-    )
+    offers, prior_weight = weighed.plan.offers, weighed.plan.arbitration.prior_weight / weighed.partition_count
+    columns = (weighed.offer, score, costs, weighed.shown, weighed.context)
+    gains = [
+        weigh(
+            offers[offer],
+            one,
+            cost_minor=offers[offer].cost_minor + cost,
+            shown=shown,
+            prior_weight=prior_weight,
+            context=context,
+        ).value_minor
+        for offer, one, cost, shown, context in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    return np.array(gains, np.float64) - weighed.prices
 
 
 def _differs(table: pa.Table, weighed: _Weighed) -> NDArray[np.bool_]:
     """Return (k,) where the recorded value is not that of the recorded score."""
     made = _values(weighed, weighed.score, _costs(table, weighed))
-    return ~(np.abs(made - weighed.value) <= 1e-6 * np.maximum(1.0, np.abs(made)))
+    return ~(np.abs(made - weighed.value) <= np.maximum(GRAIN_MINOR, 1e-6 * np.abs(made)))
 
 
 def _choices(
@@ -216,13 +270,7 @@ def _choices(
 ) -> tuple[NDArray[np.intp], list[str], NDArray[np.float64]]:
     """Return row, offer and probability of all that may come first, for the decisions that are kept."""
     plan, part = weighed.plan, kept[weighed.decision]
-    weighed = _Weighed(
-        plan=plan,
-        decision=weighed.decision[part],
-        offer=weighed.offer[part],
-        score=weighed.score[part],
-        value=weighed.value[part],
-    )
+    weighed = weighed.only(part)
     rows = np.unique(weighed.decision)
     few, place = table.take(pa.array(rows)), np.searchsorted(rows, weighed.decision)
     channels = {name: index for index, name in enumerate(one.name for one in plan.channels)}
@@ -244,12 +292,16 @@ def _choices(
     order = order[is_worth[order]]
     decision, offer = weighed.decision[order], weighed.offer[order]
     count = np.bincount(decision, minlength=table.num_rows)
-    is_best = np.append(True, decision[1:] != decision[:-1])[: len(decision)]
-    exploration = plan.arbitration.exploration
-    shares = {size: first_propensities(size, exploration) for size in np.unique(count).tolist()}
+    best = np.full(table.num_rows, -np.inf)
+    np.maximum.at(best, decision, values[order])
+    is_best = values[order] == best[decision]
+    tied = np.bincount(decision[is_best], minlength=table.num_rows)
+    sizes = list(zip(count[decision].tolist(), tied[decision].tolist(), strict=True))
+    shares = {
+        (size, alike): first_propensities(size, plan.arbitration.exploration, tied=alike) for size, alike in set(sizes)
+    }
     probability = np.array(
-        [shares[size][0 if best else 1] for size, best in zip(count[decision].tolist(), is_best.tolist(), strict=True)],
-        np.float64,
+        [shares[size][0 if first else 1] for size, first in zip(sizes, is_best.tolist(), strict=True)], np.float64
     )
     idle = np.setdiff1d(rows, decision)
     names = [plan.offers[one].name for one in offer.tolist()] + [NOTHING] * len(idle)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, feature_text, way_text, when, zone_of
+from cluster.commands.wording import action_lines, feature_text, terms_text, way_text, when, zone_of
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
 from hearth.v1 import household_pb2, household_pb2_grpc
@@ -115,17 +115,26 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
         "candidate",
         "P(accept)",
         f"value, {record.currency or 'minor units'}",
+        "made of",
         "what spoke against it",
         title="what was weighed",
         title_justify="left",
         box=None,
     )
-    ranked = sorted(record.candidates, key=lambda one: (bool(one.vetoes), -one.value if one.HasField("value") else 0.0))
+    nothing = household_pb2.Candidate(offer="nothing", value=0.0)
+    ranked = sorted(
+        (nothing, *record.candidates), key=lambda one: (bool(one.vetoes), -one.value if one.HasField("value") else 0.0)
+    )
     for candidate in ranked:
         score = f"{candidate.score:.4f}" if candidate.HasField("score") else "-"
         value = worth_text(candidate.value, record.currency) if candidate.HasField("value") else "-"
-        table.add_row(escape(candidate.offer), score, value, escape(", ".join(candidate.vetoes)))
+        made_of = terms_text(candidate.terms, record.currency) if candidate.HasField("terms") else ""
+        table.add_row(escape(candidate.offer), score, value, escape(made_of), escape(", ".join(candidate.vetoes)))
     stdout_console().print(table)
+    for scarce in record.scarce:
+        price = f"a unit was priced at {worth_text(scarce.price, record.currency)}"
+        left = f"{scarce.left} left of the partition's share, {scarce.used} taken"
+        stdout_console().print(escape(f"  budget {scarce.budget}: {price}, {left}"))
     for one in record.shadow_scores:
         stdout_console().print(escape(f"  in shadow, {one.model_version} gave {one.offer} {one.score:.4f}"))
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.v1 import decision_pb2, household_pb2
-from household.money import amount_text
+from household.money import amount_text, worth_text
 
 NEVER_LEAST = 9.99e29
 """From here on a reading is no number: infinity, or the 1e30 that stands for it where infinities may not be."""
@@ -49,6 +49,17 @@ def action_lines(action: decision_pb2.Action, zone: tzinfo = UTC) -> list[str]:
     status = f"{status_name(action.status)}{because}"
     lines.append(f"  action {action.action_id}, {status}, until {when(action.valid_until, zone)}{journey}{member}")
     return lines
+
+
+def terms_text(terms: household_pb2.Terms, currency: str) -> str:
+    """Return what a value is made of, as a sum; what says nothing is left out."""
+    factors = [f"{terms.probability:.4f}", worth_text(terms.increment, currency) + (" gross" if terms.gross else "")]
+    factors += [f"{terms.context:.3f} context"] if terms.context != 1.0 else []
+    factors += [f"lever {terms.lever:g}"] if terms.lever != 1.0 else []
+    taken = [worth_text(terms.cost, currency)] if terms.cost else []
+    taken += [f"{worth_text(one.minor, currency)} for {one.of}" for one in terms.prices]
+    shown = f" (shown {terms.shown} times)" if terms.shown else ""
+    return " − ".join([" × ".join(factors), *taken]) + shown
 
 
 def feature_text(feature: household_pb2.FeatureValue) -> str:

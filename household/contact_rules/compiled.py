@@ -88,7 +88,7 @@ def _lines_of(index: int, rule: ContactRule) -> list[_Line]:
             return [_Line(index, CAPACITY, rule.most, what, what)]
 
 
-def _is_meant(selector: Selector, traits: Traits) -> bool:
+def is_meant(selector: Selector, traits: Traits) -> bool:
     """Return whether an action is among those that a selector means, wherever it goes."""
     wanted = (
         (selector.classes, (traits.contact_class,)),
@@ -161,18 +161,18 @@ class CompiledRules:
     def counts(self, rule: int, traits: Traits, channel: int) -> bool:
         """Return whether a rule counts an action on a channel."""
         what = self.rules[rule].what
-        return _is_meant(what, traits) and (not what.channels or channel in what.channels)
+        return is_meant(what, traits) and (not what.channels or channel in what.channels)
 
     def _family(self, traits: Traits | None) -> int:
         return 0 if traits is None else self._families.setdefault(traits.family, len(self._families))
 
     @staticmethod
     def _governs(line: _Line, traits: Traits | None) -> bool:
-        return traits is not None and traits.contact_class not in EXEMPT_CLASSES and _is_meant(line.governs, traits)
+        return traits is not None and traits.contact_class not in EXEMPT_CLASSES and is_meant(line.governs, traits)
 
     @staticmethod
     def _counts(line: _Line, traits: Traits | None) -> bool:
-        return traits is not None and _is_meant(line.counts, traits)
+        return traits is not None and is_meant(line.counts, traits)
 
 
 def _traits_or_none(name: str) -> Traits | None:

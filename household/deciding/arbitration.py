@@ -1,65 +1,124 @@
-"""How the best of several is chosen: an offer's value, exploration, and who is in a control group."""
+"""How the best of several is chosen: terms and values, ties, exploration, and who is in a control group."""
 
 import hashlib
+from itertools import groupby
 
 from household.deciding.draft import Draft, Scores, context_channel
+from household.deciding.reasons import by_budget
 from household.decision import Candidate
-from household.plan import NONE, Offer, Plan
+from household.plan import NONE, Plan
+from household.scarcity import Standings, prices_of, too_much
+from household.state import PartitionState
+from household.terms import weigh
 
 ALWAYS_NOTHING_MINOR = 0.0
 """Value of doing nothing: an action must be worth more."""
 
+Ranked = list[tuple[int, float]]
+"""Offers that are worth more than nothing with their values, best first."""
+
 
 def ranked_candidates(
-    plan: Plan, draft: Draft, scores: Scores
-) -> tuple[tuple[Candidate, ...], list[tuple[int, float]]]:
-    candidates, worth_it, asking = [], [], draft.ask.channel
+    state: PartitionState, draft: Draft, scores: Scores, decision_id: str, standings: Standings | None
+) -> tuple[tuple[Candidate, ...], Ranked]:
+    """Return all candidates as they were weighed, and those that are worth more than nothing.
+
+    Args:
+        state: read only.
+        draft: of the decision.
+        scores: of what is to be weighed.
+        decision_id: by which lots are drawn.
+        standings: the plan's budgets; None where it has none.
+    """
+    plan, asking = state.plan, draft.ask.channel
+    candidates: list[Candidate] = []
+    worth_it: Ranked = []
+    shown = state.showing.counts if state.showing.is_counted else None
+    # A partition sees its part of what is shown, so the prior has that part of its weight.
+    prior_weight = plan.arbitration.prior_weight / state.share.partition_count
     for index in draft.journey_by_offer:
         offer, score = plan.offers[index], scores.by_offer.get(index)
-        value = None
+        terms, value, vetoes = None, None, draft.vetoes[index]
         if score is not None:
             channel = asking if asking != NONE else context_channel(plan, draft, index)
-            channel_cost = 0 if channel == NONE else plan.channels[channel].cost_minor
-            value = value_minor(offer, score, channel_cost)
-            if value > ALWAYS_NOTHING_MINOR:
+            journey = draft.journey_by_offer[index]
+            uses = () if standings is None else state.scarcity.uses_of(index, journey, channel)
+            terms = weigh(
+                offer,
+                score,
+                cost_minor=offer.cost_minor + (0 if channel == NONE else plan.channels[channel].cost_minor),
+                shown=0 if shown is None else shown[index],
+                prior_weight=prior_weight,
+                context=draft.freshness.get(journey, 1.0),
+                prices=prices_of(uses, standings) if uses and standings is not None else (),
+            )
+            value = terms.value_minor
+            if uses and standings is not None:
+                vetoes = (*vetoes, *map(by_budget, too_much(uses, standings)))
+            if value > ALWAYS_NOTHING_MINOR and not vetoes:
                 worth_it.append((index, value))
-        candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=draft.vetoes[index]))
-    # Ties go to the offer written first in the playbook.
-    worth_it.sort(key=lambda pair: (-pair[1], pair[0]))
-    return tuple(candidates), worth_it
+        candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=vetoes, terms=terms))
+    return tuple(candidates), in_order(plan, worth_it, decision_id)
 
 
-def explored(plan: Plan, ranked: list[tuple[int, float]], decision_id: str) -> tuple[list[tuple[int, float]], float]:
-    """Return the order of the slate and the probability with which its first action came first."""
+def in_order(plan: Plan, worth_it: Ranked, decision_id: str) -> Ranked:
+    """Return them best first; of those that are worth the same, a hash of decision and action says which."""
+    worth_it.sort(key=_worth, reverse=True)
+    if len({value for _, value in worth_it}) == len(worth_it):
+        return worth_it
+    return [
+        one
+        for _, tied in groupby(worth_it, key=_worth)
+        for one in sorted(tied, key=lambda pair: _lot(plan, pair[0], decision_id))
+    ]
+
+
+def _worth(pair: tuple[int, float]) -> float:
+    return pair[1]
+
+
+def _lot(plan: Plan, offer: int, decision_id: str) -> tuple[float, str]:
+    name = plan.offers[offer].name
+    return chance(plan.arbitration.salt, b"tie", decision_id.encode(), name.encode()), name
+
+
+def explored(plan: Plan, ranked: Ranked, decision_id: str) -> tuple[Ranked, float]:
+    """Return the order of the slate, and the probability with which its first action came first.
+
+    Given the state, that is: over the decision ids it might have had, of which hang the lots of ties and the draw.
+    """
     share = plan.arbitration.exploration
-    if len(ranked) < 2 or share == 0.0:
+    if len(ranked) < 2:
         return ranked, 1.0
-    draw = chance(plan.arbitration.salt, b"explore", decision_id.encode())
-    best, each = first_propensities(len(ranked), share)
+    tied = sum(value == ranked[0][1] for _, value in ranked)
+    best, each = first_propensities(len(ranked), share, tied=tied)
+    draw = chance(plan.arbitration.salt, b"explore", decision_id.encode()) if share else 1.0
     if draw >= share:
         return ranked, best
     pick = min(int(draw / each), len(ranked) - 1)
     moved = [ranked[pick], *ranked[:pick], *ranked[pick + 1 :]]
-    return moved, best if pick == 0 else each
+    return moved, best if pick < tied else each
 
 
-def value_minor(offer: Offer, score: float, channel_cost_minor: int) -> float:
-    """Return what an offer is expected to be worth, in minor units, after all costs."""
-    return score * offer.margin_minor * offer.lever - offer.cost_minor - channel_cost_minor
-
-
-def first_propensities(count: int, exploration: float) -> tuple[float, float]:
+def first_propensities(count: int, exploration: float, *, tied: int = 1) -> tuple[float, float]:
     """Return the probability with which the best of `count` candidates comes first, and that of each other one.
+
+    Args:
+        count: of those worth more than nothing.
+        exploration: share of decisions that put any of them first.
+        tied: how many are worth as much as the best, itself included; each of them has the first probability.
 
     >>> first_propensities(4, 0.2)
     (0.8500000000000001, 0.05)
+    >>> first_propensities(4, 0.2, tied=2)
+    (0.45, 0.05)
     >>> first_propensities(1, 0.2)
     (1.0, 0.0)
     """
-    if count < 2 or exploration == 0.0:
+    if count < 2:
         return 1.0, 0.0
     each = exploration / count
-    return 1.0 - exploration + each, each
+    return (1.0 - exploration) / tied + each, each
 
 
 def chance(salt: str, *parts: bytes) -> float:

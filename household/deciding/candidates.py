@@ -1,9 +1,10 @@
 """Which offers are weighed: those of the moments that wait, or those that a contact may bring up."""
 
+from household.columns.decay import decay
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason, by_contact, by_moment
 from household.decision import Moment
-from household.plan import NONE, Journey, Plan, Scope
+from household.plan import NONE, EventType, Journey, Plan, Scope
 from household.state import PartitionState
 
 
@@ -30,15 +31,14 @@ def journeys_of(
     found: list[tuple[Journey, bool]] = []
     reasons: list[str] = []
     for moment in pending:
-        index = plan.journey_by_name.get(moment.journey, NONE)
-        event = plan.event_type_by_name.get(moment.event_type, NONE)
-        if index == NONE or event == NONE:
+        event = _event_of(plan, moment)
+        if event is None:
             continue
-        if now_us - moment.time_us > plan.event_types[event].action_window_us:
+        if is_stale(event, moment, now_us):
             reasons.append(Reason.STALE_SIGNAL)
             continue
         reasons.append(by_moment(moment.journey))
-        found.append((plan.journeys[index], True))
+        found.append((plan.journeys[plan.journey_by_name[moment.journey]], True))
     if ask.channel != NONE and ask.is_contact:
         for journey in plan.journeys:
             if journey.trigger is None and (
@@ -47,6 +47,56 @@ def journeys_of(
                 found.append((journey, False))
                 reasons.append(by_contact(journey.name))
     return found, tuple(dict.fromkeys(reasons))
+
+
+def _event_of(plan: Plan, moment: Moment) -> EventType | None:
+    """Return what fired a moment; None if the plan does not have that any more, or its journey."""
+    event = plan.event_type_by_name.get(moment.event_type, NONE)
+    return None if event == NONE or moment.journey not in plan.journey_by_name else plan.event_types[event]
+
+
+def is_stale(event: EventType, moment: Moment, now_us: int) -> bool:
+    """Return whether it is too late for what a moment brings up."""
+    return now_us - moment.time_us > event.action_window_us
+
+
+def turned_stale(plan: Plan, moment: Moment, then_us: int, now_us: int) -> bool:
+    """Return whether it became too late for what a moment brings up, between two times."""
+    event = _event_of(plan, moment)
+    return event is not None and is_stale(event, moment, now_us) and not is_stale(event, moment, then_us)
+
+
+def stale_candidates(
+    plan: Plan, pending: tuple[Moment, ...], journey_by_offer: dict[int, str], now_us: int
+) -> dict[int, str]:
+    """Return the offers (and their journeys) that only moments would have brought up for which it is too late."""
+    return {
+        offer: moment.journey
+        for moment in pending
+        if (event := _event_of(plan, moment)) is not None and is_stale(event, moment, now_us)
+        for offer in plan.journeys[plan.journey_by_name[moment.journey]].offers
+        if offer not in journey_by_offer
+    }
+
+
+def freshness(plan: Plan, moments: tuple[Moment, ...], now_us: int) -> dict[str, float]:
+    """Return what is left of the value of what each journey's newest moment brings up, where it is not all.
+
+    >>> from household.plan import Journey
+    >>> events = (EventType(name="e", source="app", half_life_us=60),)
+    >>> plan = Plan(name="p", event_types=events, journeys=(Journey(name="j"),))
+    >>> moment = Moment(moment_id="m", journey="j", member=-1, event_id=b"", event_type="e", time_us=100)
+    >>> freshness(plan, (moment,), 160), freshness(plan, (moment,), 100)
+    ({'j': 0.5}, {})
+    """
+    left: dict[str, float] = {}
+    for moment in moments:
+        event = _event_of(plan, moment)
+        if event is not None and not is_stale(event, moment, now_us):
+            age_us = max(now_us - moment.time_us, 0)
+            share = decay(float(age_us), float(event.half_life_us)) if event.half_life_us and age_us else 1.0
+            left[moment.journey] = max(share, left.get(moment.journey, 0.0))
+    return {journey: share for journey, share in left.items() if share != 1.0}
 
 
 def speaking(ask: Ask, journeys: list[tuple[Journey, bool]]) -> list[Journey]:

@@ -44,6 +44,10 @@ class Draft:
     """What of the slate that stood no longer holds."""
     journey_by_offer: dict[int, str]
     """Candidate offer → journey whose moment brought it up, or empty."""
+    stale: frozenset[int]
+    """Candidate offers for which it is too late."""
+    freshness: dict[str, float]
+    """Journey → what is left of the value of what its moment brings up; those of which all is left are not in it."""
     contact_journeys: tuple[str, ...]
     """Journeys that the contact itself started."""
     has_consent: bool

@@ -12,7 +12,7 @@ class Reason(StrEnum):
     # Of a decision
     UNKNOWN_HOUSEHOLD = "UNKNOWN_HOUSEHOLD"
     STALE_SIGNAL = "STALE_SIGNAL"
-    """A moment is older than its event's action window."""
+    """A moment is older than its event's action window. Of a candidate that it brings up, too."""
     SLATE_STANDS = "SLATE_STANDS"
     BEST_VALUE = "BEST_VALUE"
     CONTROL_GROUP = "CONTROL_GROUP"
@@ -22,6 +22,8 @@ class Reason(StrEnum):
     NOTHING_BETTER = "NOTHING_BETTER"
     """Nothing that may be said is worth more than saying nothing."""
     CHANNEL_CANNOT_CARRY = "CHANNEL_CANNOT_CARRY"
+    GROSS = "GROSS"
+    """Of what was weighed, something has no known uplift: it counts as if nothing of it would have come anyway."""
     HELD = "HELD"
     """It goes out unasked, later: what is in the way follows."""
 
@@ -41,6 +43,9 @@ class Reason(StrEnum):
     OBJECTION = "OBJECTION"
     """The member objected: nothing goes out but what is legally required. Of a candidate, and of an action, too."""
 
+    FRAUD = "FRAUD"
+    """Fraud is suspected: no offers and no rewards until it is cleared. Of a candidate, and of an action, too."""
+
     # Why an action no longer holds, beside some of the above
     OFFER_GONE = "OFFER_GONE"
     PRICE_CHANGED = "PRICE_CHANGED"
@@ -59,6 +64,11 @@ def by_contact(journey: str) -> str:
 def by_rule(rule: str) -> str:
     """Return the reason that a rule of the contact policy speaks against something."""
     return f"RULE:{rule}"
+
+
+def by_budget(budget: str) -> str:
+    """Return the reason that nothing is left of a budget."""
+    return f"BUDGET:{budget}"
 
 
 def contact_of(reason: str) -> str:

@@ -1,5 +1,7 @@
 """The slate: which one stands and answers, how a new one is made, what goes with it no more, what the channel gets."""
 
+from collections.abc import Collection
+
 from household.deciding import standing
 from household.deciding.draft import Ask, Draft
 from household.deciding.reasons import Reason
@@ -64,8 +66,23 @@ def crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, .
     )
 
 
-def answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], *, withheld: bool) -> str:
-    """Return the id of the first action that the asking channel can carry, of the new slate or of the standing one."""
+def answer(
+    state: PartitionState,
+    draft: Draft,
+    slate: tuple[SlateAction, ...],
+    *,
+    withheld: bool,
+    unaffordable: Collection[str] = (),
+) -> str:
+    """Return the id of the first action that the asking channel can carry, of the new slate or of the standing one.
+
+    Args:
+        state: read only.
+        draft: of the decision.
+        slate: that is new.
+        withheld: nobody is to be given it.
+        unaffordable: actions of the standing slate, by id, for which too little is left of a budget.
+    """
     if draft.ask.channel == NONE or withheld:
         return ""
     if slate:
@@ -80,6 +97,7 @@ def answer(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], 
             if is_live(state, action.action_id)
             and action.action_id not in gone
             and action.action_id not in draft.not_to_answer
+            and action.action_id not in unaffordable
             and sees(action, draft.standing, draft.ask.member)
             and carries(state.plan, action, draft.ask.channel)
         ),

@@ -16,7 +16,7 @@ from household.plan import NONE, Offer, Plan
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
 from household.tables.slates import Slate
-from household.traits import is_legal
+from household.traits import is_legal, is_suppressed
 
 
 def is_live(state: PartitionState, action_id: str) -> bool:
@@ -73,6 +73,8 @@ def no_longer_holding(
         offer = plan.offers[index]
         if objects and not is_legal(plan, index, entry.journey):
             found[entry.action_id] = Reason.OBJECTION
+        elif is_suspected(plan, holds) and is_suppressed(plan, index, entry.journey):
+            found[entry.action_id] = Reason.FRAUD
         elif offer.eligible != NONE and not holds[offer.eligible]:
             found[entry.action_id] = Reason.NOT_ELIGIBLE
         elif price_minor(plan, offer, holds) != entry.price_minor:
@@ -87,6 +89,8 @@ def _conditions(state: PartitionState, offers: Sequence[Offer], household: int, 
     segments = state.plan.segments
     programs = {offer.eligible for offer in offers if offer.eligible != NONE}
     programs.update(segments[special.segment].program for offer in offers for special in offer.segment_prices)
+    if state.plan.policy.fraud != NONE:
+        programs.add(state.plan.policy.fraud)
     return truths(state, sorted(programs), household, member)
 
 
@@ -96,6 +100,11 @@ def truths(state: PartitionState, programs: Sequence[int], household: int, membe
         return {}
     results = state.conditions(np.array(programs, np.int64), household, member, state.now_us)
     return {program: bool(result == 1.0) for program, result in zip(programs, results, strict=True)}
+
+
+def is_suspected(plan: Plan, holds: dict[int, bool]) -> bool:
+    """Return whether fraud is suspected, as these programs hold."""
+    return plan.policy.fraud != NONE and holds[plan.policy.fraud]
 
 
 def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:

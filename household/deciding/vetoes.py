@@ -1,14 +1,16 @@
 """What speaks against each candidate, and its price for whom it would be made."""
 
+from collections.abc import Collection
+
 from household.deciding import standing
 from household.deciding.contact_policy import has_consent, has_objected
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason
-from household.deciding.standing import truths
+from household.deciding.standing import is_suspected, truths
 from household.plan import NONE
 from household.state import NO_MEMBER, PartitionState
 from household.tables.pauses import paused_names
-from household.traits import is_legal
+from household.traits import is_legal, is_suppressed
 
 
 def vetoes_and_prices(
@@ -17,6 +19,8 @@ def vetoes_and_prices(
     journey_by_offer: dict[int, str],
     household: int,
     member: int,
+    *,
+    stale: Collection[int] = (),
 ) -> tuple[dict[int, tuple[str, ...]], dict[int, int]]:
     """Return, of each candidate, what speaks against it, and its price for whom it would be made."""
     if not journey_by_offer:
@@ -24,7 +28,9 @@ def vetoes_and_prices(
     plan = state.plan
     offers = [plan.offers[index] for index in journey_by_offer]
     programs = {offer.eligible for offer in offers if offer.eligible != NONE}
-    programs.update(segment.program for segment in plan.segments)
+    programs.update(plan.segments[special.segment].program for offer in offers for special in offer.segment_prices)
+    if plan.policy.fraud != NONE:
+        programs.add(plan.policy.fraud)
     holds = truths(state, sorted(programs), household, member)
     asked_consent = may_answer(state, ask, household, member)
     objects = has_objected(state, household, member)
@@ -38,6 +44,10 @@ def vetoes_and_prices(
         against: list[str] = []
         if (objects or not asked_consent) and not is_legal(plan, index, journey_by_offer[index]):
             against += [Reason.OBJECTION] * objects + [Reason.NO_CONSENT] * (not asked_consent)
+        if is_suspected(plan, holds) and is_suppressed(plan, index, journey_by_offer[index]):
+            against.append(Reason.FRAUD)
+        if index in stale:
+            against.append(Reason.STALE_SIGNAL)
         if offer.eligible != NONE and not holds[offer.eligible]:
             against.append(Reason.NOT_ELIGIBLE)
         if offer.name in accepted:

@@ -5,6 +5,7 @@ the plan; names are kept for people, records and migrations. The compiler in `pl
 their shape, their canonical bytes and their hash.
 """
 
+from household.plan.budgets import Budget, BudgetUnit
 from household.plan.conditions import Program
 from household.plan.contact_rules import (
     EXEMPT_CLASSES,
@@ -23,6 +24,7 @@ from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
 from household.plan.policy import Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, GraphRules
+from household.plan.products import Product
 from household.plan.references import NONE, EventTimeUs, Scope
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventField, EventType, Field, FieldKind
@@ -33,6 +35,8 @@ __all__ = [
     "PLAN_LAYOUT",
     "Arbitration",
     "Arm",
+    "Budget",
+    "BudgetUnit",
     "Channel",
     "ContactCap",
     "ContactClass",
@@ -59,6 +63,7 @@ __all__ = [
     "PlanOfOtherLayout",
     "PlanUnreadable",
     "PlanVersion",
+    "Product",
     "Program",
     "RuleScope",
     "Scope",

@@ -29,6 +29,8 @@ class FeatureKind(StrEnum):
     """1 after an `events` event, 0 after an `off_events` event; the newest decides."""
     MOST_USED = "most_used"
     """Enum value with the largest decayed count; unknown before the first event."""
+    LINES_HOLDING = "lines_holding"
+    """How many lines (values of `field`, at most `keep` of them) hold it: of each the newest event decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

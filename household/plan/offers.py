@@ -54,3 +54,10 @@ class Offer:
     purpose: str = later("")
     """Empty for its journey's, or else for that of its class."""
     tags: tuple[str, ...] = later(())
+    increment_minor: int | None = later(None)
+    """What an acceptance brings that would not have come anyway; None where no uplift is known: the margin counts."""
+
+    @property
+    def brings_minor(self) -> int:
+        """What an acceptance counts for: the increment where it is known, else the margin."""
+        return self.margin_minor if self.increment_minor is None else self.increment_minor

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NewType
 
 from household.later import later
+from household.plan.budgets import Budget
 from household.plan.canonical import from_plain, to_plain
 from household.plan.conditions import Program
 from household.plan.contact_rules import EXEMPT_CLASSES
@@ -15,6 +16,7 @@ from household.plan.features import Feature, Window
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
 from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules, GraphRules
+from household.plan.products import Product
 from household.plan.segments import Segment
 from household.plan.vocabulary import EventType, Field
 
@@ -47,6 +49,8 @@ class Plan:
     graph: GraphRules = later(GraphRules())
     layout: int = PLAN_LAYOUT
     experiments: tuple[Experiment, ...] = later(())
+    budgets: tuple[Budget, ...] = later(())
+    products: tuple[Product, ...] = later(())
 
     @cached_property
     def canonical_bytes(self) -> bytes:

@@ -74,6 +74,8 @@ class ContactPolicy:
     """Feature that is a member's line; NONE where a member is taken to have one."""
     objection: int = later(NONE)
     """Program: while it is true, nothing but what is legally required goes out; NONE for never."""
+    fraud: int = later(NONE)
+    """Program: while it is true, offers and rewards are made to nobody; NONE for never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,9 @@ class Arbitration:
     """Share of decisions that take a uniformly random action among those worth taking; its propensity is recorded."""
     slate_length: int = 5
     salt: str = "hearth"
+    prior_weight: int = later(0)
+    """How many showings an offer's prior is worth beside its score, over all partitions; 0: scores count as they are,
+    and nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

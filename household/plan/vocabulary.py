@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from household.later import later
+
 
 class FieldKind(StrEnum):
     """How a field's values are held in a float64 column."""
@@ -46,3 +48,5 @@ class EventType:
     fields: tuple[EventField, ...] = ()
     action_window_us: int = 900_000_000
     """A moment older than this makes no offer: STALE_SIGNAL."""
+    half_life_us: int = later(0)
+    """What a moment of it brings up is worth half as much after each of these; 0 for no less."""

@@ -14,6 +14,7 @@ from household.tables.contract import (
     Declaration,
     Digest,
     Due,
+    Flag,
     HouseholdRow,
     MemberRow,
     Owner,
@@ -62,6 +63,8 @@ class LiveAction:
     """0 where it was not kept yet."""
     journey: PlanName = later("")
     """Whose moment brought it up; kept only under a playbook with rules."""
+    is_shown: Flag = later(False)
+    """It was given to a channel, and counted: household/showing.py."""
 
 
 def _expire(state: "PartitionState", table: "Table[LiveAction]", slots: NDArray[np.int64]) -> None:

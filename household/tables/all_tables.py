@@ -4,6 +4,7 @@ from typing import Any
 
 from household.tables.actions import ACTIONS
 from household.tables.arms import ARMS
+from household.tables.budgets import BUDGETS, EARMARKS
 from household.tables.capacities import CAPACITIES
 from household.tables.contacts import CONTACTS
 from household.tables.contract import Declaration
@@ -15,6 +16,7 @@ from household.tables.outbox import OUTBOX
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS
 from household.tables.recent_signals import RECENT_SIGNALS
 from household.tables.requests import REQUESTS
+from household.tables.shown import SHOWN
 from household.tables.slates import SLATES
 
 TABLES: tuple[Declaration[Any], ...] = (
@@ -34,5 +36,8 @@ TABLES: tuple[Declaration[Any], ...] = (
     ENCOUNTERS,
     CAPACITIES,
     ARMS,
+    SHOWN,
+    BUDGETS,
+    EARMARKS,
 )
 """In the order in which a tick looks at them."""

@@ -59,6 +59,7 @@ class Outbound:
 def _expire(state: "PartitionState", table: "Table[Outbound]", slots: NDArray[np.int64]) -> None:
     """Take out what may not be sent any more. The contact of what was never handed over is given back."""
     state.counters.expired += int(np.count_nonzero(table.values("is_delivered", slots) == 0))
+    state.scarcity.release_expired(state, slots)
     forget_places(state.contacts, table.values("household", slots), table.values("action_id", slots))
     table.forget(slots)
 

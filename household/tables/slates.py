@@ -78,7 +78,7 @@ def told_decision(decision: Decision) -> Plain:
     plain = spoken(decision)
     plain["household"], plain["member"] = decision.household.decode("latin-1"), decision.member.decode("latin-1")
     plain["moments"] = [told_moment(moment) for moment in decision.moments]
-    plain["candidates"] = [asdict(candidate) for candidate in decision.candidates]
+    plain["candidates"] = [spoken(candidate) for candidate in decision.candidates]
     plain["slate"] = [spoken(action) for action in decision.slate]
     if decision.withdrawals:
         plain["withdrawals"] = [asdict(one) for one in decision.withdrawals]
@@ -88,6 +88,8 @@ def told_decision(decision: Decision) -> Plain:
         plain["arms"] = [asdict(one) for one in decision.arms]
     if decision.ghosts:
         plain["ghosts"] = [asdict(one) for one in decision.ghosts]
+    if decision.scarce:
+        plain["scarce"] = [asdict(one) for one in decision.scarce]
     if decision.request_hash:
         plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()

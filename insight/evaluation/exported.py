@@ -92,12 +92,20 @@ def read_exported(
 
 
 def scored_candidates(table: pa.Table) -> tuple[NDArray[np.intp], pa.Table]:
-    """Return the decision of each candidate that was scored, and their offers, scores, values and ranks."""
+    """Return the decision of each candidate that was scored and might have come first, and what is told of them.
+
+    That is offers, scores, values, ranks and terms; an export from before terms were kept has none. What was scored may
+    have been vetoed since: by a control group, by a budget.
+    """
     lists = table.column("candidates").combine_chunks()
     decision = np.asarray(pc.list_parent_indices(lists).to_numpy(), np.intp)
     flat = lists.flatten()
-    every = pa.table({name: pc.struct_field(flat, name) for name in ("offer", "score", "value_minor", "rank")})
+    kept = [name for name in ("offer", "score", "value_minor", "rank", "terms") if flat.type.get_field_index(name) >= 0]
+    every = pa.table({name: pc.struct_field(flat, name) for name in kept})
     is_scored = every.column("score").is_valid()
+    if flat.type.get_field_index("vetoes") >= 0:
+        against = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "vetoes")), 0)
+        is_scored = pc.and_(is_scored, pc.equal(against, 0))
     return decision[np.asarray(is_scored.to_numpy(), np.bool_)], every.filter(is_scored)
 
 
@@ -119,8 +127,9 @@ def first_offers(table: pa.Table) -> pa.ChunkedArray:
 def _choices(table: pa.Table, *, file: str) -> tuple[tuple[str, ...], NDArray[np.intp], NDArray[np.float64], Choices]:
     """Return actions, the one that came first, its propensity, and the probability with which each would have.
 
-    Of k worth more than nothing, a draw at share ε puts any one first with ε/k; otherwise the best comes first. So one
-    that is not the best has ε/k, the best 1 − ε + ε/k, and either tells the other.
+    Of k worth more than nothing, a draw at share ε puts any one first with ε/k; otherwise one of the m best comes
+    first, by lot. So one that is not among the best has ε/k, each of the best (1 − ε)/m + ε/k, and either tells the
+    other. Before there were lots, the one written first had all that the best have.
     """
     count = table.num_rows
     decision, candidates = scored_candidates(table)
@@ -150,11 +159,17 @@ def _choices(table: pa.Table, *, file: str) -> tuple[tuple[str, ...], NDArray[np
             f"propensity {propensity[row]:g}, which goes with none of the {several[row]} candidates worth more than "
             "nothing as they were weighed; the export was changed, or is another system's"
         )
-    # What comes first unexplored: the first itself where it did, the one of the highest value where it did not.
-    explored = np.where(is_best_first, (1 - propensity) / np.maximum(several - 1, 1), propensity)
+    # What comes first unexplored: the first itself where it did, those of the highest value where it did not.
     is_best = np.where(is_best_first[decision], is_first, (value == best[decision]) & ~is_first)
-    is_best &= _first_in_decision(decision, is_best)
-    probability = np.where(is_best, 1 - (several[decision] - 1) * explored[decision], explored[decision])
+    is_tied = value == best[decision]
+    tied = np.maximum(np.bincount(decision[is_tied], minlength=count), 1)
+    by_lot = np.where(is_best_first, propensity <= 1 / tied + 1e-9, first_value < best) & (first_value <= best)
+    is_best = np.where(by_lot[decision], is_tied, is_best & _first_in_decision(decision, is_best))
+    tied = np.where(by_lot, tied, 1)
+    explored = np.where(is_best_first, (1 - tied * propensity) / np.maximum(several - tied, 1), propensity)
+    explored = np.where(several == tied, share, explored)
+    rest = (several - tied) * explored
+    probability = np.where(is_best, ((1 - rest) / tied)[decision], explored[decision])
     idle = np.flatnonzero(several == 0)
     logged = Choices(
         decision=np.concatenate([decision, idle]),

@@ -24,6 +24,7 @@ from household.decision_bytes import encode_decision
 from household.events import NO_TIME_US, UNKNOWN_TYPE, EventBatch
 from household.plan import PlanUnreadable
 from household.state import FOLD_VERSION
+from household.terms import Price, Terms
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import MONDAY, corner, signal
 from wire.batches import ipc_bytes
@@ -48,6 +49,19 @@ candidates = st.builds(
     score=st.none() | scores,
     value_minor=st.none() | st.floats(allow_nan=False),
     vetoes=st.lists(texts, max_size=3).map(tuple),
+    terms=st.none()
+    | st.builds(
+        Terms,
+        gain_minor=st.floats(allow_nan=False),
+        cost_minor=prices,
+        probability=scores,
+        shown=st.integers(0, 2**40),
+        increment_minor=prices,
+        is_gross=st.booleans(),
+        context=st.just(1.0) | scores,
+        lever=st.just(1.0) | scores,
+        prices=st.lists(st.builds(Price, of=texts, minor=st.floats(0, 2**40)), max_size=2).map(tuple),
+    ),
 )
 actions = st.builds(
     SlateAction, action_id=texts, offer=texts, journey=texts, price_minor=prices, valid_until_us=times_us

@@ -336,7 +336,7 @@ async def test_a_request_under_way_takes_the_moment_and_the_owner_leaves_it_to_i
         scorer.free.set()
         answer = await asked
         assert answer.action.offer == "topup"
-        assert list((await hearth.explain("h")).reasons) == ["BEST_VALUE", "MOMENT:low", "CONTACT:contact"]
+        assert list((await hearth.explain("h")).reasons) == ["BEST_VALUE", "MOMENT:low", "CONTACT:contact", "GROSS"]
         for _ in range(30):
             await hearth.turn()
         assert [hearth.counter(name) for name in ("pending", "decisions")] == [0, 1]

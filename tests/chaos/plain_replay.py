@@ -32,6 +32,7 @@ from household.events import ACTION_OUTCOMES, NO_TIME_US, RESERVED_TYPES, UNKNOW
 from household.later import later, spoken
 from household.plan import NONE, FieldKind, Plan, Scope
 from household.state import PartitionState
+from household.tables.shown import SHOWN
 from household.tables.slates import told_decision, told_moment
 from tests.household.oracle import Event, Kept, Oracle, Owner, plain_cells
 from tests.household.side import requests_of
@@ -112,6 +113,7 @@ class PlainAction:
     channel: str = later("")
     handed_us: int = later(0)
     decided_us: int = later(0)
+    is_shown: bool = later(False)
 
 
 @dataclass(slots=True)
@@ -187,6 +189,8 @@ class PlainPartition(Oracle):
         """(household, request id) → decision id, offset, when, hash of the body; version 1: of no household."""
         self.told: Counter[str] = Counter()
         """Counters of everything but events."""
+        self.shown: Counter[tuple[str, str]] = Counter()
+        """(playbook, offer) → actions that were given to some channel."""
         self.breaches: list[Breach] = []
         self.gone: dict[str, str] = {}
         """Action that left the outbox → delivered, undelivered, withdrawn or expired."""
@@ -387,6 +391,7 @@ class PlainPartition(Oracle):
         action = self.actions.get(sending.action_id)
         if action is not None:
             action.channel, action.handed_us = channel, self.now_us
+            self._show(sending.action_id)
         self._give_back(sending.household, sending.action_id)
         home = self.ledgers[sending.household]
         if not any((one.action_id, one.channel) == (sending.action_id, channel) for one in home.contacts):
@@ -477,7 +482,17 @@ class PlainPartition(Oracle):
             self.told["withheld"] += 1
         else:
             self._stand(decision, household, member)
+        self._show(decision.answered)
         return True
+
+    def _show(self, action_id: str) -> None:
+        """An action is shown once, if the playbook wants to know."""
+        action = self.actions.get(action_id)
+        if action is None or action.is_shown or action.offer not in self.plan.offer_by_name:
+            return
+        if self.plan.arbitration.prior_weight:
+            action.is_shown = True
+            self.shown[self.plan.name, action.offer] += 1
 
     def _remember(self, decision: Decision, offset: int) -> None:
         if decision.request_id:
@@ -690,6 +705,7 @@ class PlainPartition(Oracle):
             "requests": dict(self.requests),
             "known_ids": len(self.known),
             "alone_until_us": self.alone_until_us,
+            "shown": dict(self.shown),
             **counters,
         }
 
@@ -712,6 +728,7 @@ def wide(state: PartitionState) -> dict[str, object]:
         "requests": requests_of(state),
         "known_ids": state.dedupe.count,
         "alone_until_us": int(state.alone_until_us),
+        "shown": {(one.playbook, one.offer): one.count for one in state.tables.of(SHOWN)},
         **{name: counters[name] for name in _COUNTED},
     }
 

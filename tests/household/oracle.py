@@ -119,6 +119,8 @@ class Kept:
     value: float = UNKNOWN
     times_us: list[float] = field(default_factory=list)
     distinct: list[float] = field(default_factory=list)
+    lines: list[tuple[float, float, bool]] = field(default_factory=list)
+    """(line, since when, whether it holds) in the order in which they came."""
     session: tuple[float, float] | None = None
     shares: dict[int, float] = field(default_factory=dict)
     buckets: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -321,8 +323,26 @@ def _update(feature: Feature, kept: Kept, t: float, fields: list[float], *, is_o
         case FeatureKind.DISTINCT if not math.isnan(value):
             if value not in kept.distinct and len(kept.distinct) < feature.keep:
                 kept.distinct.append(value)
+        case FeatureKind.LINES_HOLDING:
+            _tell_line(kept.lines, feature.keep, -1.0 if math.isnan(value) else value, t, is_on)
         case FeatureKind.MOST_USED if not math.isnan(value):
             _use(kept, int(value), t, float(feature.half_life_us))
+
+
+def _tell_line(lines: list[tuple[float, float, bool]], most: int, line: float, t: float, is_on: bool) -> None:
+    """Note the newest that is known of a line. Without room, in the place of one that gave up before one that holds,
+    of the longest ago before a newer, if that is less to be kept than this one."""
+    for place, (known, since, _) in enumerate(lines):
+        if known == line:
+            if t >= since:
+                lines[place] = (line, t, is_on)
+            return
+    if len(lines) < most:
+        lines.append((line, t, is_on))
+        return
+    least, since, known, place = min((holds, since, known, place) for place, (known, since, holds) in enumerate(lines))
+    if (is_on, t, line) > (least, since, known):
+        lines[place] = (line, t, is_on)
 
 
 def _use(kept: Kept, used: int, t: float, half_life_us: float) -> None:
@@ -398,6 +418,8 @@ def _reading(feature: Feature, kept: Kept, t: float) -> float:
             return kept.value
         case FeatureKind.PRODUCT_HELD:
             return 0.0 if math.isnan(kept.newest_us) else kept.value
+        case FeatureKind.LINES_HOLDING:
+            return float(sum(holds for _, _, holds in kept.lines))
         case FeatureKind.MOST_USED:
             best = max(kept.shares.values(), default=0.0)
             return float(min(key for key, share in kept.shares.items() if share == best)) if best > 0.0 else UNKNOWN
@@ -418,6 +440,11 @@ def plain_cells(feature: Feature, kept: Kept) -> Iterator[tuple[str, float]]:
         case FeatureKind.DISTINCT:
             values = [*kept.distinct, *[math.nan] * feature.keep]
             yield from ((f"{name}.value_{k}", values[k]) for k in range(feature.keep))
+        case FeatureKind.LINES_HOLDING:
+            lines = [(line, since if holds else -since) for line, since, holds in kept.lines]
+            lines += [(math.nan, math.nan)] * (feature.keep - len(lines))
+            for k, (line, as_of) in enumerate(lines):
+                yield from ((f"{name}.line_{k}", line), (f"{name}.line_{k}_as_of", as_of))
         case FeatureKind.SESSION_LENGTH:
             start, end = kept.session or (math.nan, math.nan)
             yield from ((f"{name}.start", start), (f"{name}.end", end))

@@ -81,14 +81,21 @@ def test_nothing_wins_when_nothing_is_worth_more_than_nothing(margin):
     decision = shop.decide(APP)
 
     assert (decision.slate, decision.answered) == ((), "")
-    assert decision.reasons == ("NOTHING_BETTER", "CONTACT:inbound")
+    assert decision.reasons == ("NOTHING_BETTER", "CONTACT:inbound", "GROSS")
     assert [one.value_minor for one in decision.candidates] == [0.3 * margin, 0.2 * margin]
 
 
-def test_of_two_of_equal_worth_the_one_written_first_comes_first():
+def test_of_two_of_equal_worth_a_lot_of_decision_and_action_says_which_comes_first():
     shop = visited(with_offer(PLAN, 3, margin_minor=500, prior_acceptance=0.3))
+    decisions = [shop.weigh(shop.draft(APP, request_id=f"r{number}")) for number in range(400)]
 
-    assert [action.offer for action in shop.decide(APP).slate] == ["wallet", "broadband"]
+    assert {one.propensity for one in decisions} == {0.5}
+    assert {tuple(action.offer for action in one.slate) for one in decisions} == {
+        ("wallet", "broadband"),
+        ("broadband", "wallet"),
+    }
+    assert Counter(one.slate[0].offer for one in decisions)["wallet"] == pytest.approx(200, abs=40)
+    assert shop.weigh(shop.draft(APP, request_id="r0")).slate == decisions[0].slate
 
 
 def test_a_slate_is_no_longer_than_allowed():
@@ -352,7 +359,51 @@ def test_past_its_action_window_a_moment_is_stale(elapsed_us, reasons):
     shop.now_us += 15 * MINUTE + elapsed_us
     shop.signal("app.visit", member="bert")
 
-    assert shop.draft(NONE).reasons[: len(reasons)] == reasons
+    draft = shop.draft(NONE)
+    assert draft.reasons[: len(reasons)] == reasons
+    assert set(draft.vetoes.values()) == {("STALE_SIGNAL",) * (reasons == ("STALE_SIGNAL",))}
+
+
+def test_what_a_contact_brings_up_is_weighed_beside_what_it_is_too_late_for():
+    shop = visited()
+    shop.third_check()
+    shop.now_us += 15 * MINUTE + 1
+    shop.signal("app.visit")
+    decision = shop.decide(APP)
+
+    assert {one.offer: one.vetoes for one in decision.candidates} == {
+        "wallet": (),
+        "broadband": (),
+        "film_topup": ("STALE_SIGNAL",),
+        "music_topup": ("STALE_SIGNAL",),
+    }
+    assert (shop.offered(decision), len(decision.moments)) == ("wallet", 1)
+
+
+def test_a_draft_whose_signal_turns_stale_before_it_is_written_is_made_again():
+    shop = Shop()
+    shop.third_check()
+    shop.now_us += 15 * MINUTE
+    shop.signal("app.visit", member="bert")
+    draft = shop.draft(APP)
+    assert still_allowed(shop.state, draft)
+    shop.now_us += 1
+    shop.signal("app.visit", household="elsewhere")
+
+    assert not still_allowed(shop.state, draft)
+
+
+@pytest.mark.parametrize(("minutes", "left"), [(0, 1.0), (5, 0.5), (10, 0.25), (15, 0.125)])
+def test_what_a_moment_brings_up_loses_its_value_with_its_signals_half_life(minutes, left):
+    checks = replace(PLAN.event_types[0], half_life_us=5 * MINUTE)
+    shop = Shop(replace(PLAN, event_types=(checks, *PLAN.event_types[1:])))
+    shop.third_check()
+    shop.now_us += minutes * MINUTE
+    shop.signal("app.visit", household="elsewhere")
+    film, music = shop.weigh(shop.draft(APP)).candidates
+
+    assert (film.terms.context, music.terms.context) == (left, left)
+    assert (film.value_minor, music.value_minor) == (200.0 * left, 100.0 * left)
 
 
 @given(st.integers(0, 2**32))

@@ -18,7 +18,19 @@ from household.decision import Withdrawal
 from household.delivery import DeliveryStep
 from household.migration import migrated
 from household.plan import NONE
-from tests.household.shop import APP, DAY, EAGER, FILM, PLAN, SMS, WALLET, Shop, with_journey, with_offer
+from tests.household.shop import (
+    APP,
+    DAY,
+    EAGER,
+    FILM,
+    HAS_CONSENT,
+    PLAN,
+    SMS,
+    WALLET,
+    Shop,
+    with_journey,
+    with_offer,
+)
 from tests.household.side import outbox_of, side_of
 
 
@@ -162,3 +174,70 @@ def test_what_one_declines_is_offered_to_nobody_of_the_household(who: str):
     shop.report("decline", first.answered, member=who)
     for other in ("anna", "", "bert"):
         assert shop.offered(shop.decide(APP, member=other, request_id=other or "-")) != "wallet"
+
+
+# --- fraud -----------------------------------------------------------------------------------------------------------
+
+SUSPECTING = replace(PLAN, policy=replace(PLAN.policy, fraud=HAS_CONSENT))
+"""The flag that the shop keeps as a consent serves as the suspicion: told by one event, cleared by another."""
+
+
+def suspicion(shop: Shop, *, is_on: bool) -> None:
+    shop.signal("app.consent", is_on=float(is_on))
+
+
+def test_a_fraud_signal_suppresses_what_sells_from_its_very_event_until_it_is_cleared():
+    shop = visited(SUSPECTING)
+    shop.fold(shop.event("app.consent", is_on=1.0), *(shop.event("app.balance_check", ago_us=ago) for ago in (2, 1, 0)))
+
+    assert shop.vetoes(APP) == {"film_topup": ("FRAUD",), "music_topup": ("FRAUD",)}
+    decision = shop.decide(APP, request_id="1")
+    assert (decision.slate, decision.reasons[:2]) == ((), ("ALL_VETOED", "FRAUD"))
+    suspicion(shop, is_on=False)
+    assert shop.offered(shop.decide(APP, request_id="2")) == "wallet"
+
+
+@pytest.mark.parametrize(
+    ("kind", "contact_class", "may"),
+    [
+        *(("offer", "", False), ("reward", "", False), ("badge", "", False), ("message", "", True)),
+        *(("escalation", "", True), ("offer", "security", True), ("message", "offer", False)),
+    ],
+)
+def test_what_neither_sells_nor_gives_goes_on_while_fraud_is_suspected(kind, contact_class, may):
+    shop = visited(with_offer(SUSPECTING, WALLET, kind=kind, contact_class=contact_class))
+    suspicion(shop, is_on=True)
+
+    assert (shop.vetoes(APP)["wallet"] == ()) is may
+
+
+def test_what_was_decided_before_is_withdrawn_by_a_fraud_signal_wherever_it_stands():
+    shop = visited(SUSPECTING)
+    first = shop.decide(APP, request_id="1")
+    suspicion(shop, is_on=True)
+    second = shop.decide(APP, request_id="2")
+
+    assert {one.reason for one in second.withdrawals} == {"FRAUD"}
+    assert (second.answered, second.stands) == ("", "")
+    assert shop.action(first).why == "FRAUD"
+    suspicion(shop, is_on=False)
+    third = shop.decide(APP, request_id="3")
+    assert third.stands == "", "it is decided anew"
+
+
+def test_what_is_on_its_way_is_stopped_by_a_fraud_signal():
+    shop = Shop(replace(EAGER, policy=SUSPECTING.policy))
+    shop.third_check()
+    action_id = shop.decide(NONE).slate[0].action_id
+    suspicion(shop, is_on=True)
+    step = next_step(shop.state, action_id, ("push", "sms"))
+
+    assert (step.step, step.reason) == (DeliveryStep.WITHDRAWN, "FRAUD")
+
+
+def test_a_fraud_signal_while_a_score_is_awaited_has_the_decision_made_again():
+    shop = visited(SUSPECTING)
+    draft = shop.draft(APP)
+    suspicion(shop, is_on=True)
+
+    assert not still_allowed(shop.state, draft)

@@ -57,7 +57,7 @@ def test_at_the_third_check_within_seven_days_the_same_request_is_answered():
     decision = shop.decide(APP, with_types=(CHECK,), request_id="r")
 
     assert shop.offered(decision) == "film_topup"
-    assert decision.reasons == ("BEST_VALUE", "MOMENT:low_balance")
+    assert decision.reasons == ("BEST_VALUE", "MOMENT:low_balance", "GROSS")
     assert [moment.journey for moment in decision.moments] == ["low_balance"]
     assert side_of(shop.state).pending == []
 

@@ -17,7 +17,7 @@ class GetRequest(_message.Message):
     def __init__(self, household: _Optional[str] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments")
+    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments", "products")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class GetResponse(_message.Message):
     PENDING_FIELD_NUMBER: _ClassVar[int]
     LIVE_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
     known: bool
     partition: int
     as_of: _timestamp_pb2.Timestamp
@@ -34,7 +35,18 @@ class GetResponse(_message.Message):
     pending: _containers.RepeatedCompositeFieldContainer[Moment]
     live_actions: _containers.RepeatedCompositeFieldContainer[_decision_pb2.Action]
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
-    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ...) -> None: ...
+    products: _containers.RepeatedCompositeFieldContainer[HeldProduct]
+    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[HeldProduct, _Mapping]]] = ...) -> None: ...
+
+class HeldProduct(_message.Message):
+    __slots__ = ("product", "families", "lines")
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    FAMILIES_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    product: str
+    families: _containers.RepeatedScalarFieldContainer[str]
+    lines: int
+    def __init__(self, product: _Optional[str] = ..., families: _Optional[_Iterable[str]] = ..., lines: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("experiment", "layer", "arm", "share_bp", "salt", "playbook_version", "met_at", "reason")
@@ -137,7 +149,7 @@ class DecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[DecisionRecord, _Mapping]]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules", "arms", "ghosts", "shadow_scores")
+    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules", "arms", "ghosts", "shadow_scores", "scarce")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +184,7 @@ class DecisionRecord(_message.Message):
     ARMS_FIELD_NUMBER: _ClassVar[int]
     GHOSTS_FIELD_NUMBER: _ClassVar[int]
     SHADOW_SCORES_FIELD_NUMBER: _ClassVar[int]
+    SCARCE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     household: str
@@ -206,7 +219,22 @@ class DecisionRecord(_message.Message):
     arms: _containers.RepeatedCompositeFieldContainer[Assignment]
     ghosts: _containers.RepeatedCompositeFieldContainer[Ghost]
     shadow_scores: _containers.RepeatedCompositeFieldContainer[ShadowScore]
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., ghosts: _Optional[_Iterable[_Union[Ghost, _Mapping]]] = ..., shadow_scores: _Optional[_Iterable[_Union[ShadowScore, _Mapping]]] = ...) -> None: ...
+    scarce: _containers.RepeatedCompositeFieldContainer[Scarce]
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., ghosts: _Optional[_Iterable[_Union[Ghost, _Mapping]]] = ..., shadow_scores: _Optional[_Iterable[_Union[ShadowScore, _Mapping]]] = ..., scarce: _Optional[_Iterable[_Union[Scarce, _Mapping]]] = ...) -> None: ...
+
+class Scarce(_message.Message):
+    __slots__ = ("budget", "price", "left", "share", "used")
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    budget: str
+    price: float
+    left: int
+    share: int
+    used: int
+    def __init__(self, budget: _Optional[str] = ..., price: _Optional[float] = ..., left: _Optional[int] = ..., share: _Optional[int] = ..., used: _Optional[int] = ...) -> None: ...
 
 class RuleNote(_message.Message):
     __slots__ = ("rule", "effect", "offer", "channel", "contacts", "passes_at")
@@ -243,13 +271,45 @@ class Withdrawal(_message.Message):
     def __init__(self, action_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("offer", "score", "value", "vetoes")
+    __slots__ = ("offer", "score", "value", "vetoes", "terms")
     OFFER_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     VETOES_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     offer: str
     score: float
     value: float
     vetoes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, offer: _Optional[str] = ..., score: _Optional[float] = ..., value: _Optional[float] = ..., vetoes: _Optional[_Iterable[str]] = ...) -> None: ...
+    terms: Terms
+    def __init__(self, offer: _Optional[str] = ..., score: _Optional[float] = ..., value: _Optional[float] = ..., vetoes: _Optional[_Iterable[str]] = ..., terms: _Optional[_Union[Terms, _Mapping]] = ...) -> None: ...
+
+class Terms(_message.Message):
+    __slots__ = ("gain", "cost", "prices", "probability", "shown", "increment", "gross", "context", "lever")
+    GAIN_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    PRICES_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    INCREMENT_FIELD_NUMBER: _ClassVar[int]
+    GROSS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LEVER_FIELD_NUMBER: _ClassVar[int]
+    gain: float
+    cost: float
+    prices: _containers.RepeatedCompositeFieldContainer[Price]
+    probability: float
+    shown: int
+    increment: float
+    gross: bool
+    context: float
+    lever: float
+    def __init__(self, gain: _Optional[float] = ..., cost: _Optional[float] = ..., prices: _Optional[_Iterable[_Union[Price, _Mapping]]] = ..., probability: _Optional[float] = ..., shown: _Optional[int] = ..., increment: _Optional[float] = ..., gross: _Optional[bool] = ..., context: _Optional[float] = ..., lever: _Optional[float] = ...) -> None: ...
+
+class Price(_message.Message):
+    __slots__ = ("of", "minor")
+    OF_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
+    of: str
+    minor: float
+    def __init__(self, of: _Optional[str] = ..., minor: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,71 @@
+"""What a decision takes of what is scarce: only what it gives out uses anything, and each action once."""
+
+from household.deciding.draft import Draft
+from household.deciding.reasons import by_budget
+from household.deciding.sending import Sending
+from household.decision import ScarcePrice, SlateAction
+from household.plan import NONE
+from household.scarcity import Standings, Uses, too_much
+from household.state import PartitionState
+
+
+def unaffordable_answers(
+    state: PartitionState, draft: Draft, standings: Standings | None
+) -> dict[str, tuple[str, ...]]:
+    """Return, by id, the actions of the standing slate for which too little is left, and of what."""
+    if standings is None or draft.standing is None or draft.ask.channel == NONE:
+        return {}
+    found = {
+        action.action_id: tuple(map(by_budget, too_much(_uses_as_answer(state, action, draft.ask.channel), standings)))
+        for action in draft.standing.decision.slate
+    }
+    return {action_id: budgets for action_id, budgets in found.items() if budgets}
+
+
+def unaffordable_sending(
+    state: PartitionState, slate: tuple[SlateAction, ...], out: Sending, standings: Standings | None
+) -> tuple[str, ...]:
+    """Return for what too little is left if the first of a slate is sent as is meant."""
+    if standings is None or not out.channels:
+        return ()
+    return tuple(map(by_budget, too_much(_uses(state, slate[0], out.channels[0]), standings)))
+
+
+def taken(
+    state: PartitionState,
+    draft: Draft,
+    slate: tuple[SlateAction, ...],
+    answered: str,
+    out: Sending,
+    standings: Standings | None,
+) -> tuple[ScarcePrice, ...]:
+    """Return the budgets that played a part in a decision, with what it takes of each."""
+    if standings is None:
+        return ()
+    uses: Uses = ()
+    entries = slate or (draft.standing.decision.slate if draft.standing is not None else ())
+    given = next((one for one in entries if one.action_id == answered), None)
+    if given is not None:
+        uses = _uses_as_answer(state, given, draft.ask.channel)
+    elif slate and out.channels:
+        uses = _uses(state, slate[0], out.channels[0])
+    used = dict(uses)
+    return tuple(
+        ScarcePrice(
+            budget=one.budget.name, price_minor=one.price_minor, share=one.share, left=one.left, used=used.get(index, 0)
+        )
+        for index, one in standings.looked_at
+    )
+
+
+def _uses_as_answer(state: PartitionState, action: SlateAction, channel: int) -> Uses:
+    """Return what an action uses as an answer: nothing if it was shown before, or is on its way."""
+    known = state.actions.get(action.action_id)
+    if (known is not None and known.is_shown) or action.action_id in state.outbox:
+        return ()
+    return _uses(state, action, channel)
+
+
+def _uses(state: PartitionState, action: SlateAction, channel: int) -> Uses:
+    offer = state.plan.offer_by_name.get(action.offer, NONE)
+    return () if offer == NONE else state.scarcity.uses_of(offer, action.journey, channel)
