@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cluster.config import HearthConfig
     from serving.access.door import Door
     from serving.access.principal import Principal
+    from serving.access.rights import Right
     from serving.tls import TlsFiles
     from wire.installation import Installation
 
@@ -180,6 +181,30 @@ def permit(what: str, data_dir: Path) -> None:
         note(data_dir, what, principal=principal, is_needed=True)
 
 
+def permit_with_reason(what: str, data_dir: Path, *, right: Right, said: str) -> str:
+    """Look whether the user of this command may do a part of it that not all may; write it down with his reason.
+
+    Returns:
+        Who he is.
+
+    Raises:
+        CommandFailed: the access rules do not let him; or it cannot be written down that he does it.
+    """
+    from serving.access.door import check_role
+    from wire.failures import CallFailed
+
+    rules = remembered_rules(data_dir)
+    principal = None if rules is None else _user(rules)
+    if principal is not None:
+        try:
+            check_role(principal, right, what)
+        except CallFailed as failure:
+            note(data_dir, what, principal=principal, refused=failure.reason, said=said, is_needed=True)
+            raise CommandFailed(f"{failure.status.message} ({failure.reason})") from failure
+    note(data_dir, what, principal=principal, said=said, is_needed=True)
+    return principal.name if principal is not None else f"user:{user_name()}"
+
+
 def _user(rules_path: Path) -> Principal:
     """Return who uses this command: whom his token names, or the user of this machine."""
     from cluster.credentials import credentials, token_reader
@@ -206,9 +231,15 @@ def _user(rules_path: Path) -> Principal:
 
 
 def note(
-    data_dir: Path, what: str, *, principal: Principal | None = None, refused: str = "", is_needed: bool = False
+    data_dir: Path,
+    what: str,
+    *,
+    principal: Principal | None = None,
+    refused: str = "",
+    said: str = "",
+    is_needed: bool = False,
 ) -> None:
-    """Write into the audit log what a user of this machine does.
+    """Write into the audit log what a user of this machine does, and the reason that he gave.
 
     Raises:
         CommandFailed: it cannot be written, and is needed.
@@ -226,6 +257,8 @@ def note(
     }
     if refused:
         entry["refused"] = refused
+    if said:
+        entry["note"] = said
     try:
         AuditLog(data_dir / FOLDER_NAME, installation_of(data_dir).derived("audit")).append([entry])
     except (AuditUnusable, CommandFailed) as wrong:

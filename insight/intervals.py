@@ -33,7 +33,12 @@ def unit_sums(influence: NDArray[np.float64], units: NDArray[np.intp]) -> NDArra
 
 
 def estimate(
-    value: float, influence: NDArray[np.float64], units: NDArray[np.intp], *, confidence: float = CONFIDENCE
+    value: float,
+    influence: NDArray[np.float64],
+    units: NDArray[np.intp],
+    *,
+    confidence: float = CONFIDENCE,
+    reach: float | None = None,
 ) -> Estimate:
     """Return a value with its interval.
 
@@ -41,6 +46,8 @@ def estimate(
         influence: (n,) what each row moves the value by, times n; its mean is 0.
         units: (n,) index of each row's unit, each from 0 to the last used.
         confidence: 0 < confidence < 1.
+        reach: how many standard errors the interval goes to each side were nothing skewed; by default what that
+            confidence asks for in one look.
 
     >>> rows = np.array([1.0, 0.0, 1.0, 0.0])
     >>> made = estimate(0.5, rows - 0.5, np.arange(4))
@@ -59,7 +66,8 @@ def estimate(
     if second == 0.0:
         return Estimate(value=value, low=value, high=value, standard_error=0.0)
     skewness = float(np.mean(sums**3)) / second**1.5
-    reach = NormalDist().inv_cdf((1 + confidence) / 2)
+    if reach is None:
+        reach = NormalDist().inv_cdf((1 + confidence) / 2)
     return Estimate(
         value=value,
         low=value - error * _corrected(reach, skewness, count),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, evaluating, keeping, learning, running
+from cluster.command_line import asking, evaluating, keeping, learning, measuring, running
 from cluster.command_line.options import calling, permitted
 
 
@@ -62,8 +62,12 @@ COMMANDS = (
     Command("models compare", learning.models_compare),
     Command("models evaluate", evaluating.models_evaluate),
     Command("models uplift", evaluating.models_uplift),
+    Command("kpis", measuring.kpis),
+    Command("experiments", measuring.experiments),
+    Command("readiness", measuring.readiness),
     Command("log export", keeping.log_export),
     Command("export assignments", keeping.export_assignments),
+    Command("export kpis", measuring.export_kpis),
     Command("rejects list", asking.rejects_list),
     Command("rejects show", asking.rejects_show),
     Command("rejects replay", asking.rejects_replay, calls=True),

@@ -54,6 +54,9 @@ _PROGRAMS: Final = (Role.GATEWAY, Role.SOURCE)
 _ALL: Final = tuple(Role)
 _LOOKING: Final = (Role.MARKETER, Role.APPROVER, Role.DATA_SCIENTIST, Role.AUDITOR)
 
+WITHOUT_CONTROL: Final = Right(roles=frozenset({Role.APPROVER}), trace=Trace.CHANGE)
+"""To say of a journey that it may go without a control group: `hearth readiness --without-control`."""
+
 RIGHTS: Final[Mapping[str, Right]] = {
     # Calls of the public port, by full name.
     "/hearth.v1.SignalService/Ingest": _may(*_PROGRAMS),
@@ -102,6 +105,10 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth models compare": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models evaluate": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models uplift": _may(*_ALL, by_system=True),
+    "hearth kpis": _may(*_LOOKING),
+    "hearth experiments": _may(*_LOOKING, trace=Trace.LOOK),
+    "hearth readiness": _may(*_LOOKING),
+    "hearth export kpis": _may(*_LOOKING),
     "hearth export assignments": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth log export": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth rejects list": _may(Role.SRE, Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),

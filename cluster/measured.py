@@ -1,0 +1,140 @@
+"""What is measured, out of the log of a Hearth beside it: facts, journeys, and the playbooks they came under."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from cluster.config import HearthConfig
+from cluster.errors import CommandFailed, UsageWrong
+from cluster.exporting import Reach, log_reader
+from household.local_time import zone_of_name
+from household.plan import Plan
+from insight.measures.definitions import Definitions, DefinitionsInvalid, read_definitions
+from insight.measures.facts import Facts, read_facts
+from insight.measures.journeys import JourneyRecords, read_journeys
+
+DECISION_COLUMNS = (
+    "decision_id",
+    "household",
+    "asked",
+    "channel",
+    "reasons",
+    "withheld",
+    "decided_at",
+    "playbook_version",
+    "action_id",
+    "slate",
+    "arms",
+    "ghosts",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FromLog:
+    """What the log holds, for whoever measures."""
+
+    definitions: Definitions
+    facts: Facts
+    journeys: JourneyRecords
+    decisions: pa.Table
+    plans: tuple[Plan, ...]
+    """By when they came into force, the newest last."""
+    complete_since_us: int | None
+    """None: from its start."""
+
+    @property
+    def plan(self) -> Plan:
+        """The newest playbook; one of nothing where the log has none."""
+        return self.plans[-1] if self.plans else Plan(name="none")
+
+    @property
+    def zone(self) -> str:
+        """The operator's time zone."""
+        return self.plan.policy.time_zone
+
+    @property
+    def end_us(self) -> int:
+        """Behind all that is in the log."""
+        return self.facts.end_us
+
+
+def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: Collection[str] = ()) -> FromLog:
+    """Return what the log holds.
+
+    Args:
+        definitions_file: what events mean; None for the playbook that ships.
+        also: event types that are asked for besides.
+
+    Raises:
+        UsageWrong: there is no log, or the definitions cannot be used.
+        CommandFailed: the log cannot be read.
+    """
+    from actors.exports.deliveries import delivery_tables
+    from actors.exports.log_export import export_plans, export_table
+    from actors.snapshots.store import snapshot_store
+
+    definitions = definitions_of(definitions_file)
+    reach = Reach(log_reader(config))
+    with mistakes():
+        snapshots = snapshot_store(config.snapshot_location)
+        plans = tuple(export_plans(reach, snapshots).values())
+        facts = read_facts(export_table(reach, "signals", snapshots), definitions, plans, also=also)
+        decided = [table.select(DECISION_COLUMNS) for table in export_table(reach, "decisions", snapshots)]
+        moments = pa.concat_tables(export_table(reach, "moments", snapshots))
+        deliveries = pa.concat_tables(delivery_tables(reach))
+    decisions = pa.concat_tables(decided)
+    return FromLog(
+        definitions=definitions,
+        facts=facts,
+        journeys=read_journeys(moments=moments, decisions=decisions, deliveries=deliveries, plans=plans),
+        decisions=decisions,
+        plans=plans,
+        complete_since_us=reach.complete_since_us,
+    )
+
+
+def definitions_of(file: Path | None) -> Definitions:
+    """Return the definitions of a file, or those for the playbook that ships.
+
+    Raises:
+        UsageWrong: they cannot be used.
+    """
+    try:
+        return read_definitions(file)
+    except DefinitionsInvalid as wrong:
+        raise UsageWrong(str(wrong)) from wrong
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """Tell what is wrong with a log as one sentence."""
+    from actors.log.contract import LogError
+    from actors.records.payload import PayloadUnreadable
+    from household.plan import PlanUnreadable
+
+    try:
+        yield
+    except (LogError, PayloadUnreadable, PlanUnreadable) as failed:
+        raise CommandFailed(f"the log cannot be read: {failed}") from failed
+    except OSError as failed:
+        raise CommandFailed(f"the snapshots cannot be listed: {failed}") from failed
+
+
+def instant_us(text: str, *, option: str, zone: str) -> int:
+    """Return an instant that was written on the command line; without an offset it is the operator's local time.
+
+    Raises:
+        UsageWrong: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageWrong(
+            f"{option} {text} is no instant; write 2026-11-01, or 2026-11-01T12:00, or 2026-11-01T12:00:00Z"
+        ) from None
+    local = found if found.tzinfo is not None else found.replace(tzinfo=zone_of_name(zone))
+    return round(local.timestamp() * 1_000_000)

@@ -1,0 +1,112 @@
+"""How households use what they could: K3 retention depth, and K5 how often wallets are used."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from insight.measures.definitions import DAY_US, PPM
+from insight.measures.facts import NONE
+from insight.measures.figures import Addends, Figure, Integers, Period, missing_of, one_of_each
+from insight.measures.holdings import held_before, holding_signals
+from insight.measures.knowledge import Knowledge
+from insight.measures.revenue import sale_of
+
+HABIT_US = 30 * DAY_US
+_PER_PPM = Fraction(1, PPM)
+
+
+def retention_depth(asked: Knowledge, period: Period) -> list[Figure]:
+    """Return K3: Σ w·a / Σ w over the categories, a = min(1, use / target) · 2^(−days since use / half-life).
+
+    At the end of the period, of its last 30 days, per household that holds a product then. Every category that the
+    definitions name is one it could use, so that another one that it uses never lowers it. Contracts are no input.
+    Each category's part is whole millionths, rounded to even, so that parts add up.
+    """
+    facts, uses = asked.facts, asked.definitions.uses
+    base = held_before(asked, period.end_us).households
+    weights = sum(one.weight for one in uses.values())
+    households: list[Integers] = []
+    events: list[Integers] = []
+    numerators: list[Integers] = []
+    for use in uses.values():
+        is_recent = (facts.time_us < period.end_us) & (facts.time_us >= period.end_us - HABIT_US)
+        rows = np.flatnonzero(facts.is_of(use.events) & is_recent & np.isin(asked.household, base))
+        household, place, times = np.unique(asked.household[rows], return_inverse=True, return_counts=True)
+        newest = np.zeros(len(household), np.int64)
+        np.maximum.at(newest, place, facts.time_us[rows])
+        habit = np.minimum(1.0, times / use.target) * np.exp2(-(period.end_us - newest) / use.half_life)
+        households.append(household)
+        events.append(rows)
+        numerators.append(np.rint(habit * (use.weight * PPM) / weights).astype(np.int64))
+    is_used = any(asked.has(name) for one in uses.values() for name in one.events)
+    rows = _joined(events)
+    return [
+        Figure(
+            kpi="K3",
+            measure="depth",
+            period=period,
+            unit="0 to 1, counted in millionths",
+            scale=_PER_PPM,
+            missing=holding_signals(asked) or ("" if is_used else "uses (none of their events ever came)"),
+            note=_unused(asked),
+            counted=Addends(household=_joined(households), number=_joined(numerators), part=_parts_of(households)),
+            base=one_of_each(base),
+            parts=tuple(uses),
+            split="category",
+            events=Addends(household=asked.household[rows], number=rows, part=_parts_of(events)),
+        )
+    ]
+
+
+def wallet_frequency(asked: Knowledge, period: Period) -> list[Figure]:
+    """Return K5: successful transactions that were not reversed, per wallet with at least one in the month.
+
+    A reversal restates the month of its transaction, whenever it comes. A wallet is a member's; the denominator is
+    frozen with the numerator: whose only transaction was reversed used no wallet.
+    """
+    facts, wallet = asked.facts, asked.definitions.wallet
+    if wallet is None:
+        return [
+            Figure(
+                kpi="K5",
+                measure="frequency",
+                period=period,
+                unit="transactions per wallet",
+                missing="wallet (the definitions name none)",
+            )
+        ]
+    done = np.flatnonzero(facts.is_of(wallet.transactions))
+    reversals = np.flatnonzero(facts.is_of(wallet.reversals))
+    reversed_rows = sale_of(asked, reversals, done, field=wallet.of)
+    unmatched = int((reversed_rows == NONE).sum())
+    good = done[~np.isin(done, reversed_rows)]
+    good = good[(facts.time_us[good] >= period.start_us) & (facts.time_us[good] < period.end_us)]
+    household = asked.household[good]
+    wallets = np.unique(np.stack([facts.told.codes[good], facts.member.codes[good], household], axis=1), axis=0)
+    note = f"{unmatched:,} reversals name no transaction that is known, and take none back" if unmatched else ""
+    return [
+        Figure(
+            kpi="K5",
+            measure="frequency",
+            period=period,
+            unit="transactions per wallet",
+            missing=missing_of({name: asked.has(name) for name in wallet.transactions}),
+            note=note,
+            counted=one_of_each(household),
+            base=one_of_each(wallets[:, 2]),
+            events=Addends(household=household, number=good),
+        )
+    ]
+
+
+def _unused(asked: Knowledge) -> str:
+    absent = [name for name, one in asked.definitions.uses.items() if not any(asked.has(event) for event in one.events)]
+    return f"no use of {', '.join(absent)} ever came: counted as none" if absent else ""
+
+
+def _joined(parts: list[Integers]) -> Integers:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _parts_of(parts: list[Integers]) -> Integers:
+    return np.repeat(np.arange(len(parts)), [len(one) for one in parts])

@@ -1,0 +1,123 @@
+"""Logs of signals to measure, as exports have them: events come again, late, are taken back, and households merge."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tests.insight.measures_reference import DAY, FAMILIES, Event
+
+TIME = pa.timestamp("us", tz="UTC")
+START = 1_790_000_000_000_000  # 2026-09-21
+TEXTS = (
+    "product",
+    "sale",
+    "payment",
+    "case",
+    "action_id",
+    "identifier",
+    "subject",
+    "subjects",
+    "other",
+    "cause",
+    "evidence",
+)
+
+
+SOLD = ("billing.bill_issued", "billing.topup", "partner.purchase")
+KINDS = (
+    "billing.product_activated",
+    "billing.product_deactivated",
+    "wallet.activated",
+    "wallet.closed",
+    *SOLD,
+    "wallet.payment",
+    "network.data_session",
+    "network.streaming_session",
+    "network.gaming_session",
+    "app.session_started",
+    "partner.redemption",
+    "billing.contract_due",
+    "billing.contract_renewed",
+    "call_centre.complaint",
+    "call_centre.resolved",
+    "something.else",
+)
+
+
+def exported(log: Sequence[Event]) -> pa.Table:
+    """Return a log as `hearth log export --kind signals` writes it."""
+    columns: dict[str, pa.Array] = {
+        "partition": pa.array([0] * len(log), pa.int32()),
+        "offset": pa.array(range(len(log)), pa.int64()),
+        "recorded_at": pa.array([one.learnt for one in log], TIME),
+        "event_id": pa.array([one.id for one in log], pa.string()),
+        "household": pa.array([one.household for one in log], pa.string()),
+        "member": pa.array([one.member for one in log], pa.string()),
+        "type": pa.array([one.type for one in log], pa.string()),
+        "time": pa.array([one.time for one in log], TIME),
+        "source": pa.array([one.source for one in log], pa.string()),
+        "amount_minor": pa.array([one.fields.get("amount_minor") for one in log], pa.float64()),
+    }
+    columns |= {name: pa.array([one.fields.get(name) for one in log], pa.string()) for name in TEXTS}
+    return pa.table(columns)
+
+
+def lived(*, seed: int, households: int = 40, events: int = 2_500, days: int = 75) -> list[Event]:
+    """Return a log that holds whatever a log may hold, in the order in which it was learnt."""
+    draw = np.random.default_rng(seed)
+    names = [f"H{number:03d}" for number in range(households)]
+    found: list[Event] = []
+    for number in range(events):
+        time = START + int(draw.integers(0, days * DAY))
+        late = int(draw.exponential(DAY / 24)) if draw.random() < 0.8 else int(draw.integers(0, 20 * DAY))
+        kind, fields = KINDS[int(draw.integers(len(KINDS)))], {}
+        if "product" in kind:
+            fields["product"] = [*FAMILIES, "unheard_of"][int(draw.integers(len(FAMILIES) + 1))]
+        if kind in SOLD:
+            fields["amount_minor"] = [None, 12.5, *range(90, 5_000, 7)][int(draw.integers(0, 700))]
+        if kind.startswith("call_centre") and draw.random() < 0.5:
+            fields["case"] = f"case-{draw.integers(3)}"
+        event = Event(
+            id=f"e{number}",
+            type=kind,
+            household=names[int(draw.integers(households))],
+            member=["", "M1", "M2"][int(draw.integers(3))],
+            time=time,
+            learnt=time + late,
+            source=["", "billing"][int(draw.integers(2))],
+            fields=fields,
+        )
+        found.append(event)
+        if (
+            kind in ("billing.topup", "partner.purchase", "wallet.payment", "billing.bill_issued")
+            and draw.random() < 0.2
+        ):
+            found.append(_taken_back(event, number, draw))
+        if draw.random() < 0.1:  # told again, and later
+            found.append(Event(**{**vars(event), "learnt": event.learnt + int(draw.integers(1, DAY))}))
+    for number in range(households // 5):
+        ours, theirs = (names[int(one)] for one in draw.choice(households, 2, replace=False))
+        time = START + int(draw.integers(0, days * DAY))
+        found.append(_graph("merge", ours, number, time, learnt=time + DAY, other=theirs))
+        if number % 3 == 0:
+            found.append(_graph("unmerge", ours, number, time + 9 * DAY, learnt=time + 9 * DAY))
+    return sorted(found, key=lambda one: one.learnt)
+
+
+def _taken_back(event: Event, number: int, draw: np.random.Generator) -> Event:
+    time = event.time + int(draw.integers(1, 40 * DAY))
+    named = event.id if draw.random() < 0.9 else "nobody-knows"
+    if event.type == "wallet.payment":
+        kind, fields = "wallet.refund", {"payment": named}
+    else:
+        part = draw.integers(1, 101)
+        fields = {"sale": named, "amount_minor": float(int((event.fields["amount_minor"] or 100) * part // 100))}
+        kind = "billing.refund"
+    return Event(id=f"r{number}", type=kind, household=event.household, time=time, learnt=time + 5, fields=fields)
+
+
+def _graph(kind: str, household: str, number: int, time: int, *, learnt: int, **fields: str) -> Event:
+    told = {"cause": f"c{number}", **fields}
+    name = f"{kind}{number}"
+    return Event(id=name, type=f"hearth.graph.{kind}", household=household, time=time, learnt=learnt, fields=told)

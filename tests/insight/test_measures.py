@@ -1,0 +1,304 @@
+"""Laws: every figure is that of the slow reference to the last unit, as of five times and as known at others, with
+events that come again, late and taken back, and with households that merge; parts that do not overlap add up; what is
+restated is the month it happened in; and each number names its events.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from insight.measures.definitions import DefinitionsInvalid, read_definitions
+from insight.measures.facts import read_facts
+from insight.measures.figures import FigureRow, Grouping
+from insight.measures.knowledge import Knowledge, ask, months_of
+from insight.measures.kpis import NoSuchRow, explained, kpis
+from tests.insight.measures_log import START, exported, lived
+from tests.insight.measures_reference import DAY, Event, Reference
+
+ZONE = "Europe/Berlin"
+AS_OF = [START + 9 * DAY, START + 33 * DAY + 5, START + 50 * DAY, START + 71 * DAY + 77, START + 120 * DAY]
+SEEDS = [1, 2, 3]
+MONTHS = 3
+
+
+def asked_of(log: list[Event], *, as_of: int, known_by: int | None = None, zone: str = ZONE) -> Knowledge:
+    half = len(log) // 2
+    tables = [exported(log[:half]), exported(log[half:])]
+    facts = read_facts(tables, read_definitions(), ())
+    return ask(facts, read_definitions(), time_us=as_of, known_us=known_by, zone=zone)
+
+
+def found(rows: list[FigureRow]) -> dict[str, tuple[int, int | None]]:
+    return {row.name: (row.numerator, row.denominator) for row in rows if not row.missing}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("as_of", AS_OF)
+@pytest.mark.parametrize("behind", [None, 3 * DAY, 15 * DAY])
+def test_every_figure_is_that_of_the_slow_reference(seed: int, as_of: int, behind: int | None):
+    log = lived(seed=seed)
+    known_by = 2**62 if behind is None else as_of - behind
+    slow = Reference(log, as_of=as_of, known_by=known_by, zone=ZONE)
+    rows = kpis(asked_of(log, as_of=as_of, known_by=known_by), months=MONTHS, by="category")
+    fast, values = found(rows), {row.name: row.value for row in rows}
+
+    for back, period in zip(reversed(range(MONTHS)), months_of(time_us=as_of, count=MONTHS, zone=ZONE), strict=True):
+        start, end, days = slow.month(back)
+        assert (period.start_us, period.end_us, period.days) == (start, end, days)
+        month = period.name
+        for name, wanted in slow.k1(end).items():
+            assert fast[f"K1.{name}/{month}"] == wanted
+        by_category, active = slow.k2(start, end)
+        assert fast[f"K2.arpu/{month}"] == (sum(by_category.values()), active)
+        parts = {
+            name: counted for name, (counted, _) in fast.items() if name.startswith(f"K2.arpu/{month}/") and counted
+        }
+        assert parts == {
+            f"K2.arpu/{month}/category={name}": counted for name, counted in by_category.items() if counted
+        }
+        if active:
+            wanted_value = Fraction(sum(by_category.values())) * 30 / days / active
+            assert values[f"K2.arpu/{month}"] == float(wanted_value)
+        ppm, base = slow.k3(end)
+        assert fast[f"K3.depth/{month}"] == (sum(ppm.values()), base)
+        assert fast[f"K5.frequency/{month}"] == slow.k5(start, end)
+        assert fast[f"ARPU.per_line/{month}"] == slow.arpu(start, end)
+        assert fast[f"churn.rate/{month}"] == slow.churn(start, end)
+        assert fast[f"net_additions.products/{month}"] == (slow.net_additions(start, end), None)
+        assert fast[f"renewal.rate/{month}"] == slow.renewal(start, end)
+        assert fast[f"resolution.minutes/{month}"] == slow.resolution(start, end)
+
+
+@pytest.mark.parametrize("by", ["family", "category"])
+def test_parts_add_up_to_the_whole(by: str):
+    asked = asked_of(lived(seed=5), as_of=AS_OF[3])
+    rows = kpis(asked, months=MONTHS, by=by)
+    split = 0
+    for whole in (row for row in rows if not row.by and not row.missing):
+        parts = [row for row in rows if row.by == by and row.name.startswith(f"{whole.name}/")]
+        if parts:
+            split += 1
+            assert sum(row.numerator for row in parts) == whole.numerator
+            assert {row.denominator for row in parts} == {whole.denominator}
+    assert split >= 3 * MONTHS
+
+
+def test_disjoint_households_add_up_to_the_whole():
+    asked = asked_of(lived(seed=6), as_of=AS_OF[3])
+    half = np.arange(len(asked.households)) % 3
+    rows = kpis(asked, months=MONTHS, by="arm", grouping=Grouping(by="arm", of_household=half, groups=("a", "b", "c")))
+    for whole in (row for row in rows if not row.by and not row.missing and row.kpi not in ("K4", "K6")):
+        parts = [row for row in rows if row.by == "arm" and row.name.startswith(f"{whole.name}/")]
+        assert sum(row.numerator for row in parts) == whole.numerator, whole.name
+        if whole.denominator is not None:
+            assert sum(row.denominator or 0 for row in parts) == whole.denominator, whole.name
+
+
+# --- the fixtures of the formulas -----------------------------------------------------------------------------------
+
+
+def one(
+    type_: str, household: str = "H1", *, day: float = 1.0, id_: str = "", learnt: float = 0.0, **fields: object
+) -> Event:
+    time = NOVEMBER + round(day * DAY)
+    member = str(fields.pop("member", ""))
+    return Event(
+        id=id_ or f"{type_}-{household}-{day}-{fields}",
+        type=type_,
+        household=household,
+        member=member,
+        time=time,
+        learnt=time + round(learnt * DAY),
+        fields=dict(fields),
+    )
+
+
+NOVEMBER = 1_793_491_200_000_000  # 2026-11-01T00:00:00Z
+DECEMBER = NOVEMBER + 30 * DAY
+
+
+def value(
+    log: list[Event], name: str, *, as_of: int = DECEMBER, known_by: int | None = None, months: int = 1
+) -> float | None:
+    asked = asked_of(sorted(log, key=lambda event: event.learnt), as_of=as_of, known_by=known_by, zone="UTC")
+    (row,) = [row for row in kpis(asked, months=months, by="category") if row.name == name]
+    return row.value
+
+
+def activated(household: str, *products: str, day: float = 1.0) -> list[Event]:
+    return [one("billing.product_activated", household, day=day, product=product) for product in products]
+
+
+def test_one_two_three_and_four_families_are_two_and_a_half_and_one_half():
+    log = [
+        *activated("H1", "mobile", "extra_line"),
+        *activated("H2", "mobile", "broadband"),
+        *activated("H3", "mobile", "broadband", "content"),
+        *activated("H4", "mobile", "broadband", "content", "gaming"),
+        one("app.session_started", "H5"),
+    ]
+    assert value(log, "K1.families/2026-11") == 2.5
+    assert value(log, "K1.three_or_more/2026-11") == 0.5
+    assert value(log, "K1.lines/2026-11") == 2.0
+
+
+def test_twenty_euros_become_forty_five_and_the_partner_keeps_its_part():
+    before = [*activated("H1", "mobile"), one("billing.bill_issued", day=2, amount_minor=2_000.0)]
+    more = [
+        one("billing.topup", day=3, amount_minor=1_500.0),
+        one("partner.purchase", day=4, amount_minor=20_000.0),
+    ]
+    assert value(before, "K2.arpu/2026-11") == 2_000.0
+    assert value([*before, *more], "K2.arpu/2026-11") == 4_500.0
+    assert value([*before, *more], "K2.arpu/2026-11/category=partner") == 1_000.0
+
+
+def test_a_month_counts_as_one_of_thirty_days():
+    january = NOVEMBER + 61 * DAY
+    log = [*activated("H1", "mobile"), one("billing.bill_issued", day=70, amount_minor=3_100.0)]
+    assert value(log, "K2.arpu/2027-01", as_of=january + 31 * DAY) == 3_000.0
+
+
+def test_a_refund_restates_the_month_of_the_sale_and_only_for_who_knows_of_it():
+    log = [
+        *activated("H1", "mobile"),
+        one("billing.bill_issued", day=2, id_="sale", amount_minor=3_000.0),
+        one("billing.refund", day=40, amount_minor=1_000.0, sale="sale"),
+    ]
+    later, then = NOVEMBER + 45 * DAY, NOVEMBER + 35 * DAY
+    assert value(log, "K2.arpu/2026-11", as_of=later, months=2) == 2_000.0
+    assert value(log, "K2.arpu/2026-12", as_of=later, months=2) == 0.0
+    assert value(log, "K2.arpu/2026-11", as_of=then, months=2) == 3_000.0
+    assert value(log, "K2.arpu/2026-11", as_of=later, known_by=then, months=2) == 3_000.0
+
+
+def test_depth_is_what_the_formula_says_and_another_category_never_lowers_it():
+    used = [one("wallet.payment", day=day, member="M1", amount_minor=5.0) for day in (16, 16.5)]
+    log = [*activated("H1", "mobile"), *used]
+    # Two of four times, last used 13.5 days before the end, of a half-life of 14; its weight is 2 of 10.
+    depth = 0.5 * 2 ** -(13.5 / 14) * 2 / 10
+    assert value(log, "K3.depth/2026-11") == round(depth * 1e6) / 1e6
+    more = [*log, *activated("H1", "gaming"), one("network.gaming_session", day=5, minutes=10.0)]
+    assert value(more, "K3.depth/2026-11") > value(log, "K3.depth/2026-11")
+
+
+def test_a_reversal_restates_the_old_month():
+    log = [
+        one("wallet.payment", day=2, id_="p1", member="M1"),
+        one("wallet.payment", day=3, id_="p2", member="M1"),
+        one("wallet.payment", day=4, id_="p3", member="M2"),
+        one("wallet.refund", day=33, payment="p2"),
+        one("wallet.refund", day=34, payment="p3"),
+    ]
+    assert value(log, "K5.frequency/2026-11", as_of=DECEMBER) == 1.5
+    assert value(log, "K5.frequency/2026-11", as_of=DECEMBER + 20 * DAY, months=2) == 1.0
+
+
+def test_churn_is_of_those_who_were_there_when_the_month_began():
+    gone = one("billing.product_deactivated", "H1", day=10, product="mobile")
+    log = [
+        *activated("H1", "mobile", day=-9),
+        *activated("H2", "mobile", day=-9),
+        *activated("H3", "mobile", day=5),
+        gone,
+    ]
+    assert value(log, "churn.rate/2026-11") == 0.5
+    assert value(log, "net_additions.products/2026-11") == 0.0
+
+
+def test_what_was_merged_is_one_household_and_what_was_taken_back_is_two():
+    log = [*activated("H1", "mobile"), *activated("H2", "broadband")]
+    merge = one("hearth.graph.merge", "H1", day=5, other="H2", cause="same door")
+    assert value(log, "K1.families/2026-11") == 1.0
+    assert value([*log, merge], "K1.families/2026-11") == 2.0
+    assert (
+        value([*log, merge, one("hearth.graph.unmerge", "H1", day=6, cause="same door")], "K1.families/2026-11") == 1.0
+    )
+
+
+def test_a_late_event_counts_when_it_happened():
+    log = [*activated("H1", "mobile"), one("billing.topup", day=20, learnt=25, amount_minor=900.0)]
+    assert value(log, "K2.arpu/2026-11", as_of=DECEMBER, known_by=DECEMBER) == 0.0
+    assert value(log, "K2.arpu/2026-11", as_of=DECEMBER) == 900.0
+
+
+# --- what a number is made of -----------------------------------------------------------------------------------------
+
+
+def test_each_number_names_its_events():
+    log = [
+        *activated("H1", "mobile"),
+        one("billing.bill_issued", day=2, id_="bill", amount_minor=3_000.0),
+        one("partner.purchase", day=3, id_="bought", amount_minor=1_000.0),
+        one("billing.refund", day=4, id_="back", amount_minor=500.0, sale="bill"),
+        one("billing.topup", day=5, id_="no money", amount_minor=None),
+    ]
+    asked = asked_of(log, as_of=DECEMBER, zone="UTC")
+    assert explained(asked, "K2.arpu/2026-11", months=1) == ["bill", "bought", "back"]
+    assert explained(asked, "K2.arpu/2026-11/category=connectivity", months=1) == ["bill", "back"]
+    assert explained(asked, "K2.arpu/2026-11/category=partner", months=1) == ["bought"]
+    for name in ("K2.arpu/2025-11", "K9.arpu/2026-11", "K2.arpu/2026-11/category=none", "K2"):
+        with pytest.raises(NoSuchRow, match="no row"):
+            explained(asked, name, months=1)
+
+
+def test_a_number_is_made_of_its_events_and_of_no_others():
+    log = lived(seed=9)
+    whole = {row.name: row.numerator for row in kpis(asked_of(log, as_of=AS_OF[3]), months=2)}
+    asked = asked_of(log, as_of=AS_OF[3])
+    for name in ("K2.arpu/2026-11", "K5.frequency/2026-11", "K1.families/2026-11"):
+        ids = set(explained(asked, name, months=2))
+        graph_or_sold = {event.id for event in log if event.type.startswith("hearth.graph")} | ids
+        if name.startswith("K2"):
+            graph_or_sold |= {event.fields["sale"] for event in log if event.id in ids and "sale" in event.fields}
+        only = [event for event in log if event.id in graph_or_sold]
+        assert {row.name: row.numerator for row in kpis(asked_of(only, as_of=AS_OF[3]), months=2)}[name] == whole[name]
+        less = [event for event in log if event.id not in ids]
+        assert {row.name: row.numerator for row in kpis(asked_of(less, as_of=AS_OF[3]), months=2)}[name] != whole[name]
+
+
+def test_what_is_missing_is_named():
+    rows = kpis(asked_of([one("app.session_started")], as_of=DECEMBER, zone="UTC"), months=1)
+    missing = {row.kpi: row.missing for row in rows}
+    assert missing["K1"] == "billing.product_activated, wallet.activated"
+    assert missing["K2"] == "billing.bill_issued, billing.topup, partner.purchase"
+    assert missing["K5"] == "wallet.payment"
+    assert missing["renewal"] == "billing.contract_due, billing.contract_renewed"
+    assert missing["resolution"] == "call_centre.complaint, call_centre.resolved"
+    assert all(row.value is None for row in rows if row.missing)
+
+
+def test_an_empty_log_is_no_error():
+    assert all(row.value is None or row.value == 0 for row in kpis(asked_of([], as_of=DECEMBER), months=2, by="family"))
+
+
+def test_another_family_is_a_line_in_the_definitions(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "products:\n  - {held: energy.on, ended: energy.off, family: energy}\n"
+        "revenue:\n  - {events: energy.bill, amount: amount_minor, category: energy}\n"
+    )
+    log = [one("energy.on"), one("energy.bill", amount_minor=700.0)]
+    own = read_definitions(file)
+    rows = kpis(ask(read_facts([exported(log)], own, ()), own, time_us=DECEMBER), months=1, by="family")
+    assert [row.numerator for row in rows if row.name == "K1.families/2026-11/family=energy"] == [1]
+    assert [row.value for row in rows if row.name == "K2.arpu/2026-11"] == [700.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("products:\n  - {held: a, ended: b}\n", "write either `family`, or `product` and `families`"),
+        ("uses:\n  app: {events: a, target: 1, half_life: week, weight: 1}\n", "'week' is no span of time"),
+        ("revenue:\n  - {events: a, amount: b, category: c, share: 120%}\n", "'120%' is no share"),
+        ("revenu: []\n", "revenu: Extra inputs are not permitted"),
+        ("products: [\n", "own.yaml:2:1"),
+    ],
+)
+def test_definitions_that_are_wrong_say_what_and_where(tmp_path, text: str, told: str):
+    file = tmp_path / "own.yaml"
+    file.write_text(text)
+    with pytest.raises(DefinitionsInvalid) as wrong:
+        read_definitions(file)
+    assert told in str(wrong.value)
