@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
+from cluster.model_notes import ModelNotes
 from cluster.model_spread import ModelSpread
 from cluster.node import until_gone
 from cluster.placement import Placement
@@ -80,6 +81,7 @@ class Coordinator:
             end_actor=end_actor,
         )
         self._models = ModelSpread(self._shards, changed=self._changed)
+        self._notes = ModelNotes()
         self._knows_its_shards = False
         self._page = coordinator_telemetry(telemetry, self._numbers) if telemetry is not None else None
         self._tasks: list[asyncio.Task[None]] = []
@@ -184,7 +186,8 @@ class Coordinator:
             "hearth.shards.missing": sum(seen.started is None for seen in shards),
             "hearth.shards.without_model": sum(bool(seen.model_trouble) for seen in shards),
         }
-        return {name: [({}, value)] for name, value in plain.items()}
+        numbers: dict[str, Points] = {name: [({}, value)] for name, value in plain.items()}
+        return numbers | self._notes.points(self._models.model)
 
     def _down(self, served: Collection[int]) -> list[int]:
         # Right after a coordinator was made anew it knows of no shard, and so of nothing that is wrong.

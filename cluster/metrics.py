@@ -144,6 +144,23 @@ INSTRUMENTS = (
     Instrument(
         "hearth.scorer.breaker.openings", MetricKind.COUNTER, "{opening}", "Times the shard gave the model plane up."
     ),
+    Instrument("hearth.model.decisions", MetricKind.COUNTER, "{decision}", "Decisions scored, by model version."),
+    Instrument(
+        "hearth.model.score.duration",
+        MetricKind.HISTOGRAM,
+        "s",
+        "What a Decide waited for its scores, by version.",
+        _NS,
+    ),
+    Instrument(
+        "hearth.model.findings",
+        MetricKind.GAUGE,
+        "{finding}",
+        "1 where `hearth models watch` found it off last, else 0.",
+    ),
+    Instrument(
+        "hearth.model.watch.age", MetricKind.GAUGE, "s", "Since `hearth models watch` looked at a version last."
+    ),
 )
 
 """All of them, in the order of docs/telemetry.md."""
@@ -232,6 +249,13 @@ def shard_points(numbers: ShardTelemetry) -> dict[str, Points]:
         "hearth.scorer.batches": _one(sum(one.batches for one in scoring)),
         "hearth.scorer.batches.failed": _one(sum(one.failed_batches for one in scoring)),
         "hearth.scorer.breaker.openings": _one(sum(one.openings for one in scoring)),
+        "hearth.model.decisions": [
+            ({"hearth.model.version": version}, count) for version, count in tuple(numbers.decisions_by_model.items())
+        ],
+        "hearth.model.score.duration": [
+            ({"hearth.model.version": version}, histogram)
+            for version, histogram in tuple(numbers.score_ns_by_model.items())
+        ],
     }
 
 

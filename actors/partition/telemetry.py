@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ LATENCY_BOUNDS_NS: Final = tuple(
 LAG_BOUNDS_US: Final = tuple(
     int(bound * 1e6) for bound in (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3_600, 86_400)
 )
+VERSIONS_KEPT: Final = 16
+"""Model versions that are counted apart; of more, the one that came first is dropped."""
+
 COUNT_BOUNDS: Final = (1, 2, 3, 5, 8, 13, 20, 35, 60, 100, 200, 500, 1_000)
 SIZE_BOUNDS: Final = tuple(1 << power for power in range(9, 25, 2))
 
@@ -198,6 +201,10 @@ class ShardTelemetry:
     degraded_decisions: int = 0
     decisions_by_way: dict[str, int] = field(default_factory=dict)
     """Way of their scores → decisions; those that had nothing to score are left out."""
+    decisions_by_model: dict[str, int] = field(default_factory=dict)
+    """Model version, or `prior` → decisions that it scored."""
+    score_ns_by_model: dict[str, Histogram] = field(default_factory=dict)
+    """Model version, or `prior` → how long a Decide waited for its scores."""
     void_decisions: int = 0
     vetoes_by_reason: dict[str, int] = field(default_factory=dict)
     remade_decisions: int = 0
@@ -254,6 +261,9 @@ class ShardTelemetry:
         self.degraded_decisions += decision.degraded
         if decision.scored_by:
             self.decisions_by_way[decision.scored_by] = self.decisions_by_way.get(decision.scored_by, 0) + 1
+            version = decision.model_version
+            self.decisions_by_model[version] = self.decisions_by_model.get(version, 0) + 1
+            _keep_few(self.decisions_by_model)
         vetoes = self.vetoes_by_reason
         for candidate in decision.candidates:
             for veto in candidate.vetoes:
@@ -278,16 +288,32 @@ class ShardTelemetry:
         """Take the times of a Decide that was answered."""
         laps.ends.append((Stage.ANSWER, ended_ns))
         began_ns = laps.started_ns
-        prepared = 0
+        prepared = scored_ns = 0
         for stage, at_ns in laps.ends:
             self.stage_ns[stage].record(at_ns - began_ns)
+            scored_ns += (at_ns - began_ns) * (stage is Stage.SCORE)
             began_ns = at_ns
             prepared += stage is Stage.PREPARE
+        if laps.decision is not None and laps.decision.scored_by:
+            self.scored_in(laps.decision.model_version, scored_ns)
         self.decide_ns.record(ended_ns - laps.started_ns)
         if prepared:
             self.remade_decisions += prepared - 1
         else:
             self.repeated_requests += 1
+
+    def scored_in(self, version: str, took_ns: int) -> None:
+        """Count how long a Decide waited for the scores of a model version."""
+        histogram = self.score_ns_by_model.get(version)
+        if histogram is None:
+            histogram = self.score_ns_by_model[version] = Histogram(LATENCY_BOUNDS_NS)
+            _keep_few(self.score_ns_by_model)
+        histogram.record(took_ns)
+
+
+def _keep_few(by_version: dict[str, Any]) -> None:
+    if len(by_version) > VERSIONS_KEPT:
+        del by_version[next(iter(by_version))]
 
 
 class Observed:

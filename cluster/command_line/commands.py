@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, evaluating, keeping, learning, measuring, running
+from cluster.command_line import asking, evaluating, keeping, learning, measuring, running, watching
 from cluster.command_line.options import calling, permitted
 
 
@@ -60,6 +60,8 @@ COMMANDS = (
     Command("models follow", learning.models_follow),
     Command("models show", learning.models_show),
     Command("models compare", learning.models_compare),
+    Command("models watch", watching.models_watch),
+    Command("models report", watching.models_report),
     Command("models evaluate", evaluating.models_evaluate),
     Command("models uplift", evaluating.models_uplift),
     Command("kpis", measuring.kpis),

@@ -82,7 +82,7 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     is_champion = is_promoted and not refusal
     if as_json:
         told: dict[str, object] = {"version": folder.name, "path": str(folder), "champion": is_champion}
-        told["training"] = plain(facts)
+        told["training"] = plain({name: value for name, value in facts.items() if name != "reference"})
         if comparison is not None:
             told["comparison"] = comparison
         if refusal:

@@ -82,14 +82,14 @@ def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
     print(f"  {len(manifest.columns)} columns of feature schema {manifest.feature_schema_hash}")
     print(f"  can be served: {f'no, {refused}' if refused else 'yes'}")
     for name, value in manifest.training.items():
-        if name != "calibration":
+        if name not in ("calibration", "reference"):
             print(f"  {name}: {value}")
     for change in history:
-        print(f"  {_change_text(change)}")
+        print(f"  {change_text(change)}")
     return 0
 
 
-def _change_text(change: dict[str, str]) -> str:
+def change_text(change: dict[str, str]) -> str:
     """Return a change of the registry for people."""
     if change["before"] != change["champion"]:
         what = f": {change['before'] or PRIOR} -> {change['champion'] or PRIOR}"

@@ -103,6 +103,8 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth models rollback": _may(Role.DATA_SCIENTIST, Role.SRE, trace=Trace.CHANGE),
     "hearth models show": _may(Role.DATA_SCIENTIST, Role.MARKETER, Role.APPROVER, Role.SRE, Role.AUDITOR),
     "hearth models compare": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
+    "hearth models watch": _may(Role.DATA_SCIENTIST, Role.SRE, Role.AUDITOR),
+    "hearth models report": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models evaluate": _may(Role.DATA_SCIENTIST, Role.APPROVER, Role.AUDITOR),
     "hearth models uplift": _may(*_ALL, by_system=True),
     "hearth kpis": _may(*_LOOKING),

@@ -92,6 +92,8 @@ class TrainingFacts:
     """Rows weighed by inverse propensity."""
     seen_to_us: int | None = None
     """Decision time of the newest row that the model was fitted to or stopped by; what came later it has not seen."""
+    reference: Mapping[str, Any] | None = None
+    """What it was trained on, as histograms (reference.py), for whoever watches it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -114,14 +114,14 @@ def gather(
     keep(~flags(table, "withheld"), "withheld")
     keep(text(table, "feature_schema_hash") == schema_hash(plan), "other_schema")
     keep(np.isin(text(table, "playbook_version"), list(plans)), "unknown_playbook")
-    keep(_first_of_each(text(table, "action_id")), "repeated_action")
-    keep(_was_shown(table, outcomes, plans), "not_shown")
-    window_us = np.minimum(_validity_us(table, plans), config.window_us)
+    keep(first_of_each(text(table, "action_id")), "repeated_action")
+    keep(was_shown(table, outcomes, plans), "not_shown")
+    window_us = np.minimum(validity_us(table, plans), config.window_us)
     ended = times(table, "decided_at") + window_us <= newest_us
     keep(ended, "window_open")
 
     decided_us = times(table, "decided_at")
-    accepted = _was_accepted(table, outcomes, decided_us + window_us[ended])
+    accepted = was_accepted(table, outcomes, decided_us + window_us[ended])
     rows_short, positives_short = len(decided_us) < config.rows_min, int(accepted.sum()) < config.positives_min
     if rows_short or positives_short:
         raise NotEnoughData(
@@ -129,7 +129,7 @@ def gather(
             f"{config.positives_min} needed; left out: " + (_counted(left_out) or "none")
         )
     return Examples(
-        rows=_rows(table, plans, plan),
+        rows=decision_rows(table, plans, plan),
         accepted=accepted,
         propensity=floats(table, "propensity"),
         decided_us=decided_us,
@@ -138,7 +138,8 @@ def gather(
     )
 
 
-def _was_shown(table: pa.Table, outcomes: pa.Table, plans: dict[str, Plan]) -> NDArray[np.bool_]:
+def was_shown(table: pa.Table, outcomes: pa.Table, plans: dict[str, Plan]) -> NDArray[np.bool_]:
+    """Return (n,) whether somebody is known to have seen each decision's action."""
     reported = outcomes.filter(pa.array(np.isin(text(outcomes, "type"), SHOWN_BY)))
     shown = np.isin(text(table, "action_id"), text(reported, "action_id"))
     if "asked" in table.column_names:
@@ -150,7 +151,7 @@ def _was_shown(table: pa.Table, outcomes: pa.Table, plans: dict[str, Plan]) -> N
     return shown | inbound
 
 
-def _was_accepted(table: pa.Table, outcomes: pa.Table, until_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+def was_accepted(table: pa.Table, outcomes: pa.Table, until_us: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return (n,) whether an acceptance came in [decided, until)."""
     accepts = outcomes.filter(pa.array(text(outcomes, "type") == ACCEPT))
     actions, action_of = np.unique(text(table, "action_id"), return_inverse=True)
@@ -167,7 +168,8 @@ def _was_accepted(table: pa.Table, outcomes: pa.Table, until_us: NDArray[np.int6
     return accepted
 
 
-def _validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:
+def validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:
+    """Return (n,) how long the offer of each decision is valid."""
     validity = np.empty(len(table), np.int64)
     for part, plan in _by_plan(table, plans):
         offers = np.array([offer.valid_us for offer in plan.offers], np.int64)
@@ -175,7 +177,12 @@ def _validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:
     return validity
 
 
-def _rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArray[np.float32]:
+def decision_rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArray[np.float32]:
+    """Return (n, columns) the row that was scored of what each decision chose, to the last bit.
+
+    Raises:
+        BadExport: a column is missing or holds something else.
+    """
     states = recorded_states(table, plan)
     minutes = numbers(table, "local_minute_of_week")
     if len(minutes) and not 0 <= minutes.min() <= minutes.max() < MINUTES_PER_WEEK:
@@ -272,7 +279,8 @@ def _sorted(decisions: pa.Table) -> pa.Table:
     return decisions.take(np.lexsort((text(decisions, "decision_id"), times(decisions, "decided_at"))))
 
 
-def _first_of_each(values: NDArray[np.str_]) -> NDArray[np.bool_]:
+def first_of_each(values: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Return (n,) whether each value has not come before."""
     first = np.zeros(len(values), np.bool_)
     first[np.unique(values, return_index=True)[1]] = True
     return first

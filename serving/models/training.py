@@ -16,6 +16,7 @@ from household.scoring import NEVER, feature_schema, schema_hash
 from serving.models.bundle import BundleDraft, TrainingFacts
 from serving.models.examples import Examples, NotEnoughData, TrainingConfig, gather
 from serving.models.probe import PRIOR_COLUMN, log_odds, open_booster, predict
+from serving.models.reference import reference_of, to_plain
 
 LABEL: Final = (
     "1 when hearth.accept of the action came within [decided, decided + min(window, validity of the offer)), else 0; "
@@ -164,6 +165,15 @@ def _facts(
         trees=booster.num_boosted_rounds(),
         weighted=config.weigh_by_propensity,
         seen_to_us=int(examples.decided_us[holdout - 1]),
+        reference=to_plain(
+            reference_of(
+                feature_schema(plan),
+                examples.rows,
+                examples.households,
+                scores=scores,
+                scored_households=examples.households[holdout:],
+            )
+        ),
     )
 
 

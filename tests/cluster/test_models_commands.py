@@ -9,7 +9,10 @@ One log of decisions, made by a real shard, is shared.
 
 import json
 import shutil
+import sys
+from collections import Counter
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import grpc
@@ -287,3 +290,83 @@ def test_a_version_goes_through_its_stages_and_each_step_says_why_it_is_refused(
     steps = ["canary", "rolled back", "shadow", "canary", "rolled back", "retired"]
     assert [one["how"] for one in history] == steps
     assert (history[2]["why"], bool(history[2]["who"])) == ("a look", True)
+
+
+class Elsewhere(HTMLParser):
+    """What a page asks for beside itself, and the names of its sections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.sections: set[str] = set()
+        self.tags: Counter[str] = Counter()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        told = dict(attributes)
+        if tag in ("h2", "div") and told.get("id"):
+            self.sections.add(str(told["id"]))
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            if told.get(name) and not str(told[name]).startswith("#"):
+                self.asked.append(f"{tag} {told[name]}")
+
+
+def test_a_report_is_one_file_that_asks_for_nothing_elsewhere(run: Run, data: tuple[str, ...], tmp_path: Path):
+    version = run("models", "train", "--json", *ENOUGH, *data).json["version"]
+    out = tmp_path / "report.html"
+    told = run("models", "report", version, "--out", str(out), "--json", *data)
+    assert told.code == 0, told.err
+    page = out.read_text()
+    assert told.json["bytes"] == len(page.encode()) < 1 << 20
+    assert told.json["verdict"] == "It is better than what is in force, beyond doubt: it may be promoted."
+    assert [one["incumbent"] for one in told.json["comparisons"]] == ["prior"]
+    assert told.json["verdict"] in page
+
+    seen = Elsewhere()
+    seen.feed(page)
+    assert seen.asked == []
+    assert "url(http" not in page
+    assert "@import" not in page
+    assert not {"script", "link", "img", "iframe"} & seen.tags.keys()
+    wanted = "verdict data columns importance calibration deciles comparison evaluation fairness drift history"
+    assert seen.sections == set(wanted.split())
+    assert seen.tags["svg"] >= 4
+    for name in NAMES:
+        assert f"<td>{name}</td>" in page
+    assert "that it has not seen" in page
+    assert "DR" in page
+
+    # Of a champion it is said how it does, of a blind one that it is worse; the file's name is told.
+    run("models", "promote", version, "--force", *data)
+    worse = run("models", "report", blind(tmp_path), "--out", str(out), "--json", *data).json
+    assert worse["verdict"] == "It is worse than what it would replace: leave it."
+    assert {one["incumbent"] for one in worse["comparisons"]} == {"prior", version}
+    ended = run("models", "report", "champion", "--out", str(tmp_path / "no" / "r.html"), *data)
+    assert (ended.code, "make it first" in ended.err) == (2, True)
+
+
+def test_without_its_extra_a_report_says_what_to_install(
+    run: Run, data: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("cluster.report.page", "cluster.report.charts"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ended = run("models", "report", "champion", *data)
+    assert (ended.code, "needs matplotlib" in ended.err, "hearth[report]" in ended.err) == (1, True, True)
+
+
+def test_versions_in_service_are_watched_and_noted_for_the_metrics(run: Run, data: tuple[str, ...], tmp_path: Path):
+    nobody = run("models", "watch", "--json", *data)
+    assert (nobody.code, nobody.json) == (0, {"versions": []})
+    assert "no model is in service" in nobody.err
+    version = run("models", "train", "--promote", "--json", *ENOUGH, *data).json["version"]
+    ended = run("models", "watch", "--json", *data)
+    assert ended.code == 0, ended.err
+    (one,) = ended.json["versions"]
+    assert (one["version"], one["stage"], one["decisions"], one["findings"]) == (version, "champion", 0, [])
+    assert "too few decisions" in one["silence"]
+    notes = json.loads((registry(tmp_path) / "acceptance" / "watch.json").read_text())
+    assert notes[version]["findings"] == []
+    assert "it has decided nothing in this time" in run("models", "watch", version, *data).out
+    # What was found is nothing that makes the registry look broken.
+    assert run("models", "list", *data[:2]).code == 0
