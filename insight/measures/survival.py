@@ -46,7 +46,7 @@ def median_time(durations: NDArray[np.int64], is_done: NDArray[np.bool_], *, con
         left *= 1 - done / at_risk
         spread += done / (at_risk * (at_risk - done)) if at_risk > done else 0.0
         if left <= _ROUNDING:
-            lower = upper = 0.0
+            lower, upper = 0.0, 1.0  # where nobody is left, the formula has no limits
         else:
             width = reach * sqrt(spread) / abs(log(left))
             lower, upper = left ** exp(width), left ** exp(-width)
