@@ -97,6 +97,15 @@ def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: 
     )
 
 
+def segments_of(config: HearthConfig, *, until_us: int | None) -> dict[str, str]:
+    """Return the segment of each household that is in one, as the playbook in force then had them."""
+    from actors.exports.households_by_segment import segments
+    from actors.snapshots.store import snapshot_store
+
+    with mistakes():
+        return dict(segments(log_reader(config), snapshot_store(config.snapshot_location), until_us=until_us))
+
+
 def definitions_of(file: Path | None) -> Definitions:
     """Return the definitions of a file, or those for the playbook that ships.
 

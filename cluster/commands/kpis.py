@@ -9,11 +9,11 @@ import pyarrow as pa
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import write_parquet, write_whole
-from cluster.measured import FromLog, instant_us, read_measured
+from cluster.measured import FromLog, instant_us, read_measured, segments_of
 from cluster.output import meter, print_json, say
 from insight.measures.figures import FigureRow, Grouping
 from insight.measures.knowledge import Knowledge, ask
-from insight.measures.kpis import SPLITS, NoSuchRow, by_arm, explained, kpis
+from insight.measures.kpis import SPLITS, NoSuchRow, by_arm, by_segment, explained, kpis
 
 ROW_SCHEMA = pa.schema(
     [
@@ -55,7 +55,7 @@ def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | Non
     _check(question)
     log = read_measured(config, question.definitions)
     asked = _asked(log, question)
-    grouping = _grouping(log, asked, question)
+    grouping = _grouping(config, log, asked, question)
     if explain is not None:
         return _explain(asked, explain, question, grouping, as_json=as_json)
     rows = kpis(asked, months=question.months, by=question.by, grouping=grouping)
@@ -78,7 +78,7 @@ def export_kpis(config: HearthConfig, question: KpiQuestion, *, out: Path, as_js
     _check(question)
     log = read_measured(config, question.definitions)
     asked = _asked(log, question)
-    rows = kpis(asked, months=question.months, by=question.by, grouping=_grouping(log, asked, question))
+    rows = kpis(asked, months=question.months, by=question.by, grouping=_grouping(config, log, asked, question))
     times = {"as_of": asked.time_us, "known_by": asked.known_us}
     table = pa.Table.from_pylist([{**_json(row), **times} for row in rows], schema=ROW_SCHEMA)
     with meter("exporting kpis", unit="rows") as show:
@@ -116,7 +116,10 @@ def _asked(log: FromLog, question: KpiQuestion) -> Knowledge:
     )
 
 
-def _grouping(log: FromLog, asked: Knowledge, question: KpiQuestion) -> Grouping | None:
+def _grouping(config: HearthConfig, log: FromLog, asked: Knowledge, question: KpiQuestion) -> Grouping | None:
+    if question.by == "segment":
+        until_us = None if question.as_of is None else asked.time_us
+        return by_segment(asked, segments_of(config, until_us=until_us))
     if question.by != "arm":
         return None
     known = sorted({one.experiment for one in log.journeys.met})

@@ -1,0 +1,42 @@
+"""Laws of segments as a split: each household is in the first that holds, for it or for any of its members, as of
+when one asks.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from actors.exports.households_by_segment import segments
+from actors.log.reading import read_only_logs
+from actors.snapshots.store import snapshot_store
+from tests.actors.harness import DAY, MONDAY, SettableClock, corner, in_loop, running, signal
+
+SEGMENTS = (
+    "journeys:",
+    "segments:\n  rich: household.paid_7d >= 500.0\n  payers: household.payments >= 1\n"
+    "  checkers: member.checks_7d >= 1\njourneys:",
+)
+
+
+@in_loop
+async def test_each_household_is_in_the_first_segment_that_holds(tmp_path: Path):
+    clock = SettableClock()
+
+    def pay(household: str, amount: float):
+        fields = {"amount": amount}
+        return signal(f"{household}-{amount}", household, "pay", clock.now_us(), member="m", fields=fields)
+
+    named = {"plan": corner(SEGMENTS), "snapshots": tmp_path / "snapshots", "partitions": (0, 1)}
+    async with running(tmp_path / "log", clock, **named) as hearth:
+        await hearth.ingest(pay("rich", 900.0), pay("poor", 9.0))
+        await hearth.ingest(signal("c", "curious", "check", MONDAY, member="second"))
+        await hearth.ingest(signal("v", "curious", "visit", MONDAY, member="first"))
+        await hearth.ingest(signal("w", "other", "visit", MONDAY, member="m"))
+        clock.pass_us(DAY)
+        await hearth.ingest(pay("poor", 800.0))
+        await hearth.snapshot()
+
+    read = partial(read_only_logs, tmp_path / "log")
+    now = {"rich": "rich", "poor": "rich", "curious": "checkers"}
+    assert dict(segments(read)) == now
+    assert dict(segments(read, snapshot_store(str(tmp_path / "snapshots")))) == now
+    assert dict(segments(read, until_us=MONDAY + DAY - 1)) == now | {"poor": "payers"}
