@@ -10,11 +10,13 @@ from actors.log.reading import read_only_logs
 from actors.snapshots.store import snapshot_store
 from tests.actors.harness import DAY, MONDAY, SettableClock, corner, in_loop, running, signal
 
-SEGMENTS = (
-    "journeys:",
-    "segments:\n  rich: household.paid_7d >= 500.0\n  payers: household.payments >= 1\n"
-    "  checkers: member.checks_7d >= 1\njourneys:",
-)
+WRITTEN = """\
+segments:
+  rich: household.paid_7d >= 500.0
+  payers: household.payments >= 1
+  checkers: member.checks_7d >= 1
+journeys:"""
+SEGMENTS = ("journeys:", WRITTEN)
 
 
 @in_loop

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from loadtest.town import MONDAY_US, Town
 from tests.insight.measures_reference import DAY, FAMILIES, Event
+from tests.insight.town import shipped_plan
 
 TIME = pa.timestamp("us", tz="UTC")
 START = 1_790_000_000_000_000  # 2026-09-21
@@ -121,3 +123,34 @@ def _graph(kind: str, household: str, number: int, time: int, *, learnt: int, **
     told = {"cause": f"c{number}", **fields}
     name = f"{kind}{number}"
     return Event(id=name, type=f"hearth.graph.{kind}", household=household, time=time, learnt=learnt, fields=told)
+
+
+def town_log(*, seed: int, households: int, days: float) -> list[Event]:
+    """Return what the simulated town tells, some of it late, some taken back, and some of its households merged."""
+    town = Town(seed=seed, households=households, start_us=MONDAY_US, days=days, plan=shipped_plan(), intensity=0.2)
+    draw, found = np.random.default_rng(seed), list[Event]()
+    fields = ("product", "amount_minor")
+    for batch in town.batches(50_000):
+        columns = {name: batch.column(name).to_pylist() for name in ("event_id", "type", "household", "member", "time")}
+        told = [batch.column(name).to_pylist() if name in batch.schema.names else None for name in fields]
+        for number, (id_, kind, household, member, time) in enumerate(zip(*columns.values(), strict=True)):
+            given = {
+                name: values[number]
+                for name, values in zip(fields, told, strict=True)
+                if values is not None and values[number] is not None
+            }
+            late = int(draw.exponential(DAY / 48)) if draw.random() < 0.95 else int(draw.integers(0, 15 * DAY))
+            event = Event(
+                id=id_, type=kind, household=household, member=member, time=time, learnt=time + late, fields=given
+            )
+            found.append(event)
+            if kind in (*SOLD, "wallet.payment") and draw.random() < 0.1:
+                found.append(_taken_back(event, len(found), draw))
+    names = sorted({one.household for one in found})
+    for number in range(households // 10):
+        ours, theirs = (names[int(one)] for one in draw.choice(len(names), 2, replace=False))
+        at = MONDAY_US + int(draw.integers(DAY, int(days * DAY)))
+        found.append(_graph("merge", ours, number, at, learnt=at + DAY, other=theirs))
+        if number % 4 == 0:
+            found.append(_graph("unmerge", ours, number, at + DAY, learnt=at + 2 * DAY))
+    return sorted(found, key=lambda one: one.learnt)
