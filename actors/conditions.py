@@ -25,5 +25,9 @@ class PartitionLost(Exception):
     """This owner's term is over: an append's outcome is unknown, or another has taken over. Nothing was answered."""
 
 
+class PartitionMoved(PartitionLost):
+    """This owner hands the partition over to another. Nothing was written."""
+
+
 class Overloaded(Exception):
     """More signals wait than the partition may hold."""

@@ -31,6 +31,16 @@ class Failpoint(StrEnum):
     SNAPSHOT_VERIFIED = "snapshot-verified"
     LOG_DROPPED = "log-dropped"
     """Old pieces of the log that kept snapshots cover are gone."""
+    MOVE_PREPARED = "move-prepared"
+    """The next owner of a partition is close behind the present one."""
+    MOVE_LET_GO = "move-let-go"
+    """The owner has closed the log, and is the owner still."""
+    MOVE_PASSED_ON = "move-passed-on"
+    """The next owner owns it, and does not know yet."""
+
+
+MOVES = frozenset((Failpoint.MOVE_PREPARED, Failpoint.MOVE_LET_GO, Failpoint.MOVE_PASSED_ON))
+"""Those on a partition's way from one shard to another."""
 
 
 def _pass_by(_failpoint: Failpoint) -> None: ...

@@ -108,6 +108,9 @@ class HearthConfig(BaseSettings):
     spare_shard_count: int = Field(default=1, ge=0, le=16)
     """Actors beyond `shard_count` that stand by, imports and kernels done, for the partitions of one that dies."""
 
+    rebalance_after_s: float = Field(default=60.0, ge=0)
+    """Partitions move by themselves once shards have been uneven, in load or households, for this; 0 for never."""
+
     edge_count: int = Field(default=2, ge=1, le=16)
     """Processes that listen on the public port; with two, one answers while the other is restarted."""
 

@@ -3,9 +3,10 @@
 Stateless: the truth is in the metadata store, and who is alive shows by asking. A plain class; launch.py makes it an
 actor. Shards are actor handles; a call to one is `handle.method.remote(…)`, awaited with a deadline.
 
-A partition moves in four steps: its holder is known to be without a lease (takeover.py); a new holder is chosen and
-swapped in (placement.py); it opens its term in the log; it serves. Ray may run two shards of one name for a while: the
-leases and the log's epochs decide, never Ray.
+A partition is taken over in four steps: its holder is known to be without a lease (takeover.py); a new holder is chosen
+and swapped in (placement.py); it opens its term in the log; it serves. From a living holder it moves by that holder's
+own word (moves.py, balancer.py). Ray may run two shards of one name for a while: the leases and the log's epochs
+decide, never Ray.
 """
 
 import asyncio
@@ -14,10 +15,12 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from cluster.balancer import Balancer
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
 from cluster.model_notes import ModelNotes
 from cluster.model_spread import ModelSpread
+from cluster.moves import Mover
 from cluster.node import until_gone
 from cluster.placement import Placement
 from cluster.shard_seen import ShardSeen, StartedShard, awaited, is_here, within
@@ -34,6 +37,7 @@ logger = logging.getLogger(__name__)
 WATCH_INTERVAL_S = 0.25
 REPORT_DEADLINE_S = 5.0
 START_DEADLINE_S = 120.0
+RETIRE_DEADLINE_S = 30.0
 RETRY_S = 0.2
 """Between two tries to reach a shard that Ray is making anew."""
 
@@ -53,10 +57,15 @@ class Coordinator:
         plan_bytes: bytes,
         lease_margin_ms: int,
         assign_deadline_s: float = 600.0,
+        uneven_after_s: float = 0.0,
         telemetry: TelemetrySettings | None = None,
         end_actor: Callable[[Any], None] | None = None,
     ) -> None:
-        """`end_actor`: kill a shard that does not answer, so that Ray makes it anew."""
+        """
+        Args:
+            uneven_after_s: after how long partitions move by themselves where shards are uneven; 0 for never.
+            end_actor: kill a shard that does not answer, so that Ray makes it anew.
+        """
         if telemetry is not None:
             start_logging(telemetry.logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
@@ -66,12 +75,28 @@ class Coordinator:
         self._lost: dict[int, str] = {}
         """Why an owner ended its term, the last time."""
         self._changed = asyncio.Event()
+        self._mover = Mover(
+            self._metadata,
+            self._shards,
+            plan_bytes=plan_bytes,
+            deadline_s=assign_deadline_s,
+            changed=self._changed,
+        )
+        self._balancer = Balancer(
+            self._metadata,
+            self._shards,
+            self._mover,
+            partition_count=partition_count,
+            uneven_after_s=uneven_after_s,
+        )
         self._placement = Placement(
             self._metadata,
             self._shards,
             partition_count=partition_count,
             plan_bytes=plan_bytes,
             deadline_s=assign_deadline_s,
+            in_gap=lambda: self._mover.in_gap,
+            may_take=self._balancer.may_take,
         )
         self._takeover = TakeOver(
             self._metadata,
@@ -85,6 +110,8 @@ class Coordinator:
         self._knows_its_shards = False
         self._page = coordinator_telemetry(telemetry, self._numbers) if telemetry is not None else None
         self._tasks: list[asyncio.Task[None]] = []
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        """By the name of the shard that is watched."""
 
     async def start(
         self, shards: dict[str, Any], spares: dict[str, Any] | None = None, model: ModelInForce = PRIORS_IN_FORCE
@@ -102,6 +129,7 @@ class Coordinator:
         self._models.model = model
         self._shards |= {name: ShardSeen(name, handle, is_spare=False) for name, handle in shards.items()}
         self._shards |= {name: ShardSeen(name, handle, is_spare=True) for name, handle in (spares or {}).items()}
+        await self._balancer.load()
         running = await self._takeover.running_shards()
         # All at once: they are started and serve, and whoever asks for routes waits for this.
         known = [seen for seen in self._shards.values() if seen.name in running]
@@ -115,20 +143,61 @@ class Coordinator:
         await self._models.await_told()
         first = self._placement.assign_missing()
         # Beside the first assignments: one that takes long must not keep the others from being watched.
-        self._tasks += [asyncio.create_task(self._watch_shard(seen)) for seen in self._shards.values()]
+        for seen in self._shards.values():
+            self._watch(seen)
         self._tasks += [asyncio.create_task(self._takeover.watch_leases()), asyncio.create_task(self._models.watch())]
-        self._tasks += [asyncio.create_task(self._watch_partitions())]
+        self._tasks += [asyncio.create_task(self._watch_partitions()), asyncio.create_task(self._balancer.run())]
         await asyncio.gather(*first)
 
     async def add_spares(self, spares: dict[str, Any]) -> None:
         """Start shards that stand in for one that dies. Those that are known are left alone."""
+        self._add(spares, is_spare=True)
+
+    async def add_shards(self, shards: dict[str, Any]) -> None:
+        """Start further shards to divide the partitions among. Those that are known are left alone."""
+        self._add(shards, is_spare=False)
+
+    def _add(self, shards: dict[str, Any], *, is_spare: bool) -> None:
         if not self._knows_its_shards:
             # It was made anew just now: whoever tells it of its shards tells it of these, too.
             return
-        for name, handle in spares.items():
+        for name, handle in shards.items():
             if name not in self._shards:
-                self._shards[name] = seen = ShardSeen(name, handle, is_spare=True)
-                self._tasks.append(asyncio.create_task(self._watch_shard(seen)))
+                self._shards[name] = seen = ShardSeen(name, handle, is_spare=is_spare)
+                self._watch(seen)
+
+    def _watch(self, seen: ShardSeen) -> None:
+        self._watching[seen.name] = asyncio.create_task(self._watch_shard(seen))
+
+    async def retire(self, name: str) -> bool:
+        """Let go of a shard that is too many, before it is ended; False if it is not, or not yet."""
+        if name not in self._shards:
+            return self._knows_its_shards
+        if name not in self._balancer.retirable():
+            return False
+        seen = self._shards.pop(name)
+        self._watching.pop(name).cancel()
+        if seen.started is not None:
+            try:
+                await within(RETIRE_DEADLINE_S, seen.handle.drain.remote())
+            except Exception as wrong:
+                logger.warning("%s does not end in order: %s", name, str(wrong).partition("\n")[0])
+        logger.info("%s is not wanted any more", name)
+        return True
+
+    async def place(self, verb: str, argument: str) -> dict[str, Any]:
+        """Take what is asked of the placement; see Balancer.ask. Raises NotIntroduced: ask again in a moment."""
+        if not self._knows_its_shards:
+            raise NotIntroduced
+        return await self._balancer.ask(verb, argument)
+
+    async def note_restart(self, told: dict[str, Any]) -> None:
+        """Learn how far a rolling restart is, from the launcher, who does it."""
+        self._balancer.restart = told
+
+    async def note_slots(self, slots: dict[str, int]) -> None:
+        """Learn how many shards each node of the cluster may run."""
+        self._balancer.note_slots(slots)
 
     async def routes(self) -> Routes:
         """Return who serves each partition; ready when every partition is folded to its end and served.
@@ -145,9 +214,13 @@ class Coordinator:
             for partition, facts in seen.partitions.items():
                 # Of two that say so, the older term is that of a shard which has not noticed yet.
                 owners[partition] = max(owners.get(partition, (0, "")), (facts["epoch"], seen.started["address"]))
-        addresses = {partition: address for partition, (_, address) in owners.items()}
+        moving = self._mover.in_gap
+        addresses = {partition: address for partition, (_, address) in owners.items() if partition not in moving}
         return Routes(
-            partition_count=self._partition_count, owners=addresses, ready=len(addresses) == self._partition_count
+            partition_count=self._partition_count,
+            owners=addresses,
+            ready=len(addresses) + len(moving) == self._partition_count,
+            moving=moving,
         )
 
     async def report(self) -> dict[str, Any]:
@@ -163,11 +236,14 @@ class Coordinator:
         }
         return {
             "partitions": partitions,
-            "down": {partition: self._why_down(partition) for partition in self._down(partitions)},
+            "down": {
+                partition: self._why_down(partition) for partition in self._down(partitions.keys() | self._mover.in_gap)
+            },
             "model": self._models.model.bundle_path,
             "model_version": self._models.model.version,
             "model_trouble": {seen.name: seen.model_trouble for seen in self._shards.values() if seen.model_trouble},
             "shards": sorted(self._shards),
+            "placement": self._balancer.report() if self._knows_its_shards else None,
             "metrics_address": self._page.address if self._page is not None else "",
         }
 
@@ -179,7 +255,7 @@ class Coordinator:
     def _numbers(self) -> "dict[str, Points]":
         """Return what is counted here, by name; asked from other threads."""
         shards = tuple(self._shards.values())
-        served = {partition for seen in shards for partition in tuple(seen.partitions)}
+        served = {partition for seen in shards for partition in tuple(seen.partitions)} | self._mover.in_gap
         plain = {
             "hearth.partitions": self._partition_count,
             "hearth.partitions.down": len(self._down(served)),
@@ -206,7 +282,13 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Drain every shard: what waits is finished, each log is closed and each lease given back."""
-        tasks = (*self._tasks, *self._placement.tasks, *self._models.telling, *self._takeover.ending.values())
+        tasks = (
+            *self._tasks,
+            *self._watching.values(),
+            *self._placement.tasks,
+            *self._models.telling,
+            *self._takeover.ending.values(),
+        )
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

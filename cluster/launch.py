@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,13 @@ from cluster.data_dir import write_status
 from cluster.environment import environment_variable, export_environment, fresh_token
 from cluster.errors import CommandFailed
 from cluster.installation import installation_of
+from cluster.live_parts import LiveParts, Restarting
 from cluster.output import say
 from cluster.ray_node import joined_ray, local_ray, ray_environment
 from cluster.restarts import TEMPORARY_FAILURE
-from cluster.state_plane import HEAD, StatePlane, start_state_plane
+from cluster.state_plane import HEAD, StatePlane, node_slots, start_state_plane
 from cluster.watching import edge_observer, telemetry_settings
+from cluster.wishes import wished_shards
 from serving.edge_config import EdgeConfig, Listener
 from serving.ingress import serve_environment
 from serving.settings import EdgeSettings
@@ -62,7 +64,9 @@ Tell = Callable[[dict[str, Any]], None]
 """Is given the messages of a run; see cluster/supervisor.py."""
 
 
-def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None]) -> int:
+def run_up(
+    config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable[[str], None], is_first: bool = True
+) -> int:
     """Run Hearth until SIGINT or SIGTERM; return the exit code.
 
     Args:
@@ -70,6 +74,7 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
         run_dir: for sockets, Ray's files and whatever else ends with the run.
         tell: is given the run's messages, from any thread.
         on_lost: is told from another thread why the run cannot go on; ends the process.
+        is_first: it follows no other that fell: what was asked of the placement before is over.
 
     Raises:
         CommandFailed: it did not come up, or stopped by itself; says why.
@@ -102,7 +107,7 @@ def run_up(config: HearthConfig, run_dir: Path, *, tell: Tell, on_lost: Callable
     with _ray(config, edge, run_dir, on_lost):
         # Ray has put its own handlers in place.
         _end_on_signals()
-        return _serve(config, edge, run_dir, tell, champion)
+        return _serve(config, edge, run_dir, tell, champion, is_first=is_first)
 
 
 def _ray(
@@ -158,7 +163,9 @@ def _kernel_cache(config: HearthConfig) -> dict[str, str]:
     return {} if is_kept else {KERNEL_CACHE: str(config.data_dir / "kernels")}
 
 
-def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, champion: ChampionFollower) -> int:
+def _serve(
+    config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, champion: ChampionFollower, *, is_first: bool
+) -> int:
     import ray
     import ray.serve
 
@@ -175,7 +182,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
     captures = Captures(tell=say)
     serving = ingress.begin(edge)
-    plane = start_state_plane(config, run_dir, champion)
+    plane = start_state_plane(config, run_dir, champion, shard_count=wished_shards(config, is_first=is_first))
     introduced = plane.introduce()
     try:
         # Beside the shards: the edge comes up on the routes alone, and is healthy when all partitions are served.
@@ -193,7 +200,7 @@ def _serve(config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, ch
         plane.stand_by()
         captures.start(_start_connectors(config, connectors, target=reachable(edge.address)))
         champion.follow(lambda model: ray.get(plane.coordinator.use_model.remote(model)))
-        _stand_watch(config, plane, captures, stop)
+        _stand_watch(config, plane, captures, Restarting(LiveParts(plane, edge)), stop)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:
         raise CommandFailed(f"{wrong}; choose another with --port") from wrong
@@ -283,7 +290,9 @@ def _undeploy_models() -> None:
         scorer.undeploy(version)
 
 
-def _stand_watch(config: HearthConfig, plane: StatePlane, captures: Captures, stop: threading.Event) -> None:
+def _stand_watch(
+    config: HearthConfig, plane: StatePlane, captures: Captures, restarting: Restarting, stop: threading.Event
+) -> None:
     """Until told to stop: keep the coordinator going and the status file fresh."""
     import ray
 
@@ -300,8 +309,12 @@ def _stand_watch(config: HearthConfig, plane: StatePlane, captures: Captures, st
                 if introduced is None or ray.wait([introduced], timeout=0)[0]:
                     say("warning: the coordinator died and is told of the shards again")
                     introduced = plane.introduce()
-            elif now_s - written_s >= STATUS_INTERVAL_S:
+            elif report["placement"] is not None:
+                _take_care(plane, restarting, report["placement"])
+            if report["shards"] and now_s - written_s >= STATUS_INTERVAL_S:
                 written_s = now_s
+                if config.ray_address is not None:
+                    plane.coordinator.note_slots.remote(node_slots())
                 with passing_over(OSError, because="on a full disk the old one stands: it is for people"):
                     more = {"capture": captures.report(), "models": plane.champion.report()}
                     write_status(config.data_dir, report | more)
@@ -310,3 +323,12 @@ def _stand_watch(config: HearthConfig, plane: StatePlane, captures: Captures, st
             ray.kill(plane.coordinator, no_restart=False)
         except ray.exceptions.RayActorError:
             continue
+
+
+def _take_care(plane: StatePlane, restarting: Restarting, placement: Mapping[str, Any]) -> None:
+    """Make and end what the placement asks for. What fails is tried again at the next look."""
+    try:
+        plane.staff(placement)
+        restarting.look(placement)
+    except Exception as wrong:  # noqa: BLE001 - the coordinator may be away, Serve may be busy
+        logger.warning("what is asked of the placement is not done yet: %s", str(wrong).partition("\n")[0])

@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cluster.metadata_engine import cut_after, first_line, metadata_engine, without_secrets
-from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP, make_tables
+from cluster.metadata_tables import LEASES, MOVES, NOBODY, OWNERSHIP, WISHES, MadeByANewer, make_tables
 
 CALL_DEADLINE_S = 0.8
 """How long a call waits for the database; a third of a lease's term, so that a hung call costs one renewal."""
@@ -71,6 +71,20 @@ class HolderLease:
     """For how long each renewal holds."""
     is_revoked: bool
     """For good: it can neither renew nor take a partition any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRow:
+    """A move under way, as the store has it."""
+
+    partition: int
+    source: str
+    """The holder that owned it when the move began."""
+    target: str
+    """The holder that is to own it."""
+    step: str
+    """Of cluster.moves.MoveStep."""
+    why: str
 
 
 def sqlite_url(path: Path) -> str:
@@ -222,6 +236,65 @@ class MetadataStore:
             freed = update(OWNERSHIP).where(*_held_in(partition, holder, epoch)).values(holder=NOBODY)
             return connection.execute(freed).rowcount == 1
 
+    def pass_on(self, partition: int, *, holder: str, epoch: int, to: str, next_epoch: int) -> bool:
+        """Make another the owner in a later term, by the word of the present one, who has stopped serving it.
+
+        Only if `holder` still owns it in term `epoch` and `to` has a lease. False: nothing was changed.
+        """
+        assert to not in (NOBODY, holder), "it is passed on to another"
+        assert next_epoch > epoch, f"partition {partition}: offered epoch {next_epoch}, already at {epoch}"
+        with self._changing() as connection:
+            if not _lock_lease(connection, to):
+                return False
+            passed = update(OWNERSHIP).where(*_held_in(partition, holder, epoch)).values(holder=to, epoch=next_epoch)
+            return connection.execute(passed).rowcount == 1
+
+    # --- what is told of moves and wishes: it decides nothing of who owns what ---
+
+    def note_move(self, move: MoveRow) -> None:
+        """Note a move under way, or its next step."""
+        values = {
+            "partition": move.partition,
+            "source": move.source,
+            "target": move.target,
+            "step": move.step,
+            "why": move.why,
+        }
+        with self._changing() as connection:
+            if not _insert_if_missing(connection, MOVES, values):
+                connection.execute(update(MOVES).where(MOVES.c.partition == move.partition).values(values))
+
+    def forget_move(self, partition: int) -> None:
+        """A move has ended, as it was to or otherwise."""
+        with self._changing() as connection:
+            connection.execute(delete(MOVES).where(MOVES.c.partition == partition))
+
+    def moves(self) -> list[MoveRow]:
+        """Return the moves that were under way when they were last noted."""
+        with self._reading() as connection:
+            return [
+                MoveRow(partition=row.partition, source=row.source, target=row.target, step=row.step, why=row.why)
+                for row in connection.execute(select(MOVES).order_by(MOVES.c.partition))
+            ]
+
+    def wish(self, name: str, value: str | None) -> None:
+        """Keep what is asked for under a name; None takes it back."""
+        with self._changing() as connection:
+            if value is None:
+                connection.execute(delete(WISHES).where(WISHES.c.name == name))
+            elif not _insert_if_missing(connection, WISHES, {"name": name, "value": value}):
+                connection.execute(update(WISHES).where(WISHES.c.name == name).values(value=value))
+
+    def wishes(self) -> dict[str, str]:
+        """Return all that is asked for."""
+        with self._reading() as connection:
+            return {row.name: row.value for row in connection.execute(select(WISHES).order_by(WISHES.c.name))}
+
+    def forget_wishes(self) -> None:
+        """Nothing is asked for any more."""
+        with self._changing() as connection:
+            connection.execute(delete(WISHES))
+
     def close(self) -> None:
         """Release the database."""
         self._engine.dispose()
@@ -258,6 +331,8 @@ class MetadataStore:
             raise
         except DBAPIError as failed:
             raise MetadataUnavailable(self._url, first_line(failed.orig)) from failed
+        except MadeByANewer as newer:
+            raise MetadataUnavailable(self._url, str(newer)) from newer
         except (PoolTimeout, DisconnectionError) as failed:
             raise MetadataUnavailable(self._url, first_line(failed)) from failed
 

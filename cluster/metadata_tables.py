@@ -43,15 +43,66 @@ LEASES = Table(
     Column("term_ms", BigInteger, nullable=False),
     Column("is_revoked", Boolean, nullable=False),
 )
+MOVES = Table(
+    "moves",
+    METADATA,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("source", String(200), nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("step", String(40), nullable=False),
+    Column("why", String(400), nullable=False),
+)
+"""Moves under way. They tell what is being done; who owns is in OWNERSHIP alone."""
+WISHES = Table(
+    "wishes",
+    METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("value", String(400), nullable=False),
+)
+"""What was asked of the placement and holds until it is undone; see cluster/wishes.py."""
+SCHEMA = Table(
+    "schema_version",
+    METADATA,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
+"""One row, which says by which version of these tables it was last written."""
+
+SCHEMA_VERSION = 1
+"""Goes up when an older Hearth would misread what a newer one keeps here."""
+
+
+class MadeByANewer(Exception):
+    """A newer Hearth has these tables, and an older one would misread them. Nothing was changed."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+    def __str__(self) -> str:
+        return (
+            f"its tables are of version {self.version}, this Hearth knows {SCHEMA_VERSION}; run the one that made them"
+        )
 
 
 def make_tables(connection: Connection) -> None:
     """Make what is missing, in the transaction of the caller; may be repeated."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    _check_version(connection)
     _rename_owner(connection)
     _drop_older_leases(connection)
     METADATA.create_all(connection)
+    if connection.execute(select(SCHEMA.c.version)).scalar() is None:
+        connection.execute(SCHEMA.insert().values(one=1, version=SCHEMA_VERSION))
+
+
+def _check_version(connection: Connection) -> None:
+    """Leave alone what a newer Hearth has made."""
+    if inspect(connection).has_table(SCHEMA.name):
+        version = connection.execute(select(SCHEMA.c.version)).scalar()
+        if version is not None and version > SCHEMA_VERSION:
+            raise MadeByANewer(version)
 
 
 def _rename_owner(connection: Connection) -> None:

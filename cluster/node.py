@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -20,6 +21,11 @@ END_WITHIN_S = 5.0
 def node_identity() -> str:
     """Return what tells apart machines, boots of one machine and containers: within one, process ids mean something."""
     return f"{_BOOT_ID.read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
+
+
+def node_name() -> str:
+    """Return the name of this machine or container, as people and Kubernetes have it."""
+    return socket.gethostname()
 
 
 def process_started_s(process_id: int | None = None) -> float:

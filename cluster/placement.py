@@ -8,7 +8,7 @@ is passed over in favour of the others, and all are tried again after a pause.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from cluster.metadata import MetadataStore
@@ -44,6 +44,8 @@ class Placement:
         partition_count: int,
         plan_bytes: bytes,
         deadline_s: float,
+        in_gap: Callable[[], Collection[int]] = tuple,
+        may_take: Callable[[ShardSeen], bool] = lambda _: True,
     ) -> None:
         """
         Args:
@@ -52,7 +54,11 @@ class Placement:
             partition_count: of the cluster.
             plan_bytes: what whoever opens a partition decides by.
             deadline_s: how long opening one may take, its replay included.
+            in_gap: partitions that are being handed over just now, and are served in a moment.
+            may_take: whether a shard is to be given anything while another is there; one that is drained is not.
         """
+        self._in_gap = in_gap
+        self._may_take = may_take
         self._metadata = metadata
         self._shards = shards
         self._partition_count = partition_count
@@ -70,14 +76,17 @@ class Placement:
         started = [seen for seen in self._shards.values() if seen.started is not None and seen.is_able]
         if not started:
             return []
+        started = [seen for seen in started if self._may_take(seen)] or started
+        in_gap = self._in_gap()
         load = Counter(self.assigning.values())
         for seen in started:
             load[seen.name] += len(seen.partitions.keys() - self.assigning.keys())
         homes = [seen for seen in self._shards.values() if not seen.is_spare]
+        homes = [seen for seen in homes if self._may_take(seen)] or homes
         share = -(-self._partition_count // len(homes))
         begun = []
         for partition in range(self._partition_count):
-            if partition in served or partition in self.assigning:
+            if partition in served or partition in self.assigning or partition in in_gap:
                 continue
             if partition in self.failed and now_s < self.failed[partition].again_at_s:
                 continue

@@ -45,7 +45,7 @@ def main() -> NoReturn:
         with hold_run(config.data_dir), shared(run_dir):
             from cluster.launch import run_up
 
-            code = run_up(config, run_dir, tell=print_json, on_lost=_end_at_once)
+            code = run_up(config, run_dir, tell=print_json, on_lost=_end_at_once, is_first=order.get("is_first", True))
     except CommandFailed as failed:
         say(f"hearth: {failed}")
         sys.exit(failed.exit_code)

@@ -4,16 +4,19 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.clock import WallClock
+from actors.failpoints import Failpoint, reached
 from actors.log.contract import LogStore
 from actors.log.location import LogLocation, log_store
 from actors.partition.lineup import Canary, Lineup, Shadow
 from actors.partition.model_plane import MissingModel, connect
 from actors.partition.scoring import ServeScorer
 from actors.partition.scoring_settings import ScoringConfig
+from actors.passing_over import passing_over
 from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
 from actors.snapshots.store import snapshot_store
@@ -21,8 +24,9 @@ from cluster.environment import environment_variable, fresh_token
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
-from cluster.node import node_identity, process_started_s
-from cluster.shard_seen import StartedShard
+from cluster.metadata_tables import NOBODY
+from cluster.node import node_identity, node_name, process_started_s
+from cluster.shard_seen import HandedOver, NotHandedOver, StartedShard
 from cluster.watching import TelemetrySettings, shard_telemetry
 from household.scoring import Scorer
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce, ModelStage
@@ -130,6 +134,7 @@ class ShardActor:
                     node=node_identity(),
                     process_id=os.getpid(),
                     process_started_s=process_started_s(),
+                    host=node_name(),
                 )
             return self._started
 
@@ -137,13 +142,57 @@ class ShardActor:
         """Never return: whoever waits learns at once when this process ends."""
         await asyncio.Event().wait()
 
-    async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
-        """Take a partition over; return the epoch of its term. One that cannot be opened here is free for others."""
+    async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int, ends_at: int | None = None) -> int:
+        """Take a partition over; return the epoch of its term. One that cannot be opened here is free for others.
+
+        `ends_at`: where its log ends, if its owner before has handed it over.
+        """
+
+        async def check() -> None:
+            await asyncio.to_thread(self._check_owner, partition)
+
         try:
-            return await self._shard.assign(partition, plan_bytes=plan_bytes, epoch=epoch)
+            return await self._shard.assign(partition, plan_bytes=plan_bytes, epoch=epoch, ends_at=ends_at, check=check)
         except Exception:
             await asyncio.to_thread(self._give_up, partition, epoch)
             raise
+
+    async def prepare(self, partition: int) -> int:
+        """Come close behind the owner of a partition, to own it next; return how many records that took."""
+        return await self._shard.prepare(partition)
+
+    async def forget(self, partition: int) -> None:
+        """It is not to be owned next."""
+        await self._shard.forget(partition)
+
+    async def hand_over(self, partition: int, *, to: str) -> HandedOver:
+        """Let go of a partition and make another shard its owner.
+
+        Raises:
+            NotHandedOver: another owns it by now, or the one that was to may own nothing.
+            PartitionLost, MetadataUnavailable: the ownership row says whose it is.
+        """
+        # Before it lets go: should it be given anew what it is about to let go of, passing on fails.
+        seen_epoch = (await asyncio.to_thread(self._metadata.ownership, partition)).epoch
+
+        async def pass_on(epoch: int) -> int:
+            # The log may have seen a later term than the metadata.
+            next_epoch = max(seen_epoch, epoch) + 1
+            change = partial(self._metadata.pass_on, partition, holder=self._lease.holder, epoch=seen_epoch)
+            if not await asyncio.to_thread(change, to=to, next_epoch=next_epoch):
+                raise NotHandedOver(f"partition {partition} is not passed on to {to}")
+            return next_epoch
+
+        ends_at, epoch = await self._shard.hand_over(partition, pass_on)
+        reached(Failpoint.MOVE_PASSED_ON)
+        return HandedOver(epoch=epoch, ends_at=ends_at)
+
+    def _check_owner(self, partition: int) -> None:
+        """Raise if it is another's: it was handed over since it was given to this one."""
+        with passing_over(MetadataUnavailable, because="the lease says whether anything may be written"):
+            held = self._metadata.ownership(partition)
+            if held.holder not in (NOBODY, self._lease.holder):
+                raise NotHandedOver(f"partition {partition} is {held.holder}'s")
 
     def _give_up(self, partition: int, epoch: int) -> None:
         try:

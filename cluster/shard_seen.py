@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from cluster.node import node_identity
 from serving.models.in_force import ModelInForce
@@ -20,6 +20,21 @@ class StartedShard(TypedDict):
     process_id: int
     process_started_s: float
     """Tells it apart from a later process of the same id."""
+    host: NotRequired[str]
+    """The node's name, as people have it."""
+
+
+class HandedOver(TypedDict):
+    """What a shard says that has let go of a partition."""
+
+    epoch: int
+    """Of the next owner's term, at least."""
+    ends_at: int
+    """Where its log ends."""
+
+
+class NotHandedOver(Exception):
+    """A shard did not let go of a partition, or has and could not make another its owner."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +61,11 @@ class ShardSeen:
     def holder(self) -> str:
         """Under which name it holds its lease; empty while it is being made."""
         return self.started["holder"] if self.started is not None else ""
+
+    @property
+    def host(self) -> str:
+        """The name of its node; empty while it is being made."""
+        return self.started.get("host", "") if self.started is not None else ""
 
 
 def is_here(started: StartedShard) -> bool:

@@ -73,7 +73,7 @@ def supervise(
     with _stop_asked() as stop:
         was_ready = False
         while True:
-            ended = _run(config, hear, stop, check, runner_module or RUNNER_MODULE)
+            ended = _run(config, hear, stop, check, runner_module or RUNNER_MODULE, is_first=not was_ready)
             check = _nothing
             was_ready = was_ready or ended.was_ready
             if stop.is_set():
@@ -118,12 +118,19 @@ def _stop_asked() -> Iterator[threading.Event]:
 
 
 def _run(
-    config: HearthConfig, hear: Hear, stop: threading.Event, check: Callable[[], None], runner_module: str
+    config: HearthConfig,
+    hear: Hear,
+    stop: threading.Event,
+    check: Callable[[], None],
+    runner_module: str,
+    *,
+    is_first: bool,
 ) -> _Ended:
     """Make one run, until it ends or is told to; nothing of it is left then."""
     stop_deadline_s = config.drain_deadline_s + STOP_MARGIN_S
     with run_dir() as folder:
-        order = json.dumps({"settings": config.model_dump(mode="json"), "run_dir": str(folder)})
+        settings = config.model_dump(mode="json")
+        order = json.dumps({"settings": settings, "run_dir": str(folder), "is_first": is_first})
         # What is left of a fallen run is killed on the spot: its shards would hold their logs, its edges the port.
         with (
             nobody_left(patience_s=0.0),

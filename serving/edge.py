@@ -27,6 +27,7 @@ from serving.checks import check, decide_violations, key_violations, outcome_vio
 from serving.gate import Admission, Gate
 from serving.ingest import Ingest
 from serving.owners import Owners
+from serving.placing import AskPlacement, PlacementServices
 from serving.router import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
 from serving.settings import EdgeSettings
 from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, microseconds, report_batch
@@ -80,6 +81,7 @@ class PublicServices:
         now_us: NowUs | None = None,
         observer: RequestObserver | None = None,
         door: Door | None = None,
+        ask_placement: AskPlacement | None = None,
     ) -> None:
         """Take what the services need.
 
@@ -92,6 +94,7 @@ class PublicServices:
                 then carries NO_TIME_US.
             observer: told of every request.
             door: lets callers in; None lets in everybody.
+            ask_placement: asks the coordinator; None where there is none.
         """
         assert partition_count > 0
 
@@ -105,6 +108,7 @@ class PublicServices:
         )
         self._ingest = Ingest(self._owners, self._settings)
         self._admin = admin.AdminServices(router, partition_count)
+        self._placing = PlacementServices(ask_placement)
 
     @property
     def in_flight_count(self) -> int:
@@ -301,6 +305,11 @@ class PublicServices:
             self._admin_call("Snapshot", self._admin.snapshot, admin_pb2.SnapshotRequest.FromString),
             self._admin_call("Reject", self._admin.reject, admin_pb2.RejectRequest.FromString),
             self._admin_call("ConfirmClock", self._admin.confirm_clock, admin_pb2.ConfirmClockRequest.FromString),
+            self._admin_call("Scale", self._placing.scale, admin_pb2.ScaleRequest.FromString),
+            self._admin_call("Rebalance", self._placing.rebalance, admin_pb2.RebalanceRequest.FromString),
+            self._admin_call("Drain", self._placing.drain, admin_pb2.DrainRequest.FromString),
+            self._admin_call("Restart", self._placing.restart, admin_pb2.RestartRequest.FromString),
+            self._admin_call("ShowPlacement", self._placing.show, admin_pb2.ShowPlacementRequest.FromString),
             unary(f"/{HEALTH_SERVICE}/Check", self.check_health, check, short_s, may_be_refused=False),
             stream(f"/{HEALTH_SERVICE}/Watch", self.watch_health, watch),
         )

@@ -11,6 +11,7 @@ Ray is imported inside the functions: Serve reads its environment when imported,
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import socket
 import threading
@@ -153,6 +154,29 @@ def start_others(config: EdgeConfig) -> None:
     if config.listener is Listener.OWN:
         for number in range(1, config.replica_count):
             _run(config, f"{APPLICATION}-{number}")
+
+
+def processes() -> dict[str, bool]:
+    """Return the edge processes by name, each with whether it answers."""
+    from ray import serve
+
+    standing = serve.status().applications.items()
+    return {name: one.status == "RUNNING" for name, one in standing if name.startswith(APPLICATION)}
+
+
+def start_another(config: EdgeConfig) -> str:
+    """Begin to start one more edge process; return its name."""
+    taken = processes()
+    name = next(one for number in itertools.count(1) if (one := f"{APPLICATION}-{number}") not in taken)
+    _run(config, name)
+    return name
+
+
+def end_one(name: str) -> None:
+    """Begin to end an edge process: it takes no new connections, and finishes the requests it has."""
+    from ray import serve
+
+    serve.delete(name, _blocking=False)
 
 
 def stop() -> None:

@@ -36,16 +36,24 @@ class CoordinatorRoutes:
             ValueError: there is no coordinator.
             ray.exceptions.RayError: it does not answer.
         """
+        routes: Routes = await self._ask("routes")
+        return routes
+
+    async def place(self, verb: str, argument: str) -> Mapping[str, Any]:
+        """Hand on what is asked of the placement; raises likewise."""
+        told: Mapping[str, Any] = await self._ask("place", verb, argument)
+        return told
+
+    async def _ask(self, method: str, *arguments: str) -> Any:
         import ray
 
         if self._actor is None:
             self._actor = await asyncio.to_thread(ray.get_actor, COORDINATOR_NAME, COORDINATOR_NAMESPACE)
         try:
-            routes: Routes = await self._actor.routes.remote()
+            return await getattr(self._actor, method).remote(*arguments)
         except ray.exceptions.RayActorError:
             self._actor = None
             raise
-        return routes
 
 
 class EdgeReplica:
@@ -57,7 +65,8 @@ class EdgeReplica:
         sys.setswitchinterval(0.0005)
         observer = config.observer_factory() if config.observer_factory is not None else None
         self._door = config.door_factory() if config.door_factory is not None else None
-        self._router = Router(config.routes_source or CoordinatorRoutes(), config.client)
+        coordinator = CoordinatorRoutes()
+        self._router = Router(config.routes_source or coordinator, config.client)
         routes = await self._first_routes()
         self._partition_count = routes.partition_count
         self.services = PublicServices(
@@ -68,6 +77,7 @@ class EdgeReplica:
             now_us=config.now_us,
             observer=observer,
             door=self._door,
+            ask_placement=coordinator.place if config.routes_source is None else None,
         )
         self._server: AcceptingServer | None = None
         if config.listener is Listener.OWN:
@@ -107,7 +117,9 @@ class EdgeReplica:
         # Bad news is not believed for long: Hearth may have become ready since, and says so to whoever started it.
         for age_s_max in (self._config.settings.routes_age_s_max, 0.0):
             routes = await self._router.routes(age_s_max=age_s_max)
-            if routes is not None and routes.ready and len(routes.owners) == self._partition_count:
+            if routes is None or not routes.ready:
+                continue
+            if len(routes.owners.keys() | routes.moving) == self._partition_count:
                 return True
         return False
 

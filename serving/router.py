@@ -35,6 +35,9 @@ PATIENCES: Final[dict[int, float]] = {
 """How many times as long the line may be for them. Batches have a line of their own."""
 assert PATIENCES.keys() == METHODS_IN_LINE, "a method in line whose patience nobody told"
 
+MOVING_POLL_S: Final = 0.02
+"""How often it is asked whether a partition is served again that is on its way from one shard to another."""
+
 UNANSWERED: Final = frozenset(
     (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
@@ -45,7 +48,8 @@ class Router:
     """The way from a partition to its owner.
 
     A call that fails because the owner is gone or another one is tried once more, with fresh routes and within its
-    deadline. That is safe: each call is idempotent by its request_id or event ids.
+    deadline; while the partition is on its way to another shard, it waits. That is safe: each call is idempotent by
+    its request_id or event ids.
     Must be created and used in one event loop.
     """
 
@@ -85,15 +89,32 @@ class Router:
                 self._ask_soon()
             if not _is_worth_another_try(failure):
                 raise
+            was_refused = failure.reason == Failure.NOT_OWNED_HERE.reason
         try:
             async with asyncio.timeout_at(deadline_s):
-                await self.refresh()
+                await self._until_served(partition, was_refused=was_refused)
         except TimeoutError:
             raise deadline_exceeded() from None
         try:
             return await self._call_owner(method, partition, payload, deadline_s, traceparent)
         except CallFailed as failure:
             raise _as_public(failure) from None
+
+    async def _until_served(self, partition: int, *, was_refused: bool) -> None:
+        """Ask for the routes anew; return once the partition is not on its way to another shard, which takes a moment.
+
+        `was_refused`: by the owner that the routes named. A question that was under way by then may have been answered
+        before the partition set out, and is asked again.
+        """
+        may_be_old = was_refused and self._asking is not None
+        await self.refresh()
+        if may_be_old:
+            await self.refresh()
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._settings.hand_over_s_max
+        while self._routes is not None and partition in self._routes.moving and loop.time() < until_s:
+            await asyncio.sleep(MOVING_POLL_S)
+            await self.refresh()
 
     async def _call_owner(
         self, method: int, partition: int, payload: bytes, deadline_s: float, traceparent: str

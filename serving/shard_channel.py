@@ -52,6 +52,8 @@ class ClientSettings:
     """For one question to the coordinator."""
     silence_s_max: float = 0.5
     """A shard that says nothing for so long although it was asked may be stopped; then the routes are asked for."""
+    hand_over_s_max: float = 3.0
+    """A call waits so long at most for a partition that is being handed over to another shard."""
     wait_s_max: float = 0.2
     """A call that would have to wait for longer is refused."""
     installation: Installation | None = None
@@ -65,6 +67,7 @@ class ClientSettings:
         assert 0 < self.backoff_first_s <= self.backoff_max_s
         assert self.routes_timeout_s > 0
         assert self.silence_s_max > 0
+        assert self.hand_over_s_max > 0
         assert self.wait_s_max > 0
         assert self.line_length_min > 0
 

@@ -66,6 +66,8 @@ class Failure(Enum):
     """What leaves a trace is not done without it."""
     WRONG_INSTALLATION = auto()
     """Between us: whoever calls a shard does not know the secret of its installation."""
+    WIRE_TOO_NEW = auto()
+    """Between us: whoever calls a shard speaks a later version than it knows."""
     OVERLOADED = auto()
     SIGNALS_WAITING = auto()
     """A partition has as many of them as it may hold."""
@@ -83,6 +85,10 @@ class Failure(Enum):
     NO_SNAPSHOTS = auto()
     NO_REJECTS = auto()
     SNAPSHOT_FAILED = auto()
+    PLACEMENT_REFUSED = auto()
+    """What is asked of the placement of partitions cannot be."""
+    NO_COORDINATOR = auto()
+    """Whoever places partitions cannot be asked at present; nobody else needs it."""
     INTERNAL = auto()
 
     @property
@@ -139,6 +145,7 @@ STATUS_BY_FAILURE: Final[Mapping[Failure, FailureStatus]] = {
     Failure.CALLER_OVER_LIMIT: FailureStatus(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=100),
     Failure.AUDIT_UNAVAILABLE: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=1_000),
     Failure.WRONG_INSTALLATION: FailureStatus(code=grpc.StatusCode.UNAUTHENTICATED),
+    Failure.WIRE_TOO_NEW: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
     Failure.OVERLOADED: FailureStatus(code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=100),
     Failure.SIGNALS_WAITING: FailureStatus(
         code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_ms=200, reason="OVERLOADED"
@@ -155,6 +162,8 @@ STATUS_BY_FAILURE: Final[Mapping[Failure, FailureStatus]] = {
     Failure.NO_SNAPSHOTS: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
     Failure.NO_REJECTS: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
     Failure.SNAPSHOT_FAILED: FailureStatus(code=grpc.StatusCode.INTERNAL),
+    Failure.PLACEMENT_REFUSED: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
+    Failure.NO_COORDINATOR: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=1_000),
     Failure.INTERNAL: FailureStatus(code=grpc.StatusCode.INTERNAL),
 }
 """Whatever has a delay is safe to send again: all that changes something is idempotent by request_id or event id."""

@@ -21,6 +21,11 @@ from wire.installation import METADATA_KEY, Installation
 SHARD_NAME: Final = "hearth-shard"
 """In the certificate of both ends, whatever address they have."""
 
+WIRE_VERSION: Final = 1
+"""Of the frames between edge and shard. A later one only adds what an older end may pass over, or is refused by it."""
+VERSION_KEY: Final = "hearth-wire"
+"""Metadata that tells it; who says nothing speaks version 1."""
+
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -34,9 +39,11 @@ def is_private(address: str) -> bool:
 
 
 def shard_server(options: Sequence[tuple[str, int]], installation: Installation | None) -> grpc.aio.Server:
-    """Return a server that answers only who knows the pass word; without an installation, everybody."""
-    guards = [_Guard(installation)] if installation is not None else []
-    return grpc.aio.server(options=options, interceptors=guards)
+    """Return a server that answers only who knows the pass word; without an installation, everybody.
+
+    Whoever speaks a later version of the frames than is known here is refused, too.
+    """
+    return grpc.aio.server(options=options, interceptors=[_Guard(installation)])
 
 
 def listen(server: grpc.aio.Server, address: str, installation: Installation | None) -> int:
@@ -65,13 +72,14 @@ def channel(
 
 def introduction(installation: Installation | None) -> Metadata:
     """Return what an edge says at the beginning of each stream."""
-    return ((METADATA_KEY, installation.pass_word),) if installation is not None else ()
+    pass_word = ((METADATA_KEY, installation.pass_word),) if installation is not None else ()
+    return ((VERSION_KEY, str(WIRE_VERSION)), *pass_word)
 
 
 class _Guard(grpc.aio.ServerInterceptor):
-    """Refuses who does not know the pass word."""
+    """Refuses who does not know the pass word, and who speaks a later version."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation | None) -> None:
         self._installation = installation
 
     async def intercept_service(
@@ -81,17 +89,28 @@ class _Guard(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return what answers the call: its method, or a refusal."""
         metadata: Any = handler_call_details.invocation_metadata
-        for key, value in metadata or ():
-            if key == METADATA_KEY and self._installation.is_pass_word(str(value)):
-                return await continuation(handler_call_details)
-        return grpc.stream_stream_rpc_method_handler(_refuse)
+        said = {str(key): str(value) for key, value in metadata or ()}
+        installation, version = self._installation, said.get(VERSION_KEY, "1")
+        if installation is not None and not installation.is_pass_word(said.get(METADATA_KEY, "")):
+            text = "whoever calls does not know the secret of this installation"
+            return _refusing(Failure.WRONG_INSTALLATION, text)
+        if not version.isdecimal() or int(version) > WIRE_VERSION:
+            text = (
+                f"whoever calls speaks version {version} of the frames between edge and shard, this shard version "
+                f"{WIRE_VERSION}: replace the shards before the edges"
+            )
+            return _refusing(Failure.WIRE_TOO_NEW, text)
+        return await continuation(handler_call_details)
 
 
-async def _refuse(_messages: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    status = status_of(Failure.WRONG_INSTALLATION, "whoever calls does not know the secret of this installation")
-    context.set_code(code_of(status))
-    context.set_details(status.message)
-    context.set_trailing_metadata(trailers(status))
+def _refusing(failure: Failure, text: str) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(_messages: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        status = status_of(failure, text)
+        context.set_code(code_of(status))
+        context.set_details(status.message)
+        context.set_trailing_metadata(trailers(status))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _papers(installation: Installation) -> tuple[bytes, bytes, bytes]:

@@ -19,7 +19,9 @@ class Routes:
     owners: Mapping[int, str] = field(default_factory=dict)
     """Partition → address of its owner: `unix:/path` or `host:port`."""
     ready: bool = False
-    """Every partition has an owner that has caught up with its log."""
+    """Every partition has an owner that has caught up with its log, or has one in a moment."""
+    moving: frozenset[int] = frozenset()
+    """Partitions that are being handed over to another shard: they are served again in a moment, and calls wait."""
 
 
 class RoutesSource(Protocol):

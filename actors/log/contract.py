@@ -164,8 +164,51 @@ class PartitionLog(Protocol):
         """
         ...
 
+    def begin_piece(self) -> None:
+        """Begin a new piece, so that whoever opens the log next has little to look through; where there are pieces.
+
+        For the one thread that appends.
+
+        Raises:
+            AppendFailed: it could not be begun, and the object is dead; everything that was written stands.
+        """
+        ...
+
     def close(self) -> None:
         """Release the partition, so that another process can open it. Calling it again does nothing."""
+        ...
+
+
+class LogFollower(Protocol):
+    """The log of a partition as somebody reads it who does not own it yet, while its owner goes on writing.
+
+    All calls block, and are made by one thread at a time.
+    """
+
+    @property
+    def position(self) -> Offset:
+        """End of what was read, once a `read_on` has ended."""
+        ...
+
+    def read_on(self) -> Iterator[StoredRecord]:
+        """Yield what has come since, whole groups only, verifying each record; `position` moves with what is taken.
+
+        Raises, here or while iterating:
+            OffsetOutOfRange: it was given up before it was read.
+            DamagedLog, UnknownFormat, LogUnavailable.
+        """
+        ...
+
+    def take_over(self) -> PartitionLog:
+        """Open the log for its next owner, the one before having let go of it, and be closed.
+
+        Raises:
+            As LogStore.open: a log that ends before what was read has lost it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go. Calling it again does nothing."""
         ...
 
 
@@ -188,6 +231,15 @@ class LogStore(Protocol):
             LogLocked: another process, or this one, has it open.
             UnknownFormat: written by a newer version. Nothing was changed.
             LogUnavailable: the storage could not be read or written.
+        """
+        ...
+
+    def follow(self, partition: PartitionId, start: Offset) -> LogFollower:
+        """Read a partition's log from an offset on beside its owner, whom nothing of it hinders.
+
+        Raises:
+            OffsetOutOfRange: the log begins behind it.
+            DamagedLog, UnknownFormat, LogUnavailable.
         """
         ...
 

@@ -46,6 +46,7 @@ from actors.log.kafka_client import (
     reason_of,
     unavailable,
 )
+from actors.log.kafka_follower import KafkaFollower
 from actors.log.kafka_frame import (
     GROUP_RECORDS_MAX,
     GroupHeader,
@@ -86,6 +87,11 @@ class KafkaStore:
         if not 0 <= partition < count:
             raise LogUnavailable(partition, reader.path, f"the topic has {count} partitions")
         return KafkaLog(partition, self._settings, reader, self._clients.producer, admin, acknowledged_end)
+
+    def follow(self, partition: PartitionId, start: Offset) -> KafkaFollower:
+        # Opening writes nothing here and keeps nobody out; and a producer takes half a second to get its number.
+        log = self.open(partition, acknowledged_end=start)
+        return KafkaFollower(log, start)
 
     def partitions(self) -> tuple[PartitionId, ...]:
         """Partitions to which anything was ever written, in ascending order; none where there is no topic."""
@@ -224,6 +230,10 @@ class KafkaLog:
                 self._extent = replace(extent, low=low)
                 reached(Failpoint.LOG_DROPPED)
             return first_offset(self._extent.low)
+
+    def begin_piece(self) -> None:
+        """Nothing: whoever opens it looks at its last message."""
+        self._usable()
 
     def close(self) -> None:
         if not self._is_closed:

@@ -110,7 +110,7 @@ def load_segments(partition: PartitionId, directory: Path, files: Files) -> tupl
     for path in segment_paths(directory, files):
         if path.name < segment_name(beginning):
             continue
-        segment = _load_segment(partition, path, files)
+        segment = load_segment(partition, path, files)
         if segments:
             _check_continues(partition, segments[-1], segment, files)
         segments.append(segment)
@@ -122,7 +122,13 @@ def load_segments(partition: PartitionId, directory: Path, files: Files) -> tupl
     return tuple(segments)
 
 
-def _load_segment(partition: PartitionId, path: Path, files: Files) -> SegmentFile:
+def load_segment(partition: PartitionId, path: Path, files: Files) -> SegmentFile:
+    """Return one segment, its header verified.
+
+    Raises:
+        DamagedLog, UnknownFormat.
+        OSError: it cannot be read, or is gone.
+    """
     with _opened(path, files) as descriptor:
         decoded = decode_segment_header(read_fully(files, descriptor, SEGMENT_HEADER_BYTES, 0))
     if isinstance(decoded, str):

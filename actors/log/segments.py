@@ -53,6 +53,7 @@ from actors.log.segment_files import (
     segment_paths,
     unavailable,
 )
+from actors.log.segment_follower import SegmentFollower
 from actors.log.segment_tail import GroupMark, GroupMarks, LogExtent, cut_torn_tail
 
 
@@ -98,6 +99,10 @@ class SegmentStore:
         except BaseException:
             os.close(lock)
             raise
+
+    def follow(self, partition: PartitionId, start: Offset) -> SegmentFollower:
+        directory = self._directory / partition_directory(partition)
+        return SegmentFollower(partition, directory, start, files=self._files, open_log=self.open)
 
     def partitions(self) -> tuple[PartitionId, ...]:
         if not self._directory.exists():
@@ -257,6 +262,16 @@ class SegmentLog:
         if given_up:
             self._files.sync_directory(self._directory)
         return len(given_up)
+
+    def begin_piece(self) -> None:
+        extent = self._usable()
+        if extent.position == SEGMENT_HEADER_BYTES:
+            return
+        try:
+            self._extent = self._roll(extent)
+        except OSError as error:
+            # The new segment may be there: what is appended behind the old one's end would be damage.
+            raise self._failed(str(self._directory), str(error)) from error
 
     def close(self) -> None:
         if not self._is_closed:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from actors.conditions import NotCurrent, PartitionLost
+from actors.conditions import NotCurrent, PartitionLost, PartitionMoved
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import Epoch, LogUnavailable, Offset, PartitionLog, Record, StaleEpoch
 from actors.partition.decoding import to_decode
@@ -62,6 +62,14 @@ class CommitLoop:
     async def stop(self) -> None:
         """Refuse what is new, finish what waits."""
         self._term.close()
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def let_go(self) -> None:
+        """Refuse what is new and what waits, of which nothing is written; finish the group that is being written."""
+        self._term.close(is_handing_over=True)
+        self._waiting.fail(PartitionMoved)
         self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task])

@@ -10,7 +10,7 @@ from actors.log.contract import Epoch, Offset, PartitionLog, Record, StoredRecor
 from actors.partition.group import Folded, Group, Signals, settle, settle_hand_overs
 from actors.partition.moments import PendingMoments
 from actors.partition.ports import OwnerPorts
-from actors.partition.recovery import SLICE_ROWS, Recovered, fold_between
+from actors.partition.recovery import SLICE_ROWS, Recovered, Since, fold_between
 from actors.partition.unknown_fields import UnknownFields
 from actors.records.replay import Replay
 from actors.records.signals import decode_signals
@@ -42,8 +42,8 @@ class Folding:
         self._rejects = rejects
         self._no_tick_before_us = 0
         """No tick is due before that time; 0 where it is to be looked up. For the state thread, as the state is."""
-        self._events_before = self._events_received()
-        self._records_before = recovered.replay.fold_count
+        since = recovered.since or Since.of(recovered.replay)
+        self._events_before, self._records_before = since.events, since.records
 
     @property
     def replay(self) -> Replay:

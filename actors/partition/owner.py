@@ -8,6 +8,7 @@ shard's state thread. How a group is formed, written and folded: forming.py, com
 import asyncio
 from typing import Any
 
+from actors.conditions import PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import Epoch, Offset, PartitionId, RecordKind, StaleEpoch
 from actors.log.frame import PAYLOAD_BYTES_MAX
@@ -74,6 +75,35 @@ class PartitionOwner(PartitionView):
         reached(Failpoint.EPOCH_OPENED)
         await folding.fold_opening(records, offset)
         self._commits.start()
+
+    async def begin_hand_over(self) -> None:
+        """Leave little for the next owner to look through; all goes on.
+
+        Raises:
+            PartitionLost
+        """
+
+        async def between() -> None:
+            await asyncio.get_running_loop().run_in_executor(self._ports.appenders, self._log.begin_piece)
+
+        await self.between_groups(between)
+
+    async def let_go(self) -> Offset:
+        """Refuse what is new and what waits, of which nothing is written; release the log; return where it ends.
+
+        Raises:
+            PartitionLost: the last group's outcome is unknown, and so is where the log ends.
+        """
+        await self._commits.let_go()
+        try:
+            if self._term.is_lost:
+                raise PartitionLost
+            end = self._log.end_offset
+            if self._rejects is not None:
+                await asyncio.to_thread(self._rejects.close)
+        finally:
+            self._log.close()
+        return end
 
     async def close(self) -> None:
         """Refuse what is new, finish what waits, release the log."""

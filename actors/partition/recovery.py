@@ -3,6 +3,8 @@
 What follows (the owner's own epoch record, then pending moments) is the owner's business. Nothing here changes the log.
 """
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 import logging
@@ -66,6 +68,19 @@ class NotRecoverable(LogError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """What had been folded at a position of the log."""
+
+    records: int
+    events: int
+
+    @classmethod
+    def of(cls, replay: Replay) -> Since:
+        """Take it from a replay as it is now."""
+        return cls(records=replay.fold_count, events=replay.state.counters.received if replay.state is not None else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
     """A partition's log, open, and its state as far as a snapshot goes."""
 
@@ -75,6 +90,8 @@ class Recovered:
     """Where the log is to be folded from."""
     faults: tuple[str, ...] = ()
     """Snapshots that were no good, and why."""
+    since: Since | None = None
+    """What its snapshot held, where more than that is folded already."""
 
 
 def open_partition(logs: LogStore, snapshots: SnapshotStore | None, partition: PartitionId) -> Recovered:
@@ -84,12 +101,7 @@ def open_partition(logs: LogStore, snapshots: SnapshotStore | None, partition: P
         LogError: the log is damaged, ends before the snapshot, is held by another, or cannot be had.
         NotRecoverable: the log begins too late.
     """
-    loaded = snapshots.load(partition) if snapshots is not None else None
-    faults = tuple(str(fault) for fault in loaded.faults) if loaded is not None else ()
-    for fault in faults:
-        logger.error("partition %d: a snapshot is not used: %s", partition, fault)
-    replay = loaded.replay if loaded is not None else None
-    position = loaded.position if loaded is not None and replay is not None else LOG_START
+    replay, position, faults = newest_snapshot(snapshots, partition)
     log = logs.open(partition, acknowledged_end=position)
     try:
         if replay is None:
@@ -104,6 +116,19 @@ def open_partition(logs: LogStore, snapshots: SnapshotStore | None, partition: P
     return Recovered(log=log, replay=replay or Replay(), position=position, faults=faults)
 
 
+def newest_snapshot(
+    snapshots: SnapshotStore | None, partition: PartitionId
+) -> tuple[Replay | None, Offset, tuple[str, ...]]:
+    """Return what the newest good snapshot holds and up to where, and what is wrong with newer ones. Blocks."""
+    loaded = snapshots.load(partition) if snapshots is not None else None
+    faults = tuple(str(fault) for fault in loaded.faults) if loaded is not None else ()
+    for fault in faults:
+        logger.error("partition %d: a snapshot is not used: %s", partition, fault)
+    if loaded is None or loaded.replay is None:
+        return None, LOG_START, faults
+    return loaded.replay, loaded.position, faults
+
+
 async def fold_between(
     log: PartitionLog,
     replay: Replay,
@@ -114,13 +139,25 @@ async def fold_between(
     readers: Executor,
     on_folded: OnFolded | None = None,
 ) -> int:
-    """Fold the log's records in [start, end) in slices, reading ahead; return how many.
+    """Fold the log's records in [start, end) in slices, reading ahead; return how many. Raises as `fold_records`."""
+    records = itertools.takewhile(lambda stored: stored.offset < end, log.read(start))
+    return await fold_records(records, replay, state_thread=state_thread, readers=readers, on_folded=on_folded)
+
+
+async def fold_records(
+    records: Iterator[StoredRecord],
+    replay: Replay,
+    *,
+    state_thread: StateThread,
+    readers: Executor,
+    on_folded: OnFolded | None = None,
+) -> int:
+    """Fold records in slices, reading ahead; return how many.
 
     Raises:
         LogError, PayloadUnreadable, PlanUnreadable: the state is good up to where it stopped, and of no use.
     """
     loop = asyncio.get_running_loop()
-    records = itertools.takewhile(lambda stored: stored.offset < end, log.read(start))
     count = 0
     reading = loop.run_in_executor(readers, _chunk, records)
     while chunk := await reading:

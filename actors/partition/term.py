@@ -3,7 +3,14 @@
 import logging
 
 from actors.clock import Clock
-from actors.conditions import CLOCK_UNCONFIRMED, LEASE_EXPIRED, NotCurrent, PartitionLost, WhyNotCurrent
+from actors.conditions import (
+    CLOCK_UNCONFIRMED,
+    LEASE_EXPIRED,
+    NotCurrent,
+    PartitionLost,
+    PartitionMoved,
+    WhyNotCurrent,
+)
 from actors.log.contract import Epoch, LogError, PartitionId, Record, RecordKind
 from actors.partition.lease import Lease
 
@@ -18,6 +25,7 @@ class Term:
         self.epoch = Epoch(0)
         self.is_lost = False
         self.is_closing = False
+        self.is_handing_over = False
         self.lost_because = ""
         self._clock = clock
         self._lease = lease
@@ -32,9 +40,10 @@ class Term:
 
         Raises:
             PartitionLost
+            PartitionMoved: it is handed over to another.
         """
         if not self.is_open:
-            raise PartitionLost
+            raise PartitionMoved if self.is_handing_over and not self.is_lost else PartitionLost
 
     def begin(self, epoch: Epoch) -> None:
         """Take a number.
@@ -47,9 +56,10 @@ class Term:
             raise NotCurrent(LEASE_EXPIRED)
         self.epoch = epoch
 
-    def close(self) -> None:
+    def close(self, *, is_handing_over: bool = False) -> None:
         """Refuse what is new from now on."""
         self.is_closing = True
+        self.is_handing_over = is_handing_over
 
     def lose(self, wrong: BaseException) -> bool:
         """End it: the owner's memory is not to be trusted any more. Return whether it was not lost before."""

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias, assert_never, get_args
 
 from google.protobuf.message import DecodeError
 
-from actors.conditions import NotCurrent, Overloaded, PartitionLost, WhyNotCurrent
+from actors.conditions import NotCurrent, Overloaded, PartitionLost, PartitionMoved, WhyNotCurrent
 from actors.log.contract import LogError
 from actors.partition.decider import NotSettled
 from actors.partition.requests import RequestIdReused
@@ -38,6 +38,8 @@ def refused(wrong: Refusal, partition: int) -> CallFailed:
             return failed(wrong.why, f"partition {partition}: {_why_not_current(wrong.why)}; try again")
         case SnapshotFailed():
             return failed(Failure.SNAPSHOT_FAILED, str(wrong))
+        case PartitionMoved():
+            return _moving(partition)
         case PartitionLost() | NotSettled() | LogError():
             text = f"partition {partition} cannot prove its state is current ({type(wrong).__name__}); try again"
             return failed(Failure.PARTITION_UNAVAILABLE, text)
@@ -64,6 +66,11 @@ def _why_not_current(why: WhyNotCurrent) -> str:
         case Failure.CLOCK_UNCONFIRMED:
             return "the machine's clock has jumped, and nobody has confirmed it yet"
     assert_never(why)
+
+
+def _moving(partition: int) -> CallFailed:
+    text = f"partition {partition} is moving to another shard; nothing was done"
+    return failed(Failure.NOT_OWNED_HERE, text, metadata={"partition": str(partition)})
 
 
 def not_owned(partition: int, shard: str) -> CallFailed:

@@ -14,13 +14,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 import grpc.aio
 
 from actors.clock import Clock, WallClock
 from actors.conditions import PartitionLost
-from actors.log.contract import Epoch, LogStore, PartitionId
+from actors.failpoints import Failpoint, reached
+from actors.log.contract import Epoch, LogStore, Offset, PartitionId
 from actors.partition import answers
 from actors.partition.attempts import DecideCall
 from actors.partition.caller import NOBODY_LEAVES, Caller
@@ -44,6 +46,7 @@ from actors.shard.exchange import ExchangeServicer
 from actors.shard.gauges import gauges
 from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel
 from actors.shard.reports import Reports, check_subscription
+from actors.shard.succession import Succession
 from actors.shard.warm import warm_kernels
 from actors.snapshots.store import SnapshotStore
 from actors.snapshots.taking import SnapshotStanding, SnapshotTaker
@@ -57,6 +60,8 @@ from wire.failures import Failure, failed
 from wire.frames import SHARD_OPTIONS
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -113,6 +118,13 @@ class Shard:
             on_outbox_change=self._deliveries.look,
         )
         self._taker = self._snapshot_taker(snapshots)
+        self._succession = Succession(
+            logs,
+            snapshots,
+            partition_count=config.partition_count,
+            state_thread=self._state_thread,
+            readers=self._appenders,
+        )
         self._rejects = RejectStores(rejects, config.rejects, name=f"{config.name}-rejects") if rejects else None
         self._lineup = Lineup()
         self._exchange = ExchangeServicer(self)
@@ -151,13 +163,64 @@ class Shard:
         gc.freeze()
         return self._config.address if is_unix else f"{self._config.address.rpartition(':')[0]}:{port}"
 
-    async def assign(self, partition: int, *, plan_bytes: bytes, epoch: int) -> int:
+    async def assign(
+        self,
+        partition: int,
+        *,
+        plan_bytes: bytes,
+        epoch: int,
+        ends_at: int | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> int:
         """Take a partition over: fold its log, open a term of at least `epoch`, and serve. Return the term's epoch.
 
         Called again for a partition it already owns, it changes nothing.
+
+        Args:
+            partition: which.
+            plan_bytes: the plan to decide by.
+            epoch: at least that.
+            ends_at: where its log ends, as the owner before said who handed it over; what was prepared then counts.
+            check: raises if it is another's by now; asked before anything is opened, and while nothing is handed over.
         """
         async with self._hand_off(partition):
-            return await self._assign(partition, plan_bytes, epoch)
+            if partition in self._owned and not self._owned[partition].owner.is_lost:
+                return self._owned[partition].owner.epoch
+            if check is not None:
+                await check()
+            return await self._assign(partition, plan_bytes, epoch, ends_at)
+
+    async def prepare(self, partition: int) -> int:
+        """Come close behind the owner of a partition that is to be handed over; return how many records that took."""
+        return await self._succession.prepare(partition)
+
+    async def forget(self, partition: int) -> None:
+        """Follow a partition no more: it is not handed over."""
+        await self._succession.forget(partition)
+
+    async def hand_over(self, partition: int, pass_on: Callable[[int], Awaitable[Result]]) -> tuple[int, Result]:
+        """Let go of a partition for another shard; return where its log ends, and what `pass_on` returned.
+
+        What waits is refused and nothing of it is written; a group that is being written is seen through.
+
+        Args:
+            partition: which.
+            pass_on: makes another its owner, given the epoch of the term that has ended. Nobody opens it meanwhile.
+
+        Raises:
+            PartitionLost: it is not owned here, or is not any more and the last group's outcome is unknown.
+            What `pass_on` raises: it is not owned any more.
+        """
+        async with self._hand_off(partition):
+            owned = self._owned.get(partition)
+            if owned is None or owned.owner.is_lost:
+                raise PartitionLost
+            await owned.owner.begin_hand_over()
+            del self._owned[partition]
+            owned.decider.stop()
+            end = await owned.owner.let_go()
+            reached(Failpoint.MOVE_LET_GO)
+            return end, await pass_on(owned.owner.epoch)
 
     def _plan_of(self, plan_bytes: bytes) -> Plan:
         if self._given is None or self._given[0] != plan_bytes:
@@ -167,15 +230,22 @@ class Shard:
     def _hand_off(self, partition: int) -> asyncio.Lock:
         return self._hand_offs.setdefault(partition, asyncio.Lock())
 
-    async def _assign(self, partition: int, plan_bytes: bytes, epoch: int) -> int:
-        if partition in self._owned and not self._owned[partition].owner.is_lost:
-            return self._owned[partition].owner.epoch
+    async def _assign(self, partition: int, plan_bytes: bytes, epoch: int, ends_at: int | None) -> int:
         await self._release(partition)
         began_s = time.monotonic()
-        recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
-        recovered.replay.take_share(CapacityShare(partition, max(self._config.partition_count, partition + 1)))
+        successor = self._succession.take(partition)
+        if successor is not None and ends_at is not None:
+            recovered = await successor.recovered(Offset(ends_at))
+        else:
+            if successor is not None:
+                await successor.close()
+                successor = None
+            recovered = await asyncio.to_thread(open_partition, self._logs, self._snapshots, PartitionId(partition))
+            recovered.replay.take_share(CapacityShare(partition, max(self._config.partition_count, partition + 1)))
         loaded_s = time.monotonic()
         rejects = self._reject_store(PartitionId(partition), recovered)
+        if successor is not None and rejects is not None:
+            successor.hand_on_rejects(rejects)
         owner = PartitionOwner(PartitionId(partition), recovered, self._ports, rejects=rejects)
         try:
             await owner.open(
@@ -234,6 +304,7 @@ class Shard:
         for partition in list(self._owned):
             await self.release(partition)
         await self._deliveries.shares.settled()
+        await self._succession.end()
         if self._rejects is not None:
             await asyncio.to_thread(self._rejects.stop)
         self._state_thread.stop()
@@ -268,6 +339,7 @@ class Shard:
         while True:
             await asyncio.sleep(self._config.tick_interval_s)
             self._deliveries.shares.settle()
+            await self._succession.forget_abandoned()
             for owned in self._owned.values():
                 owned.owner.wake()
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, evaluating, keeping, learning, measuring, running, watching
+from cluster.command_line import asking, evaluating, keeping, learning, measuring, placing, running, watching
 from cluster.command_line.options import calling, permitted
 
 
@@ -44,6 +44,10 @@ COMMANDS = (
     Command("support-bundle", running.support_bundle),
     Command("repair", keeping.repair),
     Command("snapshot", running.snapshot, calls=True),
+    Command("scale", placing.scale, calls=True),
+    Command("rebalance", placing.rebalance, calls=True),
+    Command("drain", placing.drain, calls=True),
+    Command("restart", placing.restart, calls=True),
     Command("backup", keeping.backup),
     Command("restore", keeping.restore),
     Command("drill", keeping.drill),

@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.partition.unknown_fields import UNKNOWN_FIELD
 from actors.passing_over import passing_over
+from cluster.commands.placement_lines import placement_lines
 from cluster.data_dir import find_running, free_bytes, is_held, read_status
 from cluster.output import print_json
 from cluster.remembered_playbook import told_facts, told_line
@@ -139,6 +140,8 @@ def _print_state(state: object) -> None:
             print(f"  partition {partition} passed over bad snapshots: {one['bad_snapshots_because']}")
     for partition, why in state["down"].items():
         print(f"  partition {partition} is down: {why}")
+    for line in placement_lines(state["placement"]) if state.get("placement") else ():
+        print(f"  {line}")
     for name, one in state.get("capture", {}).items():
         print(f"  {name} {_connector(one)}")
 

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from cluster.commands.placement_lines import placement_lines
 from cluster.data_dir import find_running, read_status
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
@@ -74,6 +75,7 @@ def view(now: Look, before: Look | None) -> dict[str, Any]:
         "shards": [_shard(name, partitions, now, before) for name in names],
         "partitions": partitions,
         "down": now.state["down"],
+        "placement": now.state.get("placement"),
         "capture": {name: one.get("lag") for name, one in now.state.get("capture", {}).items()},
     }
 
@@ -144,6 +146,7 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
     if more > 0:
         lines.append(f"and {more} partitions that are less busy")
     lines += [f"partition {number} is down: {why}" for number, why in seen["down"].items()]
+    lines += placement_lines(seen["placement"]) if seen["placement"] else []
     lines += [f"{name}: lag {lag:,}" for name, lag in seen["capture"].items() if lag is not None]
     if not seen["has_metrics"]:
         lines.append("latencies are counted only with metrics_port: hearth up with HEARTH_METRICS_PORT=9464")

@@ -27,6 +27,7 @@ from xxhash import xxh3_64_intdigest
 
 from actors import failpoints
 from actors.log.contract import (
+    LOG_START,
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -954,3 +955,54 @@ def test_reading_from_anywhere_gives_what_reading_from_the_start_gives(tmp_path:
     assert len(list(tmp_path.glob("p-0000/*.seg"))) > 2
     for start in range(0, 121, 7):
         assert list(log.read(Offset(start))) == whole[start:]
+
+
+def test_who_follows_reads_no_group_before_it_is_whole(tmp_path: Path):
+    """Whatever part of it has reached the file when he looks."""
+    (path,) = write(tmp_path, GROUPS[:2])
+    before = path.read_bytes()
+    overwrite(path, before)
+    write(tmp_path, GROUPS[2:3])
+    whole = path.read_bytes()
+    store = SegmentStore(tmp_path, files=UnsyncedFiles())
+    for length in range(len(before), len(whole)):
+        for filling in (b"", bytes(len(whole) - length)):
+            path.write_bytes(whole[:length] + filling)
+            follower = store.follow(ZERO, LOG_START)
+            assert [stored.record for stored in follower.read_on()] == flat(GROUPS[:2])
+            path.write_bytes(whole)
+            assert [stored.record for stored in follower.read_on()] == GROUPS[2]
+            follower.close()
+
+
+def test_who_follows_names_what_no_crash_explains(tmp_path: Path):
+    paths = write(tmp_path, segment_bytes=200)
+    assert len(paths) > 1
+    content = bytearray(paths[0].read_bytes())
+    content[-1] ^= 1
+    overwrite(paths[0], content)
+    follower = SegmentStore(tmp_path).follow(ZERO, LOG_START)
+    with pytest.raises(DamagedLog, match=paths[0].name):
+        list(follower.read_on())
+    follower.close()
+
+
+def test_a_piece_that_cannot_be_begun_makes_the_log_dead_and_loses_nothing(tmp_path: Path):
+    was_dead = 0
+    for fails_at in range(1, 10):
+        directory = tmp_path / str(fails_at)
+        write(directory, GROUPS[:1], keeps_end=True)
+        files = FailingFiles(fails_at, errno.EIO)
+        try:
+            log = SegmentStore(directory, files=files).open(ZERO)
+        except LogUnavailable:
+            continue
+        try:
+            log.begin_piece()
+        except AppendFailed:
+            was_dead += 1
+            with pytest.raises(AppendFailed):
+                log.append(GROUPS[1])
+        log.close()
+        assert reopened(directory)[0][:2] == GROUPS[0]
+    assert was_dead

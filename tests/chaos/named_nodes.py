@@ -35,7 +35,7 @@ class NodesShard(shard_actor.ShardActor):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         node = os.environ.get("CHAOS_NODE")
         if node is not None:
-            shard_actor.node_identity = lambda: node
+            shard_actor.node_identity = shard_actor.node_name = lambda: node
         if os.environ.get("CHAOS_LEASE") == "off":
             shard_actor.LeaseHolder = HeldAnyway  # type: ignore[misc]
             CommitLoop._look_for_others = _look_for_nobody  # type: ignore[method-assign]

@@ -196,6 +196,8 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEARTH_EDGE_COUNT", str(EDGES))
         patch.setenv("HEARTH_SPARE_SHARD_COUNT", str(SPARES))
+        # Who stands in for another keeps what it has, for as long as the tests look at it.
+        patch.setenv("HEARTH_REBALANCE_AFTER_S", "0")
         # A machine that is busy with the test itself shall not be taken for one whose model is gone.
         patch.setenv("HEARTH_SCORING_SLICE_MS", "400")
         with running(folder / "data", *_options(folder)) as hearth:

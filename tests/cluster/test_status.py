@@ -211,3 +211,38 @@ def test_a_plain_status_imports_nothing_that_it_does_not_need(tmp_path: Path):
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.strip()) == (1, "[]")
     assert "not running" in ended.stdout
+
+
+def a_placement(**more: Any) -> dict[str, Any]:
+    shard = {"shard": "shard-0", "node": "a", "is_spare": False, "partitions": [0], "share": 0.5, "state": "serving"}
+    other = shard | {"shard": "shard-1", "state": "draining"}
+    nothing: dict[str, Any] = {"wanted": 2, "move": None, "failed": {}, "hot": [], "shards": [shard, other]}
+    return nothing | more
+
+
+def test_what_moves_is_drained_or_hot_is_told(run: Run, tmp_path: Path):
+    placement = a_placement(
+        wanted=3,
+        move={
+            "partition": 1,
+            "source": "shard-1",
+            "target": "shard-0",
+            "step": "prepare",
+            "why": "shard-1 is drained",
+            "for_s": 0.1,
+        },
+        failed={"4": "shard-0 reads the log more slowly than it is written"},
+        hot=[{"partition": 0, "shard": "shard-0", "per_s": 12_345.6, "share": 0.61}],
+    )
+    with hold(HearthConfig(data_dir=tmp_path / "data")) as folder:
+        write_status(folder, STATE | {"placement": placement})
+        told = run("status", "--data-dir", str(folder)).out
+
+    for line in (
+        "shard-1 on a is being drained",
+        "2 shards, 3 wanted: it is on its way there",
+        "partition 1 moves from shard-1 to shard-0 (prepare): shard-1 is drained",
+        "partition 4 did not move: shard-0 reads the log more slowly than it is written",
+        "partition 0 on shard-0 is hot: 61% of all signals and decisions (12,346/s)",
+    ):
+        assert f"  {line}" in told

@@ -9,7 +9,8 @@ Laws:
     one owner at a time where the log can lock; where it cannot, the owner learns what another wrote before its own;
     a log shorter than what was acknowledged says so;
     dropping gives up only what lies before, says where the log now begins, and forgets no epoch;
-    what was written before a time is told from what came later.
+    what was written before a time is told from what came later;
+    who follows a log reads what its owner wrote, in order and once, and goes on where he left off when it is his.
 """
 
 import itertools
@@ -28,6 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.log.contract import (
+    LOG_START,
     AppendFailed,
     DamagedLog,
     Epoch,
@@ -430,3 +432,74 @@ def test_an_error_reaches_another_process_whole(error: LogError):
     copied = pickle.loads(pickle.dumps(error))
     assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
     assert str(error).startswith("partition 3: ")
+
+
+def test_who_follows_reads_what_the_owner_writes_once_and_takes_over_where_it_ends(make: Make, log_name: str):
+    def law(groups: Groups) -> None:
+        with make() as bench:
+            log = bench.store.open(THREE)
+            log.append([record(b"before", kind=RecordKind.EPOCH)])
+            start = log.end_offset
+            with closing(bench.store.follow(THREE, start)) as follower:
+                read: list[Record] = []
+                for number, (group, is_read) in enumerate(groups):
+                    log.append(group)
+                    if number % 3 == 2:
+                        log.begin_piece()
+                    if is_read:
+                        read += [stored.record for stored in follower.read_on()]
+                        assert follower.position == log.end_offset
+                read += [stored.record for stored in follower.read_on()]
+                assert read == records_of(log, start)
+                assert list(follower.read_on()) == []
+                log.append([record(b"last")])
+                end = log.end_offset
+                log.close()
+
+                mine = follower.take_over()
+                assert mine.end_offset == end
+                assert records_of(mine, follower.position) == [record(b"last")]
+                mine.append([record(b"mine", epoch=2)])
+                assert records_of(mine)[-2:] == [record(b"last"), record(b"mine", epoch=2)]
+                mine.close()
+
+    for_any_groups(log_name, law, max_examples=30)
+
+
+def test_a_piece_that_is_begun_changes_nothing_of_what_the_log_holds(bench: Bench):
+    log = bench.store.open(THREE)
+    log.begin_piece()
+    log.append([record(b"one", kind=RecordKind.EPOCH, epoch=3)])
+    log.begin_piece()
+    log.begin_piece()
+    assert (log.last_epoch, [one.payload for one in records_of(log)]) == (3, [b"one"])
+    log.append([record(b"two", epoch=3)])
+    end = log.end_offset
+    log.begin_piece()
+    log.close()
+    again = bench.store.open(THREE)
+    assert (again.end_offset, again.last_epoch) == (end, 3)
+    assert [one.payload for one in records_of(again)] == [b"one", b"two"]
+    again.close()
+
+
+def test_what_was_given_up_before_it_was_read_is_not_followed(bench: Bench):
+    log = bench.store.open(THREE)
+    for _ in range(12):
+        log.append([record(bytes(300))])
+    follower = bench.store.follow(THREE, LOG_START)
+    if log.drop_before(log.end_offset) == 0:
+        follower.close()
+        pytest.skip("nothing could be given up")
+    log.append([record(b"x")])
+    if bench.can_lock:
+        # What it holds open it reads to the end; what came between is gone.
+        with pytest.raises(OffsetOutOfRange):
+            list(follower.read_on())
+        with pytest.raises(OffsetOutOfRange):
+            bench.store.follow(THREE, LOG_START)
+    else:
+        with pytest.raises(OffsetOutOfRange):
+            list(follower.read_on())
+    follower.close()
+    log.close()

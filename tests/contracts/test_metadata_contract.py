@@ -2,7 +2,8 @@
 
 Laws:
     of all that race for a term of a partition, one gets it;
-    a partition changes hands only from nobody or a holder whose lease was ended, and only to one that has a lease;
+    a partition changes hands only from nobody, from a holder whose lease was ended, or by its holder's own word, and
+    only to one that has a lease;
     an epoch never goes back, and what was answered survives the database's sudden end;
     a lease that was ended stays ended; a challenger ends only the renewal that it has seen;
     a database that is away, locked or silent is an error of one type, within a deadline, that names no password.
@@ -17,14 +18,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import select, text, update
 
-from cluster.metadata import MetadataStore, MetadataUnavailable, Ownership, sqlite_url
-from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP
+from cluster.metadata import MetadataStore, MetadataUnavailable, MoveRow, Ownership, sqlite_url
+from cluster.metadata_tables import LEASES, NOBODY, OWNERSHIP, SCHEMA, SCHEMA_VERSION
 from tests.parts.postgresql_server import PASSWORD, Server, running_server
 
 RACER_COUNT = 12
@@ -498,3 +501,95 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
 def test_other_databases_are_refused() -> None:
     with pytest.raises(ValueError, match="sqlite or postgresql"):
         MetadataStore("mysql://nobody@127.0.0.1/none")
+
+
+# --- moves and wishes ---
+
+
+def test_an_owner_passes_its_partition_on_in_a_later_term(store: MetadataStore) -> None:
+    registered(store, "a/1", "b/1")
+    assert store.take(0, holder="a/1", seen_epoch=0, epoch=1)
+    assert store.pass_on(0, holder="a/1", epoch=1, to="b/1", next_epoch=3)
+    assert owner(store) == ("b/1", 3)
+
+
+def test_nobody_passes_on_what_is_not_his_or_not_any_more(store: MetadataStore) -> None:
+    registered(store, "a/1", "b/1", "c/1")
+    assert not store.pass_on(0, holder="a/1", epoch=1, to="b/1", next_epoch=2), "it never had an owner"
+    assert store.take(0, holder="a/1", seen_epoch=0, epoch=1)
+    assert not store.pass_on(0, holder="c/1", epoch=1, to="b/1", next_epoch=2)
+    # It was given to its holder anew meanwhile, which opens it again.
+    assert store.take(0, holder="a/1", seen_epoch=1, epoch=2)
+    assert not store.pass_on(0, holder="a/1", epoch=1, to="b/1", next_epoch=3)
+    assert owner(store) == ("a/1", 2)
+
+
+def test_nothing_is_passed_on_to_who_has_no_lease(store: MetadataStore) -> None:
+    registered(store, "a/1", "b/1")
+    assert store.take(0, holder="a/1", seen_epoch=0, epoch=1)
+    assert not store.pass_on(0, holder="a/1", epoch=1, to="nobody/1", next_epoch=2)
+    assert store.revoke("b/1", None)
+    assert not store.pass_on(0, holder="a/1", epoch=1, to="b/1", next_epoch=2)
+    assert owner(store) == ("a/1", 1)
+
+
+def test_what_is_passed_on_and_what_is_taken_have_one_owner(store: MetadataStore) -> None:
+    """A challenger and the owner itself race for the term; whoever is second changes nothing."""
+    for number in range(20):
+        registered(store, f"a/{number}", f"b/{number}", f"c/{number}")
+        before = store.ownership(0)
+        assert store.revoke(before.holder, None) or not before.holder
+        assert store.take(0, holder=f"a/{number}", seen_epoch=before.epoch, epoch=before.epoch + 1)
+        epoch = before.epoch + 1
+        barrier = threading.Barrier(2)
+
+        def passes_on(number: int = number, epoch: int = epoch, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait(WAIT_S)
+            return store.pass_on(0, holder=f"a/{number}", epoch=epoch, to=f"b/{number}", next_epoch=epoch + 1)
+
+        def takes(number: int = number, epoch: int = epoch, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait(WAIT_S)
+            store.revoke(f"a/{number}", None)
+            return store.take(0, holder=f"c/{number}", seen_epoch=epoch, epoch=epoch + 1)
+
+        with ThreadPoolExecutor(2) as pool:
+            passed, taken = (one.result() for one in (pool.submit(passes_on), pool.submit(takes)))
+        assert passed is not taken
+        assert owner(store) == (f"b/{number}" if passed else f"c/{number}", epoch + 1)
+
+
+def test_moves_under_way_are_told_with_their_newest_step_until_they_end(store: MetadataStore) -> None:
+    move = MoveRow(partition=3, source="a/1", target="b/1", step="prepare", why="a is drained")
+    store.note_move(move)
+    store.note_move(replace(move, step="hand-over"))
+    store.note_move(replace(move, partition=1))
+    assert store.moves() == [replace(move, partition=1), replace(move, step="hand-over")]
+    store.forget_move(3)
+    store.forget_move(3)
+    assert [one.partition for one in store.moves()] == [1]
+
+
+def test_a_wish_holds_until_it_is_taken_back(store: MetadataStore) -> None:
+    assert store.wishes() == {}
+    store.wish("shards", "4")
+    store.wish("shards", "2")
+    store.wish("drain-shard shard-1", "asked")
+    assert store.wishes() == {"shards": "2", "drain-shard shard-1": "asked"}
+    store.wish("drain-shard shard-1", None)
+    store.wish("drain-shard shard-1", None)
+    assert store.wishes() == {"shards": "2"}
+    store.forget_wishes()
+    assert store.wishes() == {}
+
+
+def test_tables_of_a_newer_hearth_are_named_and_left_alone(url: str) -> None:
+    with closing(MetadataStore(url, call_deadline_s=WAIT_S)) as newer:
+        newer.wish("shards", "4")
+        with newer._changing() as connection:
+            connection.execute(update(SCHEMA).values(version=SCHEMA_VERSION + 1))
+    refused = pytest.raises(MetadataUnavailable, match=f"of version {SCHEMA_VERSION + 1}, this Hearth knows")
+    with closing(MetadataStore(url, call_deadline_s=WAIT_S)) as older, refused:
+        older.forget_wishes()
+    with closing(MetadataStore(url, call_deadline_s=WAIT_S)) as again:
+        again._is_prepared = True
+        assert again.wishes() == {"shards": "4"}

@@ -9,7 +9,9 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hearth.v1 import decision_pb2, decision_pb2_grpc, household_pb2, household_pb2_grpc, signal_pb2, signal_pb2_grpc
 from loadtest.k6 import K6Settings, run_k6
+from tests.chaos.cluster_processes import until
 from tests.end_to_end.hearth_process import Hearth, command, running
 from tests.readme import REPOSITORY, readme_commands
 
@@ -176,6 +179,39 @@ def test_a_file_where_the_data_directory_should_be_is_named(tmp_path: Path) -> N
 
     assert refused.returncode != 0
     assert "is a file" in refused.stderr
+
+
+def test_partitions_move_to_a_third_shard_and_back_while_gateways_ask(hearth: Hearth, client: Client) -> None:
+    def moved(*words: str) -> dict[str, object]:
+        ended = command(*words, "--json", "--target", hearth.address)
+        assert ended.returncode == 0, ended.stderr
+        told: dict[str, object] = json.loads(ended.stdout)
+        assert told["settled"]
+        return told
+
+    failed: list[grpc.RpcError] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.wait(0.02):
+            try:
+                client.decide(uuid.uuid4().hex, "app")
+            except grpc.RpcError as wrong:
+                failed.append(wrong)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        scaled = moved("scale", "--shards", "3")
+        held = [len(one["partitions"]) for one in scaled["shards"] if not one["spare"]]  # type: ignore[attr-defined]
+        assert (len(held), sum(held), min(held) > 0) == (3, 8, True)
+        assert moved("scale", "--shards", "2")["shards_wanted"] == 2
+    finally:
+        is_over.set()
+        asking.join()
+    assert failed == []
+    until(lambda: len(actors_of(hearth, "ShardActor")) == 3, within_s=30, what="the third shard is gone")
+    assert client.decide("check-2", "ussd", a_signal("app.balance_check", START_US + 14 * DAY_US)).repeated_request
 
 
 def test_a_killed_shard_comes_back_with_all_that_was_acknowledged(hearth: Hearth, client: Client) -> None:

@@ -82,6 +82,30 @@ def test_beyond_this_machine_it_is_encrypted_and_another_installation_does_not_c
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("installation", [OURS, None])
+def test_who_speaks_a_later_version_is_refused_by_name_and_who_says_none_is_not(
+    tmp_path: Path, installation: Installation | None
+):
+    async def test() -> None:
+        server = hop.shard_server(SHARD_OPTIONS, installation)
+        shard_pb2_grpc.add_ShardServiceServicer_to_server(Answers(), server)
+        hop.listen(server, address := f"unix:{tmp_path}/s", installation)
+        await server.start()
+        said = hop.introduction(installation)
+        without = tuple(pair for pair in said if pair[0] != hop.VERSION_KEY)
+        assert without != said
+        for known in (said, without):
+            await asked(hop.channel(address, EDGE_OPTIONS, installation), known)
+        for later in (str(hop.WIRE_VERSION + 1), "two"):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await asked(hop.channel(address, EDGE_OPTIONS, installation), (*without, (hop.VERSION_KEY, later)))
+            assert reason_of(told_status(refused.value)) == Failure.WIRE_TOO_NEW.reason
+            assert f"version {later}" in str(refused.value.details())
+        await server.stop(None)
+
+    asyncio.run(test())
+
+
 def test_the_secret_is_shown_by_nothing():
     shown = {repr(OURS), OURS.pass_word, OURS.derived("audit").hex(), OURS.pseudonym("h")}
     assert not any("o" * 8 in text or (b"o" * 32).hex() in text for text in shown)

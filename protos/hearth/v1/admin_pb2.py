@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/admin.proto\x12\thearth.v1\"\x11\n\x0fSnapshotRequest\"j\n\x11PartitionSnapshot\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\nhouseholds\x18\x04 \x01(\x03\x12\r\n\x05\x62ytes\x18\x05 \x01(\x03\"C\n\x10SnapshotResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.hearth.v1.PartitionSnapshot\"L\n\x06Reject\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08original\x18\x04 \x01(\x0c\"3\n\rRejectRequest\x12\"\n\x07rejects\x18\x01 \x03(\x0b\x32\x11.hearth.v1.Reject\"\x1e\n\x0eRejectResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x05\"\x15\n\x13\x43onfirmClockRequest\"*\n\x14\x43onfirmClockResponse\x12\x12\n\npartitions\x18\x01 \x01(\x05\x32\xe3\x01\n\x0c\x41\x64minService\x12\x43\n\x08Snapshot\x12\x1a.hearth.v1.SnapshotRequest\x1a\x1b.hearth.v1.SnapshotResponse\x12=\n\x06Reject\x12\x18.hearth.v1.RejectRequest\x1a\x19.hearth.v1.RejectResponse\x12O\n\x0c\x43onfirmClock\x12\x1e.hearth.v1.ConfirmClockRequest\x1a\x1f.hearth.v1.ConfirmClockResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/admin.proto\x12\thearth.v1\"\x11\n\x0fSnapshotRequest\"j\n\x11PartitionSnapshot\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\nhouseholds\x18\x04 \x01(\x03\x12\r\n\x05\x62ytes\x18\x05 \x01(\x03\"C\n\x10SnapshotResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.hearth.v1.PartitionSnapshot\"L\n\x06Reject\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08original\x18\x04 \x01(\x0c\"3\n\rRejectRequest\x12\"\n\x07rejects\x18\x01 \x03(\x0b\x32\x11.hearth.v1.Reject\"\x1e\n\x0eRejectResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x05\"\x15\n\x13\x43onfirmClockRequest\"*\n\x14\x43onfirmClockResponse\x12\x12\n\npartitions\x18\x01 \x01(\x05\"3\n\x0cScaleRequest\x12\x0e\n\x06shards\x18\x01 \x01(\x05\x12\x13\n\x0b\x61wait_nodes\x18\x02 \x01(\x08\"8\n\rScaleResponse\x12\'\n\tplacement\x18\x01 \x01(\x0b\x32\x14.hearth.v1.Placement\"\x12\n\x10RebalanceRequest\"<\n\x11RebalanceResponse\x12\'\n\tplacement\x18\x01 \x01(\x0b\x32\x14.hearth.v1.Placement\"*\n\x0c\x44rainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"8\n\rDrainResponse\x12\'\n\tplacement\x18\x01 \x01(\x0b\x32\x14.hearth.v1.Placement\"\x10\n\x0eRestartRequest\":\n\x0fRestartResponse\x12\'\n\tplacement\x18\x01 \x01(\x0b\x32\x14.hearth.v1.Placement\"\x16\n\x14ShowPlacementRequest\"@\n\x15ShowPlacementResponse\x12\'\n\tplacement\x18\x01 \x01(\x0b\x32\x14.hearth.v1.Placement\"\xde\x02\n\tPlacement\x12\x15\n\rshards_wanted\x18\x01 \x01(\x05\x12\x12\n\nis_settled\x18\x02 \x01(\x08\x12\x0c\n\x04left\x18\x03 \x01(\x05\x12\r\n\x05moved\x18\x04 \x01(\x03\x12&\n\x06shards\x18\x05 \x03(\x0b\x32\x16.hearth.v1.PlacedShard\x12%\n\x04move\x18\x06 \x01(\x0b\x32\x17.hearth.v1.MoveUnderWay\x12%\n\x06\x66\x61iled\x18\x07 \x03(\x0b\x32\x15.hearth.v1.FailedMove\x12$\n\x03hot\x18\x08 \x03(\x0b\x32\x17.hearth.v1.HotPartition\x12\x14\n\x0cpause_p50_ms\x18\t \x01(\x01\x12\x14\n\x0cpause_p95_ms\x18\n \x01(\x01\x12\x15\n\rdrained_nodes\x18\x0b \x03(\t\x12*\n\x07restart\x18\x0c \x01(\x0b\x32\x19.hearth.v1.RollingRestart\",\n\x0eRollingRestart\x12\x0c\n\x04\x64one\x18\x01 \x03(\t\x12\x0c\n\x04left\x18\x02 \x03(\t\"n\n\x0bPlacedShard\x12\r\n\x05shard\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08is_spare\x18\x04 \x01(\x08\x12\x12\n\npartitions\x18\x05 \x03(\x05\x12\r\n\x05share\x18\x06 \x01(\x01\"m\n\x0cMoveUnderWay\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\",\n\nFailedMove\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0b\n\x03why\x18\x02 \x01(\t\"N\n\x0cHotPartition\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05shard\x18\x02 \x01(\t\x12\r\n\x05per_s\x18\x03 \x01(\x01\x12\r\n\x05share\x18\x04 \x01(\x01\x32\xb9\x04\n\x0c\x41\x64minService\x12\x43\n\x08Snapshot\x12\x1a.hearth.v1.SnapshotRequest\x1a\x1b.hearth.v1.SnapshotResponse\x12=\n\x06Reject\x12\x18.hearth.v1.RejectRequest\x1a\x19.hearth.v1.RejectResponse\x12O\n\x0c\x43onfirmClock\x12\x1e.hearth.v1.ConfirmClockRequest\x1a\x1f.hearth.v1.ConfirmClockResponse\x12:\n\x05Scale\x12\x17.hearth.v1.ScaleRequest\x1a\x18.hearth.v1.ScaleResponse\x12\x46\n\tRebalance\x12\x1b.hearth.v1.RebalanceRequest\x1a\x1c.hearth.v1.RebalanceResponse\x12:\n\x05\x44rain\x12\x17.hearth.v1.DrainRequest\x1a\x18.hearth.v1.DrainResponse\x12@\n\x07Restart\x12\x19.hearth.v1.RestartRequest\x1a\x1a.hearth.v1.RestartResponse\x12R\n\rShowPlacement\x12\x1f.hearth.v1.ShowPlacementRequest\x1a .hearth.v1.ShowPlacementResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIRMCLOCKREQUEST']._serialized_end=416
   _globals['_CONFIRMCLOCKRESPONSE']._serialized_start=418
   _globals['_CONFIRMCLOCKRESPONSE']._serialized_end=460
-  _globals['_ADMINSERVICE']._serialized_start=463
-  _globals['_ADMINSERVICE']._serialized_end=690
+  _globals['_SCALEREQUEST']._serialized_start=462
+  _globals['_SCALEREQUEST']._serialized_end=513
+  _globals['_SCALERESPONSE']._serialized_start=515
+  _globals['_SCALERESPONSE']._serialized_end=571
+  _globals['_REBALANCEREQUEST']._serialized_start=573
+  _globals['_REBALANCEREQUEST']._serialized_end=591
+  _globals['_REBALANCERESPONSE']._serialized_start=593
+  _globals['_REBALANCERESPONSE']._serialized_end=653
+  _globals['_DRAINREQUEST']._serialized_start=655
+  _globals['_DRAINREQUEST']._serialized_end=697
+  _globals['_DRAINRESPONSE']._serialized_start=699
+  _globals['_DRAINRESPONSE']._serialized_end=755
+  _globals['_RESTARTREQUEST']._serialized_start=757
+  _globals['_RESTARTREQUEST']._serialized_end=773
+  _globals['_RESTARTRESPONSE']._serialized_start=775
+  _globals['_RESTARTRESPONSE']._serialized_end=833
+  _globals['_SHOWPLACEMENTREQUEST']._serialized_start=835
+  _globals['_SHOWPLACEMENTREQUEST']._serialized_end=857
+  _globals['_SHOWPLACEMENTRESPONSE']._serialized_start=859
+  _globals['_SHOWPLACEMENTRESPONSE']._serialized_end=923
+  _globals['_PLACEMENT']._serialized_start=926
+  _globals['_PLACEMENT']._serialized_end=1276
+  _globals['_ROLLINGRESTART']._serialized_start=1278
+  _globals['_ROLLINGRESTART']._serialized_end=1322
+  _globals['_PLACEDSHARD']._serialized_start=1324
+  _globals['_PLACEDSHARD']._serialized_end=1434
+  _globals['_MOVEUNDERWAY']._serialized_start=1436
+  _globals['_MOVEUNDERWAY']._serialized_end=1545
+  _globals['_FAILEDMOVE']._serialized_start=1547
+  _globals['_FAILEDMOVE']._serialized_end=1591
+  _globals['_HOTPARTITION']._serialized_start=1593
+  _globals['_HOTPARTITION']._serialized_end=1671
+  _globals['_ADMINSERVICE']._serialized_start=1674
+  _globals['_ADMINSERVICE']._serialized_end=2243
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,31 @@ class AdminServiceStub:
                 request_serializer=hearth_dot_v1_dot_admin__pb2.ConfirmClockRequest.SerializeToString,
                 response_deserializer=hearth_dot_v1_dot_admin__pb2.ConfirmClockResponse.FromString,
                 _registered_method=True)
+        self.Scale = channel.unary_unary(
+                '/hearth.v1.AdminService/Scale',
+                request_serializer=hearth_dot_v1_dot_admin__pb2.ScaleRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_admin__pb2.ScaleResponse.FromString,
+                _registered_method=True)
+        self.Rebalance = channel.unary_unary(
+                '/hearth.v1.AdminService/Rebalance',
+                request_serializer=hearth_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/hearth.v1.AdminService/Drain',
+                request_serializer=hearth_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Restart = channel.unary_unary(
+                '/hearth.v1.AdminService/Restart',
+                request_serializer=hearth_dot_v1_dot_admin__pb2.RestartRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_admin__pb2.RestartResponse.FromString,
+                _registered_method=True)
+        self.ShowPlacement = channel.unary_unary(
+                '/hearth.v1.AdminService/ShowPlacement',
+                request_serializer=hearth_dot_v1_dot_admin__pb2.ShowPlacementRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_admin__pb2.ShowPlacementResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -77,6 +102,41 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Scale(self, request, context):
+        """Scale divides the partitions among so many shards from now on; they move one by one, while all goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebalance(self, request, context):
+        """Rebalance moves partitions until the shards are as even as moving makes them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Drain moves everything off a shard, or off all shards of a node, and gives them nothing until that is undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restart(self, request, context):
+        """Restart replaces every process of Hearth's one after another, while all goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowPlacement(self, request, context):
+        """ShowPlacement tells where partitions are, what was asked, and what is under way. It changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +154,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ConfirmClock,
                     request_deserializer=hearth_dot_v1_dot_admin__pb2.ConfirmClockRequest.FromString,
                     response_serializer=hearth_dot_v1_dot_admin__pb2.ConfirmClockResponse.SerializeToString,
+            ),
+            'Scale': grpc.unary_unary_rpc_method_handler(
+                    servicer.Scale,
+                    request_deserializer=hearth_dot_v1_dot_admin__pb2.ScaleRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_admin__pb2.ScaleResponse.SerializeToString,
+            ),
+            'Rebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebalance,
+                    request_deserializer=hearth_dot_v1_dot_admin__pb2.RebalanceRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_admin__pb2.RebalanceResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=hearth_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Restart': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restart,
+                    request_deserializer=hearth_dot_v1_dot_admin__pb2.RestartRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_admin__pb2.RestartResponse.SerializeToString,
+            ),
+            'ShowPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowPlacement,
+                    request_deserializer=hearth_dot_v1_dot_admin__pb2.ShowPlacementRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_admin__pb2.ShowPlacementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +263,141 @@ class AdminService:
             '/hearth.v1.AdminService/ConfirmClock',
             hearth_dot_v1_dot_admin__pb2.ConfirmClockRequest.SerializeToString,
             hearth_dot_v1_dot_admin__pb2.ConfirmClockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scale(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.AdminService/Scale',
+            hearth_dot_v1_dot_admin__pb2.ScaleRequest.SerializeToString,
+            hearth_dot_v1_dot_admin__pb2.ScaleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.AdminService/Rebalance',
+            hearth_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+            hearth_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.AdminService/Drain',
+            hearth_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            hearth_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.AdminService/Restart',
+            hearth_dot_v1_dot_admin__pb2.RestartRequest.SerializeToString,
+            hearth_dot_v1_dot_admin__pb2.RestartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.AdminService/ShowPlacement',
+            hearth_dot_v1_dot_admin__pb2.ShowPlacementRequest.SerializeToString,
+            hearth_dot_v1_dot_admin__pb2.ShowPlacementResponse.FromString,
             options,
             channel_credentials,
             insecure,
