@@ -61,11 +61,7 @@ class Coordinator:
         telemetry: TelemetrySettings | None = None,
         end_actor: Callable[[Any], None] | None = None,
     ) -> None:
-        """
-        Args:
-            uneven_after_s: after how long partitions move by themselves where shards are uneven; 0 for never.
-            end_actor: kill a shard that does not answer, so that Ray makes it anew.
-        """
+        """`uneven_after_s`: when partitions move by themselves, 0 for never. `end_actor`: kill a shard that hangs."""
         if telemetry is not None:
             start_logging(telemetry.logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
