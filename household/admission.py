@@ -196,6 +196,6 @@ def admit(state: PartitionState, batch: EventBatch, stamp_us: int, codes: NDArra
             statuses,
             codes,
         )
-        if done == batch.count:
+        if done == statuses.shape[0]:
             return statuses
         state.dedupe.make_room(state.now_us - clock.lateness_us)

@@ -26,6 +26,7 @@ from household.kernel import kernel
 from household.state import FOLD_VERSION, PartitionState
 
 _APPLIED = int(Status.APPLIED)
+_STATUS_NAMES = tuple(status.name for status in Status)
 _NO_CODES = np.empty(0, np.uint64)
 
 
@@ -181,7 +182,7 @@ def _rows(
     state: PartitionState, batch: EventBatch, statuses: NDArray[np.uint8], codes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     applied = (statuses == _APPLIED).astype(np.uint8)
-    nobody = np.full(batch.count, NO_PARENT, np.int32)
+    nobody = np.full(statuses.shape[0], NO_PARENT, np.int32)
     households = state.households.intern(batch.households.offsets, batch.households.letters, nobody, applied, codes)
     named = applied & (batch.members.offsets[1:] > batch.members.offsets[:-1])
     members = state.members.intern(
@@ -219,7 +220,7 @@ def _fold_all(
         for event, journey, instance in fired[:count].tolist():
             row = int(household_rows[event])
             moments.append((row, _moment(state, batch, event, journey, instance, int(member_rows[event]))))
-        if done == batch.count:
+        if done == statuses.shape[0]:
             return moments
         if done == before or count == 0:
             state.cells = state.cells._replace(slab=grown_slab(state.cells.slab))
@@ -244,7 +245,7 @@ def _count(state: PartitionState, statuses: NDArray[np.uint8]) -> None:
     counters.received += statuses.shape[0]
     for status, count in enumerate(np.bincount(statuses).tolist()):
         if count:
-            counters.by_status[Status(status).name] += count
+            counters.by_status[_STATUS_NAMES[status]] += count
 
 
 def advance_now(state: PartitionState, stamp_us: int) -> None:
