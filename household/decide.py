@@ -26,7 +26,7 @@ from household.deciding.candidates import (
     turned_stale,
 )
 from household.deciding.contact_policy import local_minute_of_week
-from household.deciding.draft import Ask, Draft, Scores
+from household.deciding.draft import Ask, Draft, Scores, context_channel
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
 from household.deciding.reasons import Reason, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
@@ -117,6 +117,7 @@ def _draft(
         readings=(
             state.readings(household, member, state.now_us) if is_known else np.full(len(state.plan.features), np.nan)
         ),
+        events_seen=state.counters.received,
         local_minute_of_week=local_minute_of_week(state.plan, state.now_us),
     )
 
@@ -181,10 +182,10 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     # What a household in control gets is what is left without what it is in control of; with nothing left, all of it
     # stands in the decision and goes nowhere.
     ghosts: tuple[Ghost, ...] = ()
-    withheld = False
+    withheld, would_go = False, NOT_SENT
     if unsaid := withheld_offers(state, draft, [index for index, _ in ranked], would_be):
-        unsent = _sending(plan, draft, _first_passage(state, draft, *first[0]), would_be)
-        ghosts = ghosts_of(state, draft, would_be, unsent, unsaid)
+        would_go = _sending(plan, draft, _first_passage(state, draft, *first[0]), would_be)
+        ghosts = ghosts_of(state, draft, would_be, would_go, unsaid)
         left = [one for one in ranked if one[0] not in unsaid]
         withheld = not left
         if left:
@@ -197,6 +198,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         out, notes = _sending(plan, draft, passage, slate), (*notes, *passage.notes)
         if spent := unaffordable_sending(state, slate, out, standings):
             out = replace(NOT_SENT, reasons=spent)
+        would_go = out
     stands = draft.standing is not None and not slate
     unaffordable = unaffordable_answers(state, draft, standings)
     answered = answer(state, draft, slate, withheld=withheld, unaffordable=unaffordable)
@@ -233,7 +235,20 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         arms=met_arms(state, draft, would_be, slate),
         ghosts=ghosts,
         scarce=taken(state, draft, () if withheld else slate, answered, out, standings),
+        events_seen=draft.events_seen,
+        scored_channel=_scored_channel(plan, draft, first[0][0], would_go) if slate else "",
     )
+
+
+def _scored_channel(plan: Plan, draft: Draft, offer: int, out: Sending) -> str:
+    """Return the channel that an action was scored for if it goes out, or would have gone out, on another.
+
+    What it turned out to be worth may have let it into room that is reserved there.
+    """
+    if draft.ask.channel != NONE or not out.channels:
+        return ""
+    scored_for = context_channel(plan, draft, offer)
+    return "" if scored_for in (NONE, out.channels[0]) else plan.channels[scored_for].name
 
 
 def _slate(plan: Plan, draft: Draft, ranked: Sequence[tuple[int, float]], decision_id: str) -> tuple[SlateAction, ...]:

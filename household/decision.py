@@ -171,3 +171,8 @@ class Decision:
     """Of each version in shadow; one that failed to score is not among them."""
     scarce: tuple[ScarcePrice, ...] = later(())
     """What was scarce, and what this decision takes of it."""
+    events_seen: int = later(-1)
+    """Events of its partition, from the first on, that were folded when its features were read; -1 where that was not
+    kept. What stands between them and its own record it has not seen."""
+    scored_channel: str = later("")
+    """The channel that the first action was scored for, where it is to go out on another; empty otherwise."""

@@ -1,6 +1,6 @@
 """Commands about playbooks and models: options only, what they do is in cluster/commands/."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -37,15 +37,127 @@ def models_train(
     force: Annotated[bool, typer.Option("--force", help="With --promote: even if it has not proved better.")] = False,
     min_decisions: Annotated[int, typer.Option("--min-decisions", min=10, help="Fewer train nothing.")] = 500,
     min_accepted: Annotated[int, typer.Option("--min-accepted", min=3, help="Fewer train nothing.")] = 50,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Training set: a Parquet file or a folder of them, of any size.  [default: the log]"
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, or cuda where XGBoost has it; with --from.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="[default: 1; with --from: all processors]")
+    ] = None,
+    not_a_leak: Annotated[
+        list[str] | None, typer.Option("--not-a-leak", help="A column to learn from though it looks like a leak.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Learn an acceptance model from the log and save it in the registry."""
     from cluster.commands.models import Enough
     from cluster.commands.models import train as run
+    from cluster.commands.training_from import How
 
+    if device not in ("cpu", "cuda"):
+        raise typer.BadParameter(f"{device!r} is neither cpu nor cuda", param_hint="--device")
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
     enough = Enough(decisions=min_decisions, accepted=min_accepted)
-    leave(run(config, seed=seed, enough=enough, is_promoted=promote, is_forced=force, as_json=as_json))
+    how = How(source=source, device=device, threads=threads, vouched_for=frozenset(not_a_leak or ()))
+    leave(run(config, seed=seed, enough=enough, how=how, is_promoted=promote, is_forced=force, as_json=as_json))
+
+
+def models_dataset(
+    out: Annotated[
+        Path, typer.Option("--out", help="FILE.parquet, or a folder for files of a million rows.", show_default=False)
+    ],
+    label: Annotated[
+        str, typer.Option("--label", help="`accepted`, or an event type that the household has or not.")
+    ] = "accepted",
+    window_hours: Annotated[
+        float, typer.Option("--window-hours", min=0.001, help="In which the label comes, from the decision on.")
+    ] = 24.0,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fold the log once more, and compare the features of every decision.")
+    ] = False,
+    as_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--as-of",
+            help="Parquet of `household`, `time` and perhaps `member`: their features as of then, not decisions.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    log: LogOption = None,
+    playbook: Playbook = None,
+    as_json: Json = False,
+) -> None:
+    """Write what models saw as of each decision, and what became of it, as Parquet."""
+    from cluster.commands.dataset import write_dataset as run
+    from cluster.commands.features_of_many import write_features
+
+    config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
+    if as_of is not None:
+        leave(write_features(config, as_of, out=out, as_json=as_json))
+    leave(run(config, out=out, label=label, window_hours=window_hours, is_checked=check, as_json=as_json))
+
+
+def models_leaks(
+    file: Annotated[Path, typer.Argument(help="Training set: Parquet or CSV.", show_default=False)],
+    label: Annotated[str, typer.Option("--label", help="The column to predict; of two values.")] = "label",
+    time: Annotated[
+        str | None, typer.Option("--time", help="The column with the time as of which each row is.", show_default=False)
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="A column that nothing is learned from, such as an id.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Name the columns of a training set that know what they are to predict. Exit code 1 if there are any."""
+    from cluster.commands.leaks import LeakColumns
+    from cluster.commands.leaks import look_for_leaks as run
+
+    leave(run(file, LeakColumns(label=label, time=time, left_out=without or ()), as_json=as_json))
+
+
+def features(
+    household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="ISO 8601, UTC if no zone is named.  [default: the newest record]"),
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option("--member", help="Member key.  [default: each, and the household alone]")
+    ] = None,
+    decision: Annotated[str, typer.Option("--decision", help="As this decision read them.", show_default=False)] = "",
+    data_dir: DataDir = None,
+    log: LogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Tell the features of a household as they stood at a time, from the log alone."""
+    from cluster.commands.features import FeaturesAsked
+    from cluster.commands.features import features_at as run
+
+    if at is not None and decision:
+        raise typer.BadParameter("a decision has its own time; name one of the two", param_hint="--at, --decision")
+    at_us = None if at is None else time_us_of(at)
+    asked = FeaturesAsked(household=household, member=member, at_us=at_us, decision_id=decision)
+    leave(run(settings_of(data_dir=data_dir, log=log), asked, as_json=as_json))
+
+
+def time_us_of(text: str) -> int:
+    """Return a time as it was typed, in microseconds since 1970.
+
+    >>> time_us_of("2025-01-06T10:00:00.000001Z"), time_us_of("2025-01-06 11:00+01:00"), time_us_of("1736157600000000")
+    (1736157600000001, 1736157600000000, 1736157600000000)
+    """
+    if text.isdecimal():
+        return int(text)
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: 2025-01-06T10:00:00Z", param_hint="--at") from None
+    told = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+    return (told - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def models_list(data_dir: DataDir = None, as_json: Json = False) -> None:
@@ -88,19 +200,39 @@ def models_register(
         typer.Option("--seen-to", help="UTC time of the newest decision it learned from; comparisons need it."),
     ] = None,
     version: Annotated[str | None, typer.Option("--version", help="[default: from its SHA-256]")] = None,
+    trained_on: Annotated[
+        Path | None, typer.Option("--trained-on", help="Its training set, Parquet: looked through for leaks.")
+    ] = None,
+    not_a_leak: Annotated[
+        list[str] | None, typer.Option("--not-a-leak", help="A column that may look like a leak; with --trained-on.")
+    ] = None,
     why: Because = "",
     data_dir: DataDir = None,
+    log: LogOption = None,
     playbook: Playbook = None,
     as_json: Json = False,
 ) -> None:
     """Check a model that was trained elsewhere, in a process of its own, and save it in the registry."""
+    from cluster.commands.registering import TrainedOn
     from cluster.commands.registering import register_version as run
     from serving.models.adoption import Origin
 
-    config = settings_of(data_dir=data_dir, playbook=playbook)
+    config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
     seen_to_us = None if seen_to is None else round(seen_to.replace(tzinfo=UTC).timestamp() * 1e6)
     origin = Origin(starts_from_priors=from_priors, seen_to_us=seen_to_us)
-    leave(run(config, file, columns=columns, golden=golden, version=version, origin=origin, why=why, as_json=as_json))
+    told = TrainedOn(file=trained_on, vouched_for=frozenset(not_a_leak or ()))
+    ended = run(
+        config,
+        file,
+        columns=columns,
+        golden=golden,
+        version=version,
+        origin=origin,
+        trained_on=told,
+        why=why,
+        as_json=as_json,
+    )
+    leave(ended)
 
 
 def models_shadow(

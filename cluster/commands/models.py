@@ -1,10 +1,11 @@
 """`hearth models train|list`: learn an acceptance model from what was decided and what became of it."""
 
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from math import isfinite
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,9 +19,17 @@ from cluster.playbook_in_force import playbook_in_force
 from household.plan import Plan, PlanUnreadable
 from serving.models.in_force import MODEL_NAME
 
+if TYPE_CHECKING:
+    from cluster.commands.training_from import How
+    from serving.models.bundle import BundleDraft
+    from serving.models.examples import TrainingConfig
+
 _TIME = pa.timestamp("us", tz="UTC")
 OUTCOME_SCHEMA = pa.schema([("type", pa.string()), ("time", _TIME), ("recorded_at", _TIME), ("action_id", pa.string())])
 """What training reads of a report."""
+
+IN_MEMORY_MAX = 400_000
+"""Decisions that are learned from in memory: some gigabytes while they are read."""
 
 NOT_LEARNED_FROM = ("candidates", "slate", "withdrawals", "reasons", "moments")
 """Columns of decisions that training does not read, and that would be most of what it holds."""
@@ -38,27 +47,32 @@ class Enough:
     accepted: int
 
 
-def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool, is_forced: bool, as_json: bool) -> int:
-    """Train on all that the data directory holds, save the version; make it champion if asked and if it is better."""
+def train(
+    config: HearthConfig,
+    *,
+    seed: int,
+    enough: Enough,
+    how: "How",
+    is_promoted: bool,
+    is_forced: bool,
+    as_json: bool,
+) -> int:
+    """Train on all that the data directory holds, or on a training set; make it champion if asked and if it is better.
+
+    Nothing is saved unless all of it went well.
+    """
     # XGBoost takes a second to import: only the commands that need it pay.
     from serving.models.bundle import BundleExists, BundleRefused, TrainingFacts, save_bundle
-    from serving.models.examples import NotEnoughData, TrainingConfig
+    from serving.models.examples import NotEnoughData
     from serving.models.tables import BadExport
-    from serving.models.training import train as train_model
 
     if is_forced and not is_promoted:
         raise UsageWrong("--force goes with --promote: it has a model promoted that has not proved better")
     read = log_reader(config)
     plan = playbook_in_force(config).plan
     _check_aliases(config)
-    learned_from = read_log(config, read)
-    decisions, outcomes, plans = learned_from
-    if not decisions.num_rows:
-        raise CommandFailed("the log holds no decisions yet, so there is nothing to learn from")
-    say(f"learning from {decisions.num_rows:,} decisions ...")
     try:
-        learning = TrainingConfig(rows_min=enough.decisions, positives_min=enough.accepted)
-        draft = train_model(decisions, outcomes, plan, seed=seed, earlier_plans=plans, config=learning)
+        draft, learned_from = _learned(config, read, plan, seed=seed, enough=enough, how=how)
         folder = save_bundle(config.model_path, MODEL_NAME, draft, created=utc_now().isoformat(timespec="seconds"))
     except NotEnoughData as short:
         raise CommandFailed(
@@ -77,6 +91,8 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     if is_promoted:
         from cluster.commands.promotion import promote_if_better
 
+        # What it was fitted to or stopped by is compared on by nobody.
+        learned_from = learned_from or read_log(config, read, since_us=draft.training.seen_to_us)
         comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced)
     facts = asdict(draft.training)
     is_champion = is_promoted and not refusal
@@ -93,6 +109,74 @@ def train(config: HearthConfig, *, seed: int, enough: Enough, is_promoted: bool,
     if refusal:
         say(f"{refusal}; `hearth models promote {folder.name} --force` puts it into force nonetheless")
     return 1 if refusal else 0
+
+
+def _learned(
+    config: HearthConfig, read: ReadLogs, plan: Plan, *, seed: int, enough: Enough, how: "How"
+) -> "tuple[BundleDraft, LearnedFrom | None]":
+    """Return a trained model, and what the log holds as far as that was read.
+
+    Raises:
+        CommandFailed: there is nothing to learn from, it leaks, or it was stopped.
+        NotEnoughData, BadExport
+    """
+    from cluster.commands.leaks import refuse_leaks
+    from cluster.commands.training_from import all_threads, train_on_disk
+    from serving.models.examples import TrainingConfig
+    from serving.models.leaks import LeaksFound
+    from serving.models.training import train as train_model
+
+    learning = TrainingConfig(
+        rows_min=enough.decisions,
+        positives_min=enough.accepted,
+        thread_count=how.threads or (1 if how.source is None else all_threads()),
+        allowed=how.vouched_for,
+    )
+    if how.source is not None:
+        return train_on_disk(config, plan, how.source, seed=seed, learning=learning, device=how.device), None
+    if (count := _decision_count(read)) > IN_MEMORY_MAX:
+        say(f"learning from {count:,} decisions by way of a training set on disk ...")
+        return _by_way_of_disk(config, plan, seed=seed, learning=learning, how=how), None
+    if how.device != "cpu":
+        raise UsageWrong(f"--device {how.device} goes with --from; write a training set with `hearth models dataset`")
+    learned_from = read_log(config, read)
+    decisions, outcomes, plans = learned_from
+    if not decisions.num_rows:
+        raise CommandFailed("the log holds no decisions yet, so there is nothing to learn from")
+    say(f"learning from {decisions.num_rows:,} decisions ...")
+    try:
+        return train_model(decisions, outcomes, plan, seed=seed, earlier_plans=plans, config=learning), learned_from
+    except LeaksFound as found:
+        raise refuse_leaks(found.leaks) from found
+
+
+def _decision_count(read: ReadLogs) -> int:
+    from actors.log.contract import LogError, RecordKind
+
+    try:
+        return sum(stored.record.kind is RecordKind.DECISION for _, stored in read())
+    except LogError as failed:
+        raise CommandFailed(f"the log cannot be read: {failed}") from failed
+
+
+def _by_way_of_disk(
+    config: HearthConfig, plan: Plan, *, seed: int, learning: "TrainingConfig", how: "How"
+) -> "BundleDraft":
+    """Return a model of a log that is too long to be held: written as a training set first, which is removed then."""
+    from cluster.commands.dataset import written_set
+    from cluster.commands.training_from import all_threads, train_on_disk
+    from serving.models.bundle import TrainingFacts
+
+    config.model_path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".training-", dir=config.model_path) as folder:
+        source = Path(folder) / "set"
+        counts = written_set(config, plan, source)
+        learning = replace(learning, thread_count=how.threads or all_threads())
+        draft = train_on_disk(config, plan, source, seed=seed, learning=learning, device=how.device)
+    facts = draft.training
+    assert isinstance(facts, TrainingFacts), "it was trained here"
+    left_out = {reason: count for reason, count in {**counts.left_out, **facts.left_out}.items() if count}
+    return replace(draft, training=replace(facts, left_out=left_out))
 
 
 def note_registered(config: HearthConfig, version: str, *, why: str) -> None:
@@ -169,11 +253,16 @@ def _check_aliases(config: HearthConfig) -> None:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def read_log(config: HearthConfig, read: ReadLogs, *, is_whole: bool = False) -> LearnedFrom:
+def read_log(
+    config: HearthConfig, read: ReadLogs, *, is_whole: bool = False, since_us: int | None = None
+) -> LearnedFrom:
     """Return decisions, their outcomes, and the plans they were made under.
 
     Args:
+        config: where the log is.
+        read: what reads it.
         is_whole: with the columns of decisions that training does not read.
+        since_us: decisions that were made after that; None for all.
 
     Raises:
         CommandFailed: the log cannot be read.
@@ -188,7 +277,7 @@ def read_log(config: HearthConfig, read: ReadLogs, *, is_whole: bool = False) ->
             snapshots = snapshot_store(config.snapshot_location)
             tables = export_table(read, "decisions", snapshots)
             unread = [] if is_whole else list(NOT_LEARNED_FROM)
-            decisions = pa.concat_tables([table.drop_columns(unread) for table in tables])
+            decisions = pa.concat_tables([_after(table.drop_columns(unread), since_us) for table in tables])
             outcomes, rows = [OUTCOME_SCHEMA.empty_table()], 0
             for table in export_table(read, "signals", snapshots):
                 rows += table.num_rows
@@ -198,6 +287,12 @@ def read_log(config: HearthConfig, read: ReadLogs, *, is_whole: bool = False) ->
             return decisions, pa.concat_tables(outcomes), list(plans.values())
     except (LogError, PayloadUnreadable, PlanUnreadable, OSError) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
+
+
+def _after(decisions: pa.Table, since_us: int | None) -> pa.Table:
+    if since_us is None:
+        return decisions
+    return decisions.filter(pc.greater(decisions["decided_at"], pa.scalar(since_us, _TIME)))
 
 
 def read_plans(config: HearthConfig, read: ReadLogs) -> list[Plan]:

@@ -1,6 +1,7 @@
 """`hearth models register`: a booster that was trained elsewhere, checked and put into the registry."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow.lib import ArrowException
 
+from cluster.commands.leaks import check_training_set
 from cluster.commands.models import note_registered
 from cluster.commands.promotion import plan_of
 from cluster.config import HearthConfig, utc_now
@@ -24,6 +26,16 @@ GOLDEN_ROWS_MAX = 1_000
 SCORE = "score"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedOn:
+    """What a booster was trained on, to be looked through for leaks."""
+
+    file: Path | None = None
+    """A Parquet file or a folder of them; None if nobody tells."""
+    vouched_for: frozenset[str] = frozenset()
+    """Columns that are no leaks, whatever they look like."""
+
+
 def register_version(
     config: HearthConfig,
     file: Path,
@@ -32,12 +44,15 @@ def register_version(
     golden: Path | None,
     version: str | None,
     origin: Origin,
+    trained_on: TrainedOn,
     why: str,
     as_json: bool,
 ) -> int:
     """Check a booster from elsewhere in a process of its own, and save it as a version; it is in no stage then."""
     plan = plan_of(config)
     schema = feature_schema(plan)
+    if trained_on.file is not None:
+        check_training_set(config, plan, trained_on.file, vouched_for=trained_on.vouched_for)
     try:
         name = checked_name(version) if version is not None else None
         draft = adopt(

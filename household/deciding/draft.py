@@ -66,6 +66,8 @@ class Draft:
     """What rules spoke against, of candidates and of answers."""
     reasons: tuple[str, ...]
     readings: NDArray[np.float64]
+    events_seen: int
+    """Events of the partition that were folded when the readings were taken."""
     local_minute_of_week: int
 
     @property

@@ -17,8 +17,8 @@ from household.plan import Plan
 from household.scoring import feature_schema
 from serving.models.bundle import Bundle
 from serving.models.examples import Examples
+from serving.models.measures import auc, logloss
 from serving.models.probe import PRIOR_COLUMN, open_booster, predict
-from serving.models.training import auc, logloss
 
 PRIOR: Final = "prior"
 """What decisions and comparisons call the playbook's priors."""

@@ -61,6 +61,8 @@ class TrainingConfig:
     """Weigh each row by 1 / propensity, so that the model learns of all actions as if shown at random."""
     propensity_least: float = 0.05
     """Smaller propensities count as this; otherwise one row could outweigh all others."""
+    allowed: frozenset[str] = frozenset()
+    """Columns that somebody vouches for, though they look like leaks."""
 
     def __post_init__(self) -> None:
         assert self.window_us > 0
@@ -188,6 +190,7 @@ def decision_rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArra
     if len(minutes) and not 0 <= minutes.min() <= minutes.max() < MINUTES_PER_WEEK:
         raise BadExport(f"local_minute_of_week: {minutes.min()} to {minutes.max()}, a week has {MINUTES_PER_WEEK}")
     prices, moments = numbers(table, "chosen_price_minor"), flags(table, "chosen_has_moment")
+    table = _with_scored_channel(table)
     rows = np.empty((0, 0), np.float32)
     for part, plan in _by_plan(table, plans):
         built = rows_from_record(
@@ -203,6 +206,14 @@ def decision_rows(table: pa.Table, plans: dict[str, Plan], plan: Plan) -> NDArra
             rows = np.empty((len(table), built.shape[1]), np.float32)
         rows[part] = built
     return rows
+
+
+def _with_scored_channel(table: pa.Table) -> pa.Table:
+    """Return decisions with the channel they were scored for as their channel, where they went out on another."""
+    if "scored_channel" not in table.column_names:
+        return table
+    channel = pc.coalesce(table["scored_channel"].cast(pa.string()), table["channel"].cast(pa.string()))
+    return table.set_column(table.column_names.index("channel"), "channel", channel)
 
 
 def recorded_states(table: pa.Table, plan: Plan) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from household.scoring import ScoreColumn
 from serving.models.calibration import Calibrated, ScoreCalibration, calibration_of
-from serving.models.training import auc
+from serving.models.measures import auc
 
 VALUES_MAX: Final = 20
 """A column with more values divides into nothing that could be looked at."""

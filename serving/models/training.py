@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,8 @@ from household.plan import Plan
 from household.scoring import NEVER, feature_schema, schema_hash
 from serving.models.bundle import BundleDraft, TrainingFacts
 from serving.models.examples import Examples, NotEnoughData, TrainingConfig, gather
+from serving.models.leaks import LeaksFound, leaks_in_rows
+from serving.models.measures import auc, logloss
 from serving.models.probe import PRIOR_COLUMN, log_odds, open_booster, predict
 from serving.models.reference import reference_of, to_plain
 
@@ -46,6 +48,7 @@ def train(
     Raises:
         NotEnoughData: fewer rows or acceptances than the config asks for.
         BadExport: a column is missing or holds something else.
+        LeaksFound: a column knows what it is to predict.
     """
     config = config or TrainingConfig()
     examples = gather(decisions, outcomes, plan, earlier_plans=earlier_plans, config=config)
@@ -57,9 +60,11 @@ def train(
         if not 0 < positives < end - start:
             raise NotEnoughData(f"{name} part: {positives} of {end - start} accepted; it needs both outcomes")
 
+    if leaks := leaks_in_rows(examples.rows, feature_schema(plan).names, examples.accepted, allowed=config.allowed):
+        raise LeaksFound(leaks)
     model = _fit(examples, stopping, holdout, plan, seed=seed, config=config)
     booster = open_booster(model)
-    golden = _golden_rows(examples.rows, seed)
+    golden = golden_rows(examples.rows, seed)
     return BundleDraft(
         model=model,
         feature_schema_hash=schema_hash(plan),
@@ -69,25 +74,6 @@ def train(
         playbook_version=plan.version,
         training=_facts(examples, holdout, booster, plan, seed=seed, config=config),
     )
-
-
-def auc(scores: NDArray[np.floating], accepted: NDArray[np.bool_]) -> float:
-    """Return P(a random acceptance scores above a random refusal), ties counting half.
-
-    >>> auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
-    0.875
-    """
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = np.cumsum(counts) - (counts - 1) / 2
-    positives = int(accepted.sum())
-    above = float(rank[place][accepted].sum()) - positives * (positives + 1) / 2
-    return above / (positives * (len(accepted) - positives))
-
-
-def logloss(scores: NDArray[np.floating], accepted: NDArray[np.bool_]) -> float:
-    """Return the mean of −ln P(what happened), with probabilities held within [1e-6, 1 − 1e-6]."""
-    likely = np.clip(np.asarray(scores, np.float64), 1e-6, 1 - 1e-6)
-    return float(-np.log(np.where(accepted, likely, 1 - likely)).mean())
 
 
 def _fit(examples: Examples, stopping: int, holdout: int, plan: Plan, *, seed: int, config: TrainingConfig) -> bytes:
@@ -110,7 +96,20 @@ def _fit(examples: Examples, stopping: int, holdout: int, plan: Plan, *, seed: i
             nthread=config.thread_count,
         )
 
-    parameters = {
+    booster = xgboost.train(
+        parameters_of(config, seed),
+        matrix(0, stopping),
+        config.rounds_max,
+        evals=[(matrix(stopping, holdout), "stopping")],
+        early_stopping_rounds=config.stopping_rounds,
+        verbose_eval=False,
+    )
+    return best_of(booster)
+
+
+def parameters_of(config: TrainingConfig, seed: int) -> dict[str, Any]:
+    """Return how trees are grown."""
+    return {
         "objective": "binary:logistic",
         "eval_metric": "logloss",
         "tree_method": "hist",
@@ -123,15 +122,10 @@ def _fit(examples: Examples, stopping: int, holdout: int, plan: Plan, *, seed: i
         "nthread": config.thread_count,
         "seed": seed,
     }
-    booster = xgboost.train(
-        parameters,
-        matrix(0, stopping),
-        config.rounds_max,
-        evals=[(matrix(stopping, holdout), "stopping")],
-        early_stopping_rounds=config.stopping_rounds,
-        verbose_eval=False,
-    )
-    # Trees beyond the best would be saved, and scored, as well.
+
+
+def best_of(booster: xgboost.Booster) -> bytes:
+    """Return a model as it is saved: trees beyond the best would be saved, and scored, as well."""
     return bytes(booster[: booster.best_iteration + 1].save_raw("ubj"))
 
 
@@ -177,7 +171,7 @@ def _facts(
     )
 
 
-def _golden_rows(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def golden_rows(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """Return rows like those scored, but of nobody: each column is drawn on its own. Plus three of the edges."""
     draw = np.random.default_rng(seed)
     columns = rows.shape[1]

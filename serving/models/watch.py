@@ -30,9 +30,9 @@ from serving.models.examples import (
 from serving.models.findings import WatchFinding
 from serving.models.history import FORCED, ON_TRIAL, PROMOTED, RETIRED, ROLLED_BACK, Change
 from serving.models.in_force import ModelStage
+from serving.models.measures import auc
 from serving.models.reference import Reference, misfit
 from serving.models.tables import flags, text, times
-from serving.models.training import auc
 
 DECISIONS_MIN: Final = 200
 HOUSEHOLDS_MIN: Final = 30

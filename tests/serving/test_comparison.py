@@ -10,7 +10,7 @@ import pytest
 
 from serving.models.comparison import EVER, LEAST, Contender, Verdict, compare
 from serving.models.examples import Examples
-from serving.models.training import auc
+from serving.models.measures import auc
 
 HOUR = 3_600_000_000
 

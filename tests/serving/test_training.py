@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from household.plan import Channel, Feature, FeatureKind, Offer, Plan, Scope
-from household.scoring import NEVER, schema_hash, score_rows, state_vector
-from serving.models.examples import NotEnoughData, TrainingConfig, gather
+from household.scoring import NEVER, feature_schema, schema_hash, score_rows, state_vector
+from serving.models.examples import NotEnoughData, TrainingConfig, decision_rows, gather
+from serving.models.measures import auc, logloss
 from serving.models.probe import open_booster, predict
 from serving.models.tables import BadExport
-from serving.models.training import auc, logloss, train
+from serving.models.training import train
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -300,6 +301,13 @@ def test_a_part_without_acceptances_is_too_little():
     early = outcomes.filter(pa.array(np.asarray(outcomes["time_us"]) < 50 * HOUR))
     with pytest.raises(NotEnoughData, match=r"part: 0 of .* accepted; it needs both outcomes"):
         train(decisions, pa.concat_tables([early, outcomes.slice(len(outcomes) - 1)]), PLAN, seed=1)
+
+
+def test_what_went_out_on_another_channel_is_learned_from_as_it_was_scored():
+    table = decisions_table([decision(0), decision(1)])
+    table = table.append_column("scored_channel", pa.array([None, "ivr"], pa.string()))
+    rows = decision_rows(table, {PLAN.version: PLAN}, PLAN)
+    assert rows[:, feature_schema(PLAN).names.index("channel")].tolist() == [0.0, 1.0]
 
 
 def test_no_decisions_at_all_are_too_few():

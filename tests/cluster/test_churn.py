@@ -1,0 +1,82 @@
+"""Laws on real customers: a plain model is as good as it should be and no better, it is registered, and what is planted
+among their columns is named, and nothing else.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from household.scoring import feature_schema
+from serving.models.leaks import find_leaks
+from tests.cluster.churn import ID, LABEL, Customers, fitted, judged, read
+from tests.cluster.conftest import Run
+from tests.serving.test_leaks import noisy
+
+
+@pytest.fixture(scope="module")
+def customers(shared: Path) -> Customers:
+    return read(shared)
+
+
+def test_a_plain_model_is_as_good_as_it_should_be_and_no_better(customers: Customers):
+    area, brier = judged(customers)
+    assert 0.845 <= area < 0.87
+    assert brier <= 0.136
+
+
+def test_ten_of_ten_planted_leaks_are_named_and_no_column_of_theirs(customers: Customers):
+    draw, left = np.random.default_rng(3), customers.left
+    asked_us = np.full(len(left), 1_700_000_000_000_000)
+    planted = {
+        "Churn_Value": left.astype(int),
+        "Churn_Reason": np.where(left, "competitor", None),
+        "Churn_Score": draw.integers(0, 100, len(left)),
+        "CancellationDate": pa.array(np.where(left, asked_us + 10**9, asked_us - 10**9), pa.timestamp("us")),
+        "final_invoice_at": asked_us // 1_000_000 + np.where(left, 86_400, -86_400),
+        "days_since_last_call": np.where(left, -3, 3),
+        "support_note": np.where(noisy(left), "closed", "open"),
+        "refund": np.where(left & (draw.random(len(left)) < 0.15), 9.99, 0.0),
+        "calls_next_30d": draw.poisson(1, len(left)),
+        "offer_accepted": draw.integers(0, 2, len(left)),
+    }
+    table = customers.table
+    for name, values in planted.items():
+        table = table.append_column(name, pa.array(values) if not isinstance(values, pa.Array) else values)
+    wanted = [name for name in table.column_names if name not in (ID, LABEL)]
+    leaks = find_leaks(table, wanted, left, label_name=LABEL, decided_us=asked_us)
+    assert sorted(one.column for one in leaks) == sorted(planted)
+
+
+def test_no_column_of_theirs_is_taken_for_a_leak(run: Run, customers: Customers, shared: Path):
+    told = run("models", "leaks", shared / "data/churn/ibm_telco_churn.csv", "--label", LABEL)
+    assert (told.code, "no leak among 20 columns of 7,043 rows" in told.out) == (0, True), told.out
+
+
+def test_their_model_is_registered_with_what_it_was_trained_on(run: Run, customers: Customers, tmp_path: Path):
+    names = feature_schema(customers.plan).names
+    (tmp_path / "customers.yaml").write_text(customers.playbook, encoding="utf-8")
+    fitted(customers.rows, customers.left, names).save_model(tmp_path / "churn.ubj")
+
+    def trained_on(given: Customers, name: str) -> Path:
+        about = {
+            "decided_at": pa.array(np.full(len(given.left), 1_700_000_000_000_000), pa.timestamp("us", "UTC")),
+            "label": pa.array(given.left),
+        }
+        pq.write_table(pa.table(about | dict(zip(names, given.rows.T, strict=True))), tmp_path / name)
+        return tmp_path / name
+
+    where = ("--data-dir", tmp_path / "data", "--playbook", tmp_path / "customers.yaml")
+    told = run("models", "register", tmp_path / "churn.ubj", "--trained-on", trained_on(customers, "a.parquet"), *where)
+    assert told.code == 0, told.err
+    leaking = customers.rows.copy()
+    leaking[:, names.index("household.partner")] = noisy(customers.left)
+    leaky = trained_on(replace(customers, rows=leaking), "b.parquet")
+    refused = run("models", "register", tmp_path / "churn.ubj", "--version", "v2", "--trained-on", leaky, *where)
+    assert refused.code == 1
+    assert "household.partner (impossible power)" in refused.err
+    listed = run("models", "list", "--json", *where[:2]).json["versions"]
+    assert len(listed) == 1
