@@ -9,6 +9,7 @@ from household.events import RESERVED_TYPES
 from household.plan import NONE, FeatureKind, Scope, plan_from_bytes
 from household.traits import class_of
 from playbooks.compiler import TELCO, check, compile_playbook, summary
+from playbooks.offers import OfferKind
 
 FOLD = Path(__file__).parents[2] / "loadtest" / "household_fold" / "playbook.yaml"
 
@@ -183,7 +184,8 @@ def test_telco_has_what_the_operator_needs(telco):
     }  # fmt: skip
     assert {"mobile", "broadband", "wallet", "content", "smart_home", "gaming"} <= set(telco.families)
     assert {offer.family for offer in telco.offers} == set(telco.families)
-    assert len(telco.offers) >= 24
+    assert len(telco.offers) >= 40
+    assert {offer.kind for offer in telco.offers} == {kind.value for kind in OfferKind}
     assert len(telco.features) >= 40
     assert {feature.kind for feature in telco.features} == set(FeatureKind)
     assert all(0 < offer.prior_acceptance < 1 and offer.margin_minor > 0 for offer in telco.offers)
