@@ -142,7 +142,8 @@ def _facts(it: _Subject) -> ReportFacts:
     watched = _watched(it, reference)
     comparisons = _comparisons(it)
     parts = _parts(it)
-    verdict, reasons = judged(it.stage, comparisons, watched, parts, too_little=it.too_little or NO_LOG)
+    unseen, too_little = _judged(it), it.too_little or NO_LOG
+    verdict, reasons = judged(it.stage, comparisons, watched, parts, unseen=unseen, too_little=too_little)
     return ReportFacts(
         version=it.bundle.version,
         stage=str(it.stage),
@@ -158,7 +159,7 @@ def _facts(it: _Subject) -> ReportFacts:
         ],
         columns=_columns(schema.columns, reference),
         judged_on=_judged_on(it),
-        judged=_judged(it),
+        judged=unseen,
         explained=explained,
         explained_on=explained_on,
         watched=watched,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cluster.report.facts import Missing
+from serving.models.calibration import Calibrated, ScoreCalibration
 from serving.models.comparison import PRIOR, Comparison, Verdict
 from serving.models.fairness import Part
 from serving.models.findings import WatchFinding
@@ -16,17 +17,21 @@ def judged(
     watched: Watched | Missing,
     parts: Sequence[Part] | Missing,
     *,
+    unseen: ScoreCalibration | None,
     too_little: str,
 ) -> tuple[str, list[str]]:
     """Return the verdict, and what speaks for and against it.
 
     Args:
         comparisons: with what is in force first, where that is another version; with the priors last.
+        unseen: how its scores do on decisions that it has not seen; None where there are none.
         too_little: why there is nothing to compare on.
     """
     reasons = [_of_comparison(one) for one in comparisons]
     if not isinstance(watched, Missing):
         reasons.append(f"In service: {watched.verdict}")
+    if unseen is not None and unseen.verdict in (Calibrated.TOO_HIGH, Calibrated.TOO_LOW):
+        reasons.append(f"Of what it has not seen, its scores are {_of_calibration(unseen)}")
     reasons += [
         f"Scores are {one.calibration.verdict.value} where {one.by} is {one.value}: {one.calibration.predicted:.3f} "
         f"predicted, {one.calibration.observed:.3f} accepted of {one.rows:,}"
@@ -77,6 +82,10 @@ def _of_comparison(one: Comparison) -> str:
         return told
     low, high = one.logloss_interval
     return f"{told}, log loss {one.logloss_difference:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _of_calibration(one: ScoreCalibration) -> str:
+    return f"{one.verdict.value}: {one.predicted:.3f} predicted, {one.observed:.3f} accepted"
 
 
 def off(parts: Sequence[Part] | Missing) -> list[Part]:
