@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import Reach, log_reader
@@ -45,6 +46,10 @@ class FromLog:
     """By when they came into force, the newest last."""
     complete_since_us: int | None
     """None: from its start."""
+    is_stream: bool
+    """Whether the newest event is now: then what is recorded when says nothing of when it was learnt."""
+    recorded_us: int
+    """When the newest record was written."""
 
     @property
     def plan(self) -> Plan:
@@ -58,8 +63,8 @@ class FromLog:
 
     @property
     def end_us(self) -> int:
-        """Behind all that is in the log."""
-        return self.facts.end_us
+        """Behind all that is in the log, by the clock of what happened."""
+        return max(self.facts.newest_us, 0 if self.is_stream else self.recorded_us) + 1
 
 
 def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: Collection[str] = ()) -> FromLog:
@@ -85,7 +90,8 @@ def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: 
         facts = read_facts(export_table(reach, "signals", snapshots), definitions, plans, also=also)
         decided = [table.select(DECISION_COLUMNS) for table in export_table(reach, "decisions", snapshots)]
         moments = pa.concat_tables(export_table(reach, "moments", snapshots))
-        deliveries = pa.concat_tables(delivery_tables(reach))
+        is_stream, recorded_us = _clock_of(reach)
+        deliveries = None if is_stream else pa.concat_tables(delivery_tables(reach))
     decisions = pa.concat_tables(decided)
     return FromLog(
         definitions=definitions,
@@ -94,7 +100,23 @@ def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: 
         decisions=decisions,
         plans=plans,
         complete_since_us=reach.complete_since_us,
+        is_stream=is_stream,
+        recorded_us=recorded_us,
     )
+
+
+def _clock_of(read: ReadLogs) -> tuple[bool, int]:
+    """Return whether the newest event is now for the owners of a log, and when the newest record was written."""
+    from actors.log.contract import RecordKind
+    from actors.records.codec import decode_epoch
+
+    is_stream, epoch, recorded_us = False, -1, 0
+    for _, stored in read():
+        record = stored.record
+        recorded_us = max(recorded_us, record.stamp_us)
+        if record.kind is RecordKind.EPOCH and record.epoch >= epoch:
+            is_stream, epoch = decode_epoch(record.payload).stream_clock, record.epoch
+    return is_stream, recorded_us
 
 
 def segments_of(config: HearthConfig, *, until_us: int | None) -> dict[str, str]:

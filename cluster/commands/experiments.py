@@ -45,7 +45,7 @@ def show_experiments(config: HearthConfig, question: ExperimentQuestion, *, as_j
         log.facts,
         log.definitions,
         time_us=time_us,
-        known_us=time_us,
+        known_us=None if log.is_stream else time_us,
         zone=log.zone,
         rules=log.plan.graph,
         journeys=log.journeys,

@@ -104,6 +104,8 @@ def _asked(log: FromLog, question: KpiQuestion) -> Knowledge:
         time_us = instant_us(question.as_of, option="--as-of", zone=zone)
     known_us = None
     if question.known_by is not None:
+        if log.is_stream:
+            raise UsageWrong("--known-by cannot be told where the newest event is now: all was learnt when it happened")
         known_us = instant_us(question.known_by, option="--known-by", zone=zone)
     return ask(
         log.facts,

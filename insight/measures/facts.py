@@ -67,8 +67,8 @@ class Facts:
     """(n,) of graph events; NaN for none."""
     left_out: Mapping[str, int]
     """How many events are not counted, by reason."""
-    end_us: int
-    """Behind all that happened and was recorded, whatever is measured of it."""
+    newest_us: int
+    """The time of the newest event of all, whatever is measured of it; 0 for none."""
 
     @property
     def count(self) -> int:
@@ -120,7 +120,7 @@ def read_facts(
     texts = sorted({*definitions.texts, ACTION_ID, *GRAPH_FIELDS})
     ends = [0]
     parts = list(
-        _parts(_noting(tables, ends), pa.array(sorted(wanted), pa.string()), texts, definitions, rules, left_out)
+        _parts(_noting(tables, ends, rules), pa.array(sorted(wanted), pa.string()), texts, definitions, rules, left_out)
     )
     whole = pa.concat_tables(parts) if parts else _empty(texts)
     coded = {name: _coded(whole.column(name)) for name in (*_KEYS, *texts_of(texts))}
@@ -143,7 +143,7 @@ def read_facts(
         texts={name: coded[f"text.{name}"] for name in texts},
         probability=np.asarray(whole.column("probability").to_numpy(), np.float64),
         left_out={reason: count for reason, count in left_out.items() if count},
-        end_us=max(ends) + 1,
+        newest_us=max(ends),
     )
     return facts.take(order)
 
@@ -160,17 +160,22 @@ class _Rules:
     bounds: Mapping[str, Mapping[str, tuple[float, float]]]
     """By type and field."""
     is_any: bool
+    future_us: int
+    """An event that was further ahead of the clock by which it was recorded was rejected."""
 
     @classmethod
     def of(cls, plans: Iterable[Plan]) -> "_Rules":
         bounds: dict[str, dict[str, tuple[float, float]]] = {}
-        is_any = True
+        is_any, future_us = True, 2**62
         for plan in plans:
-            is_any = False
+            is_any, future_us = False, plan.clock.future_us
             for kind in plan.event_types:
                 # Of several playbooks the newest says what goes through.
                 bounds[kind.name] = {plan.fields[one.field].name: (one.least, one.most) for one in kind.fields}
-        return cls(bounds=bounds, is_any=is_any)
+        return cls(bounds=bounds, is_any=is_any, future_us=future_us)
+
+    def is_ahead(self, time_us: NDArray[np.int64], recorded_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray(time_us - recorded_us > self.future_us, np.bool_)
 
     def knows(self, name: str) -> bool:
         return self.is_any or name in self.bounds or name in GRAPH_TYPES or name in REPORTS
@@ -179,11 +184,11 @@ class _Rules:
         return self.bounds.get(name, {}).get(field, (-(2.0**53), 2.0**53))
 
 
-def _noting(tables: Iterable[pa.Table], ends: list[int]) -> Iterator[pa.Table]:
-    """Yield tables as they are, and note the newest time of each."""
+def _noting(tables: Iterable[pa.Table], ends: list[int], rules: _Rules) -> Iterator[pa.Table]:
+    """Yield tables as they are, and note the newest time of each that can have been one."""
     for table in tables:
-        newest = [pc.max(table.column(name).cast(pa.int64())).as_py() for name in ("time", "recorded_at")]
-        ends.append(max((one for one in newest if one is not None), default=0))
+        times = _us(table.column("time")).to_numpy()
+        ends.append(int(times[~rules.is_ahead(times, _us(table.column("recorded_at")).to_numpy())].max(initial=0)))
         yield table
 
 
@@ -203,6 +208,9 @@ def _parts(
         types = np.array(table.column("type").to_pylist(), object)
         is_good = np.asarray(table.column("time").is_valid().to_numpy(), np.bool_)
         left_out["no time"] += int((~is_good).sum())
+        is_ahead = rules.is_ahead(_us(table.column("time")).to_numpy(), _us(table.column("recorded_at")).to_numpy())
+        left_out["from the future"] += int(is_ahead.sum())
+        is_good &= ~is_ahead
         amount = np.zeros(table.num_rows)
         for name in sorted(set(types)):
             of_type = types == name

@@ -3,6 +3,7 @@ sample ratio that is off and a journey without a control group end with exit cod
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,11 @@ def a_log(plan: Plan, *, leaks: bool = False, lost: int = 0) -> list[Record]:
             signal(f"{household}-open", household, "opened", at_us - DAY),
             signal(f"{household}-check", household, "check", at_us - MINUTE, member="m"),
         ]
-        if number % 10 in (0, 3, 4, 5):
-            fields = {"amount": 700.0 if is_control(number) else 900.0}
-            told.append(signal(f"{household}-pay", household, "pay", at_us + 3 * DAY, member="m", fields=fields))
         log.append(record(RecordKind.SIGNALS, ipc_bytes(batch_from_signals(told)), at_us))
+        if number % 10 in (0, 3, 4, 5):
+            fields, paid_us = {"amount": 700.0 if is_control(number) else 900.0}, at_us + 3 * DAY
+            paying = signal(f"{household}-pay", household, "pay", paid_us, member="m", fields=fields)
+            log.append(record(RecordKind.SIGNALS, ipc_bytes(batch_from_signals([paying])), paid_us))
         decision = decided(number, plan, leaks=leaks and number == 0)
         payload = encode_decision(decision, member_keys={0: b"m"})
         log.append(
@@ -180,6 +182,27 @@ def test_what_cannot_be_asked_says_what_can(monkeypatch, data_dir: Path, run: Ru
     ended = run("kpis", "--data-dir", data_dir, *arguments)
     assert ended.code == 2
     assert told in ended.err
+
+
+def test_where_the_newest_event_is_now_the_log_ends_with_it(monkeypatch, data_dir: Path, run: Run, tmp_path: Path):
+    opening = codec.encode_epoch(codec.EpochOpening(owner="s", stream_clock=True, fold_version=1))
+    log = [replace(one, stamp_us=one.stamp_us + 400 * DAY) for one in a_log(plan_of(WITH_CONTROL))]
+    epoch = Record(kind=RecordKind.EPOCH, version=codec.EPOCH_LAYOUT, epoch=Epoch(1), stamp_us=MONDAY, payload=opening)
+    named = ("--measures", tmp_path / "measures.yaml", "--data-dir", data_dir)
+
+    with_log(monkeypatch, [epoch, *log])
+    told, known = run("kpis", *named, "--json"), run("kpis", *named, "--known-by", "2025-02-01")
+    early = run("experiments", "--as-of", "2025-02-10", *named, "--json")
+    assert told.json["as_of"] == "2025-02-15T10:00:00+00:00"
+    rows = {row["row"]: row for row in told.json["rows"]}
+    assert rows["K2.arpu/2025-01"]["numerator"] == 40 * 700 + 120 * 900
+    assert rows["K4.handed_p50/2025-01"]["note"] == "hand-overs are not known: only what was answered counts"
+    assert early.json["experiments"][0]["readings"][0]["treated"] == pytest.approx(120 / 280)
+    assert known.code == 2
+    assert "--known-by cannot be told where the newest event is now" in known.err
+
+    with_log(monkeypatch, log)
+    assert run("kpis", *named, "--json").json["as_of"] > "2026"
 
 
 def test_an_experiment_gets_a_verdict(monkeypatch, data_dir: Path, run: Run, tmp_path: Path):

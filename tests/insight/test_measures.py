@@ -3,6 +3,7 @@ events that come again, late and taken back, and with households that merge; par
 restated is the month it happened in; and each number names its events.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from insight.measures.kpis import NoSuchRow, explained, kpis
 from loadtest.town import MONDAY_US
 from tests.insight.measures_log import START, exported, lived, town_log
 from tests.insight.measures_reference import DAY, Event, Reference
+from tests.insight.town import shipped_plan
 
 ZONE = "Europe/Berlin"
 AS_OF = [START + 9 * DAY, START + 33 * DAY + 5, START + 50 * DAY, START + 71 * DAY + 77, START + 120 * DAY]
@@ -276,6 +278,26 @@ def test_a_number_is_made_of_its_events_and_of_no_others():
         assert {row.name: row.numerator for row in kpis(asked_of(only, as_of=AS_OF[3]), months=2)}[name] == whole[name]
         less = [event for event in log if event.id not in ids]
         assert {row.name: row.numerator for row in kpis(asked_of(less, as_of=AS_OF[3]), months=2)}[name] != whole[name]
+
+
+def test_what_playbooks_reject_counts_nothing_and_is_told():
+    late, plan = one("billing.topup", day=5, amount_minor=900.0), shipped_plan()
+    ahead = replace(late, id="ahead", time=late.time + 2 * 3_600_000_000, learnt=late.time)
+    log = [
+        *activated("H1", "mobile"),
+        late,
+        ahead,
+        one("billing.topup", day=6, amount_minor=200_000.0),  # more than the playbook lets through
+        one("billing.refund", day=7, amount_minor=100.0, sale=late.id),  # of a type that it does not declare
+    ]
+    facts = read_facts([exported(log)], read_definitions(), [plan])
+    assert dict(facts.left_out) == {
+        "billing.refund: no playbook knows it": 1,
+        "billing.topup: amount_minor is no amount": 1,
+        "from the future": 1,
+    }
+    rows = kpis(ask(facts, read_definitions(), time_us=DECEMBER), months=1)
+    assert [row.numerator for row in rows if row.name == "K2.arpu/2026-11"] == [900]
 
 
 def test_what_is_missing_is_named():
