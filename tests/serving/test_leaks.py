@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from household.scoring import feature_schema
+from playbooks.compiler import TELCO, compile_playbook
 from serving.models.leaks import LeakKind, find_leaks, leaks_in_rows, named_as_outcome, unlike_served
 
 ROWS = 4_000
@@ -103,6 +105,12 @@ def test_a_planted_leak_is_named_by_its_sign_and_nothing_else_is(how: str):
 )
 def test_a_name_of_what_lies_behind_or_only_sounds_like_it_is_no_leak(name: str):
     assert named_as_outcome(name, "purchase") is None
+
+
+def test_no_column_of_the_shipped_playbook_is_called_like_an_outcome():
+    names = feature_schema(compile_playbook(TELCO)).names
+    assert len(names) > 40
+    assert [name for name in names if named_as_outcome(name, "accepted") is not None] == []
 
 
 def test_what_the_playbook_computes_may_be_called_as_it_likes():
