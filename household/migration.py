@@ -46,6 +46,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         alone_until_us=state.alone_until_us,
         share=state.share,
     )
+    new.graph = state.graph.carried(new)
     new.cells = new.cells._replace(slab=state.cells.slab)
     new.ensure_rows()
     for scope in Scope:

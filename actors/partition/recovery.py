@@ -126,6 +126,8 @@ def newest_snapshot(
         logger.error("partition %d: a snapshot is not used: %s", partition, fault)
     if loaded is None or loaded.replay is None:
         return None, LOG_START, faults
+    if loaded.replay.state is not None:
+        loaded.replay.state.graph.begin()
     return loaded.replay, loaded.position, faults
 
 

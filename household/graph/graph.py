@@ -57,6 +57,18 @@ class Graph:
         """Return whether there is any graph event."""
         return len(self._events) > 0
 
+    def carried(self, state: "PartitionState") -> "Graph":
+        """Return the graph of the state that this one's goes over to: this one, unless other rules hold there."""
+        if state.plan.graph != self._state.plan.graph:
+            return Graph(state)
+        self._state = state
+        return self
+
+    def begin(self) -> None:
+        """Look what the events say now, and not when somebody first asks: some 20 µs for each."""
+        if self:
+            assert self.membership.events
+
     @property
     def membership(self) -> Membership:
         """What the graph events say."""
@@ -65,13 +77,13 @@ class Graph:
             for event in sorted(self._events, key=lambda one: (one.time_us, one.key)):
                 self._membership.add(event)
             self._starts = {name: tuple(one.starts_us) for name, one in self._membership.timelines.items()}
-            self._find_made()
+            self._made = {name: self._with_row(name, one) for name, one in self._membership.timelines.items()}
         return self._membership
 
-    def _find_made(self) -> None:
-        assert self._membership is not None
-        for row in range(self._state.households.count):
-            self._note_made(self._text(row))
+    def _with_row(self, identifier: str, timeline: Timeline) -> set[int]:
+        """Return the starts of spans of an identifier, past ones too, that have a row."""
+        households = self._state.households
+        return {one for one in timeline.spoken_of_us if households.find(span_key(identifier, one).encode()) >= 0}
 
     def _note_made(self, text: str) -> None:
         identifier, start_us = self._span_of(text)
@@ -84,8 +96,10 @@ class Graph:
             return "", 0
         if text in self.membership.timelines:
             return text, ALWAYS_US
-        identifier, mark, start = text.rpartition(FROM)
-        if mark and identifier in self.membership.timelines and start.isdecimal():
+        identifier, _, start = text.rpartition(FROM)
+        timeline = self.membership.timelines.get(identifier)
+        # Another identifier may end in such a mark and a number: only a time that was spoken of begins a span.
+        if timeline is not None and start.isdecimal() and int(start) in timeline.spoken_of_us:
             return identifier, int(start)
         return "", 0
 
@@ -114,7 +128,8 @@ class Graph:
                     self._made.setdefault(name, set()).add(ALWAYS_US)
                 self._starts[name] = tuple(timeline.starts_us)
                 for start_us in self._made.get(name, ()):
-                    self._forget(span_key(name, start_us))
+                    # An orphan may have been merged with others, whom it leaves if somebody holds it now.
+                    self._forget(membership.standing(span_key(name, start_us)))
                 if before != self._starts[name]:
                     changed[name] = before
         return changed
@@ -160,10 +175,7 @@ class Graph:
     def is_of_graph(self, key: bytes) -> bool:
         """Return whether the row with this key is a subject's or an identifier's."""
         text = key.decode(errors="surrogateescape").removesuffix(BASE)
-        return text in self.membership.home or bool(self._span_of(text)[0]) or self._was_span(text)
-
-    def _was_span(self, text: str) -> bool:
-        return text.rpartition(FROM)[0] in self.membership.timelines
+        return text in self.membership.home or bool(self._span_of(text)[0])
 
     def keys_of_subject(self, subject: str) -> list[str]:
         """Return the keys of all rows whose facts are a subject's, in the order of the keys."""

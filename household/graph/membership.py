@@ -145,9 +145,9 @@ class Membership:
             case GraphKind.LINK:
                 self._link(event, subjects[0])
             case GraphKind.UNLINK:
-                self._timeline(event.identifier).unlink(event.time_us)
+                self._timeline(event).unlink(event.time_us)
             case GraphKind.RECYCLE:
-                self._timeline(event.identifier).recycle(event.time_us)
+                self._timeline(event).recycle(event.time_us)
             case GraphKind.JOIN:
                 self._move(subjects[0], self._seen(event.household, event.time_us))
             case GraphKind.LEAVE:
@@ -181,15 +181,16 @@ class Membership:
         self._touched.add(standing)
         return standing
 
-    def _timeline(self, identifier: str) -> Timeline:
-        self._touched.add(identifier)
-        timeline = self.timelines.setdefault(identifier, Timeline())
+    def _timeline(self, event: GraphEvent) -> Timeline:
+        self._touched.add(event.identifier)
+        timeline = self.timelines.setdefault(event.identifier, Timeline())
+        timeline.spoken_of_us.add(event.time_us)
         if timeline.holder is not None:
             self._touched.add(self.household_of(timeline.holder))
         return timeline
 
     def _link(self, event: GraphEvent, subject: str) -> None:
-        timeline, rules = self._timeline(event.identifier), self.rules
+        timeline, rules = self._timeline(event), self.rules
         if event.probability_ppm < rules.certain_ppm:
             timeline.inferred.append((event.time_us, subject, event.probability_ppm))
             return

@@ -33,6 +33,8 @@ class Timeline:
     """(time, household) of each link in this life."""
     inferred: list[tuple[int, str, int]] = field(default_factory=list)
     """(time, subject, probability in millionths) of links that are too uncertain to count."""
+    spoken_of_us: set[int] = field(default_factory=lambda: {ALWAYS_US})
+    """Times of all events about it: no span ever started at another, whatever was learned late."""
     lives: int = 1
 
     def link(self, time_us: int, subject: str) -> None:

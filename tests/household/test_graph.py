@@ -132,6 +132,51 @@ def test_everything_is_conserved_after_every_event():
             assert len(people) == len(set(people))
 
 
+def test_an_orphan_that_was_merged_with_others_leaves_them_once_somebody_holds_it():
+    number, house, ben = "msisdn:+441", "home-1", "member:ben"
+    told = [
+        Heard(b"s1", NOW_US - 9 * HOUR_US, 7.0, identifier=number),
+        Heard(b"s2", NOW_US - 9 * HOUR_US, 5.0, household=house),
+        Said(b"g1", "merge", NOW_US - 8 * HOUR_US, household=house, other=number),
+        Said(b"g2", "link", NOW_US - 7 * HOUR_US, identifier=number, subjects=(ben,)),
+    ]
+    state = folded([])
+    for one in told:
+        fold(state, [one])
+        told_of_households(state)  # as if each were asked about in between
+    read = told_of_households(state)
+    assert (read[house][0], read[ben][0]) == (1.0, 1.0)
+    assert read == told_of_households(folded(told))
+
+
+def test_an_identifier_that_ends_as_a_span_of_another_would_is_itself():
+    account, flat = "account:12345", "account:12345#2"
+    told = [
+        Said(b"g1", "link", NOW_US - 9 * HOUR_US, identifier=account, subjects=("member:anna",)),
+        Heard(b"s1", NOW_US - 8 * HOUR_US, 7.0, identifier=account),
+        Heard(b"s2", NOW_US - 8 * HOUR_US, 5.0, identifier=flat),
+    ]
+    state = folded(told)
+    for one in (state, thaw(frozen_of(state))):
+        read = told_of_households(one)
+        assert (read["member:anna"][0], read[flat][0]) == (1.0, 1.0)
+
+
+def test_another_plan_finds_who_belongs_together_as_it_was_unless_it_believes_otherwise():
+    for seed in range(20):
+        dice, told = some_told(seed)
+        state = folded(told)
+        before, wanted = state.graph.membership, told_of_households(state)
+        new = migrated(state, replace(EXACT, name="next"))
+        assert new.graph.membership is before
+        assert told_of_households(new) == told_of_households(thaw(frozen_of(new))) == wanted, f"seed {seed}"
+        fold(new, random_told(dice, said_count=3, heard_count=0))
+        assert told_of_households(new) == told_of_households(thaw(frozen_of(new))), f"seed {seed}"
+        stricter = migrated(new, replace(EXACT, name="strict", graph=replace(EXACT.graph, members_most=1)))
+        assert stricter.graph.membership is not before
+        assert told_of_households(stricter) == told_of_households(thaw(frozen_of(stricter))), f"seed {seed}"
+
+
 def test_a_recycled_number_gives_its_next_holder_nothing():
     number = "msisdn:+441"
     old, new = "member:anna", "member:ben"
