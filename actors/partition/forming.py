@@ -6,7 +6,7 @@ from actors.partition.folding import Folding
 from actors.partition.group import Group, Signals
 from actors.partition.term import Term
 from actors.records import codec
-from household.deciding.hand_over import household_of
+from household.deciding.hand_over import CapacityTaken, household_of
 from household.decision import Decision
 from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote
@@ -88,13 +88,14 @@ def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> Non
     keys += [one.batch.households[report.row] for one in group.signals for report in one.batch.outcomes]
     busy = {as_of_now.home_row(as_of_now.find(key)[0]) for key in keys}
     notes: list[DeliveryNote] = []
+    taken = CapacityTaken(as_of_now)
     for one in group.hand_overs:
         one.notes = []
         for action_id in one.action_ids:
             row = household_of(as_of_now, action_id)
             household = None if row is None else as_of_now.home_row(row)
             note = one.next_step(as_of_now, action_id) if household not in busy else None
-            if household is not None and note is not None:
+            if household is not None and note is not None and taken.has_room(note):
                 # Two contacts of a household may not go together.
                 busy.add(household)
                 one.notes.append(note)

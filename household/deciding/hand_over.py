@@ -1,13 +1,14 @@
 """Whether the turn of an outbound action has come: everything asked at its decision is asked again at its hand-over."""
 
+from collections import Counter
 from collections.abc import Collection
 
 from household.contact_rules.lines import NEVER_US
 from household.counting import milli
 from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet_for
 from household.deciding.reasons import by_rule
-from household.deciding.rules import Broken, Said, Weighing, contact_cost_minor
-from household.deciding.standing import is_live, why_not
+from household.deciding.rules import Broken, Said, Weighing, capacity_left, contact_cost_minor
+from household.deciding.standing import is_live, truths, why_not
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect
 from household.state import PartitionState
@@ -103,6 +104,37 @@ class _RulesOf:
     def goes_on(self, channel: int) -> bool:
         """Return whether it is to go another way than this."""
         return any(one.effect is Effect.NEXT_CHANNEL for one in self.broken(channel))
+
+
+class CapacityTaken:
+    """What the hand-overs of one record take of capacities that all households share: none sees the others' yet."""
+
+    def __init__(self, state: PartitionState) -> None:
+        """Take the state that each of them is looked at in."""
+        self._state = state
+        self._taken = Counter[int]()
+
+    def has_room(self, note: DeliveryNote) -> bool:
+        """Return whether the hand-overs before it leave room for one more; it is taken then."""
+        state, outbound = self._state, self._state.outbox.get(note.action_id)
+        rules = state.rules
+        if rules is None or outbound is None or outbound.handed_us or note.step is not DeliveryStep.HANDED:
+            return True
+        traits, channel = _traits(state, outbound), state.plan.channel_by_name[note.channel]
+        counting = [index for index in rules.capacities if rules.counts(index, traits, channel)]
+        # What no rule speaks against passes, and counts all the same.
+        if traits.contact_class not in EXEMPT_CLASSES:
+            for index in counting:
+                if self._taken[index] >= capacity_left(state, index) and self._speaks(index, outbound):
+                    return False
+        self._taken.update(counting)
+        return True
+
+    def _speaks(self, index: int, outbound: Outbound) -> bool:
+        assert self._state.rules is not None
+        condition = self._state.rules.rules[index].condition
+        holds = truths(self._state, [condition] if condition != NONE else [], outbound.household, outbound.member)
+        return holds.get(condition, True)
 
 
 def kept_back(state: PartitionState, action_id: str, channel: int) -> DeliveryNote | None:

@@ -214,13 +214,20 @@ def _capacity(state: PartitionState, index: int) -> tuple[bool, int]:
     """Return whether nothing is left of this partition's share of a capacity, and when it will have one again."""
     assert state.rules is not None
     rule, zone = state.rules.rules[index], state.plan.policy.time_zone
-    from_us, until_us = window_of(rule.span, zone, int(state.now_us))
-    use = state.capacities.get(rule.name, from_us)
-    share = state.share.of(rule.most, from_us, until_us)
-    if (use.count if use is not None else 0) < share:
+    _, until_us = window_of(rule.span, zone, int(state.now_us))
+    if capacity_left(state, index) > 0:
         return False, until_us
     if rule.most < 1:
         return True, NEVER_US
     while not state.share.of(rule.most, until_us, (following := window_of(rule.span, zone, until_us))[1]):
         until_us = following[1]
     return True, until_us
+
+
+def capacity_left(state: PartitionState, index: int) -> int:
+    """Return how much is left now of this partition's share of a capacity, given by its rule."""
+    assert state.rules is not None
+    rule = state.rules.rules[index]
+    from_us, until_us = window_of(rule.span, state.plan.policy.time_zone, int(state.now_us))
+    use = state.capacities.get(rule.name, from_us)
+    return state.share.of(rule.most, from_us, until_us) - (use.count if use is not None else 0)
