@@ -90,6 +90,8 @@ def told_decision(decision: Decision) -> Plain:
         plain["ghosts"] = [asdict(one) for one in decision.ghosts]
     if decision.scarce:
         plain["scarce"] = [asdict(one) for one in decision.scarce]
+    if decision.shadows:
+        plain["shadows"] = [asdict(one) for one in decision.shadows]
     if decision.request_hash:
         plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()

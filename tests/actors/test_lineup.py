@@ -15,8 +15,9 @@ from actors.records.codec import decode_decision
 from household.canary import is_in_canary
 from household.decision import ShadowScores
 from household.decision_bytes import encode_decision
+from household.digest import state_digest
 from household.scoring import Scored
-from tests.actors.harness import Hearth, ScriptedScorer, in_loop, running
+from tests.actors.harness import Hearth, ScriptedScorer, in_loop, replayed, running
 from tests.actors.test_codec import a_decision
 from tests.actors.test_decider import a_moment, visit
 
@@ -132,6 +133,8 @@ async def test_what_shadows_say_is_recorded_with_their_versions_and_decides_noth
         # A slate that stands is scored by nobody.
         await hearth.decide("b", member="m")
         assert not (await hearth.explain("b")).shadow_scores
+        wanted = await hearth.digest()
+    assert state_digest(replayed(tmp_path)) == wanted
 
 
 @in_loop
