@@ -126,10 +126,11 @@ def prove_contact(state: PartitionState, report: SendingReport) -> None:
 def bounced_late(state: PartitionState, household: int, action_id: str, channel: str, group: str) -> bool:
     """Give the contact of an action back that is itself forgotten by now; return whether there was one."""
     index = state.plan.channel_by_name.get(channel, NONE) if channel else None
-    made = [one.channel for one in state.contacts.of(household) if one.action_id == action_id]
-    if not made or any(_is_of_a_copy(state, one, group) for one in (made if index is None else (index,))):
-        return False
-    return _forget_contact(state, household, action_id, index)
+    for row in state.rows_together(household):
+        made = [one.channel for one in state.contacts.of(row) if one.action_id == action_id]
+        if made and not any(_is_of_a_copy(state, one, group) for one in (made if index is None else (index,))):
+            return _forget_contact(state, row, action_id, index)
+    return False
 
 
 def is_before_decision(state: PartitionState, action: LiveAction, time_us: int) -> bool:

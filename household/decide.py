@@ -35,6 +35,7 @@ from household.deciding.spending import taken, unaffordable_answers, unaffordabl
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
 from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
+from household.experiments.assignment import birth_id
 from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
 from household.plan import NONE, Plan
 from household.scoring import state_vector
@@ -97,6 +98,7 @@ def _draft(
         ask=ask,
         household=household,
         member=member,
+        birth_id=birth_id(state, household) if is_known else ask.household,
         now_us=state.now_us,
         moments=moments,
         standing=standing,

@@ -134,7 +134,7 @@ def report_remembered(
 
 def _put_slate(state: PartitionState, decision: Decision, payload: bytes, household: int, member: int) -> None:
     owner = slate_owner(state, decision.slate, member)
-    for replaced_owner in dict.fromkeys((owner, member)):
+    for replaced_owner in dict.fromkeys((owner, *state.same_members(household, member))):
         # A new slate of the household's takes the place of what was the asking member's own, too.
         for row in state.rows_together(household):
             replaced = state.slates.get(row, replaced_owner)

@@ -245,6 +245,10 @@ class PartitionState:
         """Return the one row by which a household is told from others, whichever of its rows it was asked for by."""
         return self.rows_together(household)[0] if household >= 0 else household
 
+    def same_members(self, household: int, member: int) -> tuple[int, ...]:
+        """Return the rows of members that are the one given, which comes first, whichever keys name them."""
+        return tuple(dict.fromkeys((member, *self.graph.member_rows(household, member))))
+
     def together(self, table: Table[TableRow], household: int) -> tuple[TableRow, ...]:
         """Return the rows of a table that a household has, wherever its facts lie; oldest first within each place."""
         rows = self.rows_together(household)

@@ -69,7 +69,7 @@ class DraftScoring:
     ) -> list[Scores]:
         if lineup.canary is None:
             return await self._score(lineup.champion, plan, drafts, deadline_s)
-        scorers = [lineup.scorer_for(draft.ask.household) for draft in drafts]
+        scorers = [lineup.scorer_for(draft.birth_id) for draft in drafts]
         distinct = list({id(one): one for one in scorers}.values())
         if len(distinct) == 1:
             return await self._score(distinct[0], plan, drafts, deadline_s)

@@ -38,9 +38,9 @@ class Lineup:
         """Whether no model is to be asked."""
         return self.champion is None and self.canary is None and not self.shadows
 
-    def scorer_for(self, household: bytes) -> Scorer | None:
-        """Return what decides for a household; None for the playbook's priors."""
+    def scorer_for(self, birth_id: bytes) -> Scorer | None:
+        """Return what decides for a household, by its birth id; None for the playbook's priors."""
         canary = self.canary
-        if canary is not None and is_in_canary(household, version=canary.version, share=canary.share):
+        if canary is not None and is_in_canary(birth_id, version=canary.version, share=canary.share):
             return canary.scorer
         return self.champion

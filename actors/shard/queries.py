@@ -114,7 +114,7 @@ async def why_not_effective(
         action = state.actions.get(call.action_id)
         if action is None:
             return "ACTION_UNKNOWN"
-        if state.households.key(action.household) != call.household.encode():
+        if state.find(call.household.encode())[0] not in state.rows_together(action.household):
             return "ACTION_OF_ANOTHER_HOUSEHOLD"
         return "ACTION_NOT_YET_DECIDED" if is_before_decision(state, action, time_us) else "ACTION_NOT_LIVE"
 

@@ -13,8 +13,8 @@ def moments_for(state: PartitionState, household: int, member: int) -> tuple[Mom
 
     A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
     """
-    pending = state.together(state.pending, household)
-    return tuple(moment for moment in pending if moment.member == member or not is_members_own(state.plan, moment))
+    pending, same = state.together(state.pending, household), state.same_members(household, member)
+    return tuple(moment for moment in pending if moment.member in same or not is_members_own(state.plan, moment))
 
 
 def is_members_own(plan: Plan, moment: Moment) -> bool:

@@ -36,6 +36,8 @@ class Draft:
     ask: Ask
     household: int
     member: int
+    birth_id: bytes
+    """By which the household is drawn into what is tried on some: the same whichever of its keys is asked by."""
     now_us: int
     moments: tuple[Moment, ...]
     standing: Slate | None

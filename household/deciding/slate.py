@@ -21,8 +21,8 @@ def standing_slate(
     None if nothing on them may be shown to who asks. What was decided for a household is the same for whoever asks.
     """
     withdrawals: list[Withdrawal] = []
-    for owner in dict.fromkeys((member, NO_MEMBER)):
-        found = (state.slates.get(row, owner) for row in state.rows_together(household))
+    for owners in dict.fromkeys((state.same_members(household, member), (NO_MEMBER,))):
+        found = (state.slates.get(row, one) for row in state.rows_together(household) for one in owners)
         slate = max((one for one in found if one is not None), key=_decided, default=None)
         if slate is None:
             continue
@@ -30,9 +30,9 @@ def standing_slate(
         if not live:
             continue
         decided_for = state.actions[live[0].action_id].member
-        gone = standing.no_longer_holding(state, slate, live, household, decided_for, owner)
+        gone = standing.no_longer_holding(state, slate, live, household, decided_for, slate.member)
         withdrawals += [Withdrawal(action_id=action_id, reason=reason) for action_id, reason in gone.items()]
-        if any(entry.action_id not in gone and sees(entry, slate, ask.member) for entry in live):
+        if any(entry.action_id not in gone and sees(state, entry, slate, ask, household, member) for entry in live):
             return slate, tuple(withdrawals)
     return None, tuple(withdrawals)
 
@@ -52,15 +52,16 @@ def brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> s
 
 def crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Withdrawal, ...]:
     """Return what of the household's slate does not go with a new one that stands beside it as a member's own."""
-    stands = state.slates.get(draft.household, NO_MEMBER)
-    if stands is None or not slate or standing.slate_owner(state, slate, draft.member) == NO_MEMBER:
+    if not slate or standing.slate_owner(state, slate, draft.member) == NO_MEMBER:
         return ()
+    stand = [one for one in state.together(state.slates, draft.household) if one.member == NO_MEMBER]
     plan, gone = state.plan, {one.action_id for one in draft.withdrawals}
     excluded = {
         plan.offers[other].name for one in slate for other in plan.offers[plan.offer_by_name[one.offer]].excludes
     }
     return tuple(
         Withdrawal(action_id=one.action_id, reason=Reason.EXCLUDED_BY)
+        for stands in stand
         for one in stands.decision.slate
         if one.offer in excluded and one.action_id not in gone and is_live(state, one.action_id)
     )
@@ -98,7 +99,7 @@ def answer(
             and action.action_id not in gone
             and action.action_id not in draft.not_to_answer
             and action.action_id not in unaffordable
-            and sees(action, draft.standing, draft.ask.member)
+            and sees(state, action, draft.standing, draft.ask, draft.household, draft.member)
             and carries(state.plan, action, draft.ask.channel)
         ),
         "",

@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from household.deciding.contact_policy import has_objected
+from household.deciding.draft import Ask
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.experiments.control import kept_from
@@ -131,9 +132,16 @@ def is_excluded(plan: Plan, offer: Offer, live: Set[str]) -> bool:
     return bool(live) and any(plan.offers[other].name in live for other in offer.excludes)
 
 
-def sees(entry: SlateAction, slate: Slate, member: bytes) -> bool:
-    """Return whether who asks may be shown an action: the household's is everybody's, a member's own theirs."""
-    return not entry.is_personal or slate.decision.member == member
+def sees(state: PartitionState, entry: SlateAction, slate: Slate, ask: Ask, household: int, member: int) -> bool:
+    """Return whether who asks may be shown an action: the household's is everybody's, a member's own theirs.
+
+    Of households that are one by now each may have named a member alike: they are not the same for that.
+    """
+    made = slate.decision
+    if not entry.is_personal or (made.household, made.member) == (ask.household, ask.member):
+        return True
+    _, whose = state.find(made.household, made.member)
+    return whose != NO_MEMBER and whose in state.same_members(household, member)
 
 
 def slate_owner(state: PartitionState, slate: Sequence[SlateAction], member: int) -> int:

@@ -38,7 +38,7 @@ def vetoes_and_prices(
     declined = paused_names(state, state.declined_offers, household, state.now_us)
     declined_families = paused_names(state, state.declined_families, household, state.now_us)
     # What a new slate replaces, or takes back, is in nobody's way.
-    live = standing.live_offers(state, household, beside=(member, NO_MEMBER))
+    live = standing.live_offers(state, household, beside=(*state.same_members(household, member), NO_MEMBER))
     vetoes: dict[int, tuple[str, ...]] = {}
     for index, offer in zip(journey_by_offer, offers, strict=True):
         against: list[str] = []
