@@ -130,9 +130,8 @@ class Boundary:
 
         async def answer(messages: AsyncIterator[bytes], context: Context) -> Message:
             def work(traceparent: str, principal: Principal) -> Coroutine[Any, Any, Message]:
-                return self._watched(
-                    method, context, handle(messages, _limits(context, timeout_s, traceparent, principal))
-                )
+                answer = handle(messages, _limits(context, timeout_s, traceparent, principal))
+                return self._watched(method, context, principal, answer)
 
             return await self._guarded(method, context, work)
 
@@ -148,7 +147,7 @@ class Boundary:
 
         async def work(message: bytes, context: Context, traceparent: str, principal: Principal) -> None:
             answers = handle(parsed(message, parse), _limits(context, float("inf"), traceparent, principal))
-            await self._watched(method, context, _pass_on(answers, context))
+            await self._watched(method, context, principal, _pass_on(answers, context))
 
         async def answer(message: bytes, context: Context) -> None:
             await self._guarded(method, context, lambda *known: work(message, context, *known))
@@ -165,7 +164,9 @@ class Boundary:
                 method=method, code=code, started_ns=now_ns, ended_ns=now_ns, parent="", traceparent=traceparent
             )
 
-    async def _watched(self, method: str, context: Context, work: Coroutine[Any, Any, Response]) -> Response:
+    async def _watched(
+        self, method: str, context: Context, principal: Principal, work: Coroutine[Any, Any, Response]
+    ) -> Response:
         """Await a stream's end; end it when its caller may no longer have it, for what he showed has expired, say."""
         if self._door is None:
             return await work
@@ -173,7 +174,7 @@ class Boundary:
         try:
             while not (await asyncio.wait((task,), timeout=STREAM_LOOK_EVERY_S))[0]:
                 try:
-                    self._door.look(method, context)
+                    self._door.look(method, context).check_keeps(principal)
                 except KeysWanted:
                     logger.debug("a stream of %s goes on until the issuer's keys are fetched", method)
             return task.result()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import pyarrow as pa
+
 from hearth.v1 import decision_pb2
-from household.events import LONGEST_KEY
+from household.events import LONGEST_KEY, RESERVED_TYPES
 from household.graph.events import GRAPH_PREFIX
+from serving.access.principal import Principal
 from serving.signal_batches import TYPE_BY_OUTCOME
-from wire.batches import MESSAGE_BYTES_MAX
+from wire.batches import CHANNEL_COLUMN, MESSAGE_BYTES_MAX
 from wire.failures import FieldViolation, InvalidRequest, RequestTooLarge
 
 DECIDE_SIGNAL_COUNT_MAX: Final = 1_000
@@ -27,6 +30,22 @@ def check_size(message: bytes, *, wrapping: int = 0) -> None:
     if (byte_count := len(message) - wrapping) > MESSAGE_BYTES_MAX:
         text = f"the request has {byte_count:,} bytes; at most {MESSAGE_BYTES_MAX:,}: send smaller batches"
         raise RequestTooLarge(text)
+
+
+def check_outcomes(batch: pa.RecordBatch, principal: Principal) -> None:
+    """Refuse a gateway that tells, among its signals, what became of actions on channels that are not his.
+
+    Raises:
+        CallFailed: CHANNEL_NOT_PERMITTED.
+    """
+    types = batch.column("type")
+    known = types.dictionary if pa.types.is_dictionary(types.type) else types.unique()
+    if not any(name in RESERVED_TYPES for name in known.to_pylist()):
+        return
+    is_told = CHANNEL_COLUMN in batch.schema.names
+    channels = batch.column(CHANNEL_COLUMN).to_pylist() if is_told else [None] * batch.num_rows
+    told = {channel or "" for name, channel in zip(types.to_pylist(), channels, strict=True) if name in RESERVED_TYPES}
+    principal.check_channels(*sorted(told))
 
 
 def key_violations(**keys: str) -> Iterator[FieldViolation]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import signal_pb2
+from serving.access.principal import Principal
 from serving.arrow_streams import batch_from_arrow_stream, without_unknown
 from serving.batches import Batches
 from serving.boundary import Limits, Response, parsed
-from serving.checks import check_size
+from serving.checks import check_outcomes, check_size
 from serving.owners import Owners
 from serving.settings import EdgeSettings
 from serving.signal_batches import TooManyFields, batch_from_signals, pass_over
@@ -107,7 +108,7 @@ class Ingest:
     ) -> tuple[Pieces, list[signal_pb2.UnknownField]]:
         """Return the pieces of a request, and the fields that were passed over because it has too many of them."""
         try:
-            return await self._aside(message, lambda: self._split(parsed(message, parse))), []
+            return await self._aside(message, lambda: self._split(parsed(message, parse), limits.principal)), []
         except TooManyFields:
             known = await self._known_fields(limits)
 
@@ -118,7 +119,7 @@ class Ingest:
                 request = signal_pb2.IngestRequest(arrow_stream=stream)
             else:
                 passed_over = pass_over(request.signals, known)
-            return self._split(request), passed_over
+            return self._split(request, limits.principal), passed_over
 
         pieces, passed_over = await self._aside(message, split)
         logger.warning("%d fields that no playbook field needs were passed over in a request", len(passed_over))
@@ -128,13 +129,14 @@ class Ingest:
         """Convert a message, in a thread if it is large."""
         return convert() if len(message) <= THREAD_BYTES else await self._batches.in_thread(convert)
 
-    def _split(self, request: signal_pb2.IngestRequest) -> Pieces:
+    def _split(self, request: signal_pb2.IngestRequest, principal: Principal) -> Pieces:
         if bool(request.signals) == bool(request.arrow_stream):
             raise invalid("signals", "exactly one of signals and arrow_stream is to be given, and not empty")
         if request.arrow_stream:
             batch = batch_from_arrow_stream(request.arrow_stream)
         else:
             batch = batch_from_signals(request.signals)
+        check_outcomes(batch, principal)
         return split_by_partition(batch, self._owners.partition_count)
 
     async def _ingest_pieces(
@@ -158,10 +160,12 @@ class Ingest:
     async def with_question(self, signals: Sequence[signal_pb2.Signal], limits: Limits) -> pa.RecordBatch:
         """Return the batch of the signals that came with a question."""
         try:
-            return batch_from_signals(signals)
+            batch = batch_from_signals(signals)
         except TooManyFields:
             pass_over(signals, await self._known_fields(limits))
-        return batch_from_signals(signals)
+            batch = batch_from_signals(signals)
+        check_outcomes(batch, limits.principal)
+        return batch
 
 
 def _batch_of_stream(message: bytes) -> signal_pb2.IngestRequest:

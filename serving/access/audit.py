@@ -138,7 +138,8 @@ def sealed(entry: AuditEntry, *, number: int, before: str, key: bytes) -> tuple[
 
 
 def _bounded(value: Any) -> Any:
-    return value[:TEXT_LENGTH_MAX] if isinstance(value, str) else value
+    # What a token calls its subject may hold what no file can: a lone half of a pair, say.
+    return value[:TEXT_LENGTH_MAX].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _seal(said: AuditEntry, key: bytes) -> str:

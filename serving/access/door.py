@@ -204,7 +204,7 @@ class Door:
         tokens = None
         if rules is not None and rules.tokens is not None:
             assert settings.rules is not None
-            tokens = Tokens(rules, settings.rules.parent, wall_s=settings.wall_s)
+            tokens = Tokens(rules, settings.rules.parent, wall_s=settings.wall_s, before=self._tokens)
         certificates = None
         if settings.tls is not None and settings.tls.client_ca is not None:
             certificates = ClientCertificates(rules, settings.tls, wall_s=settings.wall_s)

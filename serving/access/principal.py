@@ -43,6 +43,16 @@ class Principal:
                 text = f"channel {channel[:100]!r} is another gateway's; yours: {own}"
                 raise failed(Failure.CHANNEL_NOT_PERMITTED, text)
 
+    def check_keeps(self, before: Principal) -> None:
+        """Refuse who has lost a channel since he began something: it may be of that one.
+
+        Raises:
+            CallFailed: CHANNEL_NOT_PERMITTED.
+        """
+        if EVERY_CHANNEL not in self.channels and not before.channels <= self.channels:
+            own = ", ".join(sorted(self.channels)) or "none"
+            raise failed(Failure.CHANNEL_NOT_PERMITTED, f"your channels are fewer by now: {own}; begin anew on those")
+
 
 ANYBODY: Final = Principal(name="anybody", roles=frozenset(Role), channels=frozenset((EVERY_CHANNEL,)))
 """Where nobody is asked who he is."""

@@ -54,8 +54,10 @@ class KeysWanted(Exception):
 class Tokens:
     """Knows who a token names."""
 
-    def __init__(self, rules: AccessRules, folder: Path, *, wall_s: Callable[[], float]) -> None:
-        """Read the keys; those at a URL are fetched at the first call.
+    def __init__(
+        self, rules: AccessRules, folder: Path, *, wall_s: Callable[[], float], before: Tokens | None = None
+    ) -> None:
+        """Read the keys; those at a URL are fetched at the first call, unless who knew tokens `before` has them.
 
         Raises:
             AccessUnusable: the file of keys cannot be used.
@@ -72,6 +74,8 @@ class Tokens:
         self._keys: Mapping[str, PublicKey] = {}
         if not self._rules.is_remote:
             self._read()
+        elif before is not None and before._rules.keys == self._rules.keys:
+            self._keys = before._keys  # until they are fetched anew, which is due at once
 
     def refresh(self) -> None:
         """Read the file of keys anew if it has changed. What is wrong with it is told; the old keys hold."""
@@ -107,12 +111,13 @@ class Tokens:
             CallFailed: it names nobody here; says why.
             KeysWanted: after `fetch` it may.
         """
-        known = self._known.get(token)
+        kept = self._known  # of the keys by now: another thread may fetch others while the token is checked
+        known = kept.get(token)
         if known is None:
             known = self._checked(token)
-            self._known[token] = known
-            if len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
+            kept[token] = known
+            if len(kept) > KNOWN_MAX:
+                kept.popitem(last=False)
         if self._wall_s() >= known.expires_s:
             raise failed(Failure.TOKEN_EXPIRED, "the token has expired; get a new one from its issuer")
         return known
@@ -203,10 +208,8 @@ class Tokens:
 
     def _take(self, content: bytes) -> None:
         """Take these keys and no others from here on; whoever was known by an old one has to show himself again."""
-        keys = keys_of(content, self._rules.keys)
-        if keys is not self._keys:
-            self._keys = keys
-            self._known.clear()
+        self._keys = keys_of(content, self._rules.keys)
+        self._known = OrderedDict()
 
 
 UNNAMED: Final = "#"

@@ -18,10 +18,11 @@ import grpc
 import grpc.aio
 import pytest
 import yaml
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearth.v1 import delivery_pb2
+from hearth.v1 import decision_pb2, delivery_pb2, signal_pb2
 from serving import boundary
 from serving.access import door as door_module
 from serving.access.audit import examine
@@ -29,8 +30,10 @@ from serving.access.door import Door, DoorSettings
 from serving.access.rights import RIGHTS, Role, Trace
 from serving.access.rules import AccessUnusable, load_rules
 from serving.access.tokens import Tokens
+from serving.signal_batches import batch_from_signals
 from tests.parts.certificates import HOUR, authority, written
 from tests.serving.access_world import (
+    CHANNEL,
     HOUSEHOLD,
     INSTALLATION,
     REQUESTS,
@@ -40,6 +43,7 @@ from tests.serving.access_world import (
     place_of,
     usual_rules,
 )
+from wire.batches import ipc_bytes
 from wire.failures import CallFailed, Failure, told_status
 
 SIGNED_OTHERWISE = Issuer()
@@ -286,6 +290,26 @@ def test_a_stream_ends_when_its_token_does(tmp_path: Path, monkeypatch: pytest.M
     run(test())
 
 
+def test_a_stream_ends_whose_channel_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(boundary, "STREAM_LOOK_EVERY_S", 0.01)
+
+    async def test() -> None:
+        rules = usual_rules() | {"callers": [{"token": "shop", "roles": ["gateway"], "channels": [CHANNEL, "web"]}]}
+        async with place_of(tmp_path, with_certificates=False, rules=rules) as place, place.channel() as channel:
+            method = "/hearth.v1.DeliveryService/Subscribe"
+            metadata = (("authorization", f"Bearer {place.issuer.token(sub='shop')}"),)
+            stream = channel.unary_stream(method)(REQUESTS[method].SerializeToString(), metadata=metadata)
+            reading = asyncio.ensure_future(stream.read())
+            await place.world.shards[0].subscribed.get()
+            rules["callers"][0]["channels"] = ["web"]
+            written(tmp_path / "access.yaml", yaml.safe_dump(rules).encode())
+            monotonic_passes(place)
+            assert (await refusal_of(reading))[1] == "CHANNEL_NOT_PERMITTED"
+            await place.world.shards[0].unsubscribed.get()
+
+    run(test())
+
+
 def test_changed_rules_and_keys_hold_without_a_restart_and_wrong_ones_change_nothing(tmp_path: Path, caplog):
     async def test() -> None:
         async with place_of(tmp_path, with_certificates=False) as place, place.channel() as channel:
@@ -402,6 +426,44 @@ def test_keys_at_a_url_are_fetched_when_a_token_names_a_new_one_but_not_for_made
     run(test())
 
 
+def test_changed_rules_lock_nobody_out_while_the_issuer_is_away(tmp_path: Path, key_server):
+    url, served = key_server
+    rules = usual_rules()
+    rules["tokens"]["keys"] = url
+    method = "/hearth.v1.DecisionService/Decide"
+
+    async def test() -> None:
+        async with place_of(tmp_path, with_certificates=False, rules=rules) as place, place.channel() as channel:
+            token = place.issuer.token(Role.GATEWAY, key_id="1")
+            served["content"] = place.issuer.jwks("1")
+            await call(channel, method, token)
+            served["content"] = b"away"
+            written(tmp_path / "access.yaml", yaml.safe_dump(rules | {"open_health": True}).encode())
+            monotonic_passes(place)
+            await call(channel, method, token)
+
+    run(test())
+
+
+def test_who_was_checked_by_keys_that_are_gone_meanwhile_is_not_known_by_them(tmp_path: Path):
+    path = written(tmp_path / "access.yaml", yaml.safe_dump(usual_rules()).encode())
+    written(tmp_path / "issuer.pem", SIGNED_OTHERWISE.public_pem)
+    tokens = Tokens(load_rules(path), tmp_path, wall_s=time.time)
+    token, checked = SIGNED_OTHERWISE.token(Role.GATEWAY), tokens._checked
+
+    def overtaken(token: str):
+        found = checked(token)
+        tokens._take(Issuer().public_pem)  # as another thread does
+        return found
+
+    tokens._checked = overtaken
+    tokens.principal(token)
+    tokens._checked = checked
+    with pytest.raises(CallFailed) as refused:
+        tokens.principal(token)
+    assert refused.value.reason == "TOKEN_INVALID"
+
+
 def test_keys_that_have_moved_are_not_followed(tmp_path: Path, key_server):
     url, served = key_server
     served["content"] = SIGNED_OTHERWISE.jwks("1")
@@ -468,6 +530,47 @@ def test_a_gateway_that_has_its_channels_names_the_one_it_acts_on(tmp_path: Path
             assert (await refusal_of(refused))[1] == "CHANNEL_NOT_PERMITTED"
             await call(
                 channel, "/hearth.v1.DeliveryService/Ack", place.issuer.token(Role.GATEWAY, channels="*"), unnamed
+            )
+
+    run(test())
+
+
+def outcome_signal(channel: str) -> signal_pb2.Signal:
+    signal = signal_pb2.Signal(event_id="e", household=HOUSEHOLD, type="hearth.delivered")
+    signal.fields["action_id"].text = "a"
+    if channel:
+        signal.fields["channel"].text = channel
+    return signal
+
+
+@pytest.mark.parametrize("other", ["sms", ""])
+def test_what_a_gateway_tells_among_its_signals_is_of_its_own_channels_too(tmp_path: Path, other: str):
+    def requests(channel: str) -> dict[str, Message]:
+        signals = [signal_pb2.Signal(event_id="v", household=HOUSEHOLD, type="a.b"), outcome_signal(channel)]
+        batch = signal_pb2.IngestRequest(signals=signals)
+        inside = batch_from_signals(signals)
+        plain = inside.rename_columns([name.removeprefix("s:") for name in inside.schema.names])
+        arrow = signal_pb2.IngestRequest(arrow_stream=ipc_bytes(plain))
+        asked = decision_pb2.DecideRequest(request_id="r", household=HOUSEHOLD, channel=CHANNEL, signals=signals)
+        return {
+            "/hearth.v1.SignalService/Ingest": batch,
+            "/hearth.v1.SignalService/IngestStream": signal_pb2.IngestStreamRequest(batch=arrow),
+            "/hearth.v1.DecisionService/Decide": asked,
+        }
+
+    async def test() -> None:
+        async with place_of(tmp_path, with_certificates=False) as place, place.channel() as channel:
+            for method, request in requests(other).items():
+                refused = call(channel, method, place.issuer.token(Role.GATEWAY), request)
+                assert (await refusal_of(refused))[1] == "CHANNEL_NOT_PERMITTED", method
+            assert not any(shard.calls for shard in place.world.shards)
+            for method, request in requests(CHANNEL).items():
+                await call(channel, method, place.issuer.token(Role.GATEWAY), request)
+            await call(
+                channel,
+                "/hearth.v1.SignalService/Ingest",
+                place.issuer.token(Role.SOURCE),
+                requests(other)["/hearth.v1.SignalService/Ingest"],
             )
 
     run(test())

@@ -129,6 +129,12 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path):
         AuditLog(tmp_path / "audit", KEY).append([{"did": "x"}])
 
 
+def test_whatever_somebody_calls_himself_it_is_written_and_holds(tmp_path: Path):
+    names = ["token:\ud800", "token:\u2028\x00\n", "token:" + "\ud800" * 600]
+    AuditLog(tmp_path, KEY).append([{"who": name, "did": "x"} for name in names])
+    assert (examine(tmp_path, KEY).count, examine(tmp_path, KEY).broken) == (3, "")
+
+
 def test_refusals_stay_within_bounds_and_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = {"s": 1_000.0}
     monkeypatch.setattr(trail_module.time, "monotonic", lambda: now["s"])
