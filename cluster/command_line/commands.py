@@ -17,7 +17,9 @@ class Command(NamedTuple):
     run: Callable[..., None]
     """Its parameters are its options."""
     calls: bool = False
-    """It calls a running Hearth, and so has the options that say who calls."""
+    """It calls a running Hearth, and so has the options that say who calls; what it calls for is checked there."""
+    reads: bool = True
+    """It reads or writes the data directory; False where it only calls."""
 
 
 GROUPS = {
@@ -34,21 +36,21 @@ GROUPS = {
 COMMANDS = (
     Command("up", running.up),
     Command("demo", running.demo),
-    Command("status", running.status, calls=True),
+    Command("status", running.status, calls=True, reads=False),
     Command("top", running.top),
-    Command("ingest", asking.ingest, calls=True),
-    Command("capture", asking.capture, calls=True),
-    Command("decide", asking.decide, calls=True),
-    Command("explain", asking.explain, calls=True),
+    Command("ingest", asking.ingest, calls=True, reads=False),
+    Command("capture", asking.capture, calls=True, reads=False),
+    Command("decide", asking.decide, calls=True, reads=False),
+    Command("explain", asking.explain, calls=True, reads=False),
     Command("features", learning.features),
     Command("doctor", running.doctor),
     Command("support-bundle", running.support_bundle),
     Command("repair", keeping.repair),
-    Command("snapshot", running.snapshot, calls=True),
-    Command("scale", placing.scale, calls=True),
-    Command("rebalance", placing.rebalance, calls=True),
-    Command("drain", placing.drain, calls=True),
-    Command("restart", placing.restart, calls=True),
+    Command("snapshot", running.snapshot, calls=True, reads=False),
+    Command("scale", placing.scale, calls=True, reads=False),
+    Command("rebalance", placing.rebalance, calls=True, reads=False),
+    Command("drain", placing.drain, calls=True, reads=False),
+    Command("restart", placing.restart, calls=True, reads=False),
     Command("backup", keeping.backup),
     Command("restore", keeping.restore),
     Command("drill", keeping.drill),
@@ -80,7 +82,7 @@ COMMANDS = (
     Command("rejects list", asking.rejects_list),
     Command("rejects show", asking.rejects_show),
     Command("rejects replay", asking.rejects_replay, calls=True),
-    Command("clock confirm", running.clock_confirm, calls=True),
+    Command("clock confirm", running.clock_confirm, calls=True, reads=False),
     Command("audit list", keeping.audit_list),
     Command("audit verify", keeping.audit_verify),
 )
@@ -102,7 +104,6 @@ def registered(commands: tuple[Command, ...] = COMMANDS) -> typer.Typer:
         top.add_typer(group, name=name)
     for command in commands:
         group_name, _, name = command.name.rpartition(" ")
-        (groups[group_name] if group_name else top).command(name)(
-            calling(command.run) if command.calls else permitted(command.name, command.run)
-        )
+        run = permitted(command.name, command.run) if command.reads else command.run
+        (groups[group_name] if group_name else top).command(name)(calling(run) if command.calls else run)
     return top

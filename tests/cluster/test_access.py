@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cluster import access as access_module
 from cluster.access import check_access, door_factory, permit, remember_rules, with_its_rules
 from cluster.cli import app
+from cluster.command_line.commands import COMMANDS
 from cluster.config import load_config
 from cluster.data_dir import hold
 from cluster.errors import CommandFailed, UsageWrong
@@ -84,6 +85,29 @@ def test_a_command_asks_before_it_does_anything(data_dir: Path):
     with_rules(data_dir)
     told = CliRunner().invoke(app, ["models", "rollback", "--data-dir", str(data_dir)])
     assert isinstance(told.exception, CommandFailed)
+    assert "ROLE_NOT_PERMITTED" in str(told.exception)
+
+
+READING = [one.name for one in COMMANDS if one.reads and not RIGHTS[f"hearth {one.name}"].by_system]
+
+ARGUMENTS = {
+    **dict.fromkeys(("models promote", "models shadow", "models retire", "models compare", "rejects show"), ("x",)),
+    **dict.fromkeys(("models register", "support-bundle", "backup"), ("x",)),
+    "models canary": ("x", "--share", "0.1"),
+    "models evaluate": ("--policy", "x"),
+    "log export": ("--kind", "signals", "--out", "x"),
+    "export assignments": ("--out", "x"),
+    "rejects replay": ("--all", "--output", "x"),
+}
+"""What a command wants to be asked with."""
+
+
+@pytest.mark.parametrize("name", READING)
+def test_whatever_reads_the_data_directory_asks_whether_its_user_may(data_dir: Path, name: str):
+    with_rules(data_dir, callers=[{"user": "eve", "roles": ["auditor"]}])
+    asked = [*name.split(), *ARGUMENTS.get(name, ()), "--data-dir", str(data_dir)]
+    told = CliRunner().invoke(app, asked)
+    assert isinstance(told.exception, CommandFailed), told.output
     assert "ROLE_NOT_PERMITTED" in str(told.exception)
 
 
