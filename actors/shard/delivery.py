@@ -250,8 +250,8 @@ class Subscription:
         if not owner.is_open or not owner.is_current:
             return []
         deliveries, shares = self._deliveries, self._deliveries.shares.of(owner.partition)
-        deliveries.shares.forget_gone(owner)
         now = asyncio.get_running_loop().time()
+        deliveries.shares.forget_gone(owner, now)
         had = {key: share.channel for key, share in shares.items() if share.next_at > now}
         listened = deliveries.listened()
         found = await self._state_thread.run(Urgency.INGEST, deliveries.due, owner, self, had, listened)

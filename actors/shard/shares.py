@@ -67,6 +67,8 @@ class Shares:
         self._on_free = on_free
         self._look_every_s = look_every_s
         self._by_partition: dict[int, dict[Key, Share]] = {}
+        self._looked_at: dict[int, float] = {}
+        """By partition: loop time at which it was last looked which of its actions are gone."""
         self._unmade: dict[_HandOver, Share] = {}
         self._kept_back_now: set[_HandOver] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -75,9 +77,12 @@ class Shares:
         """Return what the groups have of a partition's actions."""
         return self._by_partition.setdefault(partition, {})
 
-    def forget_gone(self, owner: PartitionOwner) -> None:
-        """Forget actions that are to be sent no more."""
+    def forget_gone(self, owner: PartitionOwner, now: float) -> None:
+        """Forget actions that are to be sent no more; not at each turn, for it looks at all that is on its way."""
         self.settle()
+        if now < self._looked_at.get(owner.partition, float("-inf")) + self._look_every_s:
+            return
+        self._looked_at[owner.partition] = now
         shares = self.of(owner.partition)
         for key in [key for key, one in shares.items() if not owner.state.outbox.holds(key[0]) and not one.is_bound]:
             del shares[key]

@@ -2,9 +2,10 @@
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from enum import StrEnum
 from functools import cache, cached_property
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Generic
 
 import numpy as np
@@ -128,6 +129,7 @@ class _Parts:
         self.columns = columns = columns_of(declaration.row)
         self.keys = [next(column for column in columns if column.name == name) for name in declaration.key]
         self.names = tuple(column.name for column in columns)
+        self.row = _maker(declaration.row, self.names)
         self.message = struct.Struct(f"<{2 + len(columns)}q")
         self.key_message = struct.Struct(f"<{1 + len(self.keys)}q")
         self.plain = _getter([one.name for one in columns if one.kind not in POOLED])
@@ -148,9 +150,8 @@ class RowValues(Generic[Row]):
     def __init__(self, declaration: Declaration[Row], texts: TextPool, names: NamePool) -> None:
         """Take what a partition's tables share."""
         parts = _parts_of(declaration)
-        self._row = declaration.row
+        self._row = parts.row
         self._columns, self._texts_of, self._names_of = parts.columns, texts, names
-        self._names = parts.names
         self._message, self._key_message = parts.message, parts.key_message
         self._plain, self._strings, self._bytes = parts.plain, parts.strings, parts.bytes
         self._lists = [(get, letters_of(one, names)) for get, one in parts.lists]
@@ -200,7 +201,17 @@ class RowValues(Generic[Row]):
         values: list[Any] = list(lying)
         for place, value in self._values:
             values[place] = value(values[place])
-        return self._row(**dict(zip(self._names, values, strict=True)))
+        made: Row = self._row(values)
+        return made
+
+
+def _maker(row: type[Any], names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+    """Return what makes a row of the values of its columns: by place where its type allows, for a tenth of the cost."""
+    own = [one for one in fields(row) if one.name in names]
+    if any(one.kw_only for one in own):
+        return lambda values: row(**dict(zip(names, values, strict=True)))
+    in_order = itemgetter(*(names.index(one.name) for one in own))
+    return lambda values: row(*in_order(values))
 
 
 def _getter(names: list[str]) -> Callable[[Any], Sequence[Any]]:
