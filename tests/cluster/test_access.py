@@ -2,12 +2,15 @@
 do, everything goes as before; the rules of the last start hold until others are given.
 """
 
+import inspect
 import json
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from cluster import access as access_module
@@ -90,22 +93,23 @@ def test_a_command_asks_before_it_does_anything(data_dir: Path):
 
 READING = [one.name for one in COMMANDS if one.reads and not RIGHTS[f"hearth {one.name}"].by_system]
 
-ARGUMENTS = {
-    **dict.fromkeys(("models promote", "models shadow", "models retire", "models compare", "rejects show"), ("x",)),
-    **dict.fromkeys(("models register", "support-bundle", "backup"), ("x",)),
-    "models canary": ("x", "--share", "0.1"),
-    "models evaluate": ("--policy", "x"),
-    "log export": ("--kind", "signals", "--out", "x"),
-    "export assignments": ("--out", "x"),
-    "rejects replay": ("--all", "--output", "x"),
-}
-"""What a command wants to be asked with."""
+
+def arguments(name: str) -> list[str]:
+    """Return something for all that a command has to be asked with."""
+    (command,) = (one for one in COMMANDS if one.name == name)
+    given: list[str] = []
+    for one in inspect.signature(command.run).parameters.values():
+        if one.default is inspect.Parameter.empty:
+            kind, told = get_args(one.annotation)[:2]
+            name_of = [told.default] if isinstance(told, OptionInfo) else []  # Typer takes its first name for one
+            given += [*name_of, "1" if kind in (int, float) else "x"]
+    return given
 
 
 @pytest.mark.parametrize("name", READING)
 def test_whatever_reads_the_data_directory_asks_whether_its_user_may(data_dir: Path, name: str):
     with_rules(data_dir, callers=[{"user": "eve", "roles": ["auditor"]}])
-    asked = [*name.split(), *ARGUMENTS.get(name, ()), "--data-dir", str(data_dir)]
+    asked = [*name.split(), *arguments(name), "--data-dir", str(data_dir)]
     told = CliRunner().invoke(app, asked)
     assert isinstance(told.exception, CommandFailed), told.output
     assert "ROLE_NOT_PERMITTED" in str(told.exception)
