@@ -95,7 +95,7 @@ def penetration(asked: Knowledge, period: Period) -> list[Figure]:
     having, per_household = np.unique(household, return_counts=True)
     base, lines = one_of_each(having), held.is_line
     events = Addends(household=held.household, number=held.fact, part=held.family)
-    figure = partial(Figure, kpi="K1", period=period, missing=missing, base=base, parts=families)
+    figure = partial(Figure, kpi="K1", period=period, missing=missing, base=base, parts=families, note=_unnamed(asked))
     return [
         figure(
             measure="families",
@@ -118,6 +118,20 @@ def penetration(asked: Knowledge, period: Period) -> list[Figure]:
             events=Addends(household=held.household[lines], number=held.fact[lines], part=held.family[lines]),
         ),
     ]
+
+
+def _unnamed(asked: Knowledge) -> str:
+    """Say which products are held and are of no family."""
+    facts, found = asked.facts, set[str]()
+    for products in asked.definitions.products:
+        if products.product:
+            named = facts.texts[products.product]
+            codes = np.unique(named.codes[facts.is_of((products.held,))])
+            found.update(named.names[code] for code in codes.tolist() if code != NONE)
+            found -= products.families.keys()
+    return (
+        f"products that the definitions name no family of are not counted: {', '.join(sorted(found))}" if found else ""
+    )
 
 
 def churn(asked: Knowledge, period: Period) -> list[Figure]:

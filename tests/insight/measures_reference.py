@@ -21,8 +21,9 @@ FAMILIES = {
     "smart_home": "smart_home",
     "gaming": "gaming",
     "wallet_card": "wallet",
+    "family_bundle": "mobile",
 }
-LINES = {"mobile", "extra_line", "broadband"}
+LINES = {"mobile", "extra_line", "broadband", "family_bundle"}
 SHARES = {"billing.bill_issued": Fraction(1), "billing.topup": Fraction(1), "partner.purchase": Fraction(5, 100)}
 CATEGORIES = {
     "billing.bill_issued": "connectivity",

@@ -315,6 +315,15 @@ def test_an_empty_log_is_no_error():
     assert all(row.value is None or row.value == 0 for row in kpis(asked_of([], as_of=DECEMBER), months=2, by="family"))
 
 
+def test_every_product_of_the_shipped_playbook_has_a_family_and_one_of_none_is_told():
+    (products,) = [field.values for field in shipped_plan().fields if field.name == "product"]
+    (named,) = [one.families for one in read_definitions().products if one.families]
+    assert set(products) == set(named)
+    rows = kpis(asked_of(activated("H1", "mobile", "unheard_of"), as_of=DECEMBER, zone="UTC"), months=1)
+    (row,) = [row for row in rows if row.name == "K1.families/2026-11"]
+    assert (row.numerator, row.note[-12:]) == (1, ": unheard_of")
+
+
 def test_another_family_is_a_line_in_the_definitions(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(
