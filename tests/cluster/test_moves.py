@@ -20,7 +20,7 @@ import pytest
 
 from actors import failpoints
 from actors.failpoints import Failpoint
-from actors.log.location import InFiles
+from actors.log.location import InFiles, LogLocation, log_location
 from actors.partition.caller import Caller
 from actors.partition.scoring_settings import ScoringConfig
 from actors.shard.config import ShardConfig
@@ -35,6 +35,7 @@ from hearth.v1 import signal_pb2
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import corner, in_loop, signal
 from tests.cluster.test_coordinator import until
+from tests.parts.kafka_broker import shared_broker
 from wire.batches import ipc_bytes
 from wire.failures import CallFailed
 
@@ -95,8 +96,9 @@ class _Method:
 class World:
     """A coordinator, its shards, and a source that insists."""
 
-    def __init__(self, folder: Path, *, uneven_after_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, *, uneven_after_s: float = 0.0, log: LogLocation | None = None) -> None:
         self.folder = folder
+        self.log = log or InFiles(folder / "log")
         self.url = sqlite_url(folder / "metadata.sqlite")
         self.metadata = MetadataStore(self.url)
         self.uneven_after_s = uneven_after_s
@@ -117,7 +119,7 @@ class World:
 
     def make(self, number: int) -> Actor:
         stores = Stores(
-            log=InFiles(self.folder / "log"),
+            log=self.log,
             segment_bytes=1 << 20,
             snapshots=str(self.folder / "snapshots"),
             metadata_url=self.url,
@@ -257,9 +259,14 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("log", ["segments", "kafka"])
 @in_loop
-async def test_partitions_are_divided_among_more_shards_and_fewer_while_signals_come(tmp_path: Path):
-    async with world(tmp_path, 1) as it:
+async def test_partitions_are_divided_among_more_shards_and_fewer_while_signals_come(tmp_path: Path, log: str):
+    where = None
+    if log == "kafka":
+        bootstrap = (await asyncio.to_thread(shared_broker)).bootstrap
+        where = log_location(f"kafka://{bootstrap}/moves-{time.time_ns()}?replicas=1&min_insync=1")
+    async with world(tmp_path, 1, log=where) as it:
         is_over = asyncio.Event()
 
         async def source(partition: int) -> None:
