@@ -201,7 +201,8 @@ def models_register(
     ] = None,
     version: Annotated[str | None, typer.Option("--version", help="[default: from its SHA-256]")] = None,
     trained_on: Annotated[
-        Path | None, typer.Option("--trained-on", help="Its training set, Parquet: looked through for leaks.")
+        Path | None,
+        typer.Option("--trained-on", help="Its training set, Parquet: for leaks, and to watch it."),
     ] = None,
     not_a_leak: Annotated[
         list[str] | None, typer.Option("--not-a-leak", help="A column that may look like a leak; with --trained-on.")

@@ -33,6 +33,10 @@ def models_report(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file.  [default: model-VERSION.html]", show_default=False)
     ] = None,
+    on: Annotated[
+        Path | None,
+        typer.Option("--on", help="Labelled set it has not seen, as `models dataset` writes it.  [default: the log]"),
+    ] = None,
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -42,4 +46,4 @@ def models_report(
     from cluster.commands.reporting import report_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, out, as_json=as_json))
+    leave(run(config, version, out, on=on, as_json=as_json))

@@ -160,8 +160,10 @@ def unlike_what_was_served(config: HearthConfig, source: "TrainingSet", sample: 
     return unlike_served(names, told, np.stack(served))
 
 
-def check_training_set(config: HearthConfig, plan: "Plan", file: Path, *, vouched_for: Collection[str]) -> None:
-    """Look through what a model was trained on elsewhere.
+def check_training_set(
+    config: HearthConfig, plan: "Plan", file: Path, *, vouched_for: Collection[str]
+) -> "tuple[TrainingSet, pa.Table]":
+    """Look through what a model was trained on elsewhere; return it, and a sample of it.
 
     Raises:
         CommandFailed: a column knows what it is to predict.
@@ -184,3 +186,4 @@ def check_training_set(config: HearthConfig, plan: "Plan", file: Path, *, vouche
         raise UsageWrong(f"--trained-on: {wrong}") from wrong
     if leaks:
         raise refuse_leaks(leaks)
+    return source, sample

@@ -1,10 +1,12 @@
 """`hearth models register`: a booster that was trained elsewhere, checked and put into the registry."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow.lib import ArrowException
@@ -17,8 +19,12 @@ from cluster.errors import CommandFailed
 from cluster.output import print_json
 from household.scoring import FeatureSchema, feature_schema
 from serving.models.adoption import Origin, adopt
-from serving.models.bundle import BundleExists, BundleRefused, checked_name, read_plain, save_bundle
+from serving.models.bundle import BundleDraft, BundleExists, BundleRefused, checked_name, read_plain, save_bundle
 from serving.models.in_force import MODEL_NAME
+from serving.models.probe import open_booster, predict
+from serving.models.reference import reference_of, to_plain
+from serving.models.tables import text
+from serving.models.training_sets import HOUSEHOLD, TrainingSet
 
 COLUMNS_BYTES_MAX = 1 << 20
 GOLDEN_BYTES_MAX = 16 << 20
@@ -28,7 +34,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedOn:
-    """What a booster was trained on, to be looked through for leaks."""
+    """What a booster was trained on, to be looked through for leaks, and kept as histograms for whoever watches it."""
 
     file: Path | None = None
     """A Parquet file or a folder of them; None if nobody tells."""
@@ -51,8 +57,9 @@ def register_version(
     """Check a booster from elsewhere in a process of its own, and save it as a version; it is in no stage then."""
     plan = plan_of(config)
     schema = feature_schema(plan)
+    checked = None
     if trained_on.file is not None:
-        check_training_set(config, plan, trained_on.file, vouched_for=trained_on.vouched_for)
+        checked = check_training_set(config, plan, trained_on.file, vouched_for=trained_on.vouched_for)
     try:
         name = checked_name(version) if version is not None else None
         draft = adopt(
@@ -63,6 +70,8 @@ def register_version(
             origin=origin,
             golden=golden_of(golden, schema) if golden is not None else None,
         )
+        if checked is not None:
+            draft = with_reference(draft, *checked)
         made = utc_now().isoformat(timespec="seconds")
         folder = save_bundle(config.model_path, MODEL_NAME, draft, created=made, version=name)
     except BundleExists as exists:
@@ -79,6 +88,17 @@ def register_version(
         print(f"  {len(schema.names)} columns of feature schema {schema.hash}, as the playbook in force has them")
         print(f"  `hearth models shadow {folder.name}` has it scored beside what decides")
     return 0
+
+
+def with_reference(draft: BundleDraft, source: TrainingSet, sample: pa.Table) -> BundleDraft:
+    """Return a draft that knows what it was trained on; its model has been checked in a process of its own."""
+    rows = source.rows_of(sample)
+    told = HOUSEHOLD in sample.column_names
+    households: NDArray[np.generic] = text(sample, HOUSEHOLD) if told else np.arange(len(rows))
+    scores = predict(open_booster(draft.model), rows)
+    reference = reference_of(source.schema, rows, households, scores=scores, scored_households=households)
+    assert isinstance(draft.training, Mapping), "it was trained elsewhere"
+    return replace(draft, training={**draft.training, "reference": to_plain(reference)})
 
 
 def columns_of(told: str) -> list[str]:

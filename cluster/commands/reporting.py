@@ -14,10 +14,10 @@ from cluster.commands.arbitrated_policy import policy_of_version
 from cluster.commands.models import LearnedFrom, plain, read_log
 from cluster.commands.promotion import change_text, folder_of, history_of, in_force, load, plan_of, stages_of
 from cluster.config import HearthConfig, utc_now
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader, write_whole
 from cluster.output import print_json, say
-from cluster.report.facts import ColumnFacts, Missing, ReportFacts, ScoredTenth
+from cluster.report.facts import ColumnFacts, Missing, Quality, ReportFacts, ScoredTenth
 from cluster.report.verdict import judged, off
 from household.plan import Plan
 from household.scoring import feature_schema
@@ -27,18 +27,23 @@ from insight.tables import BadTable
 from serving.models.bundle import Bundle
 from serving.models.calibration import ScoreCalibration, calibration_of
 from serving.models.comparison import PRIOR, Comparison, Contender, compare, of_bundle, of_priors
+from serving.models.dataset import LABEL
 from serving.models.drift import bin_name
 from serving.models.examples import Examples, NotEnoughData, TrainingConfig, gather
 from serving.models.explaining import CannotExplain, Explained, explain
 from serving.models.fairness import Part, coded_values, parts_of
 from serving.models.history import Change, last_stage
 from serving.models.in_force import ModelStage
+from serving.models.measures import auc, logloss
 from serving.models.probe import open_booster
 from serving.models.reference import Reference, from_plain
-from serving.models.tables import BadExport
+from serving.models.tables import BadExport, flags, text, times
+from serving.models.training_sets import DECIDED, HOUSEHOLD, TrainingSet
 from serving.models.watch import Watched, watch
 
 TENTHS = 10
+LABELLED_MAX = 200_000
+"""Rows of a labelled set that a version is held against; of more, about as many are drawn."""
 PARTS_LEAST = 50
 """Decisions of a part of the households that is shown."""
 
@@ -74,16 +79,15 @@ class _Subject:
         return np.asarray(self.examples.decided_us > (seen if seen is not None else -(2**62)))
 
 
-def report_version(config: HearthConfig, version: str, out: Path | None, *, as_json: bool) -> int:
-    """Write the report of a version; 1 where it cannot be."""
+def report_version(config: HearthConfig, version: str, out: Path | None, *, on: Path | None, as_json: bool) -> int:
+    """Write the report of a version, held against the log, or against a labelled set; 1 where it cannot be."""
     page_of = _page()
     plan, folder = plan_of(config), folder_of(config, version)
     bundle = load(config, plan, folder)
     out = out if out is not None else Path(f"model-{folder.name}.html")
     history = history_of(config)
-    say(f"reading what {folder.name} and others decided ...")
-    log = read_log(config, log_reader(config), is_whole=True)
-    examples, too_little = _examples(plan, log)
+    log = _log(config, folder.name)
+    examples, too_little = _examples(plan, log) if on is None else (_labelled(plan, on), "")
     subject = _Subject(
         config=config,
         plan=plan,
@@ -101,6 +105,7 @@ def report_version(config: HearthConfig, version: str, out: Path | None, *, as_j
     if as_json:
         told: dict[str, object] = {"version": folder.name, "file": str(out), "bytes": len(page)}
         told |= {"verdict": facts.verdict, "reasons": list(facts.reasons)}
+        told["quality"] = None if facts.quality is None else plain(asdict(facts.quality))
         told["comparisons"] = [plain(asdict(one)) for one in facts.comparisons]
         told["off"] = [f"{one.by}: {one.value}" for one in off(facts.parts)]
         print_json(told)
@@ -119,6 +124,36 @@ def _page() -> Any:
             f"a report needs {missing.name}, which is not installed: pip install 'hearth[report]'"
         ) from missing
     return page_of
+
+
+def _log(config: HearthConfig, version: str) -> LearnedFrom:
+    """Return what the log holds; nothing where there is a registry and no log."""
+    try:
+        read = log_reader(config)
+    except UsageWrong as no_log:
+        say(f"nothing was decided here ({no_log})")
+        return pa.table({}), pa.table({}), []
+    say(f"reading what {version} and others decided ...")
+    return read_log(config, read, is_whole=True)
+
+
+def _labelled(plan: Plan, file: Path) -> Examples:
+    """Return the rows of a set as `hearth models dataset` writes it, or of as many as fit, with their labels."""
+    try:
+        source = TrainingSet(file, feature_schema(plan))
+        sample = source.sample(LABELLED_MAX, also=(DECIDED, HOUSEHOLD))
+        count = sample.num_rows
+        is_told = HOUSEHOLD in sample.column_names
+        return Examples(
+            rows=source.rows_of(sample),
+            accepted=flags(sample, LABEL),
+            propensity=np.ones(count),
+            decided_us=times(sample, DECIDED),
+            households=text(sample, HOUSEHOLD) if is_told else np.arange(count).astype(np.str_),
+            left_out={},
+        )
+    except BadExport as wrong:
+        raise UsageWrong(f"--on: {wrong}") from wrong
 
 
 def _examples(plan: Plan, log: LearnedFrom) -> tuple[Examples | None, str]:
@@ -160,6 +195,7 @@ def _facts(it: _Subject) -> ReportFacts:
         columns=_columns(schema.columns, reference),
         judged_on=_judged_on(it),
         judged=unseen,
+        quality=_quality(it),
         explained=explained,
         explained_on=explained_on,
         watched=watched,
@@ -239,6 +275,15 @@ def _scored(
 def _judged(it: _Subject) -> ScoreCalibration | None:
     scored = _scored(it)
     return calibration_of(*scored[:3]) if scored is not None else None
+
+
+def _quality(it: _Subject) -> Quality | None:
+    scored = _scored(it)
+    if scored is None or not 0 < int(scored[1].sum()) < len(scored[1]):
+        return None
+    scores, accepted = scored[:2]
+    brier = float(((scores.astype(np.float64) - accepted) ** 2).mean())
+    return Quality(rows=len(scores), auc=auc(scores, accepted), logloss=logloss(scores, accepted), brier=brier)
 
 
 def _explained(it: _Subject) -> tuple[Explained | Missing, str]:

@@ -20,6 +20,17 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How good scores are on what the version has not seen."""
+
+    rows: int
+    auc: float
+    logloss: float
+    brier: float
+    """Mean of (score − outcome)²."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTenth:
     """A tenth of the decisions, by score; the first is the highest."""
 
@@ -67,6 +78,7 @@ class ReportFacts:
     """Which decisions scores are held against, in a sentence."""
     judged: ScoreCalibration | None
     """On these; None where there are none."""
+    quality: Quality | None
     explained: Explained | Missing
     explained_on: str
     watched: Watched | Missing

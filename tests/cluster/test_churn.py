@@ -12,6 +12,7 @@ import pytest
 
 from household.scoring import feature_schema
 from serving.models.leaks import find_leaks
+from serving.models.reference import from_plain, misfit
 from tests.cluster.churn import ID, LABEL, Customers, fitted, judged, read
 from tests.cluster.conftest import Run
 from tests.serving.test_leaks import noisy
@@ -72,6 +73,18 @@ def test_their_model_is_registered_with_what_it_was_trained_on(run: Run, custome
     where = ("--data-dir", tmp_path / "data", "--playbook", tmp_path / "customers.yaml")
     told = run("models", "register", tmp_path / "churn.ubj", "--trained-on", trained_on(customers, "a.parquet"), *where)
     assert told.code == 0, told.err
+    # It knows what it was trained on, and can be reported on without a log.
+    (version,) = (one["version"] for one in run("models", "list", "--json", *where[:2]).json["versions"])
+    reference = from_plain(run("models", "show", version, "--json", *where).json["training"]["reference"])
+    assert reference is not None
+    assert not misfit(reference, names)
+    out = tmp_path / "report.html"
+    reported = run("models", "report", version, "--out", out, "--on", tmp_path / "a.parquet", "--json", *where)
+    assert reported.code == 0, reported.err
+    scores = np.asarray(fitted(customers.rows, customers.left, names).inplace_predict(customers.rows))
+    brier = float(((scores - customers.left) ** 2).mean())
+    assert reported.json["quality"]["brier"] == pytest.approx(brier, abs=1e-5)
+    assert "household.contract" in out.read_text()
     leaking = customers.rows.copy()
     leaking[:, names.index("household.partner")] = noisy(customers.left)
     leaky = trained_on(replace(customers, rows=leaking), "b.parquet")
