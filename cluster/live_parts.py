@@ -58,6 +58,8 @@ class Restarting:
         if self._under_way is None:
             self._under_way = RollingRestart.begin(self.parts, placement)
         elif self._under_way.is_over:
+            # To a coordinator that was replaced last of all and knows nothing of it yet.
+            self.parts.plane.note_restart(self._under_way.told)
             self.parts.ask("restarted", "")
             self._under_way = None
             return
