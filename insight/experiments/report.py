@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
@@ -20,15 +19,6 @@ from insight.measures.journeys import Met
 from insight.measures.knowledge import Knowledge
 
 WINDOW_US = 30 * DAY_US
-
-
-class Unit(StrEnum):
-    """Whom a reading compares."""
-
-    ASSIGNED = "assigned"
-    """All that were drawn, exposed or not: intention to treat."""
-    EXPOSED = "exposed"
-    """Those that were exposed with those in control that would have been."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

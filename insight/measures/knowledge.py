@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -102,12 +102,3 @@ def _gone(zone: str, first: date, time_us: int) -> Fraction:
     today = local_day(zone, time_us)
     begins, ends = instant_of(zone, today, 0), instant_of(zone, today + 1, 0)
     return today - first.toordinal() + Fraction(time_us - begins, ends - begins)
-
-
-def day_text(time_us: int) -> str:
-    """Return an instant as text.
-
-    >>> day_text(86_400_000_000)
-    '1970-01-02T00:00:00Z'
-    """
-    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}" if time_us < 4e15 else str(time_us)
