@@ -15,19 +15,22 @@ from household import ledger
 from household.admission import LATEST_US, admit
 from household.columns.features import Cells, run_program, update_features
 from household.columns.keys import NO_PARENT
-from household.columns.layout import Rules
+from household.columns.layout import ENTERS_EACH_TIME, ENTERS_ONCE_TRUE, FIRES, LISTENS_WITHIN, Rules
 from household.columns.program import STACK_DEPTH
 from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote
 from household.events import EventBatch, Status
 from household.graph.folding import as_named, graph_event_told, in_spans, remember_signals
+from household.journeys import effects
 from household.kernel import kernel
+from household.open_actions import moment_arose
 from household.state import FOLD_VERSION, PartitionState
 
 _APPLIED = int(Status.APPLIED)
 _STATUS_NAMES = tuple(status.name for status in Status)
 _NO_CODES = np.empty(0, np.uint64)
+_ANY_MAY_HAVE_SOME = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +57,15 @@ def _fold(
     member_rows: NDArray[np.int32],
     first: int,
     fired: NDArray[np.int64],
+    inside: NDArray[np.int32],
     stack: NDArray[np.float64],
 ) -> tuple[int, int]:
-    """Fold events from `first`; stop where the slab or `fired` needs room. Returns (next event, moments so far).
+    """Fold events from `first`; stop where the slab or `fired` needs room, and behind an event that instances hear.
 
-    fired: (room, 3) event, journey, instance of each moment.
+    Returns (next event, moments so far).
+
+    fired: (room, 3) event, row of `rules.triggers`, instance of each moment, and of all that journeys listen for.
+    inside: (households with rows,) not 0 for those that have instances; empty where any may have some.
     """
     moments = 0
     for i in range(first, types.shape[0]):
@@ -71,22 +78,44 @@ def _fold(
         if moments + listening > fired.shape[0]:
             return i, moments
         household, member, t = household_rows[i], member_rows[i], float(times_us[i])
+        is_within, is_heard = inside.shape[0] == 0 or (household < inside.shape[0] and inside[household] != 0), False
         update_features(rules, cells, kind, household, member, values, i, t, stack)
         for at in range(rules.trigger_start[kind], rules.trigger_start[kind + 1]):
-            journey = rules.trigger_list[at]
-            cell = rules.triggers[journey, 1]
-            of_member = rules.triggers[journey, 0] == 1
+            trigger = rules.trigger_list[at]
+            cell, how = rules.triggers[trigger, 1], rules.triggers[trigger, 3]
+            of_member = rules.triggers[trigger, 0] == 1
             if of_member and member < 0:
                 continue
             cell += cells.member_bases[member] if of_member else cells.household_bases[household]
-            if not np.isnan(cells.flat[cell]) and t - cells.flat[cell] < rules.cooldowns[journey]:
+            if how == FIRES:
+                if not np.isnan(cells.flat[cell]) and t - cells.flat[cell] < rules.cooldowns[trigger]:
+                    continue
+            elif how == LISTENS_WITHIN and not is_within:
                 continue
-            if run_program(rules, cells, rules.triggers[journey, 2], household, member, values, i, t, stack) == 1.0:
-                cells.flat[cell] = t
+            program = rules.triggers[trigger, 2]
+            is_true = program < 0
+            if not is_true:
+                is_true = run_program(rules, cells, program, household, member, values, i, t, stack) == 1.0
+            if how == ENTERS_ONCE_TRUE:
+                was = cells.flat[cell]
+                cells.flat[cell] = 1.0 if is_true else 0.0
+                is_true = is_true and was != 1.0
+            if not is_true:
+                continue
+            fired[moments, 0], fired[moments, 1] = i, trigger
+            if how <= ENTERS_EACH_TIME:
+                if how == FIRES:
+                    cells.flat[cell] = t
+                else:
+                    is_heard = True
                 cells.flat[cell + 1] += 1.0
-                fired[moments, 0], fired[moments, 1] = i, journey
                 fired[moments, 2] = np.int64(cells.flat[cell + 1])
-                moments += 1
+            else:
+                is_heard = is_heard or is_within
+            moments += 1
+        if is_heard:
+            # What instances make of it has to be known before the next event, and what it knows is as of this one.
+            return i + 1, moments
     return types.shape[0], moments
 
 
@@ -100,7 +129,21 @@ def apply_signals(state: PartitionState, batch: EventBatch, *, stamp_us: int) ->
     """
     if state.fold_version >= 3 and (batch.graph or batch.identifiers.offsets.shape[0]):
         return _apply_with_graph(state, batch, stamp_us)
-    return _apply_plain(state, batch, stamp_us)
+    return _apply_reports(state, batch, stamp_us)
+
+
+def _apply_reports(state: PartitionState, batch: EventBatch, stamp_us: int) -> Applied:
+    """Fold a batch; where journeys hear of what was said, each report by itself: what it changes is theirs to know."""
+    if state.courses is None or not batch.outcomes:
+        return _apply_plain(state, batch, stamp_us)
+    ends = [report.row + 1 for report in batch.outcomes]
+    starts = [0, *ends]
+    parts = [
+        _apply_plain(state, batch.part(start, stop), stamp_us)
+        for start, stop in zip(starts, [*ends, batch.count], strict=True)
+        if start < stop
+    ]
+    return _joined(parts)
 
 
 def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -> Applied:
@@ -110,14 +153,18 @@ def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -
     start = 0
     for told in batch.graph:
         if told.row > start:
-            parts.append(_apply_plain(state, as_named(batch.part(start, told.row)), stamp_us))
+            parts.append(_apply_reports(state, as_named(batch.part(start, told.row)), stamp_us))
         status = graph_event_told(state, batch, told, stamp_us=stamp_us, latest_us=LATEST_US)
         parts.append(Applied(statuses=np.array([status], np.uint8), moments=(), effects=()))
         state.counters.received += 1
         state.counters.by_status[status.name] += 1
         start = told.row + 1
     if start < batch.count or not parts:
-        parts.append(_apply_plain(state, as_named(batch.part(start, batch.count)), stamp_us))
+        parts.append(_apply_reports(state, as_named(batch.part(start, batch.count)), stamp_us))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Applied]) -> Applied:
     return Applied(
         statuses=np.concatenate([part.statuses for part in parts]),
         moments=tuple(moment for part in parts for moment in part.moments),
@@ -142,10 +189,8 @@ def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> App
         state.freeze.keep(household_rows, member_rows)
     moments = tuple(_fold_all(state, batch, statuses, household_rows, member_rows))
     _count(state, statuses)
-    for household, moment in moments:
-        ledger.moment_arose(state, household, moment)
-    effects = tuple(_outcomes(state, batch, statuses, household_rows, before_us))
-    return Applied(statuses=statuses, moments=moments, effects=effects)
+    changed = tuple(_outcomes(state, batch, statuses, household_rows, before_us))
+    return Applied(statuses=statuses, moments=moments, effects=changed)
 
 
 def _outcomes(
@@ -166,7 +211,8 @@ def _outcomes(
         if statuses[row] == _APPLIED:
             household, seen_us = int(household_rows[row]), int(now_us[row])
             ledger.report_remembered(state, household, batch.ids[row], report.request_hash, now_us=seen_us)
-        yield bool(statuses[row] == _APPLIED) and ledger.outcome_reported(
+        is_applied = bool(statuses[row] == _APPLIED)
+        yield is_applied and ledger.outcome_reported(
             state,
             int(household_rows[row]),
             report.action_id,
@@ -176,6 +222,9 @@ def _outcomes(
             channel=report.channel,
             group=report.group,
         )
+        if is_applied and state.courses is not None:
+            time_us = min(int(batch.times_us[row]), int(now_us[row]))
+            effects.reported(state, int(household_rows[row]), report.action_id, report.outcome, time_us)
 
 
 def _rows(
@@ -199,11 +248,13 @@ def _fold_all(
     member_rows: NDArray[np.int32],
 ) -> list[tuple[int, Moment]]:
     stack = np.empty(STACK_DEPTH)
-    fired = np.empty((1_024 + len(state.plan.journeys), 3), np.int64)
+    fired = np.empty((1_024 + state.layout.rules.triggers.shape[0], 3), np.int64)
     moments: list[tuple[int, Moment]] = []
     done = 0
+    first_number = state.counters.received + 1
     while True:
         before = done
+        inside = state.instances.heads if state.courses is None or not state.graph else _ANY_MAY_HAVE_SOME
         done, count = _fold(
             state.layout.rules,
             state.cells,
@@ -215,11 +266,22 @@ def _fold_all(
             member_rows,
             done,
             fired,
+            inside,
             stack,
         )
-        for event, journey, instance in fired[:count].tolist():
+        heard = []
+        for event, trigger, instance in fired[:count].tolist():
+            if trigger >= len(state.plan.journeys):
+                heard.append((event, trigger))
+                continue
             row = int(household_rows[event])
-            moments.append((row, _moment(state, batch, event, journey, instance, int(member_rows[event]))))
+            moments.append((row, _moment(state, batch, event, trigger, instance, int(member_rows[event]))))
+            moment_arose(state, *moments[-1])
+        if heard:
+            rows = effects.FoldedRows(
+                batch=batch, household_rows=household_rows, member_rows=member_rows, first_number=first_number
+            )
+            moments += effects.heard(state, heard, rows)
         if done == statuses.shape[0]:
             return moments
         if done == before or count == 0:

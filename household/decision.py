@@ -22,7 +22,12 @@ class Moment:
     """Row of the member whose event fired it, or NO_MEMBER."""
     event_id: Bytes
     event_type: PlanName
+    """Empty where time brought it about, or what an instance heard before."""
     time_us: TimeUs
+    step: PlanName = later("")
+    """The state, of a journey with states, that acts. Not in records: its id names it."""
+    until_us: TimeUs = later(0)
+    """Of such a one: from when on nothing is said any more. Not in records."""
 
 
 @dataclass(slots=True, kw_only=True)

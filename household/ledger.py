@@ -4,7 +4,6 @@ Called by apply only, in log order. All of it is tables: nothing here touches fe
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from household import counting
@@ -21,10 +20,11 @@ from household.contacts import (
 from household.deciding.standing import slate_owner
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote, DeliveryStep
+from household.journeys import effects
+from household.open_actions import set_status, withdraw_action, withdraw_outbound
 from household.plan import NONE, Plan
 from household.state import NEVER_US, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
-from household.tables.contacts import forget_place
 from household.tables.decisions import KnownDecision
 from household.tables.moments import SettledMoment
 from household.tables.outbox import Outbound
@@ -35,12 +35,6 @@ from household.tables.table import Table
 
 TIDY_EVERY_US = 3_600_000_000
 """Without it, what nobody sends for would never be forgotten: a request id is remembered at most so much too long."""
-
-
-def moment_arose(state: PartitionState, household: int, moment: Moment) -> None:
-    """A trigger became true: its moment is pending until a decision that names it folds."""
-    state.pending.put(moment, owner=household)
-    state.counters.moments += 1
 
 
 def decision_made(state: PartitionState, decision: Decision, payload: bytes, offset: int) -> bool:
@@ -64,7 +58,7 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
     counters.decisions += 1
     _record_arms(state, household, decision)
     for withdrawal in decision.withdrawals:
-        _withdraw_action(state, household, withdrawal.action_id, withdrawal.reason)
+        withdraw_action(state, household, withdrawal.action_id, withdrawal.reason)
     if decision.stands:
         counters.served += 1
     elif not decision.slate:
@@ -82,6 +76,8 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
             _show_action(state, decision.answered)
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
         counting.answered(state, household, member, channel, decision.answered)
+    if state.courses is not None:
+        effects.decided(state, household, decision)
     return True
 
 
@@ -208,24 +204,8 @@ def _end_slate(state: PartitionState, household: int, slate: Slate, *, now_us: i
     for action in slate.decision.slate:
         live = state.actions.get(action.action_id)
         if live is not None and live.status is ActionStatus.LIVE:
-            _set_status(state, live, ActionStatus.WITHDRAWN, now_us)
-        _withdraw_outbound(state, household, action.action_id)
-
-
-def _set_status(
-    state: PartitionState, action: LiveAction, status: ActionStatus, settled_us: int, *, why: str = ""
-) -> None:
-    state.actions.put(replace(action, status=status, settled_us=settled_us, why=why))
-
-
-def _withdraw_outbound(state: PartitionState, household: int, action_id: str) -> None:
-    outbound = state.outbox.get(action_id)
-    if outbound is None or outbound.is_delivered:
-        return
-    state.outbox.remove(action_id)
-    state.scarcity.release(state, action_id)
-    state.counters.withdrawn += 1
-    forget_place(state.contacts, household, action_id)
+            set_status(state, live, ActionStatus.WITHDRAWN, now_us)
+        withdraw_outbound(state, household, action.action_id)
 
 
 def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
@@ -240,21 +220,17 @@ def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
         case DeliveryStep.HANDED:
             if channel != NONE:
                 hand_over(state, outbound, channel)
+                if state.courses is not None:
+                    effects.handed(state, outbound.household, note.action_id)
         case DeliveryStep.KEPT_BACK:
             if outbound.handed_us:
                 keep_back(state, outbound)
         case DeliveryStep.WITHDRAWN:
-            _withdraw_action(state, outbound.household, note.action_id, note.reason)
+            withdraw_action(state, outbound.household, note.action_id, note.reason)
+            if state.courses is not None:
+                effects.taken_back(state, outbound.household, note.action_id, note.reason)
         case _:
             assert_never(note.step)
-
-
-def _withdraw_action(state: PartitionState, household: int, action_id: str, reason: str) -> None:
-    """Take back an action that no longer holds, wherever it stands."""
-    action = state.actions.get(action_id)
-    if action is not None and action.status is ActionStatus.LIVE:
-        _set_status(state, action, ActionStatus.WITHDRAWN, state.now_us, why=reason)
-    _withdraw_outbound(state, household, action_id)
 
 
 def outcome_reported(
@@ -346,9 +322,9 @@ def _settle(state: PartitionState, action: LiveAction, status: ActionStatus, *, 
     """Close an action with its outcome, and with it its slate on every channel."""
     if action.status is not ActionStatus.LIVE or time_us >= action.valid_until_us:
         return False
-    _set_status(state, action, status, now_us)
+    set_status(state, action, status, now_us)
     household = action.household
-    _withdraw_outbound(state, household, action.action_id)
+    withdraw_outbound(state, household, action.action_id)
     for slate in state.slates.of(household):
         if slate.decision_id == action.decision_id:
             _end_slate(state, household, slate, now_us=now_us)
@@ -369,8 +345,8 @@ def _withdraw_offers(state: PartitionState, household: int, *, offers: set[str],
             if action is None or action.status is not ActionStatus.LIVE:
                 continue
             if action.offer in offers or (family and action.family == family):
-                _set_status(state, action, ActionStatus.WITHDRAWN, now_us)
-                _withdraw_outbound(state, action.household, action.action_id)
+                set_status(state, action, ActionStatus.WITHDRAWN, now_us)
+                withdraw_outbound(state, action.household, action.action_id)
 
 
 def time_passed(state: PartitionState) -> None:
@@ -384,8 +360,13 @@ def time_passed(state: PartitionState) -> None:
 
 
 def next_due_us(state: PartitionState) -> int | None:
-    """Return when the next tick is due: the earliest send_before of the outbox, or the next tidying; None for never."""
-    is_kept = len(state.requests) or len(state.actions) or len(state.recent_signals)
+    """Return when the next tick is due: what is first of the outbox, journeys' timers and the next tidying; or None."""
+    is_kept = len(state.requests) or len(state.actions) or len(state.recent_signals) or len(state.heard)
     due = [state.tidied_us + TIDY_EVERY_US] if is_kept else []
-    sending_us = state.outbox.next_due_us()
-    return min(due if sending_us is None else [*due, sending_us], default=None)
+    for table in (state.outbox, state.instances):
+        if (due_us := table.next_due_us()) is not None:
+            due.append(due_us)
+    left_us = state.heard.next_due_us()
+    if left_us is not None and left_us <= state.tidied_us:
+        due.append(left_us)  # more than the last tick did at once
+    return min(due, default=None)

@@ -14,6 +14,7 @@ from household.columns.kinds.table import KINDS
 from household.columns.layout import Layout
 from household.columns.windows import copied_counts, give_back
 from household.graph.folding import settle_all
+from household.journeys.versions import under_new_plan
 from household.plan import NONE, EventTimeUs, Feature, Plan, Scope
 from household.plan.definitions import FeatureDefinition, feature_definition, window_definition
 from household.state import PartitionState
@@ -53,6 +54,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         _copy_cells(state, new, scope)
         _continue_counts(state, new, scope)
         _free_windows(state, new, scope)
+    under_new_plan(new)
     return new
 
 
@@ -155,7 +157,8 @@ def _moves(old: PartitionState, new: PartitionState, scope: Scope) -> list[tuple
         if found is None or journey.trigger is None or journey.trigger.scope is not scope:
             continue
         before = old.plan.journeys[found].trigger
-        if before is not None and before.scope is scope:
+        is_alike = (old.plan.journeys[found].flow is None) == (journey.flow is None)
+        if before is not None and before.scope is scope and is_alike:
             moves.append((old.layout.trigger_cells[found], new.layout.trigger_cells[i], 2))
     return moves
 

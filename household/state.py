@@ -19,15 +19,19 @@ from household.events import Status
 from household.experiments.coverage import Coverage
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
+from household.journeys.course import Courses
 from household.plan import EventTimeUs, Plan
 from household.scarcity import Scarcity
 from household.showing import Showing
 from household.tables.actions import ACTIONS, LiveAction
+from household.tables.acts import ACTS, ActOfInstance
 from household.tables.arms import ARMS, Assignment
 from household.tables.capacities import CAPACITIES, CapacityUse
 from household.tables.contacts import CONTACTS, Contact
 from household.tables.decisions import DECISIONS, KnownDecision
 from household.tables.encounters import ENCOUNTERS, Encounter
+from household.tables.heard import HEARD, Heard
+from household.tables.instances import INSTANCES, Instance
 from household.tables.moments import PENDING, SETTLED, SettledMoment
 from household.tables.of_partition import Tables
 from household.tables.outbox import OUTBOX, Outbound
@@ -139,6 +143,13 @@ class PartitionState:
     share: CapacityShare = field(default_factory=CapacityShare)
     """Which of how many partitions this is: its part of capacities that all share. Nothing that the fold knows."""
     arms: Table[Assignment] = field(init=False)
+    instances: Table[Instance] = field(init=False)
+    heard: Table[Heard] = field(init=False)
+    acts: Table[ActOfInstance] = field(init=False)
+    courses: Courses | None = field(init=False)
+    """Of the journeys with states; None where the plan has none."""
+    arisen: dict[int, None] = field(default_factory=dict)
+    """Households in which journeys made moments arise, for the owner to take. Nothing that the fold knows."""
     coverage: Coverage = field(init=False)
     """What the plan's experiments are about."""
     showing: Showing = field(init=False)
@@ -167,6 +178,8 @@ class PartitionState:
         self.graph = Graph(self)
         self.accepted_offers, self.arms = tables.of(ACCEPTED_OFFERS), tables.of(ARMS)
         self.encounters, self.capacities = tables.of(ENCOUNTERS), tables.of(CAPACITIES)
+        self.instances, self.heard, self.acts = tables.of(INSTANCES), tables.of(HEARD), tables.of(ACTS)
+        self.courses = Courses(self.plan) if self.plan.listeners else None
         self.contact_places = places_of_contacts(self.contacts)
         self.encounter_places = places_of_encounters(self.encounters)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from household.columns.program import Op
-from household.plan import NONE
+from household.plan import NONE, Flow, Mark
 from playbooks.remarks import Check
 from playbooks.satisfiable import ConditionPiece, Scene, contradiction, terms_of
 
@@ -30,9 +30,31 @@ class ConditionSense(Check):
             if offer.eligible != NONE:
                 self._examine(offer.eligible, f"'eligible' of offer '{key}'", "offers", key, "eligible")
         for journey in plan.journeys:
-            if journey.trigger is not None:
+            if journey.trigger is not None and journey.trigger.program != NONE:
                 what, events = f"'when' of journey '{journey.name}'", journey.trigger.events
                 self._examine(journey.trigger.program, what, "journeys", journey.name, "trigger", "when", events=events)
+            if journey.flow is not None:
+                self._flow(journey.name, journey.flow)
+
+    def _flow(self, name: str, flow: Flow) -> None:
+        """Look at what the states of a journey ask."""
+        keys = ("journeys", name)
+        marks: list[tuple[tuple[str, ...], str, Mark]] = []
+        if flow.goal is not None:
+            marks.append((("goal",), "the goal", flow.goal))
+        marks += [(("exits", one.name), f"exit rule '{one.name}'", one) for one in flow.exits]
+        for within, what, mark in marks:
+            if mark.program != NONE:
+                told = f"'when' of {what} of journey '{name}'"
+                self._examine(mark.program, told, *keys, *within, "when", events=mark.events)
+        for step in flow.steps:
+            told = f"'when' of state '{step.name}' of journey '{name}'"
+            for wait in step.waits:
+                if wait.program != NONE:
+                    self._examine(wait.program, told, *keys, "states", step.name, "wait", "when", events=wait.events)
+            for way in step.ways:
+                if way.program != NONE:
+                    self._examine(way.program, told, *keys, "states", step.name, "branch")
 
     def _examine(self, program: int, what: str, *keys: str, events: tuple[int, ...] = (), of_segment: str = "") -> None:
         scene, tree = Scene(self.plan, events), self.tree(program, of_segment=of_segment)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from household.plan import Channel, ContactClass, Journey, Scope, Trigger
+from household.plan import NONE, Channel, ContactClass, Journey, Scope, Trigger
 from playbooks.conditions import NO_PROGRAM, Conditions
 from playbooks.diagnostics import suggestion
+from playbooks.flows import FlowSetting, read_flow
 from playbooks.offers import Offers, read_purpose, read_tags
 from playbooks.reading import Reader, resolve
 from playbooks.vocabulary import ALL, Vocabulary
@@ -46,10 +47,24 @@ class Journeys:
         contact = self._vocabulary.resolve_events(reader.names("contact"), self._problems)
         offers = dict.fromkeys(self._offers.resolve(reader.names("offers"), self._problems))
         offers.update(dict.fromkeys(self._standing(reader.names("families"))))
+        trigger = self._trigger(reader)
+        setting = FlowSetting(
+            vocabulary=self._vocabulary,
+            conditions=self._conditions,
+            resolve_offers=lambda names: self._offers.resolve(names, self._problems),
+            problems=self._problems,
+        )
+        flow = read_flow(reader, trigger, setting)
+        if flow is not None:
+            for key in ("offers", "families", "contact"):
+                if reader.has(key):
+                    wrong = f"{reader.what} has states and '{key}' besides"
+                    self._problems.add(reader.key_place(key), wrong, "name offers in the states that act")
+            offers = dict.fromkeys(index for step in flow.steps if step.act is not None for index in step.act.offers)
         journey = Journey(
             name=entry.key,
             title=reader.text("title"),
-            trigger=self._trigger(reader),
+            trigger=trigger,
             contact_events=contact,
             offers=tuple(offers),
             control_share=reader.share("control"),
@@ -57,6 +72,7 @@ class Journeys:
             contact_class=str(reader.choice("contact_class", ContactClass) or ""),
             purpose=read_purpose(reader),
             tags=read_tags(reader),
+            flow=flow,
         )
         reader.finish()
         return journey
@@ -66,8 +82,12 @@ class Journeys:
         if reader is None:
             return None
         events = self._vocabulary.resolve_events(reader.names("on", required=True), self._problems)
-        when = reader.scalar("when", required=True)
-        program = NO_PROGRAM
+        has_states = journey.has("states")
+        when = reader.scalar("when", required=not has_states)
+        program = NONE if has_states else NO_PROGRAM
+        if has_states and reader.has("cooldown"):
+            wrong = f"{reader.what} has a cooldown, and the journey states"
+            self._problems.add(reader.key_place("cooldown"), wrong, "write 'again: 7d' in the journey")
         if when is not None:
             program = self._conditions.about_moment(when, f"'when' of {journey.what}", self._vocabulary.types(events))
         trigger = Trigger(

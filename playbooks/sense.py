@@ -186,7 +186,7 @@ class _Reach(Check):
         return any(one.channel in journey.outbound or channels[one.channel].inbound for one in offer.treatments)
 
     def _validity(self, key: str, offer: Offer, journey: Journey) -> None:
-        for event in journey.trigger.events if journey.trigger is not None else ():
+        for event in journey.trigger.events if journey.trigger is not None and journey.flow is None else ():
             window_us = self.plan.event_types[event].action_window_us
             if offer.valid_us < window_us:
                 self.warn(
@@ -214,6 +214,8 @@ class _Reach(Check):
     def _trigger(self, journey: Journey) -> None:
         trigger = journey.trigger
         assert trigger is not None, "asked of triggers only"
+        if trigger.program == NONE:
+            return
         terms = list(terms_of(self.tree(trigger.program)))
         read = [self.plan.features[int(term.arg)] for term in terms if term.op is Op.FEATURE]
         if not read or any(term.op is Op.FIELD for term in terms):

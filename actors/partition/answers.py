@@ -22,6 +22,7 @@ from household.scoring import Way
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus
 from household.tables.arms import Assignment
+from household.tables.instances import Ending, Instance
 from household.terms import Terms
 from wire.batches import REJECTION_COUNT_MAX, UNKNOWN_FIELD_COUNT_MAX
 
@@ -275,7 +276,27 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
                 channel = _any_channel(plan, action)
                 response.live_actions.append(action_message(state, action, channel, slate.decision.member))
     response.assignments.extend(map(assignment_message, state.together(state.arms, household)))
+    response.instances.extend(instance_message(state, one) for one in state.together(state.instances, household))
     return response
+
+
+def instance_message(state: PartitionState, one: Instance) -> household_pb2.JourneyInstance:
+    """Return where an instance of a journey is."""
+    told = household_pb2.JourneyInstance(
+        journey=one.journey,
+        member=member_name(state, one.member),
+        number=one.number,
+        state=one.step,
+        entered_at=timestamp(one.entered_us),
+        since=timestamp(one.since_us),
+        playbook_version=one.version,
+    )
+    if one.ending is Ending.LIVE:
+        told.due_at.CopyFrom(timestamp(one.due_us))
+    else:
+        told.ending = one.ending.value
+        told.ended_at.CopyFrom(timestamp(one.ended_us))
+    return told
 
 
 def assignment_message(one: Assignment) -> household_pb2.Assignment:

@@ -188,7 +188,9 @@ class CommitLoop:
             group.settle_failed()
             self._waiting.put_back(group)
             raise
-        return self._waiting.is_ready
+        # A tick may have left some of what is due for the next.
+        self._should_look_at_time |= group.ticks
+        return self._waiting.is_ready or group.ticks
 
     async def _form(self, group: Group) -> None:
         state_thread = self._ports.state_thread

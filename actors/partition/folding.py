@@ -44,6 +44,9 @@ class Folding:
         """No tick is due before that time; 0 where it is to be looked up. For the state thread, as the state is."""
         since = recovered.since or Since.of(recovered.replay)
         self._events_before, self._records_before = since.events, since.records
+        self._has_just_ticked = False
+        self._arisen: list[int] = []
+        """Households in which journeys made moments arise in the group that is being folded."""
 
     @property
     def replay(self) -> Replay:
@@ -87,6 +90,11 @@ class Folding:
         due_us = ledger.next_due_us(self.state)
         self._no_tick_before_us = due_us or 0
         return due_us is not None and due_us <= self._now_us(stamp_us)
+
+    @property
+    def has_just_ticked(self) -> bool:
+        """Whether the last group was a tick: what it has left waits for what else waits, and the other way round."""
+        return self._has_just_ticked
 
     def is_early_for_tick(self, stamp_us: int) -> bool:
         """Return whether no tick is due, as is known without looking it up. Between two groups in any thread."""
@@ -141,7 +149,16 @@ class Folding:
     def _rows_with_moments(self) -> list[int]:
         if self._replay.state is None:
             return []
+        self.state.arisen.clear()
         return self.state.pending.owners()
+
+    def _look_at_journeys(self) -> None:
+        """Take the moments that journeys made arise, and see when time moves one next. In the state thread."""
+        state = self.state
+        self._arisen += state.arisen
+        state.arisen.clear()
+        if (due_us := state.instances.next_due_us()) is not None:
+            self._no_tick_before_us = min(self._no_tick_before_us, due_us)
 
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
         for place, record in enumerate(records):
@@ -152,6 +169,7 @@ class Folding:
     async def fold_group(self, group: Group, offset: Offset, epoch: Epoch) -> None:
         """Fold a group that stands in the log at an offset, and tell whoever waits for it."""
         on_outbox_change = self._ports.on_outbox_change
+        self._has_just_ticked = group.ticks
         in_force: list[bool] = []
         if group.proposals or group.ticks:
             in_force = await self._state_thread.run(Urgency.DECISION, self._fold_decisions, group, offset, epoch)
@@ -167,12 +185,18 @@ class Folding:
             group.settle_failed()
             settle(one.done, folded)
             self._moments.put_off(row for row, _ in folded.applied.moments)
+            self._moments.put_off(self._take_arisen())
             if any(report.outcome == "undelivered" for report in one.batch.outcomes):
                 on_outbox_change()
         if group.hand_overs:
             await self._state_thread.run(Urgency.DECISION, self._fold_hand_overs, group, epoch)
+        self._moments.put_off(self._take_arisen())
         self._moments.look()
         self._position = self._log.end_offset
+
+    def _take_arisen(self) -> list[int]:
+        arisen, self._arisen = self._arisen, []
+        return arisen
 
     def _fold_decisions(self, group: Group, offset: Offset, epoch: Epoch) -> list[bool]:
         """Return for each decision whether the fold accepted it."""
@@ -196,6 +220,7 @@ class Folding:
                     proposal.attempt.folded()
                 except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it; the decision stands
                     group.failed.append((proposal.done, wrong))
+        self._look_at_journeys()
         return in_force
 
     def _fold_hand_overs(self, group: Group, epoch: Epoch) -> None:
@@ -203,6 +228,7 @@ class Folding:
         if notes:
             self._replay.fold_delivery(notes, epoch, group.stamp_us)
             self._replay.fold_count += 1
+            self._look_at_journeys()
         settle_hand_overs(group, self.state)
 
     async def _fold_signals(self, one: Signals, group: Group) -> Folded:
@@ -225,10 +251,12 @@ class Folding:
         return Folded(batch, Applied(statuses=statuses, moments=moments, effects=effects), plan, group.stamp_us)
 
     def _fold_part(self, _one: Signals, part: EventBatch, group: Group) -> Applied:
-        return self._replay.fold_signals(part, group.stamp_us)
+        applied = self._replay.fold_signals(part, group.stamp_us)
+        self._look_at_journeys()
+        return applied
 
     def _fold_last(self, one: Signals, part: EventBatch, group: Group) -> Applied:
-        applied = self._replay.fold_signals(part, group.stamp_us)
+        applied = self._fold_part(one, part, group)
         try:
             one.after(one.batch)
         except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it; the signals are folded

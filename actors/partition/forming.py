@@ -16,9 +16,11 @@ from household.state import NO_HOUSEHOLD, PartitionState
 def form(group: Group, folding: Folding, term: Term) -> None:
     """Decide, and encode what is to be written; or only tick, if that is due.
 
-    A tick is a group of its own: it changes what is live, and what waits is then looked at in its light.
+    A tick is a group of its own: it changes what is live, and what waits is then looked at in its light. A tick that
+    leaves some of what is due for the next lets others have their turn in between.
     """
-    if folding.is_tick_due(group.stamp_us):
+    others_turn = folding.has_just_ticked and bool(group.proposals or group.signals or group.hand_overs)
+    if not others_turn and folding.is_tick_due(group.stamp_us):
         group.ticks = True
         group.records.append(term.record(RecordKind.TICK, codec.TICK_LAYOUT, b"", group.stamp_us))
         return

@@ -20,9 +20,33 @@ def explain(household: str, *, decision_id: str, target: str, as_json: bool) -> 
     record = fetch(household, decision_id=decision_id, target=target)
     if as_json:
         print_json(json_format.MessageToDict(record, preserving_proto_field_name=True))
-    else:
-        tell(record)
+        return 0
+    tell(record)
+    if not decision_id:
+        _tell_journeys(where_it_is(household, target=target), zone_of(record.time_zone))
     return 0
+
+
+def where_it_is(household: str, *, target: str) -> list[household_pb2.JourneyInstance]:
+    """Return a household's instances of journeys with states.
+
+    Raises:
+        CommandFailed: Hearth does not say.
+    """
+    with connect(target) as channel:
+        stub = household_pb2_grpc.HouseholdServiceStub(channel)
+        try:
+            return list(stub.Get(household_pb2.GetRequest(household=household), timeout=CALL_DEADLINE_S).instances)
+        except grpc.RpcError as failed:
+            raise explain_failure(failed, doing="explaining", target=target) from failed
+
+
+def _tell_journeys(instances: list[household_pb2.JourneyInstance], zone: tzinfo) -> None:
+    for one in instances:
+        whose = f", member {one.member}" if one.member else ""
+        until = f"until {when(one.due_at, zone)} at most" if not one.ending else f"ended by {one.ending}"
+        told = f"{one.journey}{whose}: in '{one.state}' since {when(one.since, zone)}, {until}"
+        stdout_console().print(f"[bold]journey[/bold]: {escape(told)}")
 
 
 def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.DecisionRecord:

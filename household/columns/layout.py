@@ -17,7 +17,16 @@ from household.columns.kinds.definition import BUCKET_US, TERM_COUNT, terms_of
 from household.columns.kinds.table import KINDS
 from household.columns.program import Op
 from household.events import RESERVED_TYPES
-from household.plan import NONE, Feature, Offer, Plan, Scope
+from household.plan import NONE, Feature, JourneyListener, ListensFor, Offer, Plan, Scope
+
+FIRES = 0
+"""Of a row of `Rules.triggers`: a moment arises when its condition is true and its cooldown has passed."""
+ENTERS_ONCE_TRUE = 1
+"""An instance may enter when its condition has become true since it was last looked at."""
+ENTERS_EACH_TIME = 2
+LISTENS = 3
+LISTENS_WITHIN = 4
+"""Only for households that have instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,7 @@ class Rules(NamedTuple):
     trigger_start: NDArray[np.int64]
     trigger_list: NDArray[np.int64]
     triggers: NDArray[np.int64]
+    """Of each journey, and then of what journeys with states listen for: is member, cell, program, how."""
     cooldowns: NDArray[np.float64]
     field_start: NDArray[np.int64]
     fields: NDArray[np.int64]
@@ -65,7 +75,8 @@ class Layout:
     feature_cells: tuple[int, ...]
     window_cells: tuple[int, ...]
     trigger_cells: tuple[int, ...]
-    """Per journey; NONE for those without trigger. Two cells: time last fired, instances so far."""
+    """Per journey; NONE for those without trigger. Two cells: time last fired, instances so far; of one with states,
+    its condition as it was last looked at, and how often an instance might have entered."""
     rules: Rules
     personal_offers: frozenset[int]
     """Offers that hang on what is known of a member: by their condition, or by the segments of their prices."""
@@ -170,13 +181,20 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
     for index, journey in enumerate(plan.journeys):
         trigger = journey.trigger
         if trigger is None:
-            triggers.append([0, NONE, NONE])
+            triggers.append([0, NONE, NONE, FIRES])
             cooldowns.append(0.0)
             continue
-        triggers.append([_is_member(trigger.scope), trigger_cells[index], trigger.program])
+        triggers.append([_is_member(trigger.scope), trigger_cells[index], trigger.program, FIRES])
         cooldowns.append(float(trigger.cooldown_us))
+        if journey.flow is not None:
+            continue  # its entry is among what it listens for
         for event in trigger.events:
             listening[event].append(index)
+    for listener in plan.listeners:
+        for event in listener.events:
+            listening[event].append(len(triggers))
+        triggers.append(_listening(plan, listener, trigger_cells[listener.journey]))
+        cooldowns.append(0.0)
     uses = [list(event.fields) for event in plan.event_types]
     flat_updates = [update for one in updates for update in one]
     # The worst that one event can take from the slab: every window it feeds moves to a run of twice its buckets.
@@ -192,7 +210,7 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
         args=np.array([arg for program in plan.programs for arg in program.args], np.float64),
         trigger_start=_starts([len(one) for one in listening]),
         trigger_list=np.array([index for one in listening for index in one], np.int64),
-        triggers=_array(triggers, 3),
+        triggers=_array(triggers, 4),
         cooldowns=np.array(cooldowns, np.float64),
         field_start=_starts([len(one) for one in uses]),
         fields=_array([[use.field, int(use.required)] for one in uses for use in one], 2),
@@ -200,6 +218,18 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
         entries_per_event=np.array(worst, np.int64),
         is_report=np.array([event.name in RESERVED_TYPES for event in plan.event_types], np.uint8),
     )
+
+
+def _listening(plan: Plan, listener: JourneyListener, cell: int) -> list[int]:
+    """Return the row of `Rules.triggers` of something that a journey listens for."""
+    journey = plan.journeys[listener.journey]
+    assert journey.trigger is not None
+    assert journey.flow is not None
+    if listener.role is ListensFor.ENTRY:
+        how = ENTERS_EACH_TIME if journey.flow.is_each else ENTERS_ONCE_TRUE
+    else:
+        how = LISTENS_WITHIN if listener.is_of_any_event else LISTENS
+    return [_is_member(journey.trigger.scope), cell, listener.program, how]
 
 
 def lay_out(plan: Plan) -> Layout:
@@ -216,7 +246,8 @@ def lay_out(plan: Plan) -> Layout:
             trigger_cells.append(NONE)
             continue
         scope = journey.trigger.scope
-        fired = Column(name=f"{journey.name}.fired", scope=scope, dtype="time", unit="us", initial=math.nan)
+        part, dtype, unit = ("fired", "time", "us") if journey.flow is None else ("was_true", "flag", "")
+        fired = Column(name=f"{journey.name}.{part}", scope=scope, dtype=dtype, unit=unit, initial=math.nan)
         instances = Column(name=f"{journey.name}.instances", scope=scope, dtype="count", unit="", initial=0.0)
         trigger_cells.append(cells.take([fired, instances]))
     return Layout(

@@ -1,10 +1,11 @@
 """Which offers are weighed: those of the moments that wait, or those that a contact may bring up."""
 
 from household.columns.decay import decay
+from household.deciding.bringing_up import half_life_of, is_known, is_stale, journey_of
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason, by_contact, by_moment
 from household.decision import Moment
-from household.plan import NONE, EventType, Journey, Plan, Scope
+from household.plan import NONE, Journey, Plan, Scope
 from household.state import PartitionState
 
 
@@ -31,14 +32,14 @@ def journeys_of(
     found: list[tuple[Journey, bool]] = []
     reasons: list[str] = []
     for moment in pending:
-        event = _event_of(plan, moment)
-        if event is None:
+        journey = journey_of(plan, moment)
+        if journey is None or not is_known(plan, moment):
             continue
-        if is_stale(event, moment, now_us):
+        if is_stale(plan, moment, now_us):
             reasons.append(Reason.STALE_SIGNAL)
             continue
         reasons.append(by_moment(moment.journey))
-        found.append((plan.journeys[plan.journey_by_name[moment.journey]], True))
+        found.append((journey, True))
     if ask.channel != NONE and ask.is_contact:
         for journey in plan.journeys:
             if journey.trigger is None and (
@@ -49,21 +50,9 @@ def journeys_of(
     return found, tuple(dict.fromkeys(reasons))
 
 
-def _event_of(plan: Plan, moment: Moment) -> EventType | None:
-    """Return what fired a moment; None if the plan does not have that any more, or its journey."""
-    event = plan.event_type_by_name.get(moment.event_type, NONE)
-    return None if event == NONE or moment.journey not in plan.journey_by_name else plan.event_types[event]
-
-
-def is_stale(event: EventType, moment: Moment, now_us: int) -> bool:
-    """Return whether it is too late for what a moment brings up."""
-    return now_us - moment.time_us > event.action_window_us
-
-
 def turned_stale(plan: Plan, moment: Moment, then_us: int, now_us: int) -> bool:
     """Return whether it became too late for what a moment brings up, between two times."""
-    event = _event_of(plan, moment)
-    return event is not None and is_stale(event, moment, now_us) and not is_stale(event, moment, then_us)
+    return is_known(plan, moment) and is_stale(plan, moment, now_us) and not is_stale(plan, moment, then_us)
 
 
 def stale_candidates(
@@ -73,8 +62,9 @@ def stale_candidates(
     return {
         offer: moment.journey
         for moment in pending
-        if (event := _event_of(plan, moment)) is not None and is_stale(event, moment, now_us)
-        for offer in plan.journeys[plan.journey_by_name[moment.journey]].offers
+        if (journey := journey_of(plan, moment)) is not None and is_known(plan, moment)
+        if is_stale(plan, moment, now_us)
+        for offer in journey.offers
         if offer not in journey_by_offer
     }
 
@@ -82,7 +72,7 @@ def stale_candidates(
 def freshness(plan: Plan, moments: tuple[Moment, ...], now_us: int) -> dict[str, float]:
     """Return what is left of the value of what each journey's newest moment brings up, where it is not all.
 
-    >>> from household.plan import Journey
+    >>> from household.plan import EventType, Journey
     >>> events = (EventType(name="e", source="app", half_life_us=60),)
     >>> plan = Plan(name="p", event_types=events, journeys=(Journey(name="j"),))
     >>> moment = Moment(moment_id="m", journey="j", member=-1, event_id=b"", event_type="e", time_us=100)
@@ -91,10 +81,10 @@ def freshness(plan: Plan, moments: tuple[Moment, ...], now_us: int) -> dict[str,
     """
     left: dict[str, float] = {}
     for moment in moments:
-        event = _event_of(plan, moment)
-        if event is not None and not is_stale(event, moment, now_us):
+        if is_known(plan, moment) and not is_stale(plan, moment, now_us):
             age_us = max(now_us - moment.time_us, 0)
-            share = decay(float(age_us), float(event.half_life_us)) if event.half_life_us and age_us else 1.0
+            half_life_us = half_life_of(plan, moment)
+            share = decay(float(age_us), float(half_life_us)) if half_life_us and age_us else 1.0
             left[moment.journey] = max(share, left.get(moment.journey, 0.0))
     return {journey: share for journey, share in left.items() if share != 1.0}
 

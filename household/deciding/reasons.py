@@ -49,6 +49,8 @@ class Reason(StrEnum):
     # Why an action no longer holds, beside some of the above
     OFFER_GONE = "OFFER_GONE"
     PRICE_CHANGED = "PRICE_CHANGED"
+    JOURNEY_OVER = "JOURNEY_OVER"
+    """Its journey has reached its goal, was left, or has gone another way."""
 
 
 def by_moment(journey: str) -> str:

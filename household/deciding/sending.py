@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from household.deciding.bringing_up import may_hold, open_until_us
 from household.deciding.contact_policy import channel_vetoes, opens_us
 from household.deciding.reasons import Reason
 from household.decision import Moment, SlateAction
@@ -94,8 +95,10 @@ def sending(
     """
     if first is None:
         return replace(NOT_SENT, reasons=against or (Reason.CHANNEL_CANNOT_CARRY,)) if outlets else NOT_SENT
-    before_us = _send_before(plan, moments, slate[0])
-    if first.not_before_us >= before_us:
+    own = [moment for moment in moments if moment.journey == slate[0].journey]
+    before_us = min([slate[0].valid_until_us, *(open_until_us(plan, moment) for moment in own)])
+    is_open = not first.against or all(may_hold(plan, moment) for moment in own)
+    if first.not_before_us >= before_us or not is_open:
         return replace(NOT_SENT, reasons=first.against)
     listed = dict.fromkeys(channel for journey in moment_journeys(plan, moments) for channel in journey.outbound)
     return Sending(
@@ -111,13 +114,3 @@ def moment_journeys(plan: Plan, moments: Sequence[Moment]) -> Iterable[Journey]:
     for name in dict.fromkeys(moment.journey for moment in moments):
         if name in plan.journey_by_name:
             yield plan.journeys[plan.journey_by_name[name]]
-
-
-def _send_before(plan: Plan, moments: Sequence[Moment], action: SlateAction) -> int:
-    """The action's validity, or the end of its moment's action window, whichever is first."""
-    windows = [
-        moment.time_us + plan.event_types[plan.event_type_by_name[moment.event_type]].action_window_us
-        for moment in moments
-        if moment.journey == action.journey
-    ]
-    return min([action.valid_until_us, *windows])

@@ -20,6 +20,23 @@ from household.plan.contact_rules import (
 )
 from household.plan.experiments import Arm, Draw, Experiment, Layer
 from household.plan.features import Feature, FeatureKind, Window
+from household.plan.flow import (
+    END,
+    Act,
+    Again,
+    BranchWay,
+    Flow,
+    JourneyListener,
+    JourneyStep,
+    JourneyWait,
+    ListensFor,
+    Mark,
+    Slot,
+    StepKind,
+    Timer,
+    WhenBlocked,
+    WhenMerged,
+)
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
@@ -30,11 +47,15 @@ from household.plan.segments import Segment
 from household.plan.vocabulary import EventField, EventType, Field, FieldKind
 
 __all__ = [
+    "END",
     "EXEMPT_CLASSES",
     "NONE",
     "PLAN_LAYOUT",
+    "Act",
+    "Again",
     "Arbitration",
     "Arm",
+    "BranchWay",
     "Budget",
     "BudgetUnit",
     "Channel",
@@ -54,10 +75,16 @@ __all__ = [
     "FeatureKind",
     "Field",
     "FieldKind",
+    "Flow",
     "GraphRules",
     "Journey",
+    "JourneyListener",
+    "JourneyStep",
+    "JourneyWait",
     "Layer",
     "Limit",
+    "ListensFor",
+    "Mark",
     "Offer",
     "Plan",
     "PlanOfOtherLayout",
@@ -70,9 +97,14 @@ __all__ = [
     "Segment",
     "SegmentPrice",
     "Selector",
+    "Slot",
     "Span",
+    "StepKind",
+    "Timer",
     "Treatment",
     "Trigger",
+    "WhenBlocked",
+    "WhenMerged",
     "Window",
     "plan_from_bytes",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from household.later import later
+from household.plan.flow import Flow
 from household.plan.references import Scope
 
 
@@ -37,3 +38,5 @@ class Journey:
     purpose: str = later("")
     tags: tuple[str, ...] = later(())
     """Of all its offers, beside their own."""
+    flow: Flow | None = later(None)
+    """Its states. Its trigger is then when an instance enters; its offers those of all acts together."""

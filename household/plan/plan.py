@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NewType
 
@@ -13,6 +13,7 @@ from household.plan.conditions import Program
 from household.plan.contact_rules import EXEMPT_CLASSES
 from household.plan.experiments import ALL_BP, CONTROL, TREATED, Arm, Draw, Experiment, Layer
 from household.plan.features import Feature, Window
+from household.plan.flow import JourneyListener, listeners_of
 from household.plan.journeys import Journey
 from household.plan.offers import Offer
 from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules, GraphRules
@@ -86,6 +87,27 @@ class Plan:
     def journey_by_name(self) -> dict[str, int]:
         """Index of each journey."""
         return {journey.name: index for index, journey in enumerate(self.journeys)}
+
+    @cached_property
+    def listeners(self) -> tuple[JourneyListener, ...]:
+        """What journeys with states listen for, in the order in which an event is looked at."""
+        return tuple(
+            one
+            for index, journey in enumerate(self.journeys)
+            if journey.flow is not None and journey.trigger is not None
+            for one in listeners_of(index, journey.name, journey.flow, journey.trigger.events, journey.trigger.program)
+        )
+
+    @cached_property
+    def acting(self) -> dict[tuple[str, str], Journey]:
+        """By journey and state that acts: the journey with what is weighed there."""
+        return {
+            (journey.name, step.name): replace(journey, offers=step.act.offers)
+            for journey in self.journeys
+            if journey.flow is not None
+            for step in journey.flow.steps
+            if step.act is not None
+        }
 
     @cached_property
     def is_ruled(self) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from household.tables.actions import ACTIONS
+from household.tables.acts import ACTS
 from household.tables.arms import ARMS
 from household.tables.budgets import BUDGETS, EARMARKS
 from household.tables.capacities import CAPACITIES
@@ -11,6 +12,8 @@ from household.tables.contract import Declaration
 from household.tables.decisions import DECISIONS
 from household.tables.encounters import ENCOUNTERS
 from household.tables.graph_events import GRAPH_EVENTS
+from household.tables.heard import HEARD
+from household.tables.instances import INSTANCES
 from household.tables.moments import PENDING, SETTLED
 from household.tables.outbox import OUTBOX
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS
@@ -39,5 +42,8 @@ TABLES: tuple[Declaration[Any], ...] = (
     SHOWN,
     BUDGETS,
     EARMARKS,
+    HEARD,
+    INSTANCES,
+    ACTS,
 )
 """In the order in which a tick looks at them."""

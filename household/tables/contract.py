@@ -169,6 +169,8 @@ class Declaration(Generic[Row]):
     when_due: "Callable[[PartitionState, Table[Row], NDArray[np.int64]], None] | None" = None
     """What happens to the rows in these slots, in their order, once a tick finds them due: afterwards none of them is
     due any more. None: they are forgotten."""
+    at_once: int = 0
+    """Rows that one tick finds due at most, the first due first, where there is a lot to do for each; 0 for all."""
     digest: Digest[Row] | None = None
     """How it shows in each household's digest."""
     partition_digest: Callable[[list[Row]], Plain] | None = None

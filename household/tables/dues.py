@@ -1,10 +1,10 @@
-"""When rows are due, as kernels see it: a heap of slots, the first due first."""
+"""When rows are due, as kernels see it: a heap of slots, the first due first, of one time the older row."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.kernel import inlined, kernel
-from household.tables.slots import DUE, FIELDS, HEAPED, NEVER_DUE, PLACE, RowMatrix, Slots
+from household.tables.slots import DUE, FIELDS, HEAPED, NEVER_DUE, PLACE, SEQUENCE, RowMatrix, Slots
 
 
 @inlined
@@ -13,18 +13,24 @@ def _settle(rows: RowMatrix, heap: Slots, place: int, slot: int) -> None:
     rows[slot, PLACE] = place
 
 
+@inlined
+def _is_before(rows: RowMatrix, slot: int, other: int) -> bool:
+    due, others = rows[slot, DUE], rows[other, DUE]
+    return due < others or (due == others and rows[slot, SEQUENCE] < rows[other, SEQUENCE])
+
+
 @kernel
 def _sift(rows: RowMatrix, heap: Slots, slot: int) -> None:
     """Move a row up or down to where its time belongs."""
-    place, due = rows[slot, PLACE], rows[slot, DUE]
-    while place > 1 and rows[heap[place // 2 - 1], DUE] > due:
+    place = rows[slot, PLACE]
+    while place > 1 and _is_before(rows, slot, heap[place // 2 - 1]):
         _settle(rows, heap, place, heap[place // 2 - 1])
         place //= 2
     while 2 * place <= rows[0, HEAPED]:
         child = 2 * place
-        if child < rows[0, HEAPED] and rows[heap[child], DUE] < rows[heap[child - 1], DUE]:
+        if child < rows[0, HEAPED] and _is_before(rows, heap[child], heap[child - 1]):
             child += 1
-        if rows[heap[child - 1], DUE] >= due:
+        if _is_before(rows, slot, heap[child - 1]):
             break
         _settle(rows, heap, place, heap[child - 1])
         place = child
@@ -75,6 +81,35 @@ def due_slots(rows: RowMatrix, heap: Slots, now_us: int, found: NDArray[np.int64
         at += 1
     for i in range(count):
         found[i] = heap[found[i] - 1]
+    return count
+
+
+@kernel
+def first_due(
+    rows: RowMatrix, heap: Slots, now_us: int, found: NDArray[np.int64], open_places: NDArray[np.int64]
+) -> int:
+    """Set found[:n] to the slots that are due, the first due first, as many as there is room for; return n.
+
+    open_places: room for one more than `found` has.
+    """
+    if rows[0, HEAPED] == 0 or rows[heap[0], DUE] > now_us:
+        return 0
+    open_places[0] = 1
+    waiting, count = 1, 0
+    while waiting > 0 and count < found.shape[0]:
+        first = 0
+        for i in range(1, waiting):
+            if _is_before(rows, heap[open_places[i] - 1], heap[open_places[first] - 1]):
+                first = i
+        place = open_places[first]
+        waiting -= 1
+        open_places[first] = open_places[waiting]
+        found[count] = heap[place - 1]
+        count += 1
+        for child in range(2 * place, 2 * place + 2):
+            if child <= rows[0, HEAPED] and rows[heap[child - 1], DUE] <= now_us:
+                open_places[waiting] = child
+                waiting += 1
     return count
 
 

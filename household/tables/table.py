@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from household.plan import Plan
 from household.tables.contract import POOLED, Declaration, Owner, Row, columns_of
 from household.tables.due_rules import DueRules
-from household.tables.dues import due_slots, settle_dues
+from household.tables.dues import due_slots, first_due, settle_dues
 from household.tables.rows import (
     chain,
     chain_up_to,
@@ -257,9 +257,15 @@ class Table(Generic[Row]):
         return True
 
     def due(self, now_us: int) -> NDArray[np.int64]:
-        """Return the slots of the rows that are due, oldest first. Costs what is due, not what there is."""
+        """Return the slots of the rows that are due, oldest first; of a table that has so many at once, the first due.
+
+        Costs what is due, not what there is.
+        """
         if not self._is_any_due(now_us):
             return _NO_SLOTS
+        if most := self.declaration.at_once:
+            found = np.empty(most, np.int64)
+            return found[: first_due(self.rows, self.heap, now_us, found, np.empty(most + 2, np.int64))]
         found = np.empty(READ_AT_ONCE, np.int64)
         while (count := due_slots(self.rows, self.heap, now_us, found)) < 0:
             found = np.empty(4 * found.shape[0], np.int64)
@@ -316,6 +322,21 @@ class Table(Generic[Row]):
         self._remembered.clear()
 
     # --- as a whole ---------------------------------------------------------------------------------------------------
+
+    def append(self, owners: NDArray[np.int64], fields: NDArray[np.int64]) -> None:
+        """Keep rows of a household's table without key and texts, behind those of their owners.
+
+        Args:
+            owners: (rows,) household of each.
+            fields: (rows, columns) values as they lie.
+        """
+        assert not self.declaration.key
+        count = owners.shape[0]
+        self._make_room(count, int(owners.max(initial=0)), 0, 0)
+        values = np.column_stack([owners, fields]).astype(np.int64)
+        load_rows(self.shape, self.rows, self.index, self.heap, self.heads, values, self._due_rules.at(fields), 0)
+        for owner in set(owners.tolist()):
+            self._remembered.pop(owner, None)
 
     def load(self, owners: NDArray[np.int64], fields: NDArray[np.int64], text_words: int) -> None:
         """Fill an empty table with rows, oldest first.

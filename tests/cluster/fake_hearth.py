@@ -47,6 +47,8 @@ class FakeHearth(
     decisions: dict[tuple[str, str], household_pb2.DecisionRecord] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     """Households whose decisions are older than the log is kept."""
+    instances: list[household_pb2.JourneyInstance] = field(default_factory=list)
+    """Of every household."""
     is_ready: bool = True
     ids: set[str] = field(default_factory=set)
 
@@ -92,7 +94,8 @@ class FakeHearth(
         return self.decide_answer
 
     def Get(self, request: household_pb2.GetRequest, context: Any) -> household_pb2.GetResponse:
-        return household_pb2.GetResponse(known=any(household == request.household for household, _ in self.decisions))
+        is_known = any(household == request.household for household, _ in self.decisions)
+        return household_pb2.GetResponse(known=is_known, instances=self.instances)
 
     def Explain(self, request: household_pb2.ExplainRequest, context: Any) -> household_pb2.ExplainResponse:
         record = self.decisions.get((request.household, request.decision_id))

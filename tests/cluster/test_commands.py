@@ -116,6 +116,19 @@ def told_of(hearth: FakeHearth, run: Run, **changes: object) -> str:
     return run("explain", "H1", "--target", hearth.address).out
 
 
+def test_explain_tells_where_a_household_is_in_its_journeys(hearth: FakeHearth, run: Run):
+    hearth.instances = [
+        household_pb2.JourneyInstance(
+            journey="loans", state="waiting", entered_at=AT, since=AT, due_at=AT, member="M1"
+        ),
+        household_pb2.JourneyInstance(journey="welcome", state="touch", entered_at=AT, since=AT, ending="GOAL"),
+    ]
+    journeys = [line for line in told_of(hearth, run).splitlines() if line.startswith("journey")]
+    assert journeys[0].startswith("journey: loans, member M1: in 'waiting' since 2026-01-05")
+    assert journeys[0].endswith("at most")
+    assert journeys[1].endswith("ended by GOAL")
+
+
 @pytest.mark.parametrize("value", [math.inf, 1e30, float(np.float32(1e30)), 3e38])
 def test_what_never_happened_is_never(hearth: FakeHearth, run: Run, value: float):
     since = household_pb2.FeatureValue(name="member.since_days", value=value, unit="days")

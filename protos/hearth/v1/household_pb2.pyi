@@ -17,7 +17,7 @@ class GetRequest(_message.Message):
     def __init__(self, household: _Optional[str] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments", "products")
+    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments", "products", "instances")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class GetResponse(_message.Message):
     LIVE_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
     known: bool
     partition: int
     as_of: _timestamp_pb2.Timestamp
@@ -36,7 +37,8 @@ class GetResponse(_message.Message):
     live_actions: _containers.RepeatedCompositeFieldContainer[_decision_pb2.Action]
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     products: _containers.RepeatedCompositeFieldContainer[HeldProduct]
-    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[HeldProduct, _Mapping]]] = ...) -> None: ...
+    instances: _containers.RepeatedCompositeFieldContainer[JourneyInstance]
+    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[HeldProduct, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[JourneyInstance, _Mapping]]] = ...) -> None: ...
 
 class HeldProduct(_message.Message):
     __slots__ = ("product", "families", "lines")
@@ -47,6 +49,30 @@ class HeldProduct(_message.Message):
     families: _containers.RepeatedScalarFieldContainer[str]
     lines: int
     def __init__(self, product: _Optional[str] = ..., families: _Optional[_Iterable[str]] = ..., lines: _Optional[int] = ...) -> None: ...
+
+class JourneyInstance(_message.Message):
+    __slots__ = ("journey", "member", "number", "state", "entered_at", "since", "due_at", "ending", "ended_at", "playbook_version")
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ENTERED_AT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    PLAYBOOK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    journey: str
+    member: str
+    number: int
+    state: str
+    entered_at: _timestamp_pb2.Timestamp
+    since: _timestamp_pb2.Timestamp
+    due_at: _timestamp_pb2.Timestamp
+    ending: str
+    ended_at: _timestamp_pb2.Timestamp
+    playbook_version: str
+    def __init__(self, journey: _Optional[str] = ..., member: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[str] = ..., entered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ending: _Optional[str] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., playbook_version: _Optional[str] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("experiment", "layer", "arm", "share_bp", "salt", "playbook_version", "met_at", "reason")

@@ -1,0 +1,397 @@
+"""From the tables to walks and back: what one household, or member, has of one journey, moved on and kept.
+
+Where nothing earlier was learned, a lane goes on from where it is. Where something was, all of it is walked anew from
+where it was when that could still be: so whatever order things are learned in, it stands where it would stand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from household.decision import Moment
+from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, is_entry, way_key
+from household.journeys.walk import Lane, Walk
+from household.plan import END, StepKind, WhenMerged
+from household.state import NO_MEMBER, PartitionState
+from household.subjects import zone_of
+from household.tables.acts import ActOfInstance, ActStatus
+from household.tables.heard import Heard
+from household.tables.instances import NEVER_US, Ending, Instance
+
+TAKES_BACK = frozenset(
+    {
+        Ending.GOAL,
+        Ending.EXIT_RULE,
+        Ending.CONSENT,
+        Ending.POLICY,
+        Ending.STALE,
+        Ending.MERGED,
+        Ending.VERSION,
+        Ending.STOPPED,
+    }
+)
+"""Endings after which nothing that an instance has said already is to be shown any more."""
+
+
+class ConsequenceKind(Enum):
+    """What is to be carried out."""
+
+    ARISES = auto()
+    """A moment is to be decided."""
+    TAKEN_BACK = auto()
+    """What was not said yet of an act never will be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consequence:
+    """Something that moving on brought about, as data."""
+
+    kind: ConsequenceKind
+    owner: int
+    """Row of the household beneath which the instance lies."""
+    moment: Moment | None = None
+    act: ActOfInstance | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the tables hold of a lane."""
+
+    instances: list[tuple[int, Instance]]
+    heard: list[Heard]
+    owners: list[int]
+
+
+def lane_member(course: Course, member: int) -> int:
+    """Return whose the lane is that an event of a member is about: the member's, or the household's."""
+    return member if course.is_members else NO_MEMBER
+
+
+def moved_on(
+    state: PartitionState, course: Course, household: int, member: int, *, since_us: int | None
+) -> list[Consequence]:
+    """Let a lane take in what has been heard, and what is due by the newest of it or by the newest tick.
+
+    Args:
+        state: whose tables of journeys are changed.
+        course: the journey.
+        household: row of the household.
+        member: row of the member whose lane it is; NO_MEMBER for the household's.
+        since_us: time of what has just been heard; None where time has passed only.
+    """
+    found = _found(state, course, household, member)
+    if not found.instances and not any(is_entry(course.told[one.listener]) for one in found.heard):
+        return []
+    lane = _lane(state, course, found, household, member)
+    known = [one for _, one in found.instances]
+    if since_us is None:
+        lane.walks, first = [_walk(course, owner, one) for owner, one in found.instances], len(lane.heard)
+    elif all(max(one.since_us, one.ended_us) < since_us for one in known):
+        lane.walks = [_walk(course, owner, one) for owner, one in found.instances]
+        first = next(place for place, one in enumerate(lane.heard) if one.time_us >= since_us)
+    else:
+        lane.walks, first = _base_walks(course, found.instances), 0
+    until_us = max(state.tidied_us, lane.heard[-1].time_us if lane.heard else state.tidied_us)
+    lane.run(first, until_us)
+    effects = _stored(state, lane, found)
+    if _gave_way(state, lane, until_us):
+        effects += moved_on(state, course, household, member, since_us=until_us)
+    return effects
+
+
+def _gave_way(state: PartitionState, lane: Lane, at_us: int) -> bool:
+    """Let instances of households that have become one give way, as declared; return whether any does."""
+    merged = lane.course.flow.merged
+    live = [walk for walk in lane.walks if walk.is_live]
+    if merged is WhenMerged.KEEP_BOTH or len({walk.owner for walk in live}) < 2:
+        return False
+    by_key: dict[int, list[Walk]] = {}
+    for walk in sorted(live, key=lambda one: (one.entered_us, one.number)):
+        by_key.setdefault(walk.correlation, []).append(walk)
+    kept = 1 if merged is WhenMerged.KEEP_OLDER else 0
+    giving = [walk for alike in by_key.values() if len(alike) > 1 for walk in alike[kept:]]
+    for walk in giving:
+        _hear(state, lane, f"{lane.course.name}:{MERGED}", walk.owner, walk.number, at_us)
+    return bool(giving)
+
+
+def settled(state: PartitionState, course: Course, household: int, member: int, *, horizon_us: int) -> None:
+    """Let what was heard before an instant be taken in for good: nothing earlier can be learned any more."""
+    found = _found(state, course, household, member)
+    if not found.instances:
+        return
+    lane = _lane(state, course, found, household, member)
+    by_key = {(owner, one.number): one for owner, one in found.instances}
+    if all(max(one.since_us, one.ended_us) < horizon_us for one in by_key.values()):
+        lane.walks = [_walk(course, owner, one) for owner, one in found.instances]
+        lane.run(len(lane.heard), horizon_us - 1)
+    else:
+        lane.walks = _base_walks(course, found.instances)
+        lane.run(0, horizon_us - 1)
+    for walk in lane.walks:
+        one = by_key.get((walk.owner, walk.number))
+        if one is not None and one.based_us < horizon_us:
+            base = replace(
+                one,
+                base_step=course.steps[walk.step].name,
+                base_since_us=walk.since_us,
+                base_due_us=walk.due_us,
+                base_visits=_visits_text(course, walk),
+                based_us=horizon_us,
+            )
+            state.instances.put(base, owner=walk.owner)
+
+
+# --- from the tables --------------------------------------------------------------------------------------------------
+
+
+def _found(state: PartitionState, course: Course, household: int, member: int) -> _Found:
+    rows = state.rows_together(household)
+    members = set(state.graph.member_rows(household, member)) if member != NO_MEMBER else {NO_MEMBER}
+    instances = [
+        (row, one)
+        for row in rows
+        for one in state.instances.of(row)
+        if one.journey == course.name and one.member in members
+    ]
+    heard = [
+        (one, row)
+        for row in rows
+        for one in state.heard.of(row)
+        if one.listener in course.told and (not course.is_members or one.member in members)
+    ]
+    heard.sort(key=lambda pair: (pair[0].time_us, pair[0].event))
+    return _Found(instances=instances, heard=[one for one, _ in heard], owners=[row for _, row in heard])
+
+
+def _lane(state: PartitionState, course: Course, found: _Found, household: int, member: int) -> Lane:
+    def holds(program: int, walk: Walk, at_us: int) -> bool:
+        return bool(state.conditions(np.array([program]), walk.owner, walk.entrant, at_us)[0] == 1.0)
+
+    said = {
+        (row, act.number)
+        for row in state.rows_together(household)
+        for act in state.acts.of(row)
+        if act.journey == course.name and act.was_said
+    }
+    return Lane(
+        course=course,
+        member=member,
+        walks=[],
+        heard=found.heard,
+        owners=found.owners,
+        zone=zone_of(state, household, member),
+        holds=holds,
+        version=state.plan.version,
+        sticks=frozenset(said),
+        horizon_us=max((one.based_us for _, one in found.instances), default=0),
+    )
+
+
+def _walk(course: Course, owner: int, one: Instance) -> Walk:
+    """Return an instance as it is."""
+    return Walk(
+        owner=owner,
+        number=one.number,
+        correlation=one.correlation,
+        version=one.version,
+        entered_us=one.entered_us,
+        entrant=one.entrant,
+        step=course.step_by_name.get(one.step, END),
+        since_us=one.since_us,
+        due_us=one.due_us if one.ending is Ending.LIVE else NEVER_US,
+        visits=_visits(course, one.visits),
+        based_us=one.based_us,
+        ending=one.ending,
+        ended_us=one.ended_us,
+    )
+
+
+def _base_walks(course: Course, instances: Sequence[tuple[int, Instance]]) -> list[Walk]:
+    """Return the instances that were there when nothing before could be learned any more, as they were then."""
+    return [
+        Walk(
+            owner=owner,
+            number=one.number,
+            correlation=one.correlation,
+            version=one.version,
+            entered_us=one.entered_us,
+            entrant=one.entrant,
+            step=course.step_by_name.get(one.base_step, END),
+            since_us=one.base_since_us,
+            due_us=one.base_due_us,
+            visits=_visits(course, one.base_visits),
+            based_us=one.based_us,
+            # What had ended by then has not changed since.
+            ending=one.ending if _has_ended_by_base(one) else Ending.LIVE,
+            ended_us=one.ended_us if _has_ended_by_base(one) else 0,
+        )
+        for owner, one in instances
+        if one.based_us
+    ]
+
+
+def _has_ended_by_base(one: Instance) -> bool:
+    return one.ending is not Ending.LIVE and one.ended_us < one.based_us
+
+
+def _visits(course: Course, text: bytes) -> dict[int, int]:
+    visits = {}
+    for part in text.decode().split(","):
+        name, _, count = part.partition("=")
+        if name in course.step_by_name:
+            visits[course.step_by_name[name]] = int(count)
+    return visits
+
+
+def _visits_text(course: Course, walk: Walk) -> bytes:
+    return ",".join(f"{course.steps[step].name}={count}" for step, count in walk.visits.items()).encode()
+
+
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def _stored(state: PartitionState, lane: Lane, found: _Found) -> list[Consequence]:
+    """Keep where a lane's instances are; return what that brings about."""
+    course = lane.course
+    before = {(owner, one.number): one for owner, one in found.instances}
+    walks = {(walk.owner, walk.number): walk for walk in lane.walks}
+    effects: list[Consequence] = []
+    for (owner, number, step, at_us), way in lane.ways.items():
+        _hear(state, lane, way_key(course.name, course.steps[step].name, way), owner, number, at_us)
+    for key, one in before.items():
+        if key not in walks:
+            state.instances.remove(key[0], one.journey, one.member, one.number)
+            effects += taken_back_of(state, one, key[0])
+    for key, walk in walks.items():
+        old = before.get(key)
+        row = _row(state, course, walk, old)
+        if row == old:
+            continue
+        state.instances.put(row, owner=walk.owner)
+        effects += _taken_back(state, course, key, walk)
+        if (act := _to_say(state, course, walk, row.member)) is not None:
+            state.acts.put(act, owner=walk.owner)
+            effects.append(
+                Consequence(kind=ConsequenceKind.ARISES, owner=walk.owner, act=act, moment=_moment(walk, act))
+            )
+    return effects
+
+
+def _hear(state: PartitionState, lane: Lane, key: str, owner: int, number: int, at_us: int) -> None:
+    """Keep what a lane brought about itself, so that it is the same however often it is walked."""
+    state.heard.put(
+        Heard(
+            listener=key,
+            time_us=at_us,
+            member=lane.member,
+            correlation=0,
+            about=number,
+            visit=0,
+            # Behind what it follows from, which may not have been counted yet.
+            event=max([state.counters.received, *(one.event for one in lane.heard)]),
+            keep_until_us=at_us + state.plan.clock.lateness_us + 1,
+        ),
+        owner=owner,
+    )
+
+
+def _row(state: PartitionState, course: Course, walk: Walk, old: Instance | None) -> Instance:
+    due_us = walk.due_us
+    if not walk.is_live:
+        kept_us = course.kept_us(state.plan.clock.lateness_us)
+        due_us = NEVER_US if kept_us == NEVER_FORGOTTEN_US else walk.ended_us + kept_us
+    return Instance(
+        journey=course.name,
+        member=old.member if old is not None else lane_member(course, walk.entrant),
+        number=walk.number,
+        correlation=walk.correlation,
+        version=walk.version if old is None else old.version,
+        entered_us=walk.entered_us,
+        entrant=walk.entrant,
+        step=old.step if walk.step == END and old is not None else course.steps[walk.step].name,
+        since_us=walk.since_us,
+        due_us=due_us,
+        visits=_visits_text(course, walk),
+        base_step="" if old is None else old.base_step,
+        base_since_us=0 if old is None else old.base_since_us,
+        base_due_us=0 if old is None else old.base_due_us,
+        base_visits=b"" if old is None else old.base_visits,
+        based_us=0 if old is None else old.based_us,
+        ending=walk.ending,
+        ended_us=walk.ended_us,
+    )
+
+
+def _acts_of(state: PartitionState, journey: str, key: tuple[int, int]) -> list[ActOfInstance]:
+    owner, number = key
+    return [one for one in state.acts.of(owner) if one.journey == journey and one.number == number]
+
+
+def taken_back_of(state: PartitionState, one: Instance, owner: int) -> list[Consequence]:
+    """Mark, and return, all acts of an instance that is gone of which something was not said yet."""
+    open_ones = (ActStatus.PENDING, ActStatus.DECIDED, ActStatus.SAID)
+    return [
+        _marked(state, act, owner)
+        for act in _acts_of(state, one.journey, (owner, one.number))
+        if act.status in open_ones
+    ]
+
+
+def _marked(state: PartitionState, act: ActOfInstance, owner: int) -> Consequence:
+    state.acts.put(replace(act, status=ActStatus.WITHDRAWN), owner=owner)
+    return Consequence(kind=ConsequenceKind.TAKEN_BACK, owner=owner, act=act)
+
+
+def _taken_back(state: PartitionState, course: Course, key: tuple[int, int], walk: Walk) -> list[Consequence]:
+    """Mark, and return, the acts of which what was not said yet is not to be said any more."""
+    effects = []
+    for act in _acts_of(state, course.name, key):
+        is_said = act.status is ActStatus.SAID and walk.ending in TAKES_BACK
+        is_open = act.status in (ActStatus.PENDING, ActStatus.DECIDED)
+        if is_said or (is_open and not _is_at(course, walk, act)):
+            effects.append(_marked(state, act, key[0]))
+    return effects
+
+
+def _is_at(course: Course, walk: Walk, act: ActOfInstance) -> bool:
+    """Return whether an act is what an instance is about at present."""
+    return walk.is_live and course.step_by_name.get(act.step) == walk.step and walk.visits.get(walk.step) == act.visit
+
+
+def _to_say(state: PartitionState, course: Course, walk: Walk, member: int) -> ActOfInstance | None:
+    """Return the act that has just begun; None where there is none, or it was begun before."""
+    step = course.steps[walk.step]
+    if not walk.is_live or step.kind is not StepKind.ACT:
+        return None
+    visit = walk.visits[walk.step]
+    household = state.households.key(walk.owner).decode(errors="backslashreplace")
+    moment_id = f"{household}/{course.name}/{walk.number}/{step.name}/{visit}"
+    known = state.acts.get(walk.owner, moment_id)
+    if known is not None and (known.status is not ActStatus.WITHDRAWN or (walk.owner, moment_id) in state.settled):
+        return None
+    return ActOfInstance(
+        moment_id=moment_id,
+        journey=course.name,
+        member=member,
+        number=walk.number,
+        step=step.name,
+        visit=visit,
+        status=ActStatus.PENDING,
+        keep_until_us=walk.due_us + state.plan.clock.lateness_us + 1,
+    )
+
+
+def _moment(walk: Walk, act: ActOfInstance) -> Moment:
+    return Moment(
+        moment_id=act.moment_id,
+        journey=act.journey,
+        member=walk.entrant,
+        event_id=b"",
+        event_type="",
+        time_us=walk.since_us,
+        step=act.step,
+        until_us=walk.due_us,
+    )

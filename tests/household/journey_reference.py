@@ -1,0 +1,418 @@
+"""Journeys with states, slowly and in plain Python: all that was heard is gone through from the start, each time.
+
+Shares no code with what it judges. It reads a journey as a plain description (`Journey` below), remembers all that ever
+happened, and knows no tables, no settled past and no way to go on from where something is.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+END = "end"
+NEVER = 2**62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """What an event has to be."""
+
+    kind: str
+    least: float = 0.0
+    """Its amount is at least that; 0 for any."""
+    look_back: int = 0
+    then: str = END
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    name: str
+    what: str
+    """wait, slot, act, split, ask or end."""
+    waits: tuple[Match, ...] = ()
+    after: int = 0
+    then: str = END
+    within: int = 0
+    leaves_when_blocked: bool = False
+    failed: str = END
+    shares: tuple[tuple[str, int], ...] = ()
+    """(state, basis points) of a split."""
+    asks: int = 0
+    """Of an ask: whether so many of the counted events have come."""
+    otherwise: str = END
+    slot: tuple[int, int] = (0, 0)
+    missed: str = END
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journey:
+    name: str
+    states: tuple[State, ...]
+    entry: Match
+    entry_count: int = 0
+    """Enter when so many of the counted events have come, rather than at each matching one."""
+    goal: Match | None = None
+    goal_count: int = 0
+    """Reached when so many of the counted events have come; looked at whatever happens, while somebody is inside."""
+    leave: Match | None = None
+    again: str = "after_exit"
+    """once, after_exit or after."""
+    after: int = 0
+    keyed: bool = False
+    parallel: int = 1
+    most: int = 0
+    window: int = 0
+    of_member: bool = False
+    budget: int = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """An event, as it was taken in."""
+
+    time: int
+    kind: str
+    member: str = ""
+    key: float = 0.0
+    amount: float = 0.0
+    action: str = ""
+    """Of a report."""
+
+
+@dataclass(kw_only=True)
+class Item:
+    """Something that was heard."""
+
+    time: int
+    number: int
+    order: int
+    role: str
+    who: str = ""
+    key: float = 0.0
+    about: int = -1
+    """Number of the instance; -1 for any."""
+    state: str = ""
+    place: int = 0
+    visit: int = 0
+    outcome: str = ""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """An instance."""
+
+    number: int
+    who: str
+    entrant: str
+    key: float
+    entered: int
+    state: str = ""
+    since: int = 0
+    due: int = NEVER
+    visits: list[str] = field(default_factory=list)
+    """Each visit to a state that acts, in order."""
+    ending: str = ""
+    ended: int = 0
+    moved_by: set[int] = field(default_factory=set)
+
+    def visit_of(self, state: str) -> int:
+        return self.visits.count(state)
+
+
+class Reference:
+    """One household, one journey."""
+
+    def __init__(self, journey: Journey, *, lateness: int) -> None:
+        self.journey, self.lateness = journey, lateness
+        self.states = {one.name: one for one in journey.states}
+        self.items: list[Item] = []
+        self.count = 0
+        self.was_true: dict[str, bool] = {}
+        self.ticked = -NEVER
+        self.runs: list[Run] = []
+        self.acts: dict[tuple[int, str, int], str] = {}
+        """(instance, state, visit) → pending, decided, said, silent or withdrawn."""
+        self.settled: set[tuple[int, str, int]] = set()
+        self.ways: dict[tuple[int, str, int], str] = {}
+        self.gone: set[int] = set()
+        self.said: set[int] = set()
+        """Instances of which something was said: they have entered for good."""
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    def happens(self, event: Happening, number: int, *, about: int | None = None) -> None:
+        """Take in an event that was applied, the `number`-th of all. `about`: of a report, whose action it is of."""
+        journey = self.journey
+        inside = any(run.number not in self.gone for run in self.runs)
+        if event.kind == "counted":
+            self.count += 1
+        who = event.member if journey.of_member else ""
+        if journey.of_member and not event.member:
+            return
+        added = []
+
+        def hear(role: str, *, state: str = "", place: int = 0, needs_key: bool = False) -> None:
+            if needs_key and journey.keyed and not event.key and about is None:
+                return
+            item = Item(
+                time=event.time,
+                number=number,
+                order=len(self.items),
+                role=role,
+                who=who,
+                key=event.key if journey.keyed else 0.0,
+                about=-1 if about is None else about,
+                state=state,
+                place=place,
+            )
+            self.items.append(item)
+            added.append((item, event.member))
+
+        if journey.goal is not None and self._fits(journey.goal, event):
+            hear("goal")
+        if journey.goal_count and inside and self.count >= journey.goal_count and not event.kind.startswith("hearth"):
+            hear("goal")
+        if journey.leave is not None and self._fits(journey.leave, event):
+            hear("leave")
+        for state in journey.states:
+            for place, wait in enumerate(state.waits):
+                if self._fits(wait, event):
+                    hear("wait", state=state.name, place=place, needs_key=True)
+        if self._enters(event, who):
+            hear("entry", needs_key=True)
+            if added and added[-1][0].role == "entry":
+                added[-1][0].outcome = event.member
+        if added and (inside or any(one.role == "entry" for one, _ in added)):
+            self._again(who)
+
+    def _fits(self, match: Match, event: Happening) -> bool:
+        return match.kind == event.kind and event.amount >= match.least
+
+    def _enters(self, event: Happening, who: str) -> bool:
+        journey = self.journey
+        if event.kind != journey.entry.kind:
+            return False
+        if not journey.entry_count:
+            return self._fits(journey.entry, event)
+        is_true, was = self.count >= journey.entry_count, self.was_true.get(who, False)
+        if journey.keyed:
+            return is_true
+        self.was_true[who] = is_true
+        return is_true and not was
+
+    def outcome(self, key: tuple[int, str, int], outcome: str, *, now: int, number: int) -> None:
+        """Take in what became of an act."""
+        status = {"decided": "decided", "held": "decided", "said": "said"}.get(outcome, "silent")
+        self.acts[key] = status
+        self.settled.add(key)
+        if status == "said":
+            self.said.add(key[0])
+        run = next(one for one in self.runs if one.number == key[0])
+        self.items.append(
+            Item(
+                time=now,
+                number=number,
+                order=len(self.items),
+                role="outcome",
+                who=run.who,
+                about=key[0],
+                state=key[1],
+                visit=key[2],
+                outcome=outcome,
+            )
+        )
+        self._again(run.who)
+
+    def tick(self, now: int) -> None:
+        """Let time pass."""
+        self.ticked = now
+        for who in dict.fromkeys(run.who for run in self.runs):
+            self._again(who)
+        for run in self.runs:
+            if run.ending and run.ended + self._kept() <= now:
+                self.gone.add(run.number)
+
+    def _kept(self) -> int:
+        journey = self.journey
+        if journey.again == "once":
+            return NEVER
+        after, window = journey.after if journey.again == "after" else 0, journey.window if journey.most else 0
+        return self.lateness + 1 + max(after, window)
+
+    # --- from the start ----------------------------------------------------------------------------------------------
+
+    def _again(self, who: str) -> None:
+        """Go through everything that was heard of one household, or member, in order of time."""
+        heard = sorted((one for one in self.items if one.who == who), key=lambda one: (one.time, one.number, one.order))
+        until = max([self.ticked, *(one.time for one in heard)])
+        self.heard = heard
+        runs: list[Run] = []
+        said = self.said
+        for place, item in enumerate(heard):
+            self._pass(runs, item.time)
+            self._take(runs, place, item, said)
+        self._pass(runs, until)
+        self.runs = [one for one in self.runs if one.who != who] + runs
+        self._effects(who)
+
+    def _pass(self, runs: list[Run], until: int) -> None:
+        for run in runs:
+            while not run.ending and run.due <= until:
+                at, state = run.due, self.states[run.state]
+                if at != run.since:
+                    run.moved_by = set()
+                place = sum(one.time < at for one in self.heard) - 1
+                if state.what != "act":
+                    self._move(run, state.then, at, place, "TIMEOUT" if state.what == "wait" else "COMPLETED")
+                    continue
+                told = {
+                    one.outcome
+                    for one in self.heard
+                    if one.role == "outcome"
+                    and one.time < at
+                    and (one.about, one.state, one.visit) == (run.number, run.state, run.visit_of(run.state))
+                }
+                if "held" in told:
+                    self._blocked(run, state, at, place, "POLICY")
+                elif "decided" in told:
+                    self._move(run, state.failed, at, place, "ERROR")
+                else:
+                    self._blocked(run, state, at, place, "STALE")
+
+    def _take(self, runs: list[Run], place: int, item: Item, said: set[int]) -> None:
+        if item.role == "entry":
+            if item.number in said or self._may_enter(runs, item):
+                run = Run(number=item.number, who=item.who, entrant=item.outcome, key=item.key, entered=item.time)
+                run.since, run.moved_by = item.time, {item.number}
+                runs.append(run)
+                self._move(run, self.journey.states[0].name, item.time, place, "COMPLETED")
+            return
+        for run in runs:
+            if run.ending or item.about not in (-1, run.number):
+                continue
+            if item.role in ("goal", "leave"):
+                if item.key in (0.0, run.key):
+                    self._end(run, "GOAL" if item.role == "goal" else "EXIT_RULE", item.time)
+            elif item.role == "wait":
+                if self._is_waited_for(run, item):
+                    if item.time != run.since:
+                        run.moved_by = set()
+                    run.moved_by.add(item.number)
+                    self._move(run, self.states[run.state].waits[item.place].then, item.time, place, "COMPLETED")
+            else:
+                self._outcome_of(run, item, place)
+
+    def _is_waited_for(self, run: Run, item: Item) -> bool:
+        if item.role != "wait" or item.state != run.state or item.number in run.moved_by:
+            return False
+        about = item.about == run.number if item.about != -1 else item.key == run.key
+        back = self.states[run.state].waits[item.place].look_back
+        return about and item.time >= run.since - back
+
+    def _outcome_of(self, run: Run, item: Item, place: int) -> None:
+        state = self.states[item.state]
+        if item.time != run.since:
+            run.moved_by = set()
+        if item.outcome == "failed":
+            if run.visits and run.visits[-1] == item.state and run.visit_of(item.state) == item.visit:
+                self._move(run, state.failed, item.time, place, "ERROR")
+        elif run.state == item.state and run.visit_of(item.state) == item.visit:
+            if item.outcome in ("said", "withheld", "nothing"):
+                self._move(run, state.then, item.time, place, "COMPLETED")
+            elif item.outcome in ("blocked", "no_consent", "stale"):
+                ending = {"blocked": "POLICY", "no_consent": "CONSENT", "stale": "STALE"}[item.outcome]
+                self._blocked(run, state, item.time, place, ending)
+
+    def _blocked(self, run: Run, state: State, at: int, place: int, ending: str) -> None:
+        if state.leaves_when_blocked:
+            self._end(run, ending, at)
+        else:
+            self._move(run, state.then, at, place, "COMPLETED")
+
+    def _may_enter(self, runs: list[Run], item: Item) -> bool:
+        journey = self.journey
+        alike = [one for one in runs if one.key == item.key]
+        return (
+            sum(not one.ending for one in runs) < journey.parallel
+            and all(one.ending for one in alike)
+            and not (journey.again == "once" and alike)
+            and (journey.again != "after" or all(one.ended + journey.after <= item.time for one in alike))
+            and (not journey.most or sum(one.entered > item.time - journey.window for one in runs) < journey.most)
+        )
+
+    def _move(self, run: Run, target: str, at: int, place: int, ending: str) -> None:
+        """Go to a state, and on as long as that takes no time. `place`: of the last thing heard by then."""
+        while True:
+            if target == END:
+                self._end(run, ending, at)
+                return
+            state = self.states[target]
+            if at != run.since:
+                run.moved_by = {self.heard[place].number} & run.moved_by if place >= 0 else set()
+            run.state, run.since, run.due, ending = target, at, NEVER, "COMPLETED"
+            if state.what == "end":
+                self._end(run, "COMPLETED", at)
+                return
+            if state.what == "split":
+                digest = hashlib.blake2b(f"{target}/{run.number}".encode(), digest_size=8).digest()
+                drawn, passed = int.from_bytes(digest, "big") * 10_000 // 2**64, 0
+                for name, share in state.shares:
+                    passed += share
+                    if drawn < passed:
+                        target = name
+                        break
+            elif state.what == "ask":
+                found = state.then if self.count >= state.asks else state.otherwise
+                target = self.ways.setdefault((run.number, target, at), found)
+            elif state.what == "slot":
+                begin, over = run.entered + state.slot[0], run.entered + state.slot[1]
+                if at < begin:
+                    run.due = begin
+                    return
+                target = state.then if at <= over else state.missed
+                ending = "COMPLETED" if at <= over else "TIMEOUT"
+            elif state.what == "act":
+                if len(run.visits) >= self.journey.budget:
+                    if state.leaves_when_blocked:
+                        self._end(run, "POLICY", at)
+                        return
+                    target = state.then
+                    continue
+                run.visits.append(target)
+                run.due = at + state.within
+                return
+            else:
+                run.due = at + state.after
+                item = next((one for one in self.heard[: place + 1] if self._is_waited_for(run, one)), None)
+                if item is None:
+                    return
+                run.moved_by.add(item.number)
+                target = state.waits[item.place].then
+
+    def _end(self, run: Run, ending: str, at: int) -> None:
+        run.ending, run.ended, run.due = ending, at, NEVER
+
+    # --- what comes of it --------------------------------------------------------------------------------------------
+
+    def _effects(self, who: str) -> None:
+        runs = {run.number: run for run in self.runs}
+        for key, status in list(self.acts.items()):
+            number, state, visit = key
+            run = runs.get(number)
+            is_at = run is not None and not run.ending and (run.state, run.visit_of(state)) == (state, visit)
+            if status in ("pending", "decided") and not is_at:
+                self.acts[key] = "withdrawn"
+            if status == "said" and (run is None or run.ending not in ("", "COMPLETED", "TIMEOUT", "ERROR")):
+                self.acts[key] = "withdrawn"
+        for run in self.runs:
+            if run.who == who and not run.ending and self.states[run.state].what == "act":
+                key = (run.number, run.state, run.visit_of(run.state))
+                known = self.acts.get(key)
+                if known is None or (known == "withdrawn" and key not in self.settled):
+                    self.acts[key] = "pending"
+
+    def instances(self) -> list[tuple[int, str, int, str, int]]:
+        """(number, state, since, ending, visits) of each that is not forgotten."""
+        return sorted(
+            (run.number, run.state, run.since, run.ending, len(run.visits))
+            for run in self.runs
+            if run.number not in self.gone
+        )

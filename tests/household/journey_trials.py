@@ -1,0 +1,493 @@
+"""Random journeys, and all that may happen in them, told to the fold and to the reference alike.
+
+python -m tests.household.journey_trials 100000 [first seed]
+"""
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from household.apply import apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.columns.program import Op
+from household.deciding.reasons import Reason
+from household.decision import Decision, SlateAction
+from household.decision_bytes import encode_decision
+from household.delivery import DeliveryNote, DeliveryStep
+from household.events import RESERVED_TYPES, Status
+from household.plan import (
+    NONE,
+    Act,
+    Again,
+    BranchWay,
+    Channel,
+    EventField,
+    EventTimeRules,
+    EventType,
+    Feature,
+    FeatureKind,
+    Field,
+    FieldKind,
+    Flow,
+    JourneyStep,
+    JourneyWait,
+    Mark,
+    Offer,
+    Plan,
+    Program,
+    Scope,
+    Slot,
+    StepKind,
+    Timer,
+    Treatment,
+    Trigger,
+    WhenBlocked,
+)
+from household.plan import Journey as PlanJourney
+from household.state import PartitionState
+from tests.household.journey_reference import END, Happening, Journey, Match, Reference, State
+from tests.household.oracle import Event, batch_of
+
+LATENESS = 60
+START = 1_000_000
+KINDS = ("x", "y", "counted")
+MEMBERS = ("anna", "ben", "")
+STEPS = 40
+
+
+# --- journeys --------------------------------------------------------------------------------------------------------
+
+
+def random_journey(chance: random.Random) -> Journey:
+    """Draw a journey that the check would let pass, or nearly: what takes no time leads forward."""
+    count = chance.randint(1, 5)
+    names = [f"s{place}" for place in range(count)]
+    states = tuple(_random_state(chance, place, names) for place in range(count))
+    keyed = chance.random() < 0.35
+    goal_count = chance.choice((0, 0, 0, 2, 4))
+    return Journey(
+        name="j",
+        states=states,
+        entry=_random_match(chance),
+        entry_count=chance.choice((0, 0, 0, 1, 2)),
+        goal=_random_match(chance) if not goal_count and chance.random() < 0.5 else None,
+        goal_count=goal_count,
+        leave=_random_match(chance) if chance.random() < 0.3 else None,
+        again=chance.choice(("once", "after_exit", "after_exit", "after")),
+        after=chance.randint(1, 80),
+        keyed=keyed,
+        parallel=chance.randint(1, 3) if keyed else 1,
+        most=chance.choice((0, 0, 1, 2)),
+        window=chance.randint(5, 150),
+        of_member=chance.random() < 0.4,
+        budget=chance.choice((9, 9, 1, 2)),
+    )
+
+
+def _random_match(chance: random.Random) -> Match:
+    return Match(kind=chance.choice(KINDS), least=chance.choice((0.0, 0.0, 2.0)))
+
+
+def _random_state(chance: random.Random, place: int, names: list[str]) -> State:
+    later = [*names[place + 1 :], END]
+    anywhere = [*names, END]
+    what = chance.choice(("wait", "wait", "wait", "act", "act", "split", "ask", "slot", "end"))
+    if what == "end" and place == 0:
+        what = "wait"
+    name, then = names[place], chance.choice(later)
+    match what:
+        case "wait":
+            waits = tuple(
+                Match(
+                    kind=chance.choice((*KINDS, "hearth.decline")),
+                    least=chance.choice((0.0, 0.0, 2.0)),
+                    look_back=chance.choice((0, 0, 0, 5, 30)),
+                    then=chance.choice(later if chance.random() < 0.7 else anywhere),
+                )
+                for _ in range(chance.randint(0, 2))
+            )
+            waits = tuple(
+                Match(kind=one.kind, look_back=one.look_back, then=one.then) if one.kind.startswith("h") else one
+                for one in waits
+            )
+            return State(name=name, what=what, waits=waits, after=chance.randint(1, 40), then=chance.choice(anywhere))
+        case "act":
+            return State(
+                name=name,
+                what=what,
+                within=chance.randint(1, 30),
+                then=then,
+                leaves_when_blocked=chance.random() < 0.3,
+                failed=chance.choice(later),
+            )
+        case "split":
+            one = chance.randint(1, 9_999)
+            shares = ((chance.choice(later), one), (chance.choice(later), 10_000 - one))
+            return State(name=name, what=what, shares=shares)
+        case "ask":
+            return State(name=name, what=what, asks=chance.randint(1, 3), then=then, otherwise=chance.choice(later))
+        case "slot":
+            begin = chance.randint(0, 40)
+            slot = (begin, begin + chance.randint(0, 30))
+            return State(name=name, what=what, slot=slot, then=then, missed=chance.choice(later))
+        case _:
+            return State(name=name, what="end")
+
+
+def plan_of(journey: Journey) -> Plan:
+    """Return a plan with that journey."""
+    events = (*KINDS, *RESERVED_TYPES)
+    index = {name: place for place, name in enumerate(events)}
+    programs: list[Program] = []
+
+    def program(text: str, *code: tuple[Op, float]) -> int:
+        programs.append(Program(text=text, ops=tuple(int(op) for op, _ in code), args=tuple(arg for _, arg in code)))
+        return len(programs) - 1
+
+    def amount(least: float) -> int:
+        if not least:
+            return NONE
+        return program(f"amount >= {least}", (Op.FIELD, 0.0), (Op.CONST, least), (Op.GREATER_EQUAL, 0.0))
+
+    def counted(least: int) -> int:
+        code = ((Op.FEATURE, 0.0), (Op.CONST, float(least)), (Op.GREATER_EQUAL, 0.0))
+        return program(f"counted >= {least}", *code)
+
+    def mark(name: str, match: Match) -> Mark:
+        return Mark(name=name, events=(index[match.kind],), program=amount(match.least))
+
+    place = {one.name: number for number, one in enumerate(journey.states)} | {END: -1}
+    goal = mark("goal", journey.goal) if journey.goal is not None else None
+    if journey.goal_count:
+        everything = tuple(range(len(KINDS)))
+        goal = Mark(name="goal", events=everything, program=counted(journey.goal_count), is_of_any_event=True)
+    steps = []
+    for one in journey.states:
+        match one.what:
+            case "wait":
+                waits = tuple(
+                    JourneyWait(
+                        events=(index[wait.kind],),
+                        program=amount(wait.least),
+                        look_back_us=wait.look_back,
+                        target=place[wait.then],
+                    )
+                    for wait in one.waits
+                )
+                timer = Timer(after_us=one.after)
+                step = JourneyStep(name=one.name, kind=StepKind.WAIT, waits=waits, timer=timer, target=place[one.then])
+            case "act":
+                act = Act(
+                    offers=(0,),
+                    within_us=one.within,
+                    blocked=WhenBlocked.EXIT if one.leaves_when_blocked else WhenBlocked.SKIP,
+                    failed=place[one.failed],
+                )
+                step = JourneyStep(name=one.name, kind=StepKind.ACT, act=act, target=place[one.then])
+            case "split":
+                ways = tuple(BranchWay(target=place[name], share_bp=share) for name, share in one.shares)
+                step = JourneyStep(name=one.name, kind=StepKind.BRANCH, ways=ways)
+            case "ask":
+                asked = BranchWay(program=counted(one.asks), target=place[one.then])
+                step = JourneyStep(
+                    name=one.name, kind=StepKind.BRANCH, ways=(asked, BranchWay(target=place[one.otherwise]))
+                )
+            case "slot":
+                slot = Slot(from_us=one.slot[0], to_us=one.slot[1])
+                target, missed = place[one.then], place[one.missed]
+                step = JourneyStep(name=one.name, kind=StepKind.SLOT, slot=slot, target=target, missed=missed)
+            case _:
+                step = JourneyStep(name=one.name, kind=StepKind.END)
+        steps.append(step)
+    flow = Flow(
+        steps=tuple(steps),
+        again=Again(journey.again),
+        after_us=journey.after if journey.again == "after" else 0,
+        correlation=1 if journey.keyed else NONE,
+        parallel=journey.parallel,
+        entries_most=journey.most,
+        entries_window_us=journey.window if journey.most else 0,
+        is_each=journey.keyed or not journey.entry_count,
+        goal=goal,
+        exits=() if journey.leave is None else (mark("leave", journey.leave),),
+        owner="nobody",
+        budget_acts=journey.budget,
+    )
+    trigger = Trigger(
+        events=(index[journey.entry.kind],),
+        program=counted(journey.entry_count) if journey.entry_count else amount(journey.entry.least),
+        scope=Scope.MEMBER if journey.of_member else Scope.HOUSEHOLD,
+    )
+    uses = (EventField(field=0), EventField(field=1))
+    return Plan(
+        name="trial",
+        fields=(Field(name="amount", kind=FieldKind.NUMBER), Field(name="key", kind=FieldKind.NUMBER)),
+        event_types=(
+            *(EventType(name=name, source="app", fields=uses) for name in KINDS),
+            *(EventType(name=name, source="hearth") for name in RESERVED_TYPES),
+        ),
+        programs=tuple(programs),
+        features=(
+            Feature(
+                name="household.counted",
+                kind=FeatureKind.COUNT,
+                scope=Scope.HOUSEHOLD,
+                result="int",
+                events=(index["counted"],),
+            ),
+        ),
+        channels=(Channel(name="push", inbound=False, outbound=True),),
+        families=("f",),
+        offers=(
+            Offer(
+                name="o",
+                kind="offer",
+                family="f",
+                treatments=(Treatment(name="t", channel=0, text="…"),),
+            ),
+        ),
+        journeys=(PlanJourney(name="j", trigger=trigger, offers=(0,), outbound=(0,), flow=flow),),
+        clock=EventTimeRules(lateness_us=LATENESS, future_us=5, request_window_us=50),
+    )
+
+
+# --- trials ----------------------------------------------------------------------------------------------------------
+
+
+class Differs(AssertionError):
+    """The fold is not where the reference is."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One journey, one household, and what happens."""
+
+    seed: int
+    chance: random.Random
+    journey: Journey
+    state: PartitionState
+    reference: Reference
+    now: int = START
+    sent: list[Event] = field(default_factory=list)
+    number: int = 0
+    offset: int = 0
+    actions: dict[tuple[int, str, int], str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, seed: int) -> "Trial":
+        chance = random.Random(seed)
+        journey = random_journey(chance)
+        state = PartitionState(plan=plan_of(journey), stream_clock=False)
+        apply_epoch(state, epoch=1)
+        return cls(seed, chance, journey, state, Reference(journey, lateness=LATENESS))
+
+    def run(self) -> None:
+        """Let things happen, and compare after each."""
+        self.tick(0)
+        for _ in range(STEPS):
+            self.one_thing()
+            self.compare()
+
+    def one_thing(self) -> None:
+        pending = [key for key, status in self.reference.acts.items() if status == "pending"]
+        draw = self.chance.random()
+        if pending and draw < 0.3:
+            self.decide(self.chance.choice(pending))
+        elif draw < 0.45:
+            self.later()
+        elif draw < 0.52:
+            self.report()
+        elif draw < 0.62:
+            self.tick(self.chance.choice((1, 2, 5, 20, 70)))
+        elif draw < 0.65 and self.sent:
+            self.send(self.chance.choice(self.sent), is_again=True)
+        else:
+            self.now += self.chance.choice((0, 0, 1, 3, 10))
+            self.send(self.random_event())
+
+    def random_event(self) -> Event:
+        chance = self.chance
+        times = [self.now, self.now, self.now - chance.randint(0, LATENESS + 2)]
+        for run in self.reference.runs:
+            times += [run.due - 1, run.due, run.due + 1, run.since, run.since - 1, run.since - 5]
+        time = chance.choice([one for one in times if self.now - LATENESS - 3 <= one <= self.now])
+        return Event(
+            id=b"e%d" % (self.number + 1),
+            household=b"home",
+            member=chance.choice(MEMBERS).encode(),
+            kind=chance.randrange(len(KINDS)),
+            time_us=time,
+            values=((0, float(chance.randint(1, 3))), (1, float(chance.choice((1, 2, 3))))),
+        )
+
+    def send(self, event: Event, *, is_again: bool = False) -> None:
+        """Let the fold take in an event, and the reference if it is new and in time."""
+        applied = apply_signals(self.state, batch_of(self.state.plan, [event]), stamp_us=self.now)
+        self.number += 1
+        is_late = event.time_us < self.now - LATENESS
+        status = Status(int(applied.statuses[0]))
+        assert (status in (Status.DUPLICATE, Status.LATE)) == (is_again or is_late), status
+        self.log.append(f"{self.now} {event} {status.name}")
+        if is_again or is_late:
+            return
+        self.sent.append(event)
+        values = dict(event.values)
+        happening = Happening(
+            time=event.time_us,
+            kind=KINDS[event.kind],
+            member=event.member.decode(),
+            key=values[1],
+            amount=values[0],
+        )
+        self.reference.happens(happening, self.number)
+
+    def tick(self, elapsed: int) -> None:
+        self.now += elapsed
+        assert apply_tick(self.state, epoch=1, stamp_us=self.now)
+        self.log.append(f"{self.now} tick")
+        self.reference.tick(self.now)
+
+    def decide(self, key: tuple[int, str, int]) -> None:
+        """Let what is pending be decided in one way or another."""
+        chance = self.chance
+        outcome = chance.choice(
+            ("decided", "decided", "decided", "held", "nothing", "blocked", "no_consent", "withheld")
+        )
+        moment_id = f"home/j/{key[0]}/{key[1]}/{key[2]}"
+        moment = next(one for one in self.state.pending.of(0) if one.moment_id == moment_id)
+        if moment.until_us <= self.now:
+            return  # a tick comes first
+        self.offset += 1
+        is_said = outcome in ("decided", "held", "withheld")
+        action_id = f"d{self.offset}-0"
+        reasons = {"blocked": (Reason.CONTACT_CAP,), "no_consent": (Reason.NO_CONSENT,)}.get(outcome, ())
+        slate = (
+            SlateAction(action_id=action_id, offer="o", journey="j", price_minor=0, valid_until_us=self.now + 10_000),
+        )
+        decision = Decision(
+            decision_id=f"d{self.offset}",
+            request_id="",
+            household=b"home",
+            member=self.state.members.key(moment.member) if moment.member >= 0 else b"",
+            channel="",
+            decided_us=self.now,
+            moments=(moment,),
+            plan_version=self.state.plan.version,
+            model_version="prior",
+            schema_hash="",
+            degraded=False,
+            withheld=outcome == "withheld",
+            propensity=1.0,
+            reasons=reasons,
+            candidates=(),
+            slate=slate if is_said else (),
+            stands="",
+            answered="",
+            send_channel="push" if outcome in ("decided", "held") else "",
+            send_before_us=moment.until_us,
+            send_not_before_us=self.now if outcome == "held" else 0,
+            local_minute_of_week=0,
+            state_vector=np.empty(0, np.float32),
+        )
+        payload = encode_decision(decision, member_keys={})
+        assert apply_decision(self.state, decision, payload, epoch=1, offset=self.offset, stamp_us=self.now)
+        self.log.append(f"{self.now} {key} {outcome}")
+        self.actions[key] = action_id
+        others = [one for one, status in self.reference.acts.items() if status == "decided"]
+        self.reference.outcome(key, outcome, now=self.now, number=self.number)
+        if outcome in ("decided", "held"):
+            for other in others:
+                if self.reference.acts[other] == "decided":
+                    self.reference.outcome(other, "nothing", now=self.now, number=self.number)
+
+    def later(self) -> None:
+        """Let something that is on its way be handed over."""
+        open_ones = [
+            (key, run)
+            for key, status in self.reference.acts.items()
+            if status == "decided"
+            for run in self.reference.runs
+            if run.number == key[0] and run.due > self.now
+        ]
+        if not open_ones:
+            return self.tick(1)
+        key, _ = self.chance.choice(open_ones)
+        note = DeliveryNote(action_id=self.actions[key], step=DeliveryStep.HANDED, channel="push", reason="")
+        assert apply_delivery(self.state, [note], epoch=1, stamp_us=self.now)
+        self.log.append(f"{self.now} {key} handed")
+        self.reference.outcome(key, "said", now=self.now, number=self.number)
+        return None
+
+    def report(self) -> None:
+        """Let a gateway say that something was declined, or not delivered."""
+        known = [key for key, status in self.reference.acts.items() if status in ("said", "decided")]
+        if not known:
+            return
+        key = self.chance.choice(known)
+        outcome = self.chance.choice(("decline", "undelivered"))
+        time = self.now - self.chance.choice((0, 0, 1, 4))
+        event = Event(
+            id=b"r%d" % (self.number + 1),
+            household=b"home",
+            member=b"anna",
+            kind=self.state.plan.event_type_by_name[f"hearth.{outcome}"],
+            time_us=time,
+            values=(),
+            action_id=self.actions[key],
+            channel="push",
+        )
+        apply_signals(self.state, batch_of(self.state.plan, [event]), stamp_us=self.now)
+        self.number += 1
+        self.log.append(f"{self.now} {key} {outcome} at {time}")
+        reference = self.reference
+        was = reference.acts[key]
+        happening = Happening(time=time, kind=f"hearth.{outcome}", member="anna")
+        reference.happens(happening, self.number, about=key[0])
+        if outcome == "undelivered" and reference.acts[key] in ("said", "decided"):
+            reference.outcome(key, "failed", now=time, number=self.number)
+        elif outcome == "decline" and was == "decided" and reference.acts[key] == "decided":
+            reference.outcome(key, "said", now=time, number=self.number)
+
+    def compare(self) -> None:
+        found = sorted(
+            (one.number, one.step, one.since_us, "" if one.ending == "LIVE" else str(one.ending), _visits(one.visits))
+            for one in self.state.instances
+        )
+        acts = {(one.number, one.step, one.visit): str(one.status) for one in self.state.acts}
+        wanted = {key: self.reference.acts[key] for key in acts if key in self.reference.acts}
+        pending = {one.moment_id for one in self.state.pending.of(0)} if len(self.state.pending) else set()
+        to_decide = {
+            f"home/j/{number}/{state}/{visit}"
+            for (number, state, visit), status in self.reference.acts.items()
+            if status == "pending"
+        }
+        if found != self.reference.instances() or acts != wanted or pending != to_decide:
+            told = "\n".join([repr(self.journey), *self.log])
+            raise Differs(
+                f"seed {self.seed}\n{told}\nfold      {found}\nreference {self.reference.instances()}\n"
+                f"acts      {acts}\nreference {wanted}\npending   {pending}\nreference {to_decide}"
+            )
+
+
+def _visits(text: bytes) -> int:
+    return sum(int(part.partition(b"=")[2]) for part in text.split(b",") if part)
+
+
+def trials(count: int, *, first: int = 0, done: Callable[[int], None] = lambda _: None) -> None:
+    """Run so many, each by its seed.
+
+    Raises:
+        Differs: with all that happened.
+    """
+    for seed in range(first, first + count):
+        Trial.of(seed).run()
+        done(seed)
+
+
+if __name__ == "__main__":
+    wanted, begin = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    trials(wanted, first=begin, done=lambda seed: print(seed + 1, flush=True) if seed % 1_000 == 999 else None)
+    print(f"{wanted} random journeys: the fold and the reference agree")
