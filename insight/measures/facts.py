@@ -205,6 +205,11 @@ def _parts(
         table = table.filter(pc.is_in(table.column("type"), value_set=wanted))
         if not table.num_rows:
             continue
+        # A report without a time is of when it was recorded, as the fold has it.
+        is_report = pc.is_in(table.column("type"), value_set=pa.array(REPORTS))
+        is_told_late = pc.and_(is_report, pc.is_null(table.column("time")))
+        times = pc.if_else(is_told_late, table.column("recorded_at"), table.column("time"))
+        table = table.set_column(table.schema.get_field_index("time"), "time", times)
         types = np.array(table.column("type").to_pylist(), object)
         is_good = np.asarray(table.column("time").is_valid().to_numpy(), np.bool_)
         left_out["no time"] += int((~is_good).sum())

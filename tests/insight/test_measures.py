@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from insight.measures.definitions import DefinitionsInvalid, read_definitions
@@ -298,6 +299,16 @@ def test_what_playbooks_reject_counts_nothing_and_is_told():
     }
     rows = kpis(ask(facts, read_definitions(), time_us=DECEMBER), months=1)
     assert [row.numerator for row in rows if row.name == "K2.arpu/2026-11"] == [900]
+
+
+def test_a_report_without_a_time_is_of_when_it_was_recorded():
+    accepted = one("hearth.accept", day=5, learnt=1, action_id="a")
+    table = exported([accepted, one("billing.topup", day=6, amount_minor=1.0)])
+    nothing = pa.array([None, None], table.schema.field("time").type)
+    place = table.schema.get_field_index("time")
+    facts = read_facts([table.set_column(place, "time", nothing)], read_definitions(), ())
+    assert facts.time_us.tolist() == [accepted.learnt]
+    assert dict(facts.left_out) == {"no time": 1}
 
 
 def test_what_is_missing_is_named():
