@@ -3,6 +3,9 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from actors.shard.warm import fold_once
 from household.deciding.hand_over import next_step
 from tests.actors.harness import MINUTE, MONDAY, SettableClock, corner, in_loop, running
 from tests.actors.test_delivery import changed, to_send
@@ -13,6 +16,12 @@ TWO_A_MINUTE = (
     "  quiet_hours:",
     "  rules: {gateway: {of: {channels: [push]}, capacity: 2, window: minute}}\n  quiet_hours:",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """Have what weighs rules compiled before, where it is not yet: it may take longer than a test may."""
+    fold_once()
 
 
 @in_loop
