@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 import pytest
 
+import cluster.report
 from hearth.v1 import decision_pb2, decision_pb2_grpc
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
@@ -350,6 +351,7 @@ def test_without_its_extra_a_report_says_what_to_install(
 ):
     for name in ("cluster.report.page", "cluster.report.charts"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delattr(cluster.report, name.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     ended = run("models", "report", "champion", *data)
     assert (ended.code, "needs matplotlib" in ended.err, "hearth[report]" in ended.err) == (1, True, True)
