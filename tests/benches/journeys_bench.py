@@ -64,6 +64,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+def pass_time(state: PartitionState, now_us: int) -> None:
+    """Tick until nothing is due: one tick does so much at once."""
+    apply_tick(state, epoch=1, stamp_us=now_us)
+    while any((due := one.next_due_us()) is not None and due <= now_us for one in (state.heard, state.instances)):
+        apply_tick(state, epoch=1, stamp_us=now_us)
+
+
 def held_bytes(state: PartitionState) -> int:
     return sum(one.size_bytes for one in (state.instances, state.heard, state.acts)) + state.tables.texts.size_bytes
 
@@ -98,10 +105,10 @@ def main() -> None:
         bare, "wallet.payment", live, NOON_US + 2 * S
     )
     print(f"moved by an event: {live / moving:,.0f} a second")
-    ticked = seconds(lambda: apply_tick(state, epoch=1, stamp_us=NOON_US + 2 * DAY))
+    ticked = seconds(lambda: pass_time(state, NOON_US + 2 * DAY))
     print(f"what was heard is settled: {live / ticked:,.0f} a second")
     print(f"{(held_bytes(state) - empty) / live:.0f} bytes each, settled")
-    ticked = seconds(lambda: apply_tick(state, epoch=1, stamp_us=NOON_US + 31 * DAY))
+    ticked = seconds(lambda: pass_time(state, NOON_US + 31 * DAY))
     print(f"moved by time: {live / ticked:,.0f} a second")
 
 
