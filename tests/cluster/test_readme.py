@@ -61,7 +61,7 @@ def test_what_the_readme_types_works_on_the_files_that_come_with_it(hearth: Real
         assert ended.code == 0, (arguments, ended.err)
         told[" ".join(arguments[:2] if arguments[0] in ("rejects", "log", "playbook") else arguments[:1])] = ended.out
 
-    assert set(told) == {"ingest", "decide", "explain", "rejects list", "playbook check", "log export"}
+    assert set(told) == {"ingest", "decide", "explain", "rejects list", "playbook check", "kpis", "log export"}
     assert "topup_series_plus" in told["decide"]
     assert "topup_series_plus" in told["explain"]
     assert "UNKNOWN_TYPE" in told["rejects list"]
