@@ -14,18 +14,27 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from household.plan import Plan
 from household.scoring import feature_schema
 from serving.models.adoption import Origin, adopt
-from serving.models.bundle import BundleExists, BundleRefused, checked_name, read_manifest, replace_durably, save_bundle
+from serving.models.bundle import (
+    BundleExists,
+    BundleRefused,
+    checked_name,
+    read_manifest,
+    read_plain,
+    replace_durably,
+    save_bundle,
+)
 from serving.models.history import By
 from serving.models.in_force import MODEL_NAME, ModelStage
 from serving.models.registry import read_stages
 from serving.models.rollout import StageRefused, canary, promote, register, roll_back, shadow
 
 FOLLOWED_FILE: Final = "followed.json"
+FOLLOWED_BYTES_MAX: Final = 1 << 20
 
 ALIASES: Final = (ModelStage.CHAMPION, ModelStage.CANARY, ModelStage.SHADOW)
 """In the order in which they are acted on: a canary that became champion is canary no more."""
@@ -193,22 +202,27 @@ class Follower:
 
     def _followed(self) -> dict[str, str]:
         """Return where each alias pointed when it was last followed."""
-        file = self.registry / MODEL_NAME / FOLLOWED_FILE
-        try:
-            told = json.loads(file.read_bytes())
-            of_us = told.get(self.name, {})
-            return {str(alias): str(where) for alias, where in of_us.items()}
-        except FileNotFoundError:
+        of_us = self._followed_of_all().get(self.name, {})
+        if not isinstance(of_us, dict):
+            raise BundleRefused(self._file, f"says {str(of_us)[:100]!r} of {self.name}; mend it, or move it away")
+        return {str(alias): str(where) for alias, where in of_us.items()}
+
+    @property
+    def _file(self) -> Path:
+        return self.registry / MODEL_NAME / FOLLOWED_FILE
+
+    def _followed_of_all(self) -> dict[str, Any]:
+        if not self._file.exists():
             return {}
-        except OSError as wrong:
-            raise BundleRefused(file, f"cannot be read: {wrong.strerror}") from wrong
-        except (ValueError, AttributeError, RecursionError) as wrong:
-            raise BundleRefused(file, f"does not say what was followed: {wrong}; mend it, or move it away") from wrong
+        content = read_plain(self._file, FOLLOWED_BYTES_MAX)
+        try:
+            told = json.loads(content)
+        except (ValueError, RecursionError) as wrong:
+            raise BundleRefused(self._file, f"is not JSON: {wrong}; mend it, or move it away") from wrong
+        if not isinstance(told, dict):
+            raise BundleRefused(self._file, "does not say what was followed; mend it, or move it away")
+        return told
 
     def _note(self, followed: dict[str, str]) -> None:
-        file = self.registry / MODEL_NAME / FOLLOWED_FILE
-        try:
-            told = json.loads(file.read_bytes())
-        except FileNotFoundError:
-            told = {}
-        replace_durably(file, json.dumps(told | {self.name: followed}, indent=1, sort_keys=True).encode() + b"\n")
+        told = self._followed_of_all() | {self.name: followed}
+        replace_durably(self._file, json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
