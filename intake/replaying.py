@@ -18,7 +18,7 @@ from intake.files import RETRY_WAITS_S
 from intake.progress import Meter
 from intake.request import OUR_COLUMNS
 from intake.sender import LONE_REQUEST_BYTES_MAX, Acknowledged, ParcelUnderWay, Patience, Sender, Undeliverable
-from wire.batches import SOURCE_COLUMN, ipc_bytes
+from wire.batches import IDENTIFIER_COLUMN, SOURCE_COLUMN, ipc_bytes
 from wire.rejects import REPLAYED, OutsideReason
 
 DEADLINE_S = 30.0
@@ -33,6 +33,11 @@ class EventToReplay(Protocol):
     def household(self) -> bytes: ...
     @property
     def member(self) -> bytes: ...
+    @property
+    def identifier(self) -> bytes:
+        """Empty for none."""
+        ...
+
     @property
     def type(self) -> str: ...
     @property
@@ -188,7 +193,7 @@ def _request(one: ToReplay) -> signal_pb2.IngestRequest | None:
     if event is None:
         return None
     names = [name for name, _ in event.fields]
-    taken = {*OUR_COLUMNS, SOURCE_COLUMN}
+    taken = {*OUR_COLUMNS, SOURCE_COLUMN, IDENTIFIER_COLUMN}
     if len({*names, *taken}) == len(names) + len(taken):
         return signal_pb2.IngestRequest(arrow_stream=_arrow(event, one.event_id, dict(event.fields)))
     # A field by the name of a column, which only the other form can say.
@@ -205,6 +210,8 @@ def _arrow(event: EventToReplay, event_id: bytes, fields: Mapping[str, float | s
     }
     if event.source:
         columns[SOURCE_COLUMN] = pa.array([event.source], pa.binary())
+    if event.identifier:
+        columns[IDENTIFIER_COLUMN] = pa.array([event.identifier], pa.binary())
     for name, value in fields.items():
         columns[name] = pa.array([value], pa.string() if isinstance(value, str) else pa.float64())
     return ipc_bytes(pa.table(columns))
@@ -220,6 +227,7 @@ def _as_signal(event: EventToReplay, event_id: bytes) -> signal_pb2.IngestReques
             type=event.type,
             household=event.household.decode(),
             member=event.member.decode(),
+            identifier=event.identifier.decode(),
         )
         if event.time_us is not None:
             signal.time.FromMicroseconds(event.time_us)

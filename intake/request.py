@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.v1 import signal_pb2
 from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
-from wire.batches import SIGNAL_COUNT_MAX, SOURCE_COLUMN, ipc_bytes
+from wire.batches import IDENTIFIER_COLUMN, SIGNAL_COUNT_MAX, SOURCE_COLUMN, ipc_bytes
 
 OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
 
@@ -20,12 +21,18 @@ def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
     there is one, and must not depend on which fields came along.
     """
     table = signals.drop_columns([FILE_COLUMN, ROW_COLUMN])
+    ours = [*OUR_COLUMNS]
+    if IDENTIFIER_COLUMN in table.column_names:
+        if pc.any(pc.not_equal(table.column(IDENTIFIER_COLUMN), "")).as_py():
+            ours.append(IDENTIFIER_COLUMN)
+        else:
+            table = table.drop_columns([IDENTIFIER_COLUMN])
     present = [name for name, column in zip(table.column_names, table.columns, strict=True) if _is_sent(name, column)]
     table = table.select(present)
     fields = [name.removeprefix(FIELD_PREFIX) for name in present if name.startswith(FIELD_PREFIX)]
-    if any(name in OUR_COLUMNS or name == SOURCE_COLUMN for name in fields):
+    if any(name in (*ours, SOURCE_COLUMN) for name in fields):
         return signal_pb2.IngestRequest(signals=_signals_of(table))
-    return signal_pb2.IngestRequest(arrow_stream=ipc_bytes(table.rename_columns([*OUR_COLUMNS, *fields])))
+    return signal_pb2.IngestRequest(arrow_stream=ipc_bytes(table.rename_columns([*ours, *fields])))
 
 
 def _is_sent(name: str, column: pa.ChunkedArray) -> bool:
@@ -42,6 +49,7 @@ def _signals_of(table: pa.Table) -> Iterator[signal_pb2.Signal]:
             type=row["type"],
             household=row["household"],
             member=row["member"],
+            identifier=row.get(IDENTIFIER_COLUMN, ""),
             time=Timestamp(seconds=seconds, nanos=micros * 1_000),
             fields={name.removeprefix(FIELD_PREFIX): _value_of(row[name]) for name in fields if row[name] is not None},
         )

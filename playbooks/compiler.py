@@ -17,6 +17,7 @@ from playbooks.contact_rules import RuleSetting
 from playbooks.diagnostics import PlaybookInvalid
 from playbooks.experiments import read_experiments
 from playbooks.features import read_features
+from playbooks.graph import read_graph
 from playbooks.journeys import Journeys
 from playbooks.offers import Offers, Setting, read_offers
 from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
@@ -135,6 +136,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     arbitration = read_arbitration(top, heading.name)
     budgets = read_budgets(top, rule_setting, problems)
     experiments = read_experiments(top, journeys, offers, arbitration.salt, problems)
+    graph = read_graph(top, problems)
     top.finish()
     plan = Plan(
         name=heading.name,
@@ -152,6 +154,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         policy=policy,
         arbitration=arbitration,
         clock=heading.clock,
+        graph=graph,
         experiments=experiments,
         budgets=budgets,
         products=products.products(features),

@@ -17,6 +17,7 @@ from household.events import NO_TIME_US
 from serving.signal_batches import SECONDS_MAX, SECONDS_MIN, check_field_names, passed_over, type_column
 from wire.batches import (
     FIXED_COLUMNS,
+    IDENTIFIER_COLUMN,
     KEY_COLUMNS,
     NUMBERS,
     ROW_COUNT_MAX,
@@ -26,6 +27,9 @@ from wire.batches import (
     ipc_bytes,
 )
 from wire.failures import RequestTooLarge, invalid
+
+KEYS_BESIDE: Final = (SOURCE_COLUMN, IDENTIFIER_COLUMN)
+"""Columns of ours that a stream may do without. As texts they are fields of these names, too."""
 
 SPREAD_BYTES_MAX: Final = 64 * 1024 * 1024
 """What a message may hold once its dictionaries and small numbers are spread out, as the fold needs them."""
@@ -50,17 +54,19 @@ def batch_from_arrow_stream(stream: bytes) -> pa.RecordBatch:
     if doubles:
         raise invalid("arrow_stream", f"column {doubles[0]!r} occurs {names.count(doubles[0])} times; wanted once")
     check_field_names((name for name in names if name not in FIXED_COLUMNS), "arrow_stream")
-    missing = [name for name in FIXED_COLUMNS if name not in names and name != "member"]
+    optional = ("member", "household" if IDENTIFIER_COLUMN in names else "")
+    missing = [name for name in FIXED_COLUMNS if name not in names and name not in optional]
     if missing:
         raise invalid("arrow_stream", f"column {missing[0]!r} is missing; wanted {', '.join(FIXED_COLUMNS)}")
 
     columns = {name: _key_column(table, name) for name in KEY_COLUMNS}
     columns["type"] = type_column(_dense_text(_column(table, "type"), "type", "string").fill_null(""))
     columns["time"] = _time_column(_column(table, "time"))
-    if SOURCE_COLUMN in names and _is_key(table.schema.field(SOURCE_COLUMN).type):
-        columns[SOURCE_COLUMN] = _key_column(table, SOURCE_COLUMN)
+    for name in KEYS_BESIDE:
+        if name in names and _is_key(table.schema.field(name).type):
+            columns[name] = _key_column(table, name)
     for name in names:
-        if name == SOURCE_COLUMN and SOURCE_COLUMN in columns and not _is_text_type(table.schema.field(name).type):
+        if name in KEYS_BESIDE and name in columns and not _is_text_type(table.schema.field(name).type):
             continue  # bytes are no field
         if name not in FIXED_COLUMNS and not pa.types.is_null(table.schema.field(name).type):
             key, column = _value_column(_column(table, name), name)
@@ -71,7 +77,7 @@ def batch_from_arrow_stream(stream: bytes) -> pa.RecordBatch:
 def without_unknown(stream: bytes, known: Set[str]) -> tuple[bytes, list[signal_pb2.UnknownField]]:
     """Return a user's Arrow stream without the columns of fields that are not known, and these.
 
-    The signals' sources stay: whose event it is hangs on no other column.
+    The signals' sources and identifiers stay: whose event it is, and about whom, hangs on no other column.
 
     Raises:
         InvalidRequest: not such a stream.
@@ -80,7 +86,7 @@ def without_unknown(stream: bytes, known: Set[str]) -> tuple[bytes, list[signal_
     kept = [
         place
         for place, name in enumerate(table.column_names)
-        if name in known or name in FIXED_COLUMNS or (name == SOURCE_COLUMN and _is_key(table.schema.field(place).type))
+        if name in known or name in FIXED_COLUMNS or (name in KEYS_BESIDE and _is_key(table.schema.field(place).type))
     ]
     left_out = {
         name: table.num_rows - table.column(place).null_count

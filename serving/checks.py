@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import pyarrow as pa
 
 from hearth.v1 import decision_pb2
 from household.events import LONGEST_KEY, RESERVED_TYPES
 from household.graph.events import GRAPH_PREFIX
+from household.graph.identifiers import normalised
 from serving.access.principal import Principal
 from serving.signal_batches import TYPE_BY_OUTCOME
 from wire.batches import CHANNEL_COLUMN, MESSAGE_BYTES_MAX
@@ -64,10 +65,42 @@ def text_violations(**texts: str) -> Iterator[FieldViolation]:
             yield FieldViolation(field=name, description=f"has {length} bytes; wanted at most {LONGEST_KEY}")
 
 
+class NamesHousehold(Protocol):
+    """A request about one household: named by its key, or by an identifier."""
+
+    household: str
+    identifier: str
+
+
+def whose_violations(request: NamesHousehold, member: str = "") -> Iterator[FieldViolation]:
+    """Yield what is wrong with how a request names its household; `member`: as it names one besides."""
+    identifier, household = request.identifier, request.household
+    if not identifier:
+        yield from key_violations(household=household)
+        return
+    if household:
+        text = "is given beside a household; name one of the two"
+        yield FieldViolation(field="identifier", description=text)
+    elif normalised(identifier) is None:
+        text = f"{identifier[:100]!r} is not kind:value, for example msisdn:+447700900123"
+        yield FieldViolation(field="identifier", description=text)
+    if member:
+        text = "is given beside an identifier, which says who it is; leave it empty"
+        yield FieldViolation(field="member", description=text)
+
+
+def write_out(request: NamesHousehold) -> None:
+    """Let a checked request name its identifier as it is always written."""
+    if request.identifier:
+        request.identifier = normalised(request.identifier) or request.identifier
+
+
 def decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViolation]:
     """Yield what is wrong with a question."""
-    yield from key_violations(request_id=request.request_id, household=request.household, channel=request.channel)
+    yield from key_violations(request_id=request.request_id, channel=request.channel)
+    yield from whose_violations(request, request.member)
     yield from text_violations(member=request.member)
+    asked = normalised(request.identifier)
     if (count := len(request.signals)) > DECIDE_SIGNAL_COUNT_MAX:
         text = f"{count:,} signals; at most {DECIDE_SIGNAL_COUNT_MAX:,} come with a question: send them by Ingest"
         yield FieldViolation(field="signals", description=text)
@@ -76,7 +109,12 @@ def decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViol
         if signal.type.startswith(GRAPH_PREFIX):
             text = "is a graph event: it does not come with a question, send it by Ingest"
             yield FieldViolation(field=f"signals[{index}].type", description=text)
-        if signal.household != request.household:
+        if asked is not None and not signal.household and normalised(signal.identifier) == asked:
+            continue
+        if asked is not None:
+            text = "does not name the identifier of the question alone; wanted the same: send others by Ingest"
+            yield FieldViolation(field=f"signals[{index}].identifier", description=text)
+        elif signal.household != request.household:
             text = "names another household than the question; wanted the same: send others by Ingest"
             yield FieldViolation(field=f"signals[{index}].household", description=text)
 

@@ -23,8 +23,17 @@ from serving.accepting import AcceptingServer
 from serving.access.door import Door
 from serving.access.principal import ANYBODY
 from serving.boundary import Boundary, Handler, Limits, RequestObserver
-from serving.checks import check, decide_violations, key_violations, outcome_violations, text_violations
+from serving.checks import (
+    check,
+    decide_violations,
+    key_violations,
+    outcome_violations,
+    text_violations,
+    whose_violations,
+    write_out,
+)
 from serving.gate import Admission, Gate
+from serving.households import Households
 from serving.ingest import Ingest
 from serving.owners import Owners
 from serving.placing import AskPlacement, PlacementServices
@@ -34,7 +43,6 @@ from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, micr
 from serving.subscription import JoinedSubscription
 from wire.batches import MESSAGE_BYTES_MAX, ipc_bytes
 from wire.failures import Failure, FieldViolation, failed, invalid
-from wire.frames import DECISION_COUNT_MAX
 
 SIGNAL_SERVICE: Final = "hearth.v1.SignalService"
 DECISION_SERVICE: Final = "hearth.v1.DecisionService"
@@ -107,6 +115,7 @@ class PublicServices:
             observer=observer, in_flight_max=self._settings.in_flight_max, refusal=router.lines.refusal, door=door
         )
         self._ingest = Ingest(self._owners, self._settings)
+        self._households = Households(self._owners)
         self._admin = admin.AdminServices(router, partition_count)
         self._placing = PlacementServices(ask_placement)
 
@@ -133,24 +142,25 @@ class PublicServices:
         """Ask the household's owner for its decision; the answer is passed on unread."""
         check(decide_violations(request))
         limits.principal.check_channels(request.channel)
+        write_out(request)
         call = shard_pb2.DecideCall(request=request, request_hash=identity.decide_hash(request))
         if request.signals:
             call.request.ClearField("signals")
             call.signal_batch = ipc_bytes(await self._ingest.with_question(request.signals, limits))
-        return await self._owners.of_household(shard_pb2.METHOD_DECIDE, request.household, call, limits)
+        return await self._owners.of_named(shard_pb2.METHOD_DECIDE, request, call, limits)
 
     async def report(self, request: decision_pb2.ReportRequest, limits: Limits) -> bytes:
         """Make an outcome durable and fold it, then say what the action's status is."""
         check(
             (
-                *key_violations(
-                    request_id=request.request_id, household=request.household, action_id=request.action_id
-                ),
+                *key_violations(request_id=request.request_id, action_id=request.action_id),
+                *whose_violations(request, request.member),
                 *text_violations(member=request.member, channel=request.channel),
                 *outcome_violations(request.outcome),
             )
         )
         limits.principal.check_channels(request.channel)
+        write_out(request)
         request_hash = identity.report_hash(request)
         batch = report_batch(
             request_id=request.request_id,
@@ -161,16 +171,18 @@ class PublicServices:
             channel=request.channel,
             time_us=microseconds(request.time) if request.HasField("time") else self._arrival_us(),
             request_hash=request_hash,
+            identifier=request.identifier,
         )
         call = shard_pb2.ReportCall(
             signal_batch=batch,
             household=request.household,
+            identifier=request.identifier,
             action_id=request.action_id,
             channel=request.channel,
             request_id=request.request_id,
             request_hash=request_hash,
         )
-        return await self._owners.of_household(shard_pb2.METHOD_REPORT, request.household, call, limits)
+        return await self._owners.of_named(shard_pb2.METHOD_REPORT, request, call, limits)
 
     # --- DeliveryService ---------------------------------------------------------------------------------------------
 
@@ -198,13 +210,13 @@ class PublicServices:
         """Make an acknowledgement durable and fold it."""
         check(
             (
-                *key_violations(
-                    request_id=request.request_id, household=request.household, action_id=request.action_id
-                ),
+                *key_violations(request_id=request.request_id, action_id=request.action_id),
+                *whose_violations(request),
                 *text_violations(channel=request.channel, group=request.group),
             )
         )
         limits.principal.check_channels(request.channel)
+        write_out(request)
         request_hash = identity.ack_hash(request)
         batch = report_batch(
             request_id=request.request_id,
@@ -216,38 +228,19 @@ class PublicServices:
             time_us=self._arrival_us(),
             group=request.group,
             request_hash=request_hash,
+            identifier=request.identifier,
         )
         call = shard_pb2.ReportCall(
             signal_batch=batch,
             household=request.household,
+            identifier=request.identifier,
             action_id=request.action_id,
             channel=request.channel or None,
             group=request.group,
             request_id=request.request_id,
             request_hash=request_hash,
         )
-        return await self._owners.of_household(shard_pb2.METHOD_ACK, request.household, call, limits)
-
-    # --- HouseholdService --------------------------------------------------------------------------------------------
-
-    async def get(self, request: household_pb2.GetRequest, limits: Limits) -> bytes:
-        """What is known of a household."""
-        check(key_violations(household=request.household))
-        return await self._owners.of_household(shard_pb2.METHOD_GET, request.household, request, limits)
-
-    async def explain(self, request: household_pb2.ExplainRequest, limits: Limits) -> bytes:
-        """Why it was decided so."""
-        check((*key_violations(household=request.household), *text_violations(decision_id=request.decision_id)))
-        return await self._owners.of_household(shard_pb2.METHOD_EXPLAIN, request.household, request, limits)
-
-    async def decisions(self, request: household_pb2.DecisionsRequest, limits: Limits) -> bytes:
-        """A household's newest decisions."""
-        violations = list(key_violations(household=request.household))
-        if not 0 <= request.limit <= DECISION_COUNT_MAX:
-            text = f"is {request.limit}; wanted 0..{DECISION_COUNT_MAX}, 0 meaning 20"
-            violations.append(FieldViolation(field="limit", description=text))
-        check(violations)
-        return await self._owners.of_household(shard_pb2.METHOD_DECISIONS, request.household, request, limits)
+        return await self._owners.of_named(shard_pb2.METHOD_ACK, request, call, limits)
 
     # --- Health ------------------------------------------------------------------------------------------------------
 
@@ -289,6 +282,8 @@ class PublicServices:
         check = watch = health_pb2.HealthCheckRequest.FromString
         explain = household_pb2.ExplainRequest.FromString
         decisions = household_pb2.DecisionsRequest.FromString
+        quarantine = household_pb2.QuarantineRequest.FromString
+        households = self._households
         handlers = (
             unary(f"/{SIGNAL_SERVICE}/Ingest", self._ingest.one, bytes, long_s),
             self._boundary.client_stream(f"/{SIGNAL_SERVICE}/IngestStream", self._ingest.stream, long_s),
@@ -299,9 +294,11 @@ class PublicServices:
             unary(f"/{DECISION_SERVICE}/Report", self.report, decision_pb2.ReportRequest.FromString, short_s),
             stream(f"/{DELIVERY_SERVICE}/Subscribe", self.subscribe, delivery_pb2.SubscribeRequest.FromString),
             unary(f"/{DELIVERY_SERVICE}/Ack", self.ack, delivery_pb2.AckRequest.FromString, short_s),
-            unary(f"/{HOUSEHOLD_SERVICE}/Get", self.get, household_pb2.GetRequest.FromString, short_s),
-            unary(f"/{HOUSEHOLD_SERVICE}/Explain", self.explain, explain, short_s),
-            unary(f"/{HOUSEHOLD_SERVICE}/Decisions", self.decisions, decisions, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Get", households.get, household_pb2.GetRequest.FromString, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Explain", households.explain, explain, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Decisions", households.decisions, decisions, short_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Quarantine", households.quarantine, quarantine, long_s),
+            unary(f"/{HOUSEHOLD_SERVICE}/Change", households.change, household_pb2.ChangeRequest.FromString, long_s),
             self._admin_call("Snapshot", self._admin.snapshot, admin_pb2.SnapshotRequest.FromString),
             self._admin_call("Reject", self._admin.reject, admin_pb2.RejectRequest.FromString),
             self._admin_call("ConfirmClock", self._admin.confirm_clock, admin_pb2.ConfirmClockRequest.FromString),

@@ -18,8 +18,9 @@ HASH_BYTES = 16
 
 
 def decide_hash(request: decision_pb2.DecideRequest) -> bytes:
-    """Return the hash of a Decide: household, member, channel, and its signals in order."""
+    """Return the hash of a Decide: household, member, channel, identifier, and its signals in order."""
     parts = [b"decide", *_texts(request.household, request.member, request.channel)]
+    parts += _named(request.identifier)
     for signal in request.signals:
         parts += _signal(signal)
     return _hash(parts)
@@ -28,20 +29,19 @@ def decide_hash(request: decision_pb2.DecideRequest) -> bytes:
 def report_hash(request: decision_pb2.ReportRequest) -> bytes:
     """Return the hash of a Report: household, member, channel, action, outcome, and the time it names, if any."""
     texts = _texts(request.household, request.member, request.channel, request.action_id, str(request.outcome))
-    return _hash([b"report", *texts, _time(request)])
+    return _hash([b"report", *texts, _time(request), *_named(request.identifier)])
 
 
 def ack_hash(request: delivery_pb2.AckRequest) -> bytes:
     """Return the hash of an Ack: household, action, channel, group, and whether it was delivered; not its detail."""
     texts = _texts(request.household, request.action_id, request.channel, request.group, str(request.delivered))
-    return _hash([b"ack", *texts])
+    return _hash([b"ack", *texts, *_named(request.identifier)])
 
 
 def _signal(signal: signal_pb2.Signal) -> Iterator[bytes]:
     yield b"signal"
     yield from _texts(signal.event_id, signal.source, signal.type, signal.household, signal.member)
-    if signal.identifier:
-        yield from _texts("identifier", signal.identifier)
+    yield from _named(signal.identifier)
     yield _time(signal)
     for name in sorted(signal.fields):
         value = signal.fields[name]
@@ -51,6 +51,11 @@ def _signal(signal: signal_pb2.Signal) -> Iterator[bytes]:
         content = getattr(value, kind)
         yield from _texts("field", name, kind)
         yield struct.pack("<d", content) if kind == "number" else str(content).encode()
+
+
+def _named(identifier: str) -> list[bytes]:
+    """Return what an identifier adds; nothing where there is none."""
+    return _texts("identifier", identifier) if identifier else []
 
 
 def _time(message: Message) -> bytes:

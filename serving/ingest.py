@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import signal_pb2
+from household.graph.events import GRAPH_FIELDS, PROBABILITY
 from serving.access.principal import Principal
 from serving.arrow_streams import batch_from_arrow_stream, without_unknown
 from serving.batches import Batches
@@ -93,9 +94,10 @@ class Ingest:
         return await self._owners.of_partition(shard_pb2.METHOD_DESCRIBE, 0, request.SerializeToString(), limits)
 
     async def _known_fields(self, limits: Limits) -> frozenset[str]:
-        """Return the names of the fields that the playbook in force knows."""
+        """Return the names of the fields that the playbook in force knows, and those of graph events, as each does."""
         described = signal_pb2.DescribeResponse.FromString(await self.described(signal_pb2.DescribeRequest(), limits))
-        return frozenset(field.name for event_type in described.types for field in event_type.fields)
+        declared = (field.name for event_type in described.types for field in event_type.fields)
+        return frozenset((*declared, *GRAPH_FIELDS, PROBABILITY))
 
     async def _ingest_joined(
         self, pieces: Pieces, passed_over: list[signal_pb2.UnknownField], size: int, limits: Limits

@@ -1,4 +1,4 @@
-"""The owners of partitions, as those see them who answer a request: asked by partition, or by household."""
+"""The owners of partitions, as those see them who answer a request: asked by partition, household or identifier."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from serving.boundary import Limits
+from serving.checks import NamesHousehold
 from serving.router import Router
 from wire.partitions import partition_of
 
@@ -23,6 +24,10 @@ class Owners:
         """Return the answer of a household's owner."""
         partition = partition_of(household.encode(), self.partition_count)
         return await self.of_partition(method, partition, message.SerializeToString(), limits)
+
+    async def of_named(self, method: int, request: NamesHousehold, message: Message, limits: Limits) -> bytes:
+        """Return the answer of the owner of whom a checked request is about; an identifier lies where its name does."""
+        return await self.of_household(method, request.household or request.identifier, message, limits)
 
     async def of_partition(self, method: int, partition: int, payload: bytes, limits: Limits) -> bytes:
         """Return the answer of a partition's owner.

@@ -92,10 +92,12 @@ def report_batch(
     time_us: int,
     group: str = "",
     request_hash: bytes = b"",
+    identifier: str = "",
 ) -> bytes:
     """Return the signal batch (IPC) of one report or acknowledgement; its request id serves as the event id.
 
     With a hash it is the request's own event, of Hearth's own source: what sources send under that id is another.
+    With an identifier it names no household.
     """
     assert event_type in RESERVED_TYPES
 
@@ -105,6 +107,7 @@ def report_batch(
         if request_hash
         else {}
     )
+    of_whom = {IDENTIFIER_COLUMN: _keys([identifier])} if identifier else {}
     batch = pa.RecordBatch.from_pydict(
         {
             "event_id": _keys([request_id]),
@@ -114,6 +117,7 @@ def report_batch(
             "time": pa.array([time_us], pa.int64()),
             ACTION_ID_COLUMN: pa.array([action_id], pa.string()).dictionary_encode(),
             CHANNEL_COLUMN: pa.array([channel or None], pa.string()).dictionary_encode(),
+            **of_whom,
             **of_group,
             **of_request,
         }

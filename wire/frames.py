@@ -17,6 +17,7 @@ METHODS_IN_LINE: Final = frozenset(
         shard_pb2.METHOD_GET,
         shard_pb2.METHOD_EXPLAIN,
         shard_pb2.METHOD_DECISIONS,
+        shard_pb2.METHOD_GRAPH,
     }
 )
 """Calls that stand in line, at the edge and at the shard. The others (batches, snapshots) have lines of their own."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from actors.partition import belonging
 from actors.partition.group import Folded
 from actors.records import codec
 from actors.records.signals import read_again
@@ -256,10 +257,10 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
     for product in plan.products:
         if lines := int(own[product.feature]):
             response.products.add(product=product.name, families=product.families, lines=lines)
-    for member in state.members.children(household):
-        readings = state.readings(household, member, state.now_us)
+    for name, row, member in belonging.members(state, household):
+        readings = state.readings(row, member, state.now_us)
         response.members.add(
-            member=state.members.key(member).decode(errors="backslashreplace"),
+            member=name,
             features=feature_values(plan, readings[of_member].tolist(), of_member),
         )
     for moment in state.together(state.pending, household):
@@ -340,7 +341,7 @@ def decision_record(
     record = household_pb2.DecisionRecord(
         decision_id=decision.decision_id,
         request_id=decision.request_id,
-        household=decision.household.decode(errors="backslashreplace"),
+        household=belonging.shown(state, decision.household.decode(errors="backslashreplace")),
         member=decision.member.decode(errors="backslashreplace"),
         channel=decision.channel,
         decided_at=timestamp(decision.decided_us),

@@ -36,6 +36,7 @@ class DecideCall:
     """One Decide, as it reaches the partition."""
 
     household: bytes
+    """Empty where `identifier` says whose it is."""
     member: bytes
     channel: str
     request_id: str
@@ -43,16 +44,28 @@ class DecideCall:
     """Of what is asked; empty where the edge told none."""
     signal_batch: bytes
     """Empty when no signals came with it."""
+    identifier: str = ""
     caller: Caller = NOBODY_LEAVES
     laps: Laps | None = None
     """Where its stages are timed; None where nobody wants to know."""
+
+    @property
+    def name(self) -> bytes:
+        """Of whom it asks, as it names them."""
+        return self.household or self.identifier.encode()
+
+    def whom(self, state: PartitionState) -> tuple[bytes, bytes]:
+        """Return by which keys those are known, household and member, as of now."""
+        if not self.identifier and not state.graph:
+            return self.household, self.member
+        return state.graph.whom(self.household, self.member, self.identifier, state.now_us)
 
 
 class RequestAttempt:
     """A decision that a request asks for. What is called in the state thread says so."""
 
     def __init__(self, owner: PartitionOwner, scoring: DraftScoring, call: DecideCall, request: HeldRequest) -> None:
-        self.household: Final = call.household
+        self.household: Final = call.name
         self.draft: Draft | None = None
         self.scores: Scores | None = None
         """Of the draft; None while they are to be asked for."""
@@ -134,7 +147,11 @@ class RequestAttempt:
         self._call.caller.check()
         self.begin(state)
         draft, scores = self.draft, self.scores
-        if draft is None or not still_allowed(state, draft, may_miss_moments=self.may_miss_moments):
+        if (
+            draft is None
+            or self._call.whom(state) != (draft.ask.household, draft.ask.member)
+            or not still_allowed(state, draft, may_miss_moments=self.may_miss_moments)
+        ):
             draft, scores = self._prepare(state)
         if scores is None:
             return None
@@ -159,9 +176,10 @@ class RequestAttempt:
 
     def _ask(self, state: PartitionState) -> Ask:
         call, plan, types = self._call, state.plan, self._event_types
+        household, member = call.whom(state)
         return Ask(
-            household=call.household,
-            member=call.member,
+            household=household,
+            member=member,
             channel=plan.channel_by_name[call.channel],
             request_id=call.request_id,
             request_hash=call.request_hash,

@@ -95,19 +95,21 @@ class PartitionDecider:
             return await self._decide_once(call)
         finally:
             # The request may have decided nothing (it failed, or had been answered before): look at the moments again.
-            row = self._left_to_requests.pop(call.household, None)
+            row = self._left_to_requests.pop(call.name, None)
             if row is not None:
                 self._owner.moments.arose([row])
 
     async def _decide_once(self, call: DecideCall) -> decision_pb2.DecideResponse:
         """Decide, or answer as before where this request was answered before."""
-        held = self._requests.hold(call.household, call.request_id, call.request_hash, is_decide=True)
+        held = self._requests.hold(
+            call.household, call.request_id, call.request_hash, is_decide=True, identifier=call.identifier
+        )
         async with held as request:
             attempt = RequestAttempt(self._owner, self._scoring, call, request)
             try:
                 return await self._decide_new(call, attempt)
             except AnsweredBefore as before:
-                answer = await self._answer_again(before.known.offset, call.household)
+                answer = await self._answer_again(before.known.offset, before.known.household or call.household)
             if answer is not None:
                 return answer
             attempt.is_surely_new = True
@@ -119,10 +121,10 @@ class PartitionDecider:
         Raises:
             AnsweredBefore: nothing was written.
         """
-        if self._locks.is_busy(call.household):
+        if self._locks.is_busy(call.name):
             # What was answered before need not wait for the household's other decision.
             await self._state_thread.run(Urgency.DECISION, attempt.look)
-        async with self._locks.hold(call.household):
+        async with self._locks.hold(call.name):
             call.caller.check()
             folded = None
             if call.signal_batch:

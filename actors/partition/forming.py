@@ -10,6 +10,7 @@ from household.deciding.hand_over import CapacityTaken, household_of
 from household.decision import Decision
 from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote
+from household.events import NO_TIME_US, EventBatch
 from household.state import NO_HOUSEHOLD, PartitionState
 
 
@@ -43,14 +44,16 @@ def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None
     kept, decided = [], set[int]()
     as_of_now.scarcity.begin_group()
     for proposal in group.proposals:
-        # Under different keys it may be one household: the second would not see what the first gives out.
-        home = as_of_now.home_row(as_of_now.find(proposal.attempt.household)[0]) if as_of_now.graph else NO_HOUSEHOLD
         try:
             proposal.made = proposal.attempt.decide(as_of_now)
             payload = _encoded(proposal.made, as_of_now) if proposal.made is not None else b""
         except Exception as wrong:  # noqa: BLE001 - it belongs to whoever asked for it
             group.failed.append((proposal.done, wrong))
             continue
+        # Under different keys it may be one household: the second would not see what the first gives out.
+        home = NO_HOUSEHOLD
+        if proposal.made is not None and as_of_now.graph:
+            home = as_of_now.home_row(as_of_now.find(proposal.made.household)[0])
         if proposal.made is None or (home != NO_HOUSEHOLD and home in decided):
             proposal.made = None
             group.refused.append(proposal)
@@ -81,13 +84,22 @@ def _form_signals(group: Group, as_of_now: PartitionState, term: Term) -> None:
     group.signals = kept
 
 
+def _reported(state: PartitionState, batch: EventBatch, row: int) -> bytes:
+    """Return by which key the household is known that a report names."""
+    identifier = batch.identifiers[row].decode() if batch.identifiers.offsets.shape[0] else ""
+    time_us = int(batch.times_us[row])
+    return state.graph.whom(batch.households[row], b"", identifier, state.now_us if time_us == NO_TIME_US else time_us)[
+        0
+    ]
+
+
 def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> None:
     """Look at each once more. It stands behind the signals: what they take back is not handed over by the fold."""
     if not group.hand_overs:
         return
     # What is told of a household in this group may take the place that is counted on here.
     keys = [one.decision.household for one in group.proposals]
-    keys += [one.batch.households[report.row] for one in group.signals for report in one.batch.outcomes]
+    keys += [_reported(as_of_now, one.batch, report.row) for one in group.signals for report in one.batch.outcomes]
     busy = {as_of_now.home_row(as_of_now.find(key)[0]) for key in keys}
     notes: list[DeliveryNote] = []
     taken = CapacityTaken(as_of_now)

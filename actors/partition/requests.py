@@ -25,7 +25,8 @@ class HeldRequest:
     """A request while no other under its id is under way."""
 
     _key: RequestKey | None
-    """None for one that has no id."""
+    """None for one that has no id; its household is empty where `_identifier` says whose it is."""
+    _identifier: str
     _body_hash: bytes
     _is_decide: bool
 
@@ -37,15 +38,28 @@ class HeldRequest:
         """
         if self._key is None:
             return None
-        found = state.requests.get(*self._key)
-        if found is None and self._is_decide:
+        asked, request_id = self._key
+        household, _ = state.graph.whom(asked, b"", self._identifier, state.now_us)
+        found = state.requests.get(household, request_id)
+        if found is None and self._is_decide and not self._identifier:
             # Of a term of fold version 1, perhaps of another household: the decision's record says.
-            found = state.requests.get(b"", self._key[1])
+            found = state.requests.get(b"", request_id)
+        if found is None and state.graph:
+            found = self._known_by_another_key(state, household, request_id)
         if found is None or found.seen_us < state.now_us - state.plan.clock.request_window_us:
             return None
         if bool(found.decision_id) != self._is_decide or _differ(found.body_hash, self._body_hash):
             raise RequestIdReused
         return found
+
+    def _known_by_another_key(self, state: PartitionState, household: bytes, request_id: str) -> KnownRequest | None:
+        """Return what is known of the very same request from when a graph event had not yet said who it is."""
+        row = state.households.find(household)
+        for one in state.rows_together(row) if row >= 0 and self._body_hash else ():
+            found = state.requests.get(state.households.key(one), request_id)
+            if found is not None and found.body_hash == self._body_hash:
+                return found
+        return None
 
     def check(self, state: PartitionState) -> None:
         """Raise as `known` does."""
@@ -60,30 +74,31 @@ class Requests:
 
     @asynccontextmanager
     async def hold(
-        self, household: bytes, request_id: str, body_hash: bytes, *, is_decide: bool
+        self, household: bytes, request_id: str, body_hash: bytes, *, is_decide: bool, identifier: str = ""
     ) -> AsyncIterator[HeldRequest]:
         """Yield a request once no other under its id is under way.
 
         Args:
-            household: the household that it names.
+            household: the household that it names; empty where it names an identifier.
             request_id: empty for one that has none.
             body_hash: empty where it is not told; then it is taken for the request that is known.
             is_decide: whether it asks for a decision; otherwise it reports.
+            identifier: that it names instead.
 
         Raises:
             RequestIdReused: its id is that of another request under way.
         """
         if not request_id:
-            yield HeldRequest(None, body_hash, is_decide)
+            yield HeldRequest(None, identifier, body_hash, is_decide)
             return
-        key = (household, request_id)
+        key = (household or identifier.encode(), request_id)
         mine = self._under_way.setdefault(key, _UnderWay(body_hash))
         if _differ(mine.body_hash, body_hash):
             raise RequestIdReused
         mine.users += 1
         try:
             async with mine.lock:
-                yield HeldRequest(key, body_hash, is_decide)
+                yield HeldRequest((household, request_id), identifier, body_hash, is_decide)
         finally:
             mine.users -= 1
             if not mine.users:

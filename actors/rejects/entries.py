@@ -17,7 +17,7 @@ from actors.rejects.reasons import why_rejected
 from hearth.v1 import admin_pb2
 from household.events import LONGEST_KEY, NO_TIME_US, Status
 from household.plan import Plan
-from wire.batches import FIXED_COLUMNS, SOURCE_COLUMN, field_of, ipc_bytes
+from wire.batches import FIXED_COLUMNS, IDENTIFIER_COLUMN, SOURCE_COLUMN, field_of, ipc_bytes
 from wire.positions import INGEST, place_of, source_of
 from wire.rejects import REPLAYED
 
@@ -145,6 +145,7 @@ class RejectedEvent:
     """None for no time at all."""
     fields: tuple[tuple[str, float | str], ...]
     """By name; of a name that was given as a number and as a text, both."""
+    identifier: bytes = b""
 
 
 def event_of(reject: Reject) -> RejectedEvent:
@@ -167,6 +168,7 @@ def event_of(reject: Reject) -> RejectedEvent:
             type=row["type"] or "",
             time_us=None if time_us is None or time_us == NO_TIME_US else int(time_us),
             fields=tuple((found[1], value) for column, value in row.items() if (found := field_of(column)) is not None),
+            identifier=_bytes(row.get(IDENTIFIER_COLUMN)),
         )
     except (pa.ArrowException, OSError, ValueError, KeyError, StopIteration) as wrong:
         raise PayloadUnreadable(f"{reject.position}: no signal batch of one row: {wrong}") from wrong

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 
 from actors.failpoints import Failpoint, reached
-from actors.partition import answers
+from actors.partition import answers, belonging
 from actors.partition.owner import PartitionOwner
 from actors.shard.shares import Key, Share, Shares
 from actors.state_thread import StateThread, Urgency
@@ -331,9 +331,10 @@ def _message(
     for slate in state.slates.of(outbound.household):
         for action in slate.decision.slate:
             if action.action_id == outbound.action_id:
+                household, member = belonging.reached(state, outbound.household, outbound.member)
                 return delivery_pb2.SubscribeResponse(
-                    household=state.households.key(outbound.household).decode(errors="backslashreplace"),
-                    member=answers.member_name(state, outbound.member),
+                    household=household,
+                    member=member,
                     action=answers.action_message(state, action, outbound.channel, slate.decision.member),
                     decision_id=outbound.decision_id,
                     send_before=answers.timestamp(outbound.send_before_us),

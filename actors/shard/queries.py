@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from actors.log.contract import OffsetOutOfRange
-from actors.partition import answers
+from actors.partition import answers, belonging
 from actors.partition.owner import PartitionOwner
 from actors.partition.unknown_fields import UNKNOWN_FIELD
 from actors.records import codec
@@ -16,10 +16,13 @@ from hearth.v1 import decision_pb2, household_pb2
 from household.contacts import is_before_decision
 from household.decision import Decision
 from household.plan import Plan
-from household.state import NEVER_US, NO_HOUSEHOLD
+from household.state import NEVER_US, NO_HOUSEHOLD, PartitionState
 from wire.frames import DECISION_COUNT_MAX
 
 DECISIONS_DEFAULT = 20
+
+OF_ANOTHER = "ACTION_OF_ANOTHER_HOUSEHOLD"
+"""Of such an action nothing is told, not even its status."""
 
 
 async def get(
@@ -29,20 +32,38 @@ async def get(
 
     def read() -> household_pb2.GetResponse:
         state = owner.state_as_of_now()
-        household, _ = state.find(request.household.encode())
+        household = _row_of(state, request.household, request.identifier)
         if household == NO_HOUSEHOLD:
             as_of = answers.timestamp(state.now_us)
             return household_pb2.GetResponse(known=False, partition=owner.partition, as_of=as_of)
-        return answers.household_message(state, household, owner.partition)
+        answer = answers.household_message(state, household, owner.partition)
+        belonging.tell(answer, state, household, identifier=request.identifier, is_whole=request.whole_identifiers)
+        return answer
 
     return await state_thread.run(Urgency.INGEST, read)
+
+
+async def graph(
+    owner: PartitionOwner, state_thread: StateThread, question: shard_pb2.GraphQuestion
+) -> shard_pb2.GraphAnswer:
+    """Return what the graph of a partition says."""
+
+    def read() -> shard_pb2.GraphAnswer:
+        return belonging.answer(owner.state_as_of_now(), question, owner.partition)
+
+    return await state_thread.run(Urgency.INGEST, read)
+
+
+def _row_of(state: PartitionState, household: str, identifier: str) -> int:
+    """Return a row of the household that a request names; NO_HOUSEHOLD where nothing is known of it."""
+    return state.find(state.graph.whom(household.encode(), b"", identifier, state.now_us)[0])[0]
 
 
 async def explain(
     owner: PartitionOwner, state_thread: StateThread, request: household_pb2.ExplainRequest
 ) -> household_pb2.ExplainResponse:
     """Return one decision of a household, as it was recorded; the newest if none is named."""
-    found, wanted = await _records(owner, state_thread, request.household, request.decision_id, 1)
+    found, wanted = await _records(owner, state_thread, request, request.decision_id, 1)
     if not found:
         return household_pb2.ExplainResponse(found=False, dropped=bool(wanted))
     return household_pb2.ExplainResponse(found=True, decision=found[0])
@@ -53,17 +74,21 @@ async def decisions(
 ) -> household_pb2.DecisionsResponse:
     """Return the newest decisions of a household, newest first."""
     limit = min(request.limit or DECISIONS_DEFAULT, DECISION_COUNT_MAX)
-    found, _ = await _records(owner, state_thread, request.household, "", limit)
+    found, _ = await _records(owner, state_thread, request, "", limit)
     return household_pb2.DecisionsResponse(decisions=found)
 
 
 async def _records(
-    owner: PartitionOwner, state_thread: StateThread, household: str, decision_id: str, limit: int
+    owner: PartitionOwner,
+    state_thread: StateThread,
+    request: household_pb2.ExplainRequest | household_pb2.DecisionsRequest,
+    decision_id: str,
+    limit: int,
 ) -> tuple[list[household_pb2.DecisionRecord], int]:
     """Return what the log still has of the decisions that were asked for, newest first, and how many those are."""
 
     def known() -> tuple[dict[str, int], Plan]:
-        row, _ = owner.state.find(household.encode())
+        row = _row_of(owner.state_as_of_now(), request.household, request.identifier)
         return {one.decision_id: one.offset for one in owner.state.newest_decisions(row)}, owner.state.plan
 
     def message(
@@ -114,8 +139,9 @@ async def why_not_effective(
         action = state.actions.get(call.action_id)
         if action is None:
             return "ACTION_UNKNOWN"
-        if state.find(call.household.encode())[0] not in state.rows_together(action.household):
-            return "ACTION_OF_ANOTHER_HOUSEHOLD"
+        key, _ = state.graph.whom(call.household.encode(), b"", call.identifier, time_us)
+        if state.households.find(key) not in state.rows_together(action.household):
+            return OF_ANOTHER
         return "ACTION_NOT_YET_DECIDED" if is_before_decision(state, action, time_us) else "ACTION_NOT_LIVE"
 
     return await state_thread.run(Urgency.DECISION, why)

@@ -15,6 +15,7 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, delivery_pb2
 from household.events import Status
 from household.plan import NONE, Channel, Plan
+from household.state import PartitionState
 
 
 class Reports:
@@ -32,7 +33,9 @@ class Reports:
             CallFailed, RequestIdReused, and what PartitionOwner.signals raises.
         """
         status, why_not = await self._outcome(call, caller)
-        action = await queries.status_of(self._owner, self._state_thread, call.action_id)
+        action = decision_pb2.ACTION_STATUS_UNSPECIFIED
+        if why_not != queries.OF_ANOTHER:
+            action = await queries.status_of(self._owner, self._state_thread, call.action_id)
         return decision_pb2.ReportResponse(
             status=action, repeated_request=status == Status.DUPLICATE, effective=not why_not, reason=why_not
         )
@@ -56,9 +59,23 @@ class Reports:
         channels = self._owner.state.plan.channel_by_name
         if call.HasField("channel") and call.channel not in channels:
             raise unknown_channel(call.channel, channels)
-        household = call.household.encode()
-        async with self._requests.hold(household, call.request_id, call.request_hash, is_decide=False) as held:
-            folded = await self._owner.signals(call.signal_batch, caller=caller, is_urgent=True, before=held.check)
+        asked = self._requests.hold(
+            call.household.encode(),
+            call.request_id,
+            call.request_hash,
+            is_decide=False,
+            identifier=call.identifier,
+        )
+        async with asked as held:
+
+            def check(state: PartitionState) -> None:
+                held.check(state)
+                _check_holder(state, call)
+
+            try:
+                folded = await self._owner.signals(call.signal_batch, caller=caller, is_urgent=True, before=check)
+            except _MeansAnother:
+                return Status.BAD_KEY, queries.OF_ANOTHER
         if folded.batch.count != 1:
             raise PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
@@ -70,6 +87,26 @@ class Reports:
             return status, ""
         time_us = int(folded.batch.times_us[0])
         return status, await queries.why_not_effective(self._owner, self._state_thread, call, time_us)
+
+
+def _check_holder(state: PartitionState, call: shard_pb2.ReportCall) -> None:
+    """Refuse a report that names an orphan's household, called as its identifier, which means somebody else by now.
+
+    The fold would take it for one of whoever was there before.
+    """
+    if not state.graph or not call.household:
+        return
+    named = call.household.encode()
+    key, _ = state.graph.whom(named, b"", "", state.now_us)
+    action = state.actions.get(call.action_id)
+    if key == named or action is None or state.households.find(named) < 0:
+        return
+    if state.households.find(key) not in state.rows_together(action.household):
+        raise _MeansAnother
+
+
+class _MeansAnother(Exception):
+    """Nothing was folded: the action is not theirs whom the report names."""
 
 
 def check_subscription(plan: Plan, channels: Sequence[str], group: str) -> None:

@@ -391,6 +391,9 @@ class Shard:
             case shard_pb2.METHOD_DECISIONS:
                 newest = household_pb2.DecisionsRequest.FromString(payload)
                 return (await queries.decisions(owned.owner, self._state_thread, newest)).SerializeToString()
+            case shard_pb2.METHOD_GRAPH:
+                question = shard_pb2.GraphQuestion.FromString(payload)
+                return (await queries.graph(owned.owner, self._state_thread, question)).SerializeToString()
             case shard_pb2.METHOD_SNAPSHOT:
                 return (await self._snapshot(owned)).SerializeToString()
             case shard_pb2.METHOD_DESCRIBE:
@@ -441,6 +444,7 @@ class Shard:
         return await owned.decider.decide(
             DecideCall(
                 household=call.request.household.encode(),
+                identifier=call.request.identifier,
                 member=call.request.member.encode(),
                 channel=call.request.channel,
                 request_id=call.request.request_id,

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line.options import DataDir, Json, Target, leave, settings_of, target_of
+from cluster.command_line.options import (
+    DataDir,
+    HouseholdArgument,
+    IdentifierOption,
+    Json,
+    Target,
+    leave,
+    settings_of,
+    target_of,
+)
 from cluster.config import load_config
 
 
@@ -70,10 +79,11 @@ def capture(
 
 
 def decide(
-    household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
     channel: Annotated[
         str, typer.Option("--channel", help="Channel that asks, e.g. app, web, ivr, agent.", show_default=False)
     ],
+    household: HouseholdArgument = "",
+    identifier: IdentifierOption = "",
     member: Annotated[str, typer.Option("--member", help="Member on the channel.", show_default=False)] = "",
     request_id: Annotated[
         str | None, typer.Option("--request-id", help="Same id, same decision.  [default: a new one]")
@@ -89,6 +99,7 @@ def decide(
     leave(
         run(
             household,
+            identifier=identifier,
             channel=channel,
             member=member,
             request_id=request_id,
@@ -99,7 +110,8 @@ def decide(
 
 
 def explain(
-    household: Annotated[str, typer.Argument(help="Household key.", show_default=False)],
+    household: HouseholdArgument = "",
+    identifier: IdentifierOption = "",
     decision: Annotated[
         str, typer.Option("--decision", help="Decision id.  [default: the newest]", show_default=False)
     ] = "",
@@ -111,7 +123,8 @@ def explain(
     from cluster.commands.explain import explain as run
 
     config = load_config(data_dir=data_dir)
-    leave(run(household, decision_id=decision, target=target_of(config, target), as_json=as_json))
+    address = target_of(config, target)
+    leave(run(household, identifier=identifier, decision_id=decision, target=address, as_json=as_json))
 
 
 def rejects_list(

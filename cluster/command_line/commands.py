@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, evaluating, keeping, learning, measuring, placing, running, watching
+from cluster.command_line import asking, belonging, evaluating, keeping, learning, measuring, placing, running, watching
 from cluster.command_line.options import calling, permitted
 
 
@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 
 GROUPS = {
+    "household": "Look at households, and say who belongs together.",
     "playbook": "Work on playbooks.",
     "models": "Train, list and evaluate models.",
     "log": "Read the log.",
@@ -42,6 +43,10 @@ COMMANDS = (
     Command("capture", asking.capture, calls=True, reads=False),
     Command("decide", asking.decide, calls=True, reads=False),
     Command("explain", asking.explain, calls=True, reads=False),
+    Command("household show", belonging.household_show, calls=True, reads=False),
+    Command("household merge", belonging.household_merge, calls=True, reads=False),
+    Command("household unmerge", belonging.household_unmerge, calls=True, reads=False),
+    Command("household quarantine", belonging.household_quarantine, calls=True, reads=False),
     Command("features", learning.features),
     Command("doctor", running.doctor),
     Command("support-bundle", running.support_bundle),

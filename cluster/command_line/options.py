@@ -45,6 +45,13 @@ Target = Annotated[
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+HouseholdArgument = Annotated[
+    str, typer.Argument(metavar="HOUSEHOLD", help="Household key, or --identifier.", show_default=False)
+]
+IdentifierOption = Annotated[
+    str,
+    typer.Option("--identifier", help="By what it is known instead, e.g. msisdn:+447700900123.", show_default=False),
+]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A version, or an alias.", show_default=False)]
 
 

@@ -10,10 +10,23 @@ from cluster.output import print_json
 from hearth.v1 import decision_pb2, decision_pb2_grpc
 
 
-def decide(household: str, *, channel: str, member: str, request_id: str | None, target: str, as_json: bool) -> int:
+def decide(
+    household: str,
+    *,
+    channel: str,
+    member: str,
+    request_id: str | None,
+    target: str,
+    as_json: bool,
+    identifier: str = "",
+) -> int:
     """Ask once, print the answer, return the exit code."""
     request = decision_pb2.DecideRequest(
-        request_id=request_id or fresh_id("cli"), household=household, member=member, channel=channel
+        request_id=request_id or fresh_id("cli"),
+        household=household,
+        identifier=identifier,
+        member=member,
+        channel=channel,
     )
     with connect(target) as open_channel:
         try:

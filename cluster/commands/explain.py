@@ -15,19 +15,19 @@ from hearth.v1 import household_pb2, household_pb2_grpc
 from household.money import worth_text
 
 
-def explain(household: str, *, decision_id: str, target: str, as_json: bool) -> int:
+def explain(household: str, *, decision_id: str, target: str, as_json: bool, identifier: str = "") -> int:
     """Print a decision of a household, its newest if none is named; return the exit code."""
-    record = fetch(household, decision_id=decision_id, target=target)
+    record = fetch(household, identifier=identifier, decision_id=decision_id, target=target)
     if as_json:
         print_json(json_format.MessageToDict(record, preserving_proto_field_name=True))
         return 0
     tell(record)
     if not decision_id:
-        _tell_journeys(where_it_is(household, target=target), zone_of(record.time_zone))
+        _tell_journeys(where_it_is(household, identifier=identifier, target=target), zone_of(record.time_zone))
     return 0
 
 
-def where_it_is(household: str, *, target: str) -> list[household_pb2.JourneyInstance]:
+def where_it_is(household: str, *, target: str, identifier: str = "") -> list[household_pb2.JourneyInstance]:
     """Return a household's instances of journeys with states.
 
     Raises:
@@ -36,7 +36,8 @@ def where_it_is(household: str, *, target: str) -> list[household_pb2.JourneyIns
     with connect(target) as channel:
         stub = household_pb2_grpc.HouseholdServiceStub(channel)
         try:
-            return list(stub.Get(household_pb2.GetRequest(household=household), timeout=CALL_DEADLINE_S).instances)
+            whom = household_pb2.GetRequest(household=household, identifier=identifier)
+            return list(stub.Get(whom, timeout=CALL_DEADLINE_S).instances)
         except grpc.RpcError as failed:
             raise explain_failure(failed, doing="explaining", target=target) from failed
 
@@ -49,13 +50,14 @@ def _tell_journeys(instances: list[household_pb2.JourneyInstance], zone: tzinfo)
         stdout_console().print(f"[bold]journey[/bold]: {escape(told)}")
 
 
-def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.DecisionRecord:
+def fetch(household: str, *, decision_id: str, target: str, identifier: str = "") -> household_pb2.DecisionRecord:
     """Return the record of a decision.
 
     Raises:
         CommandFailed: there is none.
     """
-    request = household_pb2.ExplainRequest(household=household, decision_id=decision_id)
+    request = household_pb2.ExplainRequest(household=household, identifier=identifier, decision_id=decision_id)
+    whom = household_pb2.GetRequest(household=household, identifier=identifier)
     with connect(target) as channel:
         stub = household_pb2_grpc.HouseholdServiceStub(channel)
         try:
@@ -63,24 +65,22 @@ def fetch(household: str, *, decision_id: str, target: str) -> household_pb2.Dec
             if answer.found:
                 record: household_pb2.DecisionRecord = answer.decision
                 return record
-            is_known = stub.Get(household_pb2.GetRequest(household=household), timeout=CALL_DEADLINE_S).known
+            is_known = stub.Get(whom, timeout=CALL_DEADLINE_S).known
         except grpc.RpcError as failed:
             raise explain_failure(failed, doing="explaining", target=target) from failed
+    named = f"household {household}" if household else f"the household of {identifier}"
     if answer.dropped:
         what = f"decision {decision_id}" if decision_id else "the newest decision"
         raise CommandFailed(
-            f"{what} of household {household} is older than the log is kept, so it cannot be explained any more "
+            f"{what} of {named} is older than the log is kept, so it cannot be explained any more "
             "(setting log_retention_hours)"
         )
     if not is_known:
-        raise CommandFailed(f"no signal has named household {household} yet, so nothing was decided for it")
+        raise CommandFailed(f"no signal has named {named} yet, so nothing was decided for it")
     if decision_id:
-        raise CommandFailed(
-            f"household {household} has no decision {decision_id}; without --decision its newest is shown"
-        )
-    raise CommandFailed(
-        f"nothing was decided for household {household} yet; ask with `hearth decide {household} --channel app`"
-    )
+        raise CommandFailed(f"{named} has no decision {decision_id}; without --decision its newest is shown")
+    asking = household or f"--identifier {identifier}"
+    raise CommandFailed(f"nothing was decided for {named} yet; ask with `hearth decide {asking} --channel app`")
 
 
 def tell(record: household_pb2.DecisionRecord) -> None:

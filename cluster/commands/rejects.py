@@ -217,6 +217,7 @@ def _event(reject: Reject) -> dict[str, object] | None:
         "event_id": _text(event.event_id),
         "household": _text(event.household),
         "member": _text(event.member),
+        **({"identifier": _text(event.identifier)} if event.identifier else {}),
         "type": event.type,
         "time": None if event.time_us is None else _when(event.time_us),
         # As text where JSON has no such number.

@@ -51,6 +51,8 @@ class Reason(StrEnum):
     PRICE_CHANGED = "PRICE_CHANGED"
     JOURNEY_OVER = "JOURNEY_OVER"
     """Its journey has reached its goal, was left, or has gone another way."""
+    IDENTIFIER_GONE = "IDENTIFIER_GONE"
+    """It was decided for whoever held an identifier, which means somebody else by now."""
 
 
 def by_moment(journey: str) -> str:

@@ -59,6 +59,8 @@ def no_longer_holding(
         owner: row of the member who alone sees it, or NO_MEMBER.
     """
     plan = state.plan
+    if state.graph and state.graph.is_over(household):
+        return {entry.action_id: Reason.IDENTIFIER_GONE for entry in entries}
     indices = [plan.offer_by_name.get(entry.offer, NONE) for entry in entries]
     offers = [plan.offers[index] for index in indices if index != NONE]
     holds = _conditions(state, offers, household, member)

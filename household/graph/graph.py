@@ -172,6 +172,55 @@ class Graph:
         timeline = self.timeline(identifier)
         return ALWAYS_US if timeline is None else timeline.start_of(time_us)
 
+    def place_of(self, identifier: str, time_us: int) -> tuple[bytes, bytes]:
+        """Return the keys of the household's and the member's row by which whoever holds an identifier then is known.
+
+        Of one that nobody holds, those of its span: a household of its own.
+        """
+        timeline = self.timeline(identifier)
+        if self and identifier in self.membership.home:
+            return identifier.encode(), self_key(identifier)
+        start_us = ALWAYS_US if timeline is None else timeline.start_of(time_us)
+        holder = None if timeline is None else timeline.holders[timeline.place(time_us)]
+        if holder is not None:
+            return holder.encode(), self_key(holder)
+        return span_key(identifier, start_us).encode(), self_key(identifier)
+
+    def whom(self, household: bytes, member: bytes, identifier: str, time_us: int) -> tuple[bytes, bytes]:
+        """Return the keys of the rows by which is known whom a request names: by an identifier, or by a household's id.
+
+        An id that no signal has named, only graph events, is known by a row of one of its subjects. An orphan's
+        household is called as its identifier, and means what that means.
+        """
+        if identifier:
+            return self.place_of(identifier, time_us)
+        text = household.decode(errors="surrogateescape")
+        if self and text in self.membership.timelines:
+            place = self.place_of(text, time_us)
+            return (place[0], member) if member else place
+        if not self or self._state.households.find(household) >= 0:
+            return household, member
+        rows = self._rows(self.keys_of_household(self.household_of(text)))
+        keys = [self._state.households.key(row) for row in rows]
+        own = b"member:" + member
+        return (own if own in keys else keys[0] if keys else household), member
+
+    def is_over(self, row: int) -> bool:
+        """Return whether a row is of an orphan whose identifier means somebody else by now: nobody is reached by it."""
+        text = self._text(row)
+        identifier, start_us = self._span_of(text) if self else ("", 0)
+        if not identifier:
+            return False
+        timeline = self.membership.timelines[identifier]
+        place = timeline.place(start_us)
+        if timeline.holders[place] is not None or place == len(timeline.starts_us) - 1:
+            return False
+        return bool(self.names_identifier(self.household_of(text)))
+
+    def names_identifier(self, text: str) -> str:
+        """Return the identifier whose span the row with this key is, or a household's id names; "" for none."""
+        return self._span_of(text)[0]
+
     def is_of_graph(self, key: bytes) -> bool:
         """Return whether the row with this key is a subject's or an identifier's."""
         text = key.decode(errors="surrogateescape").removesuffix(BASE)

@@ -43,6 +43,20 @@ def normalised(text: str) -> str | None:
     return whole
 
 
+MASK = "…"
+SHOWN_OF_MASKED = 2
+
+
+def masked(identifier: str) -> str:
+    """Return of an identifier what may be shown to who need not know it: its kind and the last characters.
+
+    >>> masked("msisdn:+447700900123"), masked("email:a@b")
+    ('msisdn:…23', 'email:…')
+    """
+    kind, _, value = identifier.partition(":")
+    return f"{kind}:{MASK}{value[-SHOWN_OF_MASKED:] if len(value) >= 3 * SHOWN_OF_MASKED else ''}"
+
+
 def is_subject(text: str) -> bool:
     """Return whether a normalised text names a member or a line."""
     return text.partition(":")[0] in SUBJECT_KINDS

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from household.graph.events import BETWEEN_SUBJECTS, GraphKind
+from household.graph.events import BETWEEN_SUBJECTS, CERTAIN, GraphKind
 from household.graph.identifiers import is_member
 from household.graph.timeline import Timeline
 from household.plan import GraphRules
@@ -29,7 +29,7 @@ class Quarantined:
     kind: GraphKind
     time_us: int
     about: tuple[str, ...]
-    """The two households, or the identifier and the subject."""
+    """The two households, the subject and its household, or the identifier and the subject."""
     why: str
 
 
@@ -85,6 +85,12 @@ class Membership:
         """Return the household of a subject, by the id that stands: at first its own."""
         return self.standing(self.home.get(subject, subject))
 
+    def of_cause(self, cause: str) -> list[GraphEvent]:
+        """Return the events of a cause that a person may take back or confirm, and those that do."""
+        component = self._component.get(_of_cause(cause))
+        events = [self.events[key] for _, key in component.events] if component is not None else []
+        return [one for one in events if one.cause == cause]
+
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def add(self, event: GraphEvent) -> set[str]:
@@ -94,6 +100,8 @@ class Membership:
         """
         self.events[event.key] = event
         names = _names(event)
+        if event.kind is GraphKind.JOIN and not self._is_believed(event):
+            names.add(_of_cause(event.cause))  # a person may confirm it
         component = self._joined(names)
         place = (event.time_us, event.key)
         is_newest = not component.events or component.events[-1] < place
@@ -148,6 +156,8 @@ class Membership:
                 self._timeline(event).unlink(event.time_us)
             case GraphKind.RECYCLE:
                 self._timeline(event).recycle(event.time_us)
+            case GraphKind.JOIN if not self._is_believed(event) and event.cause not in self._confirmed:
+                self._put_aside(event, (subjects[0], event.household), self._too_uncertain(event))
             case GraphKind.JOIN:
                 self._move(subjects[0], self._seen(event.household, event.time_us))
             case GraphKind.LEAVE:
@@ -191,8 +201,9 @@ class Membership:
 
     def _link(self, event: GraphEvent, subject: str) -> None:
         timeline, rules = self._timeline(event), self.rules
-        if event.probability_ppm < rules.certain_ppm:
-            timeline.inferred.append((event.time_us, subject, event.probability_ppm))
+        if not self._is_believed(event):
+            believed_ppm = rules.believed_ppm(event.evidence, event.probability_ppm)
+            timeline.inferred.append((event.time_us, subject, believed_ppm))
             return
         household = self.household_of(subject)
         after_us = event.time_us - rules.seen_within_us
@@ -227,6 +238,9 @@ class Membership:
         ours, theirs = self._seen(event.household, event.time_us), self._seen(event.other, event.time_us)
         if ours == theirs:
             return
+        if not self._is_believed(event) and event.cause not in self._confirmed:
+            self._put_aside(event, (ours, theirs), self._too_uncertain(event))
+            return
         count = sum(is_member(one) for side in (ours, theirs) for one in self.households[side].subjects)
         if count > self.rules.members_most and event.cause not in self._confirmed:
             self._put_aside(
@@ -241,6 +255,13 @@ class Membership:
             kept.closed_us = None  # somebody lives there
         self._survivor[goes] = stays
 
+    def _is_believed(self, event: GraphEvent) -> bool:
+        return self.rules.believed_ppm(event.evidence, event.probability_ppm) >= self.rules.certain_ppm
+
+    def _too_uncertain(self, event: GraphEvent) -> str:
+        believed = self.rules.believed_ppm(event.evidence, event.probability_ppm) / CERTAIN
+        return f"{event.evidence} is right with {believed:g}; {self.rules.certain_ppm / CERTAIN:g} is believed"
+
     def _put_aside(self, event: GraphEvent, about: tuple[str, ...], why: str) -> None:
         self.quarantined[event.key] = Quarantined(
             cause=event.cause, kind=event.kind, time_us=event.time_us, about=about, why=why
@@ -253,8 +274,13 @@ def _names(event: GraphEvent) -> set[str]:
     if event.kind in (GraphKind.LEAVE, GraphKind.SPLIT):
         names.add(new_household(event))
     if event.kind in (GraphKind.LINK, GraphKind.MERGE, GraphKind.UNMERGE, GraphKind.CONFIRM):
-        names.add(f"\0{event.cause}")
+        names.add(_of_cause(event.cause))
     return names - {""}
+
+
+def _of_cause(cause: str) -> str:
+    """Return a name that all events of a cause speak of."""
+    return f"\0{cause}"
 
 
 def new_household(event: GraphEvent) -> str:

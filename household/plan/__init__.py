@@ -40,7 +40,15 @@ from household.plan.flow import (
 from household.plan.journeys import Journey, Trigger
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
-from household.plan.policy import Arbitration, Channel, ContactCap, ContactPolicy, EventTimeRules, GraphRules
+from household.plan.policy import (
+    Arbitration,
+    Channel,
+    ContactCap,
+    ContactPolicy,
+    EventTimeRules,
+    GraphRules,
+    LinkingRule,
+)
 from household.plan.products import Product
 from household.plan.references import NONE, EventTimeUs, Scope
 from household.plan.segments import Segment
@@ -83,6 +91,7 @@ __all__ = [
     "JourneyWait",
     "Layer",
     "Limit",
+    "LinkingRule",
     "ListensFor",
     "Mark",
     "Offer",

@@ -92,6 +92,16 @@ class Arbitration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkingRule:
+    """How much an evidence is worth, whoever tells of it: same account, same payer, shared device …"""
+
+    evidence: str
+    """As graph events name it."""
+    probability_ppm: int
+    """That whoever it links belongs together, in millionths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphRules:
     """The section `graph`: what is believed of who belongs together without a person's word."""
 
@@ -102,3 +112,9 @@ class GraphRules:
     seen_within_us: int = 2_592_000_000_000
     certain_ppm: int = 900_000
     """Links below this probability, in millionths, make nobody a member."""
+    linking: tuple[LinkingRule, ...] = later(())
+    """By evidence; what has no rule is worth what it says of itself."""
+
+    def believed_ppm(self, evidence: str, told_ppm: int) -> int:
+        """Return how probable it is what a graph event says, in millionths: as it says and its evidence is worth."""
+        return min((told_ppm, *(one.probability_ppm for one in self.linking if one.evidence == evidence)))

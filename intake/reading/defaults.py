@@ -6,11 +6,17 @@ PLAIN_COLUMNS = ("event_id", "type", "household", "member", "time")
 
 
 def plain_mapping(columns: list[str]) -> FileMapping:
-    """Return the mapping for columns event_id, type, household, member, time; every other column is a field."""
+    """Return the mapping for columns event_id, type, household, member, time; every other column is a field.
+
+    Without a column household, a column identifier says whom a row is about.
+    """
     optional = {name: ColumnText(column=name) for name in ("event_id", "member") if name in columns}
+    whom = "identifier" if "identifier" in columns and "household" not in columns else "household"
+    if whom == "identifier":
+        optional.pop("member", None)
     return FileMapping(
         type=ColumnText(column="type"),
-        household=ColumnText(column="household"),
+        **{whom: ColumnText(column=whom)},
         time=TimeSource(column="time"),
         fields="*",
         **optional,

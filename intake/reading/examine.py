@@ -271,7 +271,8 @@ def _open(path: Path, section: FileMapping | None, file_format: str | None) -> t
 def _default_section(path: Path, columns: list[str], *, is_cloudevents: bool, is_empty: bool) -> FileMapping:
     if is_cloudevents:
         return cloudevents_mapping(columns)
-    missing = [name for name in PLAIN_COLUMNS if name not in columns and name not in ("event_id", "member")]
+    optional = ("event_id", "member", "household" if "identifier" in columns else "")
+    missing = [name for name in PLAIN_COLUMNS if name not in columns and name not in optional]
     if missing and not is_empty:
         raise MappingInvalid(
             f"{path} has no column {missing[0]!r}; it has: {', '.join(columns)}. Without a mapping the columns must be "
@@ -293,7 +294,7 @@ def _check_columns(path: Path, section: FileMapping, columns: list[str], *, mapp
 def _instead_of(section: FileMapping) -> dict[str, str]:
     """Return, of two columns that stand in for each other, the other."""
     pairs: dict[str, str] = {}
-    for source in (section.event_id, section.type, section.household, section.member):
+    for source in (section.event_id, section.type, section.household, section.member, section.identifier):
         if isinstance(source, ColumnText) and source.else_column is not None:
             pairs |= {source.column: source.else_column, source.else_column: source.column}
     return pairs

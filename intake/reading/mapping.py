@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from household.graph.events import GRAPH_PREFIX
 from intake.errors import InputWrong
 from intake.reading.values import UNIT_US
 from intake.reading.yaml_file import Unquoted, read_yaml
@@ -29,6 +30,9 @@ from written.problems import WritingInvalid
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 FILE_PLACEHOLDERS = ("file", "folder", "row")
 """Placeholders of the row's position: file name, name of its folder, row number from 1."""
+
+ROW_ID = "{file}:{row}"
+"""The identity of a row that brings none."""
 
 SOURCE_AND_ID = "{source}#{id}"
 """The identity of a CloudEvent; in files of that format it is joined so that no two pairs look alike."""
@@ -161,12 +165,26 @@ class TimeSource(_Part):
 
 
 class FieldSource(_Part):
-    """The value of one field of a signal."""
+    """The value of one field of a signal: a column's, or a text with columns in braces."""
 
-    column: str
+    column: str = ""
+    text: str = ""
+    """Such as "member:{customer}"; there is none where one of its columns is empty."""
     type: Literal["number", "text", "flag"] = "text"
     absent: tuple[CellValue, ...] = ()
     """Values that stand for no value, such as -1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.column) == bool(self.text):
+            raise ValueError("give one of `column` and `text`")
+        if self.text and (self.type != "text" or self.absent):
+            raise ValueError("`text` makes a text as it stands; `type` and `absent` go with `column`")
+        return self
+
+    def columns(self) -> list[str]:
+        """Return the columns that it reads."""
+        return [self.column] if self.column else columns_of(self.text)
 
 
 class CsvSection(_Part):
@@ -187,13 +205,33 @@ class FileMapping(_Part):
     format: Format | None = None
     """By the file's extension if not given."""
     csv: CsvSection = CsvSection()
-    event_id: TextSource = "{file}:{row}"
+    event_id: TextSource = ROW_ID
     type: TypeSource
-    household: TextSource
+    household: TextSource = ""
     member: TextSource = ""
+    identifier: TextSource = ""
+    """By what rows without a household name whom they are about."""
     time: TimeSource
     fields: dict[str, FieldSource] | Literal["*"] = Field(default_factory=dict)
     """By field name; "*" takes every column not used otherwise under its own name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        types = _types_of(self.type)
+        if not self.household and not self.identifier and not any(one.startswith(GRAPH_PREFIX) for one in types):
+            raise ValueError(
+                "whom are the rows about? Give `household`, or `identifier` with its kind: msisdn:{column}"
+            )
+        if self.identifier and self.member:
+            raise ValueError("`member` goes with `household`; an identifier says who it is: give one of the two")
+        return self
+
+    @property
+    def own_event_id(self) -> TextSource:
+        """What makes the event's id; by a row's position also what graph event it is: one row may tell several."""
+        if self.event_id == ROW_ID and isinstance(self.type, str) and self.type.startswith(GRAPH_PREFIX):
+            return f"{ROW_ID}:{self.type.removeprefix(GRAPH_PREFIX)}"
+        return self.event_id
 
     def columns_used(self) -> dict[str, list[str]]:
         """Return the columns this mapping names, each with what for."""
@@ -203,13 +241,15 @@ class FileMapping(_Part):
             ("type", self.type),
             ("household", self.household),
             ("member", self.member),
+            ("identifier", self.identifier),
         ):
             for column in columns_of(source):
                 used.setdefault(column, []).append(part)
         used.setdefault(self.time.column, []).append("time")
         if not isinstance(self.fields, str):
             for name, value in self.fields.items():
-                used.setdefault(value.column, []).append(f"field {name}")
+                for column in value.columns():
+                    used.setdefault(column, []).append(f"field {name}")
         return used
 
 
@@ -229,6 +269,17 @@ class Mapping(_Part):
         raise MappingInvalid(
             f"{path}: mapping {self.name} has no section for a file of this name; its patterns are {patterns}"
         )
+
+
+def _types_of(source: str | ColumnText | TypeWhen) -> tuple[str, ...]:
+    """Return the types that rows may have; of a column without a map any: then a graph event among them, too."""
+    match source:
+        case str():
+            return (GRAPH_PREFIX if PLACEHOLDER.search(source) else source,)
+        case ColumnText():
+            return (GRAPH_PREFIX,) if source.map is None else tuple(source.map.values())
+        case TypeWhen():
+            return (source.otherwise, *(case.type for case in source.when))
 
 
 def columns_of(source: str | ColumnText | TypeWhen) -> list[str]:

@@ -1,7 +1,7 @@
 """From raw columns to columns of signals by one section of a mapping; a row that cannot become a signal says why."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from household.events import LONGEST_KEY
+from household.graph.events import GRAPH_PREFIX
 from intake.reading.mapping import (
     PLACEHOLDER,
     SOURCE_AND_ID,
@@ -43,14 +44,14 @@ class Mapped:
     """Signals of a chunk, in its order, and its rows that are none."""
 
     signals: pa.Table
-    """Columns event_id, type, household, member, time (int64 µs), _file, _row, then the fields, FIELD_PREFIX before."""
+    """Columns event_id, type, household, member, time (int64 µs), identifier, _file, _row, then fields, prefixed."""
     unreadable: tuple[UnreadableRow, ...]
 
 
 def schema_of(fields: FieldTypes) -> pa.Schema:
     """Return the columns of signals with these fields."""
     texts = [(name, pa.string()) for name in ("event_id", "type", "household", "member")]
-    positions = [("time", pa.int64()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
+    positions = [("time", pa.int64()), ("identifier", pa.string()), (FILE_COLUMN, pa.int32()), (ROW_COLUMN, pa.int64())]
     return pa.schema([*texts, *positions, *((FIELD_PREFIX + name, ARROW_TYPE[kind]) for name, kind in fields.items())])
 
 
@@ -80,13 +81,15 @@ class FileMapper:
         columns = {
             "event_id": found.event_ids(),
             "type": found.text("type", self.section.type, is_required=True),
-            "household": found.text("household", self.section.household, is_required=True),
+            "household": found.text("household", self.section.household, is_required=False).fill_null(""),
             "member": found.text("member", self.section.member, is_required=False).fill_null(""),
             "time": found.time(),
+            "identifier": found.text("identifier", self.section.identifier, is_required=False).fill_null(""),
             FILE_COLUMN: pa.repeat(pa.scalar(self.file_index, pa.int32()), len(chunk.rows)),
             ROW_COLUMN: pa.array(chunk.rows),
             **{FIELD_PREFIX + name: found.field(name, kind) for name, kind in self.fields.items()},
         }
+        found.drop_nobodys(columns)
         table = pa.table(columns, schema=schema_of(self.fields))
         unreadable = found.unreadable()
         if found.why:
@@ -125,13 +128,21 @@ class _Found:
             self._drop(is_empty, lambda _: f"{part} is empty")
         return values
 
+    def drop_nobodys(self, columns: Mapping[str, pa.Array]) -> None:
+        """Drop the rows that name nobody. Graph events stay: they name by their fields whom they are about."""
+        is_nobodys = pc.and_(pc.equal(columns["household"], ""), pc.equal(columns["identifier"], ""))
+        if pc.any(is_nobodys).as_py():
+            is_graph = pc.fill_null(pc.starts_with(columns["type"], GRAPH_PREFIX), False)
+            what = "household and identifier are empty" if self.mapper.section.identifier else "household is empty"
+            self._drop(pc.and_not(is_nobodys, is_graph).to_numpy(zero_copy_only=False), lambda _: what)
+
     def event_ids(self) -> pa.Array:
         """Return the ids; a missing one is made from the row's position, one that is too long from its hash."""
         section = self.mapper.section
         if section.format == "cloudevents" and section.event_id == SOURCE_AND_ID:
             values = self._source_and_id()
         else:
-            values = self.text("event_id", section.event_id, is_required=False)
+            values = self.text("event_id", section.own_event_id, is_required=False)
         # What Python writes where there was none would make one event of all that have none.
         is_missing = pc.is_in(values, pa.array(["", "nan", "NaN", None]))
         if pc.any(is_missing).as_py():
@@ -156,6 +167,8 @@ class _Found:
         source = sources.get(name) if not isinstance(sources, str) else None
         if source is None:
             return pa.nulls(len(self.chunk.rows), ARROW_TYPE[kind])
+        if source.text:
+            return self._fill_template(source.text)
         column = _without_absent(_column(self.chunk, source.column), source)
         if kind == "text":
             return as_text(column)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hearth.v1 import household_pb2
+from household.graph.identifiers import normalised
 from serving.access.audit import AuditLog, AuditUnusable
 from serving.access.principal import Principal
 from serving.access.rights import RIGHTS
@@ -64,14 +66,14 @@ class Trail:
         Raises:
             CallFailed: AUDIT_UNAVAILABLE.
         """
-        household = getattr(request, "household", "")
+        about = _about(request)
         entry = {
             "time": self._now(),
             "who": principal.name,
             "roles": sorted(principal.roles),
             "did": method.lstrip("/"),
             "trace": RIGHTS[method].trace.value,
-            "about": self._installation.pseudonym(household) if household else "",
+            "about": self._installation.pseudonym(about) if about else "",
             "where": self._where,
         }
         written = asyncio.get_running_loop().create_future()
@@ -136,3 +138,11 @@ class Trail:
                 for _, written in batch:
                     if written is not None and not written.done():
                         written.set_result(None)
+
+
+def _about(request: object) -> str:
+    """Return whom a request is about: a household, an identifier as it is always written, or the cause of a change."""
+    if isinstance(request, household_pb2.ChangeRequest):
+        return request.merge.household or request.unmerge or request.confirm
+    identifier = getattr(request, "identifier", "")
+    return getattr(request, "household", "") or normalised(identifier) or identifier

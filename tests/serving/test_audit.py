@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from hearth.v1 import household_pb2
 from serving.access import trail as trail_module
 from serving.access.audit import FILE_NAME, HEAD_NAME, AuditLog, AuditUnusable, entries_of, examine
+from serving.access.principal import Principal
 from serving.access.trail import Trail
 from wire.installation import Installation
 
@@ -157,3 +159,25 @@ def test_refusals_stay_within_bounds_and_are_counted(tmp_path: Path, monkeypatch
         assert told["unwritten"] == 999 + 100_000 - (trail_module.REFUSALS_BURST - 1)
 
     asyncio.run(test())
+
+
+def test_an_entry_is_found_by_the_household_the_identifier_or_the_cause_it_is_about(tmp_path: Path):
+    get, change = "/hearth.v1.HouseholdService/Get", "/hearth.v1.HouseholdService/Change"
+    asked = [
+        (get, household_pb2.GetRequest(household="H1"), "H1"),
+        (get, household_pb2.GetRequest(identifier="msisdn: 0044 7700 900123"), "msisdn:+447700900123"),
+        (change, household_pb2.ChangeRequest(merge={"household": "H1", "other": "H2"}), "H1"),
+        (change, household_pb2.ChangeRequest(unmerge="call-7"), "call-7"),
+        (change, household_pb2.ChangeRequest(confirm="call-8"), "call-8"),
+    ]
+
+    async def test() -> None:
+        trail = Trail(AuditLog(tmp_path, KEY), INSTALLATION, now=lambda: "t", where="edge")
+        for method, request, _ in asked:
+            await trail.done(method, Principal(name="token:olga"), request)
+
+    asyncio.run(test())
+    entries = list(entries_of(tmp_path))
+    assert [one["about"] for one in entries] == [INSTALLATION.pseudonym(about) for *_, about in asked]
+    assert [one["trace"] for one in entries] == ["look", "look", "change", "change", "change"]
+    assert "900123" not in json.dumps(entries)

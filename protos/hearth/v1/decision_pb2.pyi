@@ -55,18 +55,20 @@ OUTCOME_DECLINE: Outcome
 OUTCOME_CONVERT: Outcome
 
 class DecideRequest(_message.Message):
-    __slots__ = ("request_id", "household", "member", "channel", "signals")
+    __slots__ = ("request_id", "household", "member", "channel", "signals", "identifier")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     household: str
     member: str
     channel: str
     signals: _containers.RepeatedCompositeFieldContainer[_signal_pb2.Signal]
-    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_signal_pb2.Signal, _Mapping]]] = ...) -> None: ...
+    identifier: str
+    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_signal_pb2.Signal, _Mapping]]] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
     __slots__ = ("decision_id", "action", "reasons", "degraded", "playbook_version", "model_version", "decided_at", "repeated_request", "signal_counts", "rejections", "scored_by", "arms")
@@ -151,7 +153,7 @@ class Treatment(_message.Message):
     def __init__(self, name: _Optional[str] = ..., channel: _Optional[str] = ..., text: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("request_id", "household", "member", "action_id", "outcome", "channel", "time")
+    __slots__ = ("request_id", "household", "member", "action_id", "outcome", "channel", "time", "identifier")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +161,7 @@ class ReportRequest(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     household: str
     member: str
@@ -166,7 +169,8 @@ class ReportRequest(_message.Message):
     outcome: Outcome
     channel: str
     time: _timestamp_pb2.Timestamp
-    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., action_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., channel: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    identifier: str
+    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., action_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., channel: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
     __slots__ = ("status", "repeated_request", "effective", "reason")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hearth.v1 import decision_pb2 as hearth_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hearth/v1/delivery.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\"D\n\x10SubscribeRequest\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\"\xc1\x01\n\x11SubscribeResponse\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12!\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x04 \x01(\t\x12/\n\x0bsend_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x07 \x01(\t\"\x89\x01\n\nAckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x11\n\taction_id\x18\x03 \x01(\t\x12\x11\n\tdelivered\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x06 \x01(\t\x12\r\n\x05group\x18\x07 \x01(\t\"0\n\x0b\x41\x63kResponse\x12\x11\n\teffective\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t2\x91\x01\n\x0f\x44\x65liveryService\x12H\n\tSubscribe\x12\x1b.hearth.v1.SubscribeRequest\x1a\x1c.hearth.v1.SubscribeResponse0\x01\x12\x34\n\x03\x41\x63k\x12\x15.hearth.v1.AckRequest\x1a\x16.hearth.v1.AckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hearth/v1/delivery.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\"D\n\x10SubscribeRequest\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\"\xc1\x01\n\x11SubscribeResponse\x12\x11\n\thousehold\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12!\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x04 \x01(\t\x12/\n\x0bsend_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x07 \x01(\t\"\x9d\x01\n\nAckRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x11\n\taction_id\x18\x03 \x01(\t\x12\x11\n\tdelivered\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x06 \x01(\t\x12\r\n\x05group\x18\x07 \x01(\t\x12\x12\n\nidentifier\x18\x08 \x01(\t\"0\n\x0b\x41\x63kResponse\x12\x11\n\teffective\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t2\x91\x01\n\x0f\x44\x65liveryService\x12H\n\tSubscribe\x12\x1b.hearth.v1.SubscribeRequest\x1a\x1c.hearth.v1.SubscribeResponse0\x01\x12\x34\n\x03\x41\x63k\x12\x15.hearth.v1.AckRequest\x1a\x16.hearth.v1.AckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBERESPONSE']._serialized_start=169
   _globals['_SUBSCRIBERESPONSE']._serialized_end=362
   _globals['_ACKREQUEST']._serialized_start=365
-  _globals['_ACKREQUEST']._serialized_end=502
-  _globals['_ACKRESPONSE']._serialized_start=504
-  _globals['_ACKRESPONSE']._serialized_end=552
-  _globals['_DELIVERYSERVICE']._serialized_start=555
-  _globals['_DELIVERYSERVICE']._serialized_end=700
+  _globals['_ACKREQUEST']._serialized_end=522
+  _globals['_ACKRESPONSE']._serialized_start=524
+  _globals['_ACKRESPONSE']._serialized_end=572
+  _globals['_DELIVERYSERVICE']._serialized_start=575
+  _globals['_DELIVERYSERVICE']._serialized_end=720
 # @@protoc_insertion_point(module_scope)

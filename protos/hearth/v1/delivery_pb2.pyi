@@ -39,7 +39,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, household: _Optional[str] = ..., member: _Optional[str] = ..., action: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., decision_id: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., channel: _Optional[str] = ...) -> None: ...
 
 class AckRequest(_message.Message):
-    __slots__ = ("request_id", "household", "action_id", "delivered", "detail", "channel", "group")
+    __slots__ = ("request_id", "household", "action_id", "delivered", "detail", "channel", "group", "identifier")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class AckRequest(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     household: str
     action_id: str
@@ -54,7 +55,8 @@ class AckRequest(_message.Message):
     detail: str
     channel: str
     group: str
-    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., delivered: _Optional[bool] = ..., detail: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+    identifier: str
+    def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., delivered: _Optional[bool] = ..., detail: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class AckResponse(_message.Message):
     __slots__ = ("effective", "reason")

@@ -11,13 +11,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetRequest(_message.Message):
-    __slots__ = ("household",)
+    __slots__ = ("household", "identifier", "whole_identifiers")
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_IDENTIFIERS_FIELD_NUMBER: _ClassVar[int]
     household: str
-    def __init__(self, household: _Optional[str] = ...) -> None: ...
+    identifier: str
+    whole_identifiers: bool
+    def __init__(self, household: _Optional[str] = ..., identifier: _Optional[str] = ..., whole_identifiers: _Optional[bool] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments", "products", "instances")
+    __slots__ = ("known", "partition", "as_of", "features", "members", "pending", "live_actions", "assignments", "products", "instances", "household", "aliases", "subjects", "orphan", "quarantine", "closed_at")
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +32,12 @@ class GetResponse(_message.Message):
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     PRODUCTS_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    ORPHAN_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_AT_FIELD_NUMBER: _ClassVar[int]
     known: bool
     partition: int
     as_of: _timestamp_pb2.Timestamp
@@ -38,7 +48,102 @@ class GetResponse(_message.Message):
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     products: _containers.RepeatedCompositeFieldContainer[HeldProduct]
     instances: _containers.RepeatedCompositeFieldContainer[JourneyInstance]
-    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[HeldProduct, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[JourneyInstance, _Mapping]]] = ...) -> None: ...
+    household: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    subjects: _containers.RepeatedCompositeFieldContainer[Subject]
+    orphan: bool
+    quarantine: _containers.RepeatedCompositeFieldContainer[Quarantined]
+    closed_at: _timestamp_pb2.Timestamp
+    def __init__(self, known: _Optional[bool] = ..., partition: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberFeatures, _Mapping]]] = ..., pending: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., live_actions: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., products: _Optional[_Iterable[_Union[HeldProduct, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[JourneyInstance, _Mapping]]] = ..., household: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., subjects: _Optional[_Iterable[_Union[Subject, _Mapping]]] = ..., orphan: _Optional[bool] = ..., quarantine: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., closed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Subject(_message.Message):
+    __slots__ = ("name", "identifiers")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    identifiers: _containers.RepeatedCompositeFieldContainer[Identifier]
+    def __init__(self, name: _Optional[str] = ..., identifiers: _Optional[_Iterable[_Union[Identifier, _Mapping]]] = ...) -> None: ...
+
+class Identifier(_message.Message):
+    __slots__ = ("identifier", "until", "probability")
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    until: _timestamp_pb2.Timestamp
+    probability: float
+    def __init__(self, identifier: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probability: _Optional[float] = ..., **kwargs) -> None: ...
+
+class Quarantined(_message.Message):
+    __slots__ = ("cause", "kind", "time", "about", "why", "evidence", "partition")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    cause: str
+    kind: str
+    time: _timestamp_pb2.Timestamp
+    about: _containers.RepeatedScalarFieldContainer[str]
+    why: str
+    evidence: str
+    partition: int
+    def __init__(self, cause: _Optional[str] = ..., kind: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., about: _Optional[_Iterable[str]] = ..., why: _Optional[str] = ..., evidence: _Optional[str] = ..., partition: _Optional[int] = ...) -> None: ...
+
+class QuarantineRequest(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class QuarantineResponse(_message.Message):
+    __slots__ = ("quarantine", "total")
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    quarantine: _containers.RepeatedCompositeFieldContainer[Quarantined]
+    total: int
+    def __init__(self, quarantine: _Optional[_Iterable[_Union[Quarantined, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class ChangeRequest(_message.Message):
+    __slots__ = ("request_id", "merge", "unmerge", "confirm", "note")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    UNMERGE_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    merge: MergeChange
+    unmerge: str
+    confirm: str
+    note: str
+    def __init__(self, request_id: _Optional[str] = ..., merge: _Optional[_Union[MergeChange, _Mapping]] = ..., unmerge: _Optional[str] = ..., confirm: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class MergeChange(_message.Message):
+    __slots__ = ("household", "other", "cause")
+    HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    household: str
+    other: str
+    cause: str
+    def __init__(self, household: _Optional[str] = ..., other: _Optional[str] = ..., cause: _Optional[str] = ...) -> None: ...
+
+class ChangeResponse(_message.Message):
+    __slots__ = ("effective", "reason", "detail", "cause", "household")
+    EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
+    effective: bool
+    reason: str
+    detail: str
+    cause: str
+    household: str
+    def __init__(self, effective: _Optional[bool] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., cause: _Optional[str] = ..., household: _Optional[str] = ...) -> None: ...
 
 class HeldProduct(_message.Message):
     __slots__ = ("product", "families", "lines")
@@ -143,12 +248,14 @@ class Moment(_message.Message):
     def __init__(self, moment_id: _Optional[str] = ..., journey: _Optional[str] = ..., member: _Optional[str] = ..., event_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("household", "decision_id")
+    __slots__ = ("household", "decision_id", "identifier")
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     household: str
     decision_id: str
-    def __init__(self, household: _Optional[str] = ..., decision_id: _Optional[str] = ...) -> None: ...
+    identifier: str
+    def __init__(self, household: _Optional[str] = ..., decision_id: _Optional[str] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("found", "decision", "dropped")
@@ -161,12 +268,14 @@ class ExplainResponse(_message.Message):
     def __init__(self, found: _Optional[bool] = ..., decision: _Optional[_Union[DecisionRecord, _Mapping]] = ..., dropped: _Optional[bool] = ...) -> None: ...
 
 class DecisionsRequest(_message.Message):
-    __slots__ = ("household", "limit")
+    __slots__ = ("household", "limit", "identifier")
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     household: str
     limit: int
-    def __init__(self, household: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    identifier: str
+    def __init__(self, household: _Optional[str] = ..., limit: _Optional[int] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class DecisionsResponse(_message.Message):
     __slots__ = ("decisions",)

@@ -50,6 +50,16 @@ class HouseholdServiceStub:
                 request_serializer=hearth_dot_v1_dot_household__pb2.DecisionsRequest.SerializeToString,
                 response_deserializer=hearth_dot_v1_dot_household__pb2.DecisionsResponse.FromString,
                 _registered_method=True)
+        self.Quarantine = channel.unary_unary(
+                '/hearth.v1.HouseholdService/Quarantine',
+                request_serializer=hearth_dot_v1_dot_household__pb2.QuarantineRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_household__pb2.QuarantineResponse.FromString,
+                _registered_method=True)
+        self.Change = channel.unary_unary(
+                '/hearth.v1.HouseholdService/Change',
+                request_serializer=hearth_dot_v1_dot_household__pb2.ChangeRequest.SerializeToString,
+                response_deserializer=hearth_dot_v1_dot_household__pb2.ChangeResponse.FromString,
+                _registered_method=True)
 
 
 class HouseholdServiceServicer:
@@ -76,6 +86,21 @@ class HouseholdServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Quarantine(self, request, context):
+        """Quarantine lists the graph events that are not applied until a person confirms them, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Change(self, request, context):
+        """Change merges households, takes a merge back, or confirms what is in quarantine, in the name of whoever calls: a graph
+        event like any other, which the audit log tells of. Safe to retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HouseholdServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +118,16 @@ def add_HouseholdServiceServicer_to_server(servicer, server):
                     servicer.Decisions,
                     request_deserializer=hearth_dot_v1_dot_household__pb2.DecisionsRequest.FromString,
                     response_serializer=hearth_dot_v1_dot_household__pb2.DecisionsResponse.SerializeToString,
+            ),
+            'Quarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quarantine,
+                    request_deserializer=hearth_dot_v1_dot_household__pb2.QuarantineRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_household__pb2.QuarantineResponse.SerializeToString,
+            ),
+            'Change': grpc.unary_unary_rpc_method_handler(
+                    servicer.Change,
+                    request_deserializer=hearth_dot_v1_dot_household__pb2.ChangeRequest.FromString,
+                    response_serializer=hearth_dot_v1_dot_household__pb2.ChangeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +212,60 @@ class HouseholdService:
             '/hearth.v1.HouseholdService/Decisions',
             hearth_dot_v1_dot_household__pb2.DecisionsRequest.SerializeToString,
             hearth_dot_v1_dot_household__pb2.DecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.HouseholdService/Quarantine',
+            hearth_dot_v1_dot_household__pb2.QuarantineRequest.SerializeToString,
+            hearth_dot_v1_dot_household__pb2.QuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Change(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.v1.HouseholdService/Change',
+            hearth_dot_v1_dot_household__pb2.ChangeRequest.SerializeToString,
+            hearth_dot_v1_dot_household__pb2.ChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,5 +1,9 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hearth.v1 import decision_pb2 as _decision_pb2
 from hearth.v1 import delivery_pb2 as _delivery_pb2
+from hearth.v1 import household_pb2 as _household_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -23,6 +27,7 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_REJECT: _ClassVar[Method]
     METHOD_CONFIRM_CLOCK: _ClassVar[Method]
     METHOD_DESCRIBE: _ClassVar[Method]
+    METHOD_GRAPH: _ClassVar[Method]
 METHOD_UNSPECIFIED: Method
 METHOD_INGEST: Method
 METHOD_DECIDE: Method
@@ -35,6 +40,7 @@ METHOD_SNAPSHOT: Method
 METHOD_REJECT: Method
 METHOD_CONFIRM_CLOCK: Method
 METHOD_DESCRIBE: Method
+METHOD_GRAPH: Method
 
 class Call(_message.Message):
     __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")
@@ -87,7 +93,7 @@ class DecideCall(_message.Message):
     def __init__(self, request: _Optional[_Union[_decision_pb2.DecideRequest, _Mapping]] = ..., signal_batch: _Optional[bytes] = ..., request_hash: _Optional[bytes] = ...) -> None: ...
 
 class ReportCall(_message.Message):
-    __slots__ = ("signal_batch", "household", "action_id", "channel", "group", "request_id", "request_hash")
+    __slots__ = ("signal_batch", "household", "action_id", "channel", "group", "request_id", "request_hash", "identifier")
     SIGNAL_BATCH_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
     ACTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +101,7 @@ class ReportCall(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_HASH_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     signal_batch: bytes
     household: str
     action_id: str
@@ -102,7 +109,41 @@ class ReportCall(_message.Message):
     group: str
     request_id: str
     request_hash: bytes
-    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ..., request_id: _Optional[str] = ..., request_hash: _Optional[bytes] = ...) -> None: ...
+    identifier: str
+    def __init__(self, signal_batch: _Optional[bytes] = ..., household: _Optional[str] = ..., action_id: _Optional[str] = ..., channel: _Optional[str] = ..., group: _Optional[str] = ..., request_id: _Optional[str] = ..., request_hash: _Optional[bytes] = ..., identifier: _Optional[str] = ...) -> None: ...
+
+class GraphQuestion(_message.Message):
+    __slots__ = ("households", "cause", "limit")
+    HOUSEHOLDS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    households: _containers.RepeatedScalarFieldContainer[str]
+    cause: str
+    limit: int
+    def __init__(self, households: _Optional[_Iterable[str]] = ..., cause: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class GraphAnswer(_message.Message):
+    __slots__ = ("as_of", "standing", "quarantine", "quarantined_total", "merge_about", "quarantined_about")
+    class StandingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    MERGE_ABOUT_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_ABOUT_FIELD_NUMBER: _ClassVar[int]
+    as_of: _timestamp_pb2.Timestamp
+    standing: _containers.ScalarMap[str, str]
+    quarantine: _containers.RepeatedCompositeFieldContainer[_household_pb2.Quarantined]
+    quarantined_total: int
+    merge_about: str
+    quarantined_about: str
+    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., standing: _Optional[_Mapping[str, str]] = ..., quarantine: _Optional[_Iterable[_Union[_household_pb2.Quarantined, _Mapping]]] = ..., quarantined_total: _Optional[int] = ..., merge_about: _Optional[str] = ..., quarantined_about: _Optional[str] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
     __slots__ = ("channels", "group")
