@@ -97,8 +97,9 @@ def write_out(request: NamesHousehold) -> None:
 
 def decide_violations(request: decision_pb2.DecideRequest) -> Iterator[FieldViolation]:
     """Yield what is wrong with a question."""
-    yield from key_violations(request_id=request.request_id, channel=request.channel)
+    yield from key_violations(request_id=request.request_id)
     yield from whose_violations(request, request.member)
+    yield from key_violations(channel=request.channel)
     yield from text_violations(member=request.member)
     asked = normalised(request.identifier)
     if (count := len(request.signals)) > DECIDE_SIGNAL_COUNT_MAX:

@@ -153,8 +153,9 @@ class PublicServices:
         """Make an outcome durable and fold it, then say what the action's status is."""
         check(
             (
-                *key_violations(request_id=request.request_id, action_id=request.action_id),
+                *key_violations(request_id=request.request_id),
                 *whose_violations(request, request.member),
+                *key_violations(action_id=request.action_id),
                 *text_violations(member=request.member, channel=request.channel),
                 *outcome_violations(request.outcome),
             )
@@ -210,8 +211,9 @@ class PublicServices:
         """Make an acknowledgement durable and fold it."""
         check(
             (
-                *key_violations(request_id=request.request_id, action_id=request.action_id),
+                *key_violations(request_id=request.request_id),
                 *whose_violations(request),
+                *key_violations(action_id=request.action_id),
                 *text_violations(channel=request.channel, group=request.group),
             )
         )

@@ -83,7 +83,7 @@ def train_from(source: TrainingSet, plan: Plan, *, seed: int, config: TrainingCo
         TrainingStopped: before there was a model.
     """
     check_device(run.device)
-    assert source.schema is feature_schema(plan), "it was opened for another playbook"
+    assert source.schema.hash == feature_schema(plan).hash, "it was opened for another playbook"
 
     parts = _Parts.of(source, config)
     sample = source.sample(SAMPLED, also=(DECIDED, HOUSEHOLD))

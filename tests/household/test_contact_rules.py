@@ -87,7 +87,7 @@ def _exempt(patch: Patch) -> None:
     def governs(line: Any, traits: Traits | None) -> bool:
         return traits is not None and counting_is_meant(line.governs, traits)
 
-    from household.contact_rules.compiled import _is_meant as counting_is_meant
+    from household.contact_rules.compiled import is_meant as counting_is_meant
 
     patch.setattr(CompiledRules, "_governs", staticmethod(governs))
 

@@ -58,6 +58,13 @@ REQUESTS: dict[str, Message] = {
     "/hearth.v1.HouseholdService/Get": household_pb2.GetRequest(household=HOUSEHOLD),
     "/hearth.v1.HouseholdService/Explain": household_pb2.ExplainRequest(household=HOUSEHOLD),
     "/hearth.v1.HouseholdService/Decisions": household_pb2.DecisionsRequest(household=HOUSEHOLD),
+    "/hearth.v1.HouseholdService/Quarantine": household_pb2.QuarantineRequest(),
+    "/hearth.v1.HouseholdService/Change": household_pb2.ChangeRequest(request_id="r", confirm="c"),
+    "/hearth.v1.AdminService/ShowPlacement": admin_pb2.ShowPlacementRequest(),
+    "/hearth.v1.AdminService/Scale": admin_pb2.ScaleRequest(shards=1),
+    "/hearth.v1.AdminService/Rebalance": admin_pb2.RebalanceRequest(),
+    "/hearth.v1.AdminService/Drain": admin_pb2.DrainRequest(name="shard-0"),
+    "/hearth.v1.AdminService/Restart": admin_pb2.RestartRequest(),
     "/hearth.v1.AdminService/Snapshot": admin_pb2.SnapshotRequest(),
     "/hearth.v1.AdminService/Reject": admin_pb2.RejectRequest(
         rejects=[admin_pb2.Reject(position="file:x/1", reason="UNREADABLE")]
