@@ -81,6 +81,8 @@ $(INSTALLED): pyproject.toml requirements.lock $(BIN)/uv
 	@echo "Installing exact versions from requirements.lock (about 1 GB the first time) ..."
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Compiling the kernels (half a minute on two cores) ..."
+	$(BIN)/python -m actors.shard.warm
 	touch $@
 
 $(BIN)/uv: requirements-uv.lock

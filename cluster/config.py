@@ -180,8 +180,8 @@ class HearthConfig(BaseSettings):
     redeliver_after_s: float = Field(default=30.0, gt=0)
     """An outbound action that is not acknowledged is handed over again after this."""
 
-    ready_deadline_s: float = Field(default=90.0, gt=0)
-    """`up` gives up when Hearth does not answer within this."""
+    ready_deadline_s: float = Field(default=300.0, gt=0)
+    """`demo` and `drill` give up when Hearth does not answer within this: long, for compiling."""
 
     drain_deadline_s: float = Field(default=10.0, gt=0)
     """How long requests in flight may take to end once Hearth is told to stop."""

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.passing_over import passing_over
+from actors.shard.kernel_cache import folder_of_cache, is_compiled
 from cluster.access import door_factory
 from cluster.champion import ChampionFollower
 from cluster.client import reachable
@@ -55,6 +58,7 @@ CONTROL_CPU_COUNT = 2
 """What Ray is told to have beyond one per shard: Serve's own actors."""
 
 KERNEL_CACHE = "NUMBA_CACHE_DIR"
+COMPILER = "actors.shard.warm"
 
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -120,6 +124,7 @@ def _ray(
         export_environment(**environment)
         return joined_ray(config.ray_address, environment=environment, namespace=COORDINATOR_NAMESPACE)
     _set_environment(serve_environment(edge) | ray_environment(run_dir) | _kernel_cache(config))
+    _compile_kernels()
     cpu_count = config.shard_count + config.spare_shard_count + CONTROL_CPU_COUNT
     return local_ray(run_dir, cpu_count=cpu_count, namespace=COORDINATOR_NAMESPACE, on_lost=on_lost)
 
@@ -163,6 +168,15 @@ def _kernel_cache(config: HearthConfig) -> dict[str, str]:
     return {} if is_kept else {KERNEL_CACHE: str(config.data_dir / "kernels")}
 
 
+def _compile_kernels() -> None:
+    """Begin to compile beside Ray's start, where nothing is compiled yet. Shards wait until it is done."""
+    if is_compiled(folder_of_cache(environment_variable(KERNEL_CACHE))):
+        return
+    say("compiling the kernels, once on a machine: half a minute on two cores ...")
+    asked = [sys.executable, "-m", COMPILER]
+    threading.Thread(target=subprocess.run, args=(asked,), kwargs={"stdout": subprocess.DEVNULL}, daemon=True).start()
+
+
 def _serve(
     config: HearthConfig, edge: EdgeConfig, run_dir: Path, tell: Tell, champion: ChampionFollower, *, is_first: bool
 ) -> int:
@@ -178,7 +192,7 @@ def _serve(
         # Serve's applications outlive a run that fell, and the edge holds the port; our actors do not.
         with passing_over(Exception, because="nothing of an earlier run may be there"):
             ingress.stop()
-    say("starting shards and edge (the first time on a machine, kernels are compiled: some 20 seconds) ...")
+    say("starting shards and edge ...")
     connectors = connectors_of_run(config.capture) if config.capture is not None else {}
     captures = Captures(tell=say)
     serving = ingress.begin(edge)

@@ -1,31 +1,28 @@
-"""Compile the kernels before they are needed: some seconds the first time on a machine, from a cache after that.
+"""Compile the kernels before they are needed: half a minute the first time on a machine, from a cache after that.
 
 The cache is numba's, beside the kernels or where NUMBA_CACHE_DIR says. Processes that wrote it at the same time could
-mix up its entries, so the first compiles alone, the others wait for it, and a mark of this very version of everything
-then lets all load at once. An entry that cannot be loaded, as a power cut may leave it, is thrown away and compiled
-again.
+mix up its entries, so the first compiles alone (actors/shard/kernel_cache.py). It does half of it itself and has the
+other half, which has no function in common with it, done by a process of its own: `python -m actors.shard.warm` is for
+whoever sets up a machine and has all compiled before anything waits for it.
+
+An entry that cannot be loaded, as a power cut may leave it, is thrown away and compiled again.
 """
 
-import fcntl
-import hashlib
 import logging
-import os
 import pickle
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import llvmlite.binding
-import numba
 import numpy as np
 from numba.core import config as numba_config
 
-import household
-from actors.passing_over import passing_over
+from actors.shard import kernel_cache
+from actors.shard.kernel_cache import first_alone, folder_of_cache, is_compiled, throw_away
 from household.apply import apply_signals
+from household.columns.fingerprint import fingerprint
 from household.deciding.rules import Said, Weighing
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
@@ -53,77 +50,55 @@ logger = logging.getLogger(__name__)
 
 _DAY_US = 86_400_000_000
 
-KERNELS: Final = Path(household.__file__).parent
 UNLOADABLE: Final = (EOFError, pickle.UnpicklingError, ValueError, KeyError, AttributeError, ImportError)
 """What numba raises at an entry of its cache that is not as it was written."""
 
-LOCK_NAME, MARK_PREFIX = "hearth-kernels.lock", "hearth-kernels-"
+HERE: Final = "actors.shard.warm"
+
+TABLES: Final = "tables"
+"""Argument of the process that compiles the kernels of the tables."""
 
 
 def warm_kernels() -> None:
     """Have every kernel compiled: beside other processes, where that was done before on this machine."""
-    cache = Path(numba_config.CACHE_DIR) if numba_config.CACHE_DIR else KERNELS  # there, beside every file of kernels
-    with first_alone(cache if numba_config.CACHE_DIR else KERNELS / "__pycache__"):
+    elsewhere = numba_config.CACHE_DIR
+    folder = folder_of_cache(elsewhere)
+    with first_alone(folder):
         try:
-            fold_once()
+            _compile(folder)
         except UNLOADABLE as wrong:
+            cache = Path(elsewhere) if elsewhere else kernel_cache.KERNELS  # there, beside every file of kernels
             logger.warning("the cache of compiled kernels in %s cannot be loaded (%r) and is made anew", cache, wrong)
             throw_away(cache)
-            fold_once()
+            _compile(folder)
 
 
-@contextmanager
-def first_alone(folder: Path) -> Iterator[None]:
-    """Let one process after another through, until one has come out again; then all of them.
-
-    Args:
-        folder: of the cache; in one that cannot be written nothing is kept, and nobody has to wait.
-    """
-    mark = folder / f"{MARK_PREFIX}{_stamp()}"
-    if mark.exists():
-        yield
+def _compile(folder: Path) -> None:
+    """Go once through every kernel, in two processes where nothing is compiled yet."""
+    if is_compiled(folder):
+        fold_once()
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError:
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if mark.exists():
-            # Whoever was here before has compiled all.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            yield
-            return
-        yield
-        with passing_over(OSError, because="marks that stay are looked at again"):
-            for old in folder.glob(f"{MARK_PREFIX}*"):
-                old.unlink()
-            mark.touch()
-    finally:
-        os.close(descriptor)
-
-
-def throw_away(folder: Path) -> None:
-    """Remove the compiled kernels."""
-    for kind in ("nbi", "nbc"):
-        for file in folder.rglob(f"*.{kind}"):
-            with passing_over(OSError, because="another process may have removed it"):
-                file.unlink()
-
-
-def _stamp() -> str:
-    """Return what tells apart all that a compiled kernel depends on."""
-    parts = [sys.version, numba.__version__, llvmlite.binding.get_host_cpu_name()]
-    for file in sorted(KERNELS.rglob("*.py")):
-        facts = file.stat()
-        parts.append(f"{file} {facts.st_mtime_ns} {facts.st_size}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    # The one thing that both need is there before they part.
+    fingerprint(np.zeros(1, np.uint8), 0, 1, 0)
+    fingerprint(b"0", 0, 1, 0)
+    with subprocess.Popen(
+        [sys.executable, "-m", HERE, TABLES], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as other:
+        _fold(_state())
+        if other.wait() != 0:
+            logger.info("the process that compiles the tables' kernels ended with %d: done here", other.returncode)
+    fold_once()
 
 
 def fold_once() -> None:
-    """Fold one event through every kernel."""
+    """Go once through every kernel."""
+    state = _state()
+    _fold(state)
+    _keep(state)
+
+
+def _state() -> PartitionState:
+    """Return a partition with a little of everything."""
     plan = Plan(
         name="warm",
         fields=(Field(name="amount", kind=FieldKind.NUMBER),),
@@ -137,7 +112,11 @@ def fold_once() -> None:
             Feature(name="household.warm", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0,)),
         ),
     )
-    state = PartitionState(plan=plan, stream_clock=True)
+    return PartitionState(plan=plan, stream_clock=True)
+
+
+def _fold(state: PartitionState) -> None:
+    """Fold one event, and read what it left."""
     one = keys_of([b"warm"])
     batch = EventBatch(
         ids=one,
@@ -147,19 +126,18 @@ def fold_once() -> None:
         times_us=np.full(1, _DAY_US),
         values=np.ones((1, 1)),
         is_bad=np.zeros(1, np.uint8),
-        plan_version=plan.version,
+        plan_version=state.plan.version,
     )
     apply_signals(state, batch, stamp_us=2 * _DAY_US)
     state.readings(0, NO_MEMBER, _DAY_US)
     state.conditions(np.array([-1]), 0, NO_MEMBER, _DAY_US)
     state.find(b"warm", b"warm")
+
+
+def _keep(state: PartitionState) -> None:
+    """Ask the rules of contacts; let rows of tables come, change and go, while a freeze is under way."""
     weighing = Weighing(state, 0, NO_MEMBER, [Said(traits="", channel=0, cost_minor=0)])
     weighing.counted_by(0, 0)
-    _keep_once(state)
-
-
-def _keep_once(state: PartitionState) -> None:
-    """Let rows of tables come, change and go, while a freeze is under way."""
     for number in range(100):  # so many that everything has to grow
         state.requests.put(KnownRequest(b"warm", f"warm {number}", "", -1, _DAY_US))
     state.contacts.put(Contact(_DAY_US, NO_MEMBER, NONE, "warm"), owner=0)
@@ -179,3 +157,10 @@ def _keep_once(state: PartitionState) -> None:
     frozen = freeze.end()
     assert frozen is not None
     thaw(frozen)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == [TABLES]:
+        _keep(_state())
+    else:
+        warm_kernels()

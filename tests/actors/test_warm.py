@@ -1,27 +1,46 @@
 """Laws: of processes that start at once, one compiles the kernels and the others wait for it; once that is done, none
-waits for any; other sources are compiled anew; a cache that cannot be loaded is made anew; a folder that cannot be
+waits for any; the two halves that are compiled at once have nothing in common; other sources are compiled anew; a cache that cannot be loaded is made anew; a folder that cannot be
 written keeps nobody waiting.
 """
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from numba.core import config as numba_config
 
-from actors.shard import warm
-from actors.shard.warm import LOCK_NAME, MARK_PREFIX, first_alone, warm_kernels
+from actors.shard import kernel_cache, warm
+from actors.shard.kernel_cache import LOCK_NAME, MARK_PREFIX, first_alone
+from actors.shard.warm import warm_kernels
 
 ROOT = Path(__file__).parents[2]
 
 COMPILING = """
 import sys
 from pathlib import Path
-from actors.shard.warm import first_alone
+from actors.shard.kernel_cache import first_alone
 with first_alone(Path(sys.argv[1])):
     print("in", flush=True)
     input()
+"""
+
+COMPILED_BY = """
+import sys
+from numba.core import event
+from actors.shard import warm
+
+class Told(event.Listener):
+    def on_start(self, one):
+        function = one.data["dispatcher"].py_func
+        print(function.__module__, function.__qualname__)
+    def on_end(self, one):
+        pass
+
+event.register("numba:compile", Told())
+getattr(warm, sys.argv[1])(warm._state())
 """
 
 
@@ -87,7 +106,7 @@ def test_other_sources_are_compiled_anew_and_forget_the_mark_before(
     sources = tmp_path / "sources"
     (sources / name).parent.mkdir(parents=True)
     (sources / name).write_text("one")
-    monkeypatch.setattr(warm, "KERNELS", sources)
+    monkeypatch.setattr(kernel_cache, "KERNELS", sources)
     with first_alone(tmp_path):
         pass
     (before,) = tmp_path.glob(f"{MARK_PREFIX}*")
@@ -115,19 +134,34 @@ def test_a_folder_that_cannot_be_written_keeps_nobody_waiting(tmp_path: Path):
 def test_a_cache_that_cannot_be_loaded_is_made_anew(
     is_beside_the_kernels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(warm.numba_config, "CACHE_DIR", "" if is_beside_the_kernels else str(tmp_path))
-    monkeypatch.setattr(warm, "KERNELS", tmp_path)
+    monkeypatch.setattr(numba_config, "CACHE_DIR", "" if is_beside_the_kernels else str(tmp_path))
+    monkeypatch.setattr(kernel_cache, "KERNELS", tmp_path)
     (tmp_path / "columns" / "__pycache__").mkdir(parents=True)
     (tmp_path / "columns" / "__pycache__" / "keys.intern.nbi").write_bytes(b"")
     (tmp_path / "keep.txt").touch()
     found: list[bool] = []
 
-    def fold() -> None:
+    def compile_in(folder: Path) -> None:
         found.append(bool(list(tmp_path.rglob("*.nbi"))))
         if found[-1]:
             raise EOFError("Ran out of input")
 
-    monkeypatch.setattr(warm, "fold_once", fold)
+    monkeypatch.setattr(warm, "_compile", compile_in)
     warm_kernels()
     assert found == [True, False]
     assert (tmp_path / "keep.txt").exists()
+
+
+@pytest.mark.chaos
+def test_two_processes_that_compile_at_once_write_no_entry_of_each_other(tmp_path: Path):
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPILED_BY, half],
+            cwd=ROOT, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / half)}, stdout=subprocess.PIPE, text=True,
+        )
+        for half in ("_fold", "_keep")
+    ]  # fmt: skip
+    fold, keep = ({line for line in one.communicate()[0].splitlines() if line.startswith("household")} for one in both)
+    assert "household.apply _fold" in fold
+    assert "household.tables.rows put_row" in keep
+    assert {one.split()[0] for one in fold & keep} == {"household.columns.fingerprint"}, fold & keep
