@@ -1,6 +1,6 @@
 """Laws: of processes that start at once, one compiles the kernels and the others wait for it; once that is done, none
-waits for any; the two halves that are compiled at once have nothing in common; other sources are compiled anew; a cache that cannot be loaded is made anew; a folder that cannot be
-written keeps nobody waiting.
+waits for any; the two halves that are compiled at once have nothing in common; other sources are compiled anew; a cache
+that cannot be loaded is made anew; a folder that cannot be written keeps nobody waiting.
 """
 
 import os
