@@ -29,14 +29,14 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/hearth demo
 
-# Two at a time, with the linters beside them; those that start a Ray of their own one after another, since each takes
+# Three at a time, since tests also wait, with the linters beside them; those that start a Ray of their own one after another, since each takes
 # both cores.
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs 2 lint test-quick
 	$(BIN)/python -m pytest -m "ray and not chaos and not deploy"
 
 test-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not chaos and not deploy"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not ray and not chaos and not deploy"
 
 # Suites that need a real Kafka, PostgreSQL or libfaketime install it themselves where they can, and skip saying so where not.
 test-chaos: $(INSTALLED)

@@ -18,10 +18,10 @@ from cluster.config import shipped_playbook
 from hearth.v1 import household_pb2, household_pb2_grpc
 from tests.end_to_end.hearth_process import command, running
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
-@pytest.mark.chaos  # the fold itself is held to this answer in tests/loadtest/test_household_fold.py
+# The fold itself is held to this answer in tests/loadtest/test_household_fold.py.
 def test_the_household_fold_gives_the_known_answer() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "loadtest.bench", "fold", "--events", "100000", "--json"],

@@ -28,6 +28,7 @@ from serving.models.bundle import BundleRefused, load_bundle, read_manifest, rea
 from serving.models.probe import open_booster, predict
 from serving.models.translation import CATBOOST, LIGHTGBM, translated
 from tests.actors.harness import corner
+from tests.sampling import sampled
 
 SCHEMA: FeatureSchema = feature_schema(corner())
 COLUMNS = len(SCHEMA.names)
@@ -224,7 +225,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", sampled(HOSTILE, one_in=3))
 def test_what_is_no_sound_booster_of_these_columns_is_refused_with_what_is_wrong(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -388,7 +389,7 @@ LIGHTGBM_DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", LIGHTGBM_DAMAGE)
+@pytest.mark.parametrize("kind", sampled(LIGHTGBM_DAMAGE, one_in=3))
 def test_a_damaged_lightgbm_model_is_refused_by_its_translation(kind: str):
     found, instead, reason = LIGHTGBM_DAMAGE[kind]
     content, count = re.subn(found, instead, foreign("lightgbm.txt").decode(), count=1)

@@ -25,6 +25,7 @@ from serving.models.in_force import MODEL_NAME, ModelInForce
 from serving.models.registry import CHAMPION, read_stages, set_alias
 from serving.models.rollout import choose
 from tests.actors.harness import corner
+from tests.sampling import sampled
 from tests.serving.test_adoption import Bomb, draft_of, trained
 
 SCHEMA = feature_schema(corner())
@@ -200,7 +201,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return registry
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", sampled(BROKEN, one_in=3))
 def test_a_broken_version_is_refused_and_what_is_in_service_stays(
     kind: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,4 +1,4 @@
-"""The model in a process, and the replica as a plain class; test_scorer_ray.py has it on Serve.
+"""The model in a process, and the replica as a plain class; test_serve.py has it on Serve.
 
 Laws: a replica gives the very scores of the local scorer; rows of another width or schema are refused, saying so.
 """

@@ -1,5 +1,6 @@
 """Laws: the edge comes up on Serve behind one port on loopback; requests, errors and health pass through it as they do
-without Ray; a replica that dies is replaced on the same port; the other listener carries the same requests.
+without Ray; a replica that dies is replaced on the same port; the other listener carries the same requests; two versions
+of a model are served beside each other, each its own scores, and a shard's scorer reaches them.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import numpy as np
 import psutil
 import pytest
 from google.rpc import error_details_pb2
@@ -22,11 +24,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from actors.partition.caller import Caller
+from actors.partition.model_plane import connect, serve_call
+from actors.partition.scoring_settings import ScoringConfig
 from actors.shard.exchange import ExchangeServicer
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import decision_pb2, decision_pb2_grpc, delivery_pb2, signal_pb2, signal_pb2_grpc
 from serving import ingress
 from serving.edge_config import EdgeConfig, Listener
+from serving.models import bundle as bundles
+from serving.models.bundle import BundleRefused, save_bundle
+from tests.serving.test_bundle import make_draft
 from wire.failures import Failure, FieldViolation, failed
 from wire.frames import SHARD_OPTIONS
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
@@ -34,6 +41,7 @@ from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
 pytestmark = pytest.mark.ray
 
 PARTITION_COUNT = 8
+SCHEMA = "0123456789abcdef"
 
 
 class FakeShard:
@@ -116,7 +124,7 @@ def config(folder: Path) -> Iterator[EdgeConfig]:
         import ray
         from ray import serve
 
-        ray.init(address="local", namespace="hearth", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", namespace="hearth", num_cpus=4, include_dashboard=False, log_to_driver=False)
         try:
             remote: Any = ray.remote(num_cpus=0)
             address = f"unix:{folder}/shard.sock"
@@ -129,6 +137,69 @@ def config(folder: Path) -> Iterator[EdgeConfig]:
         finally:
             serve.shutdown()
             ray.shutdown()
+
+
+def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
+    config: EdgeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from serving.models.scorer import deploy, deployed_versions, local_scorer, undeploy
+
+    # Replicas check in earnest; in this process six checks of a second each would add nothing to test_bundle.py.
+    monkeypatch.setattr(bundles, "_probe", lambda *_: None)
+
+    folders = [
+        save_bundle(tmp_path, "acceptance", make_draft(seed), created="now", version=f"v{seed}") for seed in (1, 2)
+    ]
+    names = [deploy(folder) for folder in folders]
+    assert names == ["model-v1", "model-v2"]
+    assert deployed_versions() == ["v1", "v2"]
+    rows = np.random.default_rng(1).normal(size=(24, 4)).astype(np.float32)
+    locals_ = [local_scorer(folder, feature_schema_hash=SCHEMA) for folder in folders]
+
+    async def story() -> None:
+        for name, local in zip(names, locals_, strict=True):
+            scorer = await connect(
+                name,
+                model_version=local.model_version,
+                feature_schema_hash=SCHEMA,
+                column_count=4,
+                local=locals_[0],
+                config=ScoringConfig(slice_ms_max=2_000, patience_ms=2_000),
+            )
+            assert scorer.counters.last_failure == ""
+            answers = await asyncio.gather(*(scorer.score(rows[i : i + 6]) for i in range(0, 24, 6)))
+            assert {(each.model_version, each.degraded) for each in answers} == {(local.model_version, False)}
+            assert b"".join(each.scores.tobytes() for each in answers) == local.score_now(rows).tobytes()
+            assert scorer.counters.batches == 1
+            scorer.close()
+
+        call = serve_call(names[0], deployment="Scorer", feature_schema_hash=SCHEMA)
+        with pytest.raises(Exception, match="24 rows, 4 columns need 384"):
+            await call(rows[:, :3].tobytes(), 24)
+        call = serve_call(names[0], deployment="Scorer", feature_schema_hash="ffff")
+        with pytest.raises(Exception, match="it was made for 0123456789abcdef"):
+            await call(rows.tobytes(), 24)
+
+        undeploy("v2")
+        scorer = await connect(
+            names[1],
+            model_version="v2",
+            feature_schema_hash=SCHEMA,
+            column_count=4,
+            local=locals_[0],
+            config=ScoringConfig(warm_up_ms=300, slice_ms_max=50),
+        )
+        answer = await scorer.score(rows)
+        assert (answer.model_version, answer.degraded) == ("v1", True)
+        scorer.close()
+
+    asyncio.run(story())
+    assert deployed_versions() == ["v1"]
+
+    (folders[1] / "model.ubj").write_bytes(b"nonsense")
+    with pytest.raises(BundleRefused, match="sha256"):
+        deploy(folders[1])
+    undeploy("v1")
 
 
 @pytest.fixture
