@@ -1,6 +1,6 @@
 """Laws: the edge comes up on Serve behind one port on loopback; requests, errors and health pass through it as they do
-without Ray; a replica that dies is replaced on the same port; the other listener carries the same requests; two versions
-of a model are served beside each other, each its own scores, and a shard's scorer reaches them.
+without Ray; a replica that dies is replaced on the same port; the other listener carries the same requests; of a model
+two versions are served beside each other, each its own scores, and a shard's scorer reaches them.
 """
 
 import asyncio
