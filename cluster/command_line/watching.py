@@ -37,6 +37,10 @@ def models_report(
         Path | None,
         typer.Option("--on", help="Labelled set it has not seen, as `models dataset` writes it.  [default: the log]"),
     ] = None,
+    mlflow: Annotated[
+        str, typer.Option("--mlflow", help="Server where it is put beside the run that the version came from.")
+    ] = "",
+    run_id: Annotated[str, typer.Option("--run", help="Another run of that server.")] = "",
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -46,4 +50,4 @@ def models_report(
     from cluster.commands.reporting import report_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, out, on=on, as_json=as_json))
+    leave(run(config, version, out, on=on, mlflow=mlflow, run=run_id, as_json=as_json))

@@ -21,7 +21,7 @@ from cluster.environment import environment_variable, export_environment
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
 from serving.models.bundle import BundleRefused
-from serving.models.following import Follower, SourceFailed
+from serving.models.following import Follower, SourceFailed, stand_by
 from wire.addresses import host_is_loopback
 
 SECRET_BYTES_MIN = 16
@@ -69,16 +69,10 @@ def follow(
     as_json: bool,
 ) -> int:
     """Follow until interrupted; once only if asked, and then return 1 where something was refused or not answered."""
-    for name, value in (("TIMEOUT", "5"), ("MAX_RETRIES", "1")):
-        # The client waits for minutes by itself, which is nobody's "gone, and what is in service stays".
-        if environment_variable(f"MLFLOW_HTTP_REQUEST_{name}") is None:
-            export_environment(**{f"MLFLOW_HTTP_REQUEST_{name}": value})
-    try:
+    with mlflow_client():
         from serving.models.mlflow_source import MlflowSource
 
         source = MlflowSource(uri, model)
-    except ImportError as missing:
-        raise CommandFailed(f"MLflow's client is not installed ({missing}): pip install 'hearth[mlflow]'") from missing
     follower = Follower(
         source=source,
         name="mlflow",
@@ -96,6 +90,19 @@ def follow(
     return 0
 
 
+@contextmanager
+def mlflow_client() -> Iterator[None]:
+    """Use MLflow's client within: say what to install where it is missing, and have it give up after seconds."""
+    for name, value in (("TIMEOUT", "5"), ("MAX_RETRIES", "1")):
+        # The client waits for minutes by itself, which is nobody's "gone, and what is in service stays".
+        if environment_variable(f"MLFLOW_HTTP_REQUEST_{name}") is None:
+            export_environment(**{f"MLFLOW_HTTP_REQUEST_{name}": value})
+    try:
+        yield
+    except ImportError as missing:
+        raise CommandFailed(f"MLflow's client is not installed ({missing}): pip install 'hearth[mlflow]'") from missing
+
+
 def _once(follower: Follower, *, as_json: bool) -> int:
     try:
         told = follower.look()
@@ -110,6 +117,7 @@ def _once(follower: Follower, *, as_json: bool) -> int:
 
 def _follow(follower: Follower, changed: threading.Event, *, every_s: float, as_json: bool) -> None:
     trouble = ""
+    stand_by()
     while True:
         changed.clear()
         try:
@@ -125,6 +133,7 @@ def _follow(follower: Follower, changed: threading.Event, *, every_s: float, as_
         elif trouble and not now:
             _tell("MLflow answers again", as_json=as_json)
         trouble = now
+        stand_by()
         changed.wait(every_s)
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cluster.commands.arbitrated_policy import policy_of_version
+from cluster.commands.attaching import attached_to, run_of
 from cluster.commands.models import LearnedFrom, plain, read_log
 from cluster.commands.promotion import change_text, folder_of, history_of, in_force, load, plan_of, stages_of
 from cluster.config import HearthConfig, utc_now
@@ -79,11 +80,14 @@ class _Subject:
         return np.asarray(self.examples.decided_us > (seen if seen is not None else -(2**62)))
 
 
-def report_version(config: HearthConfig, version: str, out: Path | None, *, on: Path | None, as_json: bool) -> int:
-    """Write the report of a version, held against the log, or against a labelled set; 1 where it cannot be."""
+def report_version(
+    config: HearthConfig, version: str, out: Path | None, *, on: Path | None, mlflow: str, run: str, as_json: bool
+) -> int:
+    """Write the report of a version, held against the log, or a labelled set; put it into MLflow where it is asked."""
     page_of = _page()
     plan, folder = plan_of(config), folder_of(config, version)
     bundle = load(config, plan, folder)
+    run = run_of(bundle, run) if mlflow else ""
     out = out if out is not None else Path(f"model-{folder.name}.html")
     history = history_of(config)
     log = _log(config, folder.name)
@@ -102,15 +106,16 @@ def report_version(config: HearthConfig, version: str, out: Path | None, *, on: 
     facts = _facts(subject)
     page = page_of(facts).encode()
     write_whole(out, lambda file: file.write_bytes(page))
+    attached = attached_to(mlflow, run, out) if mlflow else ""
     if as_json:
         told: dict[str, object] = {"version": folder.name, "file": str(out), "bytes": len(page)}
-        told |= {"verdict": facts.verdict, "reasons": list(facts.reasons)}
+        told |= {"verdict": facts.verdict, "reasons": list(facts.reasons), "artifact": attached or None}
         told["quality"] = None if facts.quality is None else plain(asdict(facts.quality))
         told["comparisons"] = [plain(asdict(one)) for one in facts.comparisons]
         told["off"] = [f"{one.by}: {one.value}" for one in off(facts.parts)]
         print_json(told)
     else:
-        print(f"{out}: {facts.verdict}")
+        print(f"{out}{attached and f', and {attached}'}: {facts.verdict}")
         for reason in facts.reasons:
             print(f"  {reason}")
     return 0

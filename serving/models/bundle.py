@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.models import throw_away
 from serving.models.probe import HEADER, OK, difference, not_probabilities
 
 BUNDLE_LAYOUT: Final = 1
@@ -302,9 +303,8 @@ def ask_probe(file: Path, asked: bytes, *, task: str = "", program: Path | None 
     Raises:
         BundleRefused: it said why not, died, or did not end.
     """
-    command = [sys.executable, "-I", "-B", str(program or PROBE), *([task] if task else [])]
     try:
-        done = subprocess.run(command, input=asked, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+        done = throw_away.asked(_command(task, program), asked, timeout_s=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise BundleRefused(file, f"did not load and score within {PROBE_TIMEOUT_S:.0f} s") from None
     if done.returncode == 0 and done.stdout.startswith(OK):
@@ -313,6 +313,15 @@ def ask_probe(file: Path, asked: bytes, *, task: str = "", program: Path | None 
         raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
     said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
     raise BundleRefused(file, said[-1][:500] if said else f"the process that loaded it ended with {done.returncode}")
+
+
+def stand_by(*, task: str = "") -> None:
+    """Have a process wait for the next question of this task, so that it is answered a second or more earlier."""
+    throw_away.stand_by(_command(task, None))
+
+
+def _command(task: str, program: Path | None) -> tuple[str, ...]:
+    return sys.executable, "-I", "-B", str(program or PROBE), *([task] if task else [])
 
 
 def _to_json(manifest: Manifest) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from household.plan import Plan
 from household.scoring import feature_schema
+from serving.models import bundle
 from serving.models.adoption import Origin, adopt
 from serving.models.bundle import (
     BundleExists,
@@ -30,6 +31,7 @@ from serving.models.bundle import (
 )
 from serving.models.history import By
 from serving.models.in_force import MODEL_NAME, ModelStage
+from serving.models.probe import ADOPT
 from serving.models.registry import read_stages
 from serving.models.rollout import StageRefused, canary, promote, register, roll_back, shadow
 
@@ -38,6 +40,12 @@ FOLLOWED_BYTES_MAX: Final = 1 << 20
 
 ALIASES: Final = (ModelStage.CHAMPION, ModelStage.CANARY, ModelStage.SHADOW)
 """In the order in which they are acted on: a canary that became champion is canary no more."""
+
+
+def stand_by() -> None:
+    """Have the processes wait that open the next version, so that it is in force sooner after its alias moved."""
+    bundle.stand_by(task=ADOPT)
+    bundle.stand_by()
 
 
 class SourceFailed(Exception):

@@ -27,6 +27,9 @@ CANARY_SHARE: Final = "hearth.canary_share"
 
 FOLLOWED: Final = (ModelStage.CHAMPION, ModelStage.CANARY, ModelStage.SHADOW)
 
+ATTACHED: Final = "hearth"
+"""Folder among the artifacts of a run for what is put there from here."""
+
 DESCRIPTION: Final = "MLmodel"
 DESCRIPTION_BYTES_MAX: Final = 1 << 20
 
@@ -85,6 +88,22 @@ class MlflowSource:
             Path(f"models:/{self._model}/{number}") / file,
             "is not there" if size is None else f"has {size:,} bytes, and {bytes_max:,} are the most",
         )
+
+
+def attach(uri: str, run: str, file: Path) -> str:
+    """Put a file among the artifacts of a run, and return where it lies there.
+
+    Raises:
+        ImportError: without the extra.
+        SourceFailed: the server does not answer, or does not have the run.
+    """
+    from mlflow import MlflowClient
+
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).log_artifact(run, str(file), ATTACHED)
+    except Exception as wrong:
+        raise SourceFailed(f"{file.name} is not in run {run} of {uri}: {_short(wrong)}") from wrong
+    return f"runs:/{run}/{ATTACHED}/{file.name}"
 
 
 def pointed_of(number: str, tags: Mapping[str, str], *, run: str) -> Pointed:

@@ -1,7 +1,8 @@
 """A real MLflow and a real Hearth: who moves an alias there has the version decide here.
 
 Laws: a moved alias is in force within 10 s, asked for or told of by a webhook; a server that is gone changes nothing,
-and is said to be gone; what has no booster of XGBoost is refused there and stays out here.
+and is said to be gone; what has no booster of XGBoost is refused there and stays out here; a report is put beside the
+run that it tells of.
 """
 
 import json
@@ -21,8 +22,8 @@ from hearth.v1 import decision_pb2
 from household.scoring import feature_schema
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import compile_playbook
-from tests.end_to_end.hearth_process import Hearth, running
-from tests.end_to_end.test_up import Client, life_before
+from tests.end_to_end.hearth_process import Hearth, command, running
+from tests.end_to_end.test_up import MEMBER, Client, a_signal
 from tests.parts.mlflow_server import MlflowServer, mlflow_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -102,23 +103,35 @@ def until(holds: Any, *, within_s: float) -> float:
 
 
 class Asking:
-    """Households that nobody has asked about yet, one after another: a slate that stands keeps its model."""
+    """Members who come to the app for the first time, one after another: a slate that stands keeps its model."""
 
     def __init__(self, hearth: Hearth) -> None:
         self._client = Client(hearth.address)
         self._count = 0
 
     def model(self) -> str:
-        """Return the version that decides now."""
-        self._count += 1
-        household = f"household-{time.monotonic_ns()}-{self._count}"
-        signals = life_before()
+        """Return the version that decides now: of whom nothing is withheld, so that something was weighed."""
+        while True:
+            self._count += 1
+            household = f"household-{time.monotonic_ns()}-{self._count}"
+            answer = self._visit(household)
+            if answer.HasField("action"):
+                return str(answer.model_version)
+            assert self._count < 1_000, "nobody is offered anything"
+
+    def _visit(self, household: str) -> decision_pb2.DecideResponse:
+        now_us = time.time_ns() // 1_000
+        signals = [
+            a_signal("billing.profile_updated", now_us - 2, line_type="prepaid"),
+            a_signal("app.consent_changed", now_us - 1, marketing=True),
+            a_signal("app.session_started", now_us),
+        ]
         for one in signals:
             one.household, one.event_id = household, f"{household}-{one.event_id}"
         request = decision_pb2.DecideRequest(
-            request_id=household, household=household, member="anna", channel="app", signals=signals
+            request_id=household, household=household, member=MEMBER, channel="app", signals=signals
         )
-        return str(self._client.decisions.Decide(request, timeout=10, wait_for_ready=True).model_version)
+        return self._client.decisions.Decide(request, timeout=10, wait_for_ready=True)
 
 
 def test_a_moved_alias_is_in_force_within_ten_seconds(mlflow, models, hearth):
@@ -162,6 +175,21 @@ def test_what_only_python_could_open_is_refused_and_what_decides_stays(mlflow, m
         until(lambda: told.has("nothing else is ever opened"), within_s=IN_FORCE_WITHIN_S)
         assert asking.model() == "mlflow-1"
         models.set_registered_model_alias(NAME, "champion", "1")
+
+
+def test_the_report_of_a_version_lies_beside_the_run_that_it_came_from(mlflow, models, hearth, tmp_path):
+    out, of_hearth = tmp_path / "mlflow-1.html", ("--data-dir", str(hearth.data_dir))
+    run = models.get_model_version(NAME, "1").run_id
+    told = command("models", "report", "mlflow-1", "--out", str(out), "--mlflow", mlflow.uri, "--json", *of_hearth)
+
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["artifact"] == f"runs:/{run}/hearth/mlflow-1.html"
+    (tmp_path / "kept").mkdir()
+    kept = models.download_artifacts(run, "hearth/mlflow-1.html", str(tmp_path / "kept"))
+    assert Path(kept).read_bytes() == out.read_bytes()
+    nowhere = ("--out", str(out), "--mlflow", mlflow.uri, "--run", "0" * 32)
+    elsewhere = command("models", "report", "mlflow-1", *nowhere, *of_hearth)
+    assert (elsewhere.returncode, "is written, and" in elsewhere.stderr) == (1, True), elsewhere.stderr
 
 
 def test_a_server_that_is_gone_changes_nothing_and_is_said_to_be(mlflow, models, hearth):

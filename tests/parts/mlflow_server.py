@@ -81,6 +81,8 @@ def _start(python: str, folder: Path, port: int) -> "subprocess.Popen[bytes]":
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": SECRETS_KEY,
+        # It remembers for a minute which webhooks there are, and so would not tell of a move just after one was made.
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     with (folder / "server.log").open("ab") as log:
