@@ -18,9 +18,19 @@ from household.decide import decide, prepare, still_allowed
 from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
 from household.events import EventBatch
+from household.plan import NONE, Plan
 from household.scoring import schema_hash
 from household.state import PartitionState
 from household.tables.requests import KnownRequest
+
+
+class ChannelGone(Exception):
+    """The playbook that came into force meanwhile has no such channel to ask on. Nothing was decided."""
+
+    def __init__(self, channel: str, plan: Plan) -> None:
+        super().__init__(channel)
+        self.channel = channel
+        self.plan = plan
 
 
 class AnsweredBefore(Exception):
@@ -80,9 +90,18 @@ class RequestAttempt:
         self._call = call
         self._request = request
         self._event_types: frozenset[int] | None = None
-        """Of the signals that came with it."""
+        """Of the signals that came with it, as `_events_plan` numbers them."""
+        self._events_plan: Plan | None = None
+        self._plan: Plan | None = None
+        """By which it is prepared; what was prepared by another than is in force counts for nothing."""
         self._has_waited = False
         self._made: Decision | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """By which its draft is made; of one that has a draft."""
+        assert self._plan is not None
+        return self._plan
 
     @property
     def made(self) -> Decision:
@@ -129,6 +148,7 @@ class RequestAttempt:
     def signals_folded(self, events: EventBatch) -> None:
         """Take note of the signals that came with it. In the state thread."""
         self._event_types = frozenset(events.types.tolist())
+        self._events_plan = self._owner.state.plan
         self._lap(Stage.SIGNALS)
         if self._scoring.may_take_time and self._call.caller.is_waiting:
             self._prepare(self._owner.state_as_of_now())
@@ -149,6 +169,7 @@ class RequestAttempt:
         draft, scores = self.draft, self.scores
         if (
             draft is None
+            or self._plan is not state.plan
             or self._call.whom(state) != (draft.ask.household, draft.ask.member)
             or not still_allowed(state, draft, may_miss_moments=self.may_miss_moments)
         ):
@@ -168,6 +189,7 @@ class RequestAttempt:
 
     def _prepare(self, state: PartitionState) -> tuple[Draft, Scores | None]:
         draft = prepare(state, self._ask(state))
+        self._plan = state.plan
         self._lap(Stage.PREPARE)
         self.draft, self.scores = draft, self._scoring.in_hand(state.plan, draft)
         if self.scores is not None:
@@ -176,11 +198,17 @@ class RequestAttempt:
 
     def _ask(self, state: PartitionState) -> Ask:
         call, plan, types = self._call, state.plan, self._event_types
+        if types is not None and self._events_plan is not plan:
+            self._event_types = types = _renumbered(types, self._events_plan, plan)
+            self._events_plan = plan
         household, member = call.whom(state)
+        channel = plan.channel_by_name.get(call.channel, NONE)
+        if channel == NONE or not plan.channels[channel].inbound:
+            raise ChannelGone(call.channel, plan)
         return Ask(
             household=household,
             member=member,
-            channel=plan.channel_by_name[call.channel],
+            channel=channel,
             request_id=call.request_id,
             request_hash=call.request_hash,
             is_contact=types is None or bool(types & plan.contact_types),
@@ -192,15 +220,22 @@ class RequestAttempt:
             self._call.laps.end(stage)
 
 
+def _renumbered(types: frozenset[int], before: Plan | None, plan: Plan) -> frozenset[int]:
+    """Return event types as another plan numbers them; those that it does not have are left out."""
+    names = {before.event_types[one].name for one in types} if before is not None else set()
+    return frozenset(plan.event_type_by_name[name] for name in names if name in plan.event_type_by_name)
+
+
 class MomentAttempt:
     """A decision of a household's moments, for which nobody asked."""
 
-    def __init__(self, owner: PartitionOwner, draft: Draft, scores: Scores) -> None:
+    def __init__(self, owner: PartitionOwner, plan: Plan, draft: Draft, scores: Scores) -> None:
         self.draft: Final = draft
         self.scores: Final = scores
         self.is_pending = True
         """Whether the household has moments still."""
         self._owner = owner
+        self._plan = plan
 
     @property
     def household(self) -> bytes:
@@ -209,7 +244,9 @@ class MomentAttempt:
 
     def decide(self, state: PartitionState) -> Decision | None:
         """Return the decision as of now; None if the state has moved on. In the state thread."""
-        return made_of(self._owner, state, self.draft, self.scores) if still_allowed(state, self.draft) else None
+        if state.plan is not self._plan or not still_allowed(state, self.draft):
+            return None
+        return made_of(self._owner, state, self.draft, self.scores)
 
     def folded(self) -> None:
         """Look whether there are others. In the state thread."""

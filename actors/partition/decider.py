@@ -30,7 +30,7 @@ from hearth.v1 import decision_pb2
 from household.decide import prepare
 from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
-from household.plan import NONE
+from household.plan import NONE, Plan
 from household.scoring import Way
 
 logger = logging.getLogger(__name__)
@@ -150,8 +150,8 @@ class PartitionDecider:
             attempt.may_miss_moments = tried > PROPOSALS_MAX // 2
             if attempt.draft is not None and attempt.scores is None:
                 caller.check()
-                plan = self._owner.state.plan
-                attempt.scored((await self._scoring.score(plan, [attempt.draft], caller.deadline_s))[0])
+                scores = await self._scoring.score(attempt.plan, [attempt.draft], caller.deadline_s)
+                attempt.scored(scores[0])
             if await self._owner.propose(attempt, caller=caller):
                 self._count(attempt.scores)
                 if attempt.response is not None:
@@ -228,7 +228,7 @@ class PartitionDecider:
                     await self._decide_each([row])
 
     async def _decide_households(self, rows: list[int]) -> None:
-        prepared = await self._state_thread.run(Urgency.DECISION, self._moment_drafts, rows)
+        plan, prepared = await self._state_thread.run(Urgency.DECISION, self._moment_drafts, rows)
         drafts = []
         for draft in prepared:
             # A household that a request is deciding is left to it: its decision settles the moments. Looked at here, in
@@ -241,8 +241,8 @@ class PartitionDecider:
         if not drafts:
             return
         async with self._locks.hold_all(draft.ask.household for draft in drafts):
-            scores = await self._scoring.score(self._owner.state.plan, drafts, None)
-            attempts = [MomentAttempt(self._owner, draft, one) for draft, one in zip(drafts, scores, strict=True)]
+            scores = await self._scoring.score(plan, drafts, None)
+            attempts = [MomentAttempt(self._owner, plan, draft, one) for draft, one in zip(drafts, scores, strict=True)]
             results = await asyncio.gather(*map(self._owner.propose, attempts), return_exceptions=True)
         for attempt, result in zip(attempts, results, strict=True):
             match result:
@@ -257,7 +257,7 @@ class PartitionDecider:
                     if attempt.is_pending:
                         self._owner.moments.put_off([attempt.draft.household])
 
-    def _moment_drafts(self, rows: list[int]) -> list[Draft]:
+    def _moment_drafts(self, rows: list[int]) -> tuple[Plan, list[Draft]]:
         state, drafts = self._owner.state_as_of_now(), []
         for row in rows:
             pending = state.pending.of(row)
@@ -273,4 +273,4 @@ class PartitionDecider:
                 contact_types=frozenset(),
             )
             drafts.append(prepare(state, ask))
-        return drafts
+        return state.plan, drafts

@@ -137,9 +137,10 @@ class Folding:
             )
 
     async def fold_opening(self, records: list[Record], offset: Offset) -> None:
-        """Fold what opens the term."""
+        """Fold what opens the term, or puts another plan into force in it."""
         await self._state_thread.run(Urgency.INGEST, self._fold_records, records, offset)
         self._position = self._log.end_offset
+        self._no_tick_before_us = 0
         await self.look_for_moments()
 
     async def look_for_moments(self) -> None:

@@ -6,6 +6,7 @@ shard's state thread. How a group is formed, written and folded: forming.py, com
 """
 
 import asyncio
+import logging
 from typing import Any
 
 from actors.conditions import PartitionLost
@@ -29,6 +30,8 @@ from household.delivery import DeliveryNote
 from household.freeze import Freeze
 from household.plan import Plan
 from household.state import FOLD_VERSION
+
+logger = logging.getLogger(__name__)
 
 REJECTS_SETTLE_S = 5.0
 """How long a snapshot waits for what was rejected before it to be kept. The log has it in any case."""
@@ -75,6 +78,37 @@ class PartitionOwner(PartitionView):
         reached(Failpoint.EPOCH_OPENED)
         await folding.fold_opening(records, offset)
         self._commits.start()
+
+    async def put_into_force(self, plan: Plan) -> bool:
+        """Go over to another plan between two groups, by a record: what comes behind it is by that plan, all of it.
+
+        Returns whether it was another; nothing is written otherwise.
+
+        Raises:
+            NotCurrent: nothing was written.
+            PartitionLost: the outcome is unknown; whoever opens the partition next is told of the plan anew.
+        """
+
+        async def between() -> bool:
+            before = self._folding.state.plan
+            if before.version == plan.version:
+                return False
+            self._term.check_current()
+            record = self._term.record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan))
+            try:
+                offset = await self._commits.append([record])
+                await self._folding.fold_opening([record], offset)
+            except BaseException as wrong:
+                self._commits.lose(wrong)
+                raise PartitionLost from wrong
+            self._plans.remember(before)
+            logger.info("partition %d decides by playbook version %s from now on", self.partition, plan.version)
+            return True
+
+        changed: bool = await self.between_groups(between)
+        if changed:
+            self._ports.on_outbox_change()
+        return changed
 
     async def begin_hand_over(self) -> None:
         """Leave little for the next owner to look through; all goes on.

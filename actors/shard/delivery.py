@@ -20,7 +20,7 @@ from actors.state_thread import StateThread, Urgency
 from hearth.v1 import delivery_pb2
 from household.deciding.hand_over import next_step
 from household.delivery import DeliveryStep
-from household.plan import NONE
+from household.plan import NONE, Plan
 from household.state import PartitionState
 from household.tables.outbox import Outbound
 
@@ -253,9 +253,13 @@ class Subscription:
         now = asyncio.get_running_loop().time()
         deliveries.shares.forget_gone(owner, now)
         had = {key: share.channel for key, share in shares.items() if share.next_at > now}
-        listened = deliveries.listened()
+        listened, plan = deliveries.listened(), owner.state.plan
         found = await self._state_thread.run(Urgency.INGEST, deliveries.due, owner, self, had, listened)
-        mine = self._fair_part(owner, shares, found, now)
+        if owner.state.plan is not plan:
+            # Another playbook has come into force meanwhile, which may number its channels otherwise.
+            self._changed.set()
+            return []
+        mine = self._fair_part(plan, shares, found, now)
         if not mine:
             return []
         deliveries.ask_last(self)
@@ -272,13 +276,13 @@ class Subscription:
             self._changed.set()
         return [due for due in mine if due.is_noted or due.key in noted]
 
-    def _fair_part(self, owner: PartitionOwner, shares: dict[Key, Share], found: list[_Due], now: float) -> list[_Due]:
+    def _fair_part(self, plan: Plan, shares: dict[Key, Share], found: list[_Due], now: float) -> list[_Due]:
         """Return what is this gateway's of what is due: what nobody has taken meanwhile, divided by who listens."""
         free: list[_Due] = []
         most = 0
         grace_s = self._deliveries.redeliver_after_s / 2
         for due in found:
-            others = self._deliveries.others(self, owner.state.plan.channels[due.channel].name, due.group)
+            others = self._deliveries.others(self, plan.channels[due.channel].name, due.group)
             share = shares.get(due.key)
             if share is not None and share.channel == due.channel:
                 is_first_asked = share.holder is not self or not others or now >= share.next_at + grace_s

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from actors.conditions import NotCurrent, Overloaded, PartitionLost, PartitionMoved, WhyNotCurrent
 from actors.log.contract import LogError
+from actors.partition.attempts import ChannelGone
 from actors.partition.decider import NotSettled
 from actors.partition.requests import RequestIdReused
 from actors.records.payload import PayloadUnreadable
@@ -24,6 +25,7 @@ Refusal: TypeAlias = (
     | PayloadUnreadable
     | RequestIdReused
     | DecodeError
+    | ChannelGone
 )
 """What may go wrong with a call though nothing is wrong with the shard."""
 
@@ -54,6 +56,10 @@ def refused(wrong: Refusal, partition: int) -> CallFailed:
                 field="request_id",
                 wanted="one that no other request has",
             )
+        case ChannelGone() if wrong.channel in wrong.plan.channel_by_name:
+            return not_inbound(wrong.channel, wrong.plan)
+        case ChannelGone():
+            return unknown_channel(wrong.channel, wrong.plan.channel_by_name)
         case DecodeError():
             return failed(Failure.BAD_CALL, "not the message of its method")
     assert_never(wrong)

@@ -44,6 +44,7 @@ from actors.shard.config import ShardConfig
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import ExchangeServicer
 from actors.shard.gauges import gauges
+from actors.shard.plans_given import PlansGiven
 from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel
 from actors.shard.reports import Reports, check_subscription
 from actors.shard.succession import Succession
@@ -54,7 +55,6 @@ from actors.state_thread import StateThread
 from hearth.internal.v1 import shard_pb2, shard_pb2_grpc
 from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
 from household.contact_rules.share import CapacityShare
-from household.plan import Plan, plan_from_bytes
 from wire import hop
 from wire.failures import Failure, failed
 from wire.frames import SHARD_OPTIONS
@@ -93,8 +93,7 @@ class Shard:
         self._snapshots = snapshots
         self._clock = clock or WallClock()
         self._owned: dict[int, _Owned] = {}
-        self._given: tuple[bytes, Plan] | None = None
-        """The plan that partitions were last given with, read once for all of them."""
+        self._plans = PlansGiven()
         self._hand_offs: dict[int, asyncio.Lock] = {}
         """By partition: held while it is being assigned or released."""
         self._state_thread = StateThread(f"{config.name}-state")
@@ -222,10 +221,33 @@ class Shard:
             reached(Failpoint.MOVE_LET_GO)
             return end, await pass_on(owned.owner.epoch)
 
-    def _plan_of(self, plan_bytes: bytes) -> Plan:
-        if self._given is None or self._given[0] != plan_bytes:
-            self._given = plan_bytes, plan_from_bytes(plan_bytes)
-        return self._given[1]
+    async def ready_plan(self, plan_bytes: bytes, number: int) -> str:
+        """Read and lay out a plan that is to come into force, beside all that goes on; return its version.
+
+        Raises PlanUnreadable, and whatever else keeps this shard from folding by it.
+        """
+        return (await asyncio.to_thread(self._plans.ready, plan_bytes, number)).version
+
+    async def use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
+        """Put a plan into force on a partition between two groups; return whether that changed anything.
+
+        `number` is of the change: one that is older than what this shard was told of last is passed over.
+
+        Raises:
+            PartitionLost: it is not owned here, or is not any more; whoever opens it is told anew.
+            NotCurrent: nothing was written.
+        """
+        owned = self._owned.get(partition)
+        if owned is None or owned.owner.is_lost:
+            raise PartitionLost
+        plan = await asyncio.to_thread(self._plans.ready, plan_bytes, number)
+        if self._plans.is_outdated(number):
+            return False
+        before = owned.owner.state.plan
+        changed = await owned.owner.put_into_force(plan)
+        if changed:
+            self._deliveries.shares.recode(owned.owner, before)
+        return changed
 
     def _hand_off(self, partition: int) -> asyncio.Lock:
         return self._hand_offs.setdefault(partition, asyncio.Lock())
@@ -249,7 +271,7 @@ class Shard:
         owner = PartitionOwner(PartitionId(partition), recovered, self._ports, rejects=rejects)
         try:
             await owner.open(
-                plan=self._plan_of(plan_bytes),
+                plan=await asyncio.to_thread(self._plans.read, plan_bytes),
                 owner=self._config.name,
                 stream_clock=self._config.stream_clock,
                 epoch=Epoch(epoch),

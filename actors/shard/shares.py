@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from actors.conditions import NotCurrent, PartitionLost
@@ -18,6 +18,7 @@ from actors.passing_over import passing_over
 from actors.state_thread import StateThread, Urgency
 from household.deciding.hand_over import kept_back
 from household.delivery import DeliveryNote, DeliveryStep
+from household.plan import NONE, Plan
 from household.state import PartitionState
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,17 @@ class Shares:
         for key in [key for key, one in shares.items() if not owner.state.outbox.holds(key[0]) and not one.is_bound]:
             del shares[key]
 
+    def recode(self, owner: PartitionOwner, before: Plan) -> None:
+        """Take note of how the plan in force numbers the channels of the one before."""
+        by_name = owner.state.plan.channel_by_name
+        channels = {index: by_name.get(one.name, NONE) for index, one in enumerate(before.channels)}
+        for share in self.of(owner.partition).values():
+            share.channel = channels.get(share.channel, NONE)
+        self._unmade = {
+            replace(one, channel=channels.get(one.channel, NONE)) if one.owner is owner else one: share
+            for one, share in self._unmade.items()
+        }
+
     def leave(self, holder: object) -> None:
         """Let others have what a subscription had and did not acknowledge."""
         for shares in self._by_partition.values():
@@ -117,7 +129,7 @@ class Shares:
             note = noted.get(key[0])
             share.next_at, share.then_at = share.then_at, 0.0
             if note is not None and note.step is DeliveryStep.HANDED:
-                channel = owner.state.plan.channel_by_name[note.channel]
+                channel = owner.state.plan.channel_by_name.get(note.channel, NONE)
                 self._unmade[_HandOver(owner, key, channel)] = share
                 if channel == share.channel:
                     handed.add(key)
