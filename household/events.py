@@ -122,11 +122,15 @@ class EventBatch:
             is_bad=self.is_bad[start:stop],
             plan_version=self.plan_version,
             sources=self.sources.part(start, stop) if self.sources.offsets.shape[0] else self.sources,
-            graph=tuple(replace(one, row=one.row - start) for one in self.graph if start <= one.row < stop),
+            graph=tuple(replace(one, row=one.row - start) for one in self.graph if start <= one.row < stop)
+            if self.graph
+            else (),
             identifiers=self.identifiers.part(start, stop) if self.identifiers.offsets.shape[0] else self.identifiers,
             outcomes=tuple(
                 replace(outcome, row=outcome.row - start) for outcome in self.outcomes if start <= outcome.row < stop
-            ),
+            )
+            if self.outcomes
+            else (),
         )
 
 

@@ -15,9 +15,9 @@ from wire.batches import APART_COLUMN, IDENTIFIER_COLUMN, NUMBERS, TEXTS, field_
 
 def graph_rows(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[GraphRow, ...]:
     """Return what the graph events of a batch say; what is not sound says why."""
-    kinds = {index: GRAPH_TYPES[name] for index, name in enumerate(names) if name in GRAPH_TYPES}
-    if not kinds:
+    if GRAPH_TYPES.keys().isdisjoint(names):
         return ()
+    kinds = {index: GRAPH_TYPES[name] for index, name in enumerate(names) if name in GRAPH_TYPES}
     rows = [row for row, code in enumerate(codes.tolist()) if code in kinds]
     chosen = batch.take(pa.array(rows, pa.int64()))
 

@@ -1,7 +1,7 @@
 """Signal batches of records, Arrow IPC streams of one record batch (columns: wire/batches.py), as events of a plan."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,6 +45,7 @@ from wire.graph_rows import graph_rows, key_text
 NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
 """Stands where an identifier should and none is: the fold refuses it as a key."""
 
+_OUTCOME_BY_TYPE = dict(zip(RESERVED_TYPES, ACTION_OUTCOMES, strict=True))
 _FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILITY, APART_FIELD})
 
 TOGETHER_RECORDS = 64
@@ -80,13 +81,13 @@ def decode_together(payloads: Sequence[bytes], plan: Plan) -> list[EventBatch]:
             together = pa.concat_batches([opened[place] for place in places])
         except pa.ArrowException as wrong:
             raise PayloadUnreadable(f"signal batches: {wrong}") from wrong
-        whole, names = events_from_batch(together, plan), tuple(together.schema.names)
+        whole, columns = events_from_batch(together, plan), _columns(tuple(together.schema.names), plan)
         start = 0
         for place in places:
             stop = start + opened[place].num_rows
             part = whole.part(start, stop)
             if whole.unknown_fields:
-                part = replace(part, unknown_fields=_unknown_fields(opened[place], names, plan))
+                part = replace(part, unknown_fields=_unknown_fields(opened[place], columns))
             found[place] = part
             start = stop
     return [batch for batch in found if batch is not None]
@@ -119,7 +120,8 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
         types, codes = _dictionary(batch.column("type"))
         # The last entry is for code -1: no type at all.
         by_name = np.array([*(plan.event_type_by_name.get(name or "", UNKNOWN_TYPE) for name in types), UNKNOWN_TYPE])
-        values, is_bad = _values(batch, names, plan)
+        columns = _columns(names, plan)
+        values, is_bad = _values(batch, columns, plan)
         return EventBatch(
             ids=_keys(batch.column("event_id")),
             households=_keys(batch.column("household")),
@@ -132,7 +134,7 @@ def events_from_batch(batch: pa.RecordBatch, plan: Plan) -> EventBatch:
             outcomes=_outcomes(batch, types, codes),
             graph=graph_rows(batch, types, codes),
             identifiers=_identifiers(batch) if IDENTIFIER_COLUMN in names else NO_KEYS,
-            unknown_fields=_unknown_fields(batch, names, plan),
+            unknown_fields=_unknown_fields(batch, columns),
             sources=_keys(batch.column(SOURCE_COLUMN)) if SOURCE_COLUMN in names else NO_KEYS,
         )
     except (pa.ArrowException, ValueError) as wrong:
@@ -184,25 +186,60 @@ def _dictionary(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
     return column.dictionary.to_pylist(), _without_nulls(indices, -1).astype(np.int64)
 
 
-def _values(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """What the columns of a batch are to a plan."""
+
+    known: tuple[tuple[int, int, bool, FieldKind], ...]
+    """Place in the batch, index in the plan's fields, whether they are numbers, and what the plan takes them for."""
+    unknown: tuple[tuple[int, str], ...]
+    """Place, and the name of a field that the plan does not know."""
+
+
+_COLUMNS: dict[tuple[str, tuple[str, ...]], _Columns] = {}
+"""By version of the plan and names: looked at with every small batch, and few are different."""
+_COLUMNS_MAX = 1_024
+
+
+def _columns(names: tuple[str, ...], plan: Plan) -> _Columns:
+    key = plan.version, names
+    found = _COLUMNS.get(key)
+    if found is None:
+        if len(_COLUMNS) >= _COLUMNS_MAX:
+            _COLUMNS.clear()
+        found = _COLUMNS[key] = _columns_of(names, plan)
+    return found
+
+
+def _columns_of(names: tuple[str, ...], plan: Plan) -> _Columns:
+    """Return it. What only reports carry is known to every plan, and so is what is a column of its own as well."""
+    known, unknown = [], []
+    for place, name in enumerate(names):
+        space, _, field_name = name.partition(":")
+        if space not in (NUMBERS, TEXTS):
+            continue
+        index = plan.field_by_name.get(field_name, -1)
+        if index >= 0:
+            known.append((place, index, space == NUMBERS, plan.fields[index].kind))
+        elif field_name not in _FIELDS_OF_RESERVED_TYPES and field_name not in names:
+            unknown.append((place, field_name))
+    return _Columns(known=tuple(known), unknown=tuple(unknown))
+
+
+def _values(batch: pa.RecordBatch, columns: _Columns, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Return (fields, n) values, and the mask of rows with a value of the wrong kind."""
     values = np.full((max(len(plan.fields), 1), batch.num_rows), np.nan)
     is_bad = np.zeros(batch.num_rows, np.bool_)
-    for place, name in enumerate(names):
-        space, _, field_name = name.partition(":")
-        index = plan.field_by_name.get(field_name, -1)
-        if index < 0 or space not in (NUMBERS, TEXTS):
-            continue
+    for place, index, are_numbers, kind in columns.known:
         column = batch.column(place)
-        kind = plan.fields[index].kind
-        if space == NUMBERS and kind in (FieldKind.NUMBER, FieldKind.FLAG):
+        if are_numbers and kind in (FieldKind.NUMBER, FieldKind.FLAG):
             numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
             given = _is_given(column)
             is_bad |= given & ~np.isfinite(numbers)
             if kind is FieldKind.FLAG:
                 is_bad |= given & (numbers != 0.0) & (numbers != 1.0)
             values[index] = np.where(given, numbers, np.nan)
-        elif space == TEXTS and kind in (FieldKind.ENUM, FieldKind.TEXT):
+        elif not are_numbers and kind in (FieldKind.ENUM, FieldKind.TEXT):
             texts, codes = _dictionary(column)
             # The last entry is for code -1: not given.
             by_name = np.array([*(text_value(text, plan, index) for text in texts), np.nan])
@@ -213,19 +250,12 @@ def _values(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[
     return values, is_bad.view(np.uint8)
 
 
-def _unknown_fields(batch: pa.RecordBatch, names: tuple[str, ...], plan: Plan) -> tuple[tuple[str, int], ...]:
-    """Return the fields that the plan does not know, and how many events have each.
-
-    What only reports carry is known to every plan, and so is what is a column of its own as well.
-    """
+def _unknown_fields(batch: pa.RecordBatch, columns: _Columns) -> tuple[tuple[str, int], ...]:
+    """Return the fields that the plan does not know, and how many events have each."""
     counts: dict[str, int] = {}
-    for place, name in enumerate(names):
-        space, _, field_name = name.partition(":")
-        if field_name in plan.field_by_name or space not in (NUMBERS, TEXTS):
-            continue
-        if field_name not in _FIELDS_OF_RESERVED_TYPES and field_name not in names:
-            # A name may come as a number and as a text.
-            counts[field_name] = counts.get(field_name, 0) + batch.num_rows - batch.column(place).null_count
+    for place, name in columns.unknown:
+        # A name may come as a number and as a text.
+        counts[name] = counts.get(name, 0) + batch.num_rows - batch.column(place).null_count
     return tuple((name, count) for name, count in counts.items() if count)
 
 
@@ -248,10 +278,9 @@ def text_value(text: str | None, plan: Plan, index: int) -> float:
 
 
 def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:
-    outcome_by_type = dict(zip(RESERVED_TYPES, ACTION_OUTCOMES, strict=True))
-    outcomes = {index: outcome_by_type[name] for index, name in enumerate(names) if name in outcome_by_type}
-    if not outcomes:
+    if _OUTCOME_BY_TYPE.keys().isdisjoint(names):
         return ()
+    outcomes = {index: _OUTCOME_BY_TYPE[name] for index, name in enumerate(names) if name in _OUTCOME_BY_TYPE}
     rows = [row for row, code in enumerate(codes.tolist()) if code in outcomes]
     if not rows:
         return ()
