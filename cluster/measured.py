@@ -7,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from actors.exports.journey_places import JourneyPlace
 from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import Reach, log_reader
+from household.delivery import DeliveryStep
 from household.local_time import zone_of_name
 from household.plan import Plan
 from insight.measures.definitions import Definitions, DefinitionsInvalid, read_definitions
@@ -42,6 +45,8 @@ class FromLog:
     facts: Facts
     journeys: JourneyRecords
     decisions: pa.Table
+    handed: frozenset[str]
+    """The actions that were handed to gateways."""
     plans: tuple[Plan, ...]
     """By when they came into force, the newest last."""
     complete_since_us: int | None
@@ -67,12 +72,15 @@ class FromLog:
         return max(self.facts.newest_us, 0 if self.is_stream else self.recorded_us) + 1
 
 
-def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: Collection[str] = ()) -> FromLog:
+def read_measured(
+    config: HearthConfig, definitions_file: Path | None, *, also: Collection[str] = (), decided: Collection[str] = ()
+) -> FromLog:
     """Return what the log holds.
 
     Args:
         definitions_file: what events mean; None for the playbook that ships.
         also: event types that are asked for besides.
+        decided: columns of decisions that are asked for besides.
 
     Raises:
         UsageWrong: there is no log, or the definitions cannot be used.
@@ -88,16 +96,20 @@ def read_measured(config: HearthConfig, definitions_file: Path | None, *, also: 
         snapshots = snapshot_store(config.snapshot_location)
         plans = tuple(export_plans(reach, snapshots).values())
         facts = read_facts(export_table(reach, "signals", snapshots), definitions, plans, also=also)
-        decided = [table.select(DECISION_COLUMNS) for table in export_table(reach, "decisions", snapshots)]
+        columns = [*DECISION_COLUMNS, *decided]
+        decisions = pa.concat_tables(table.select(columns) for table in export_table(reach, "decisions", snapshots))
         moments = pa.concat_tables(export_table(reach, "moments", snapshots))
         is_stream, recorded_us = _clock_of(reach)
-        deliveries = None if is_stream else pa.concat_tables(delivery_tables(reach))
-    decisions = pa.concat_tables(decided)
+        deliveries = pa.concat_tables(delivery_tables(reach))
+    handed = deliveries.filter(pc.equal(deliveries["step"], DeliveryStep.HANDED.value))
     return FromLog(
         definitions=definitions,
         facts=facts,
-        journeys=read_journeys(moments=moments, decisions=decisions, deliveries=deliveries, plans=plans),
+        journeys=read_journeys(
+            moments=moments, decisions=decisions, deliveries=None if is_stream else deliveries, plans=plans
+        ),
         decisions=decisions,
+        handed=frozenset(handed["action_id"].to_pylist()),
         plans=plans,
         complete_since_us=reach.complete_since_us,
         is_stream=is_stream,
@@ -126,6 +138,15 @@ def segments_of(config: HearthConfig, *, until_us: int | None) -> dict[str, str]
 
     with mistakes():
         return dict(segments(log_reader(config), snapshot_store(config.snapshot_location), until_us=until_us))
+
+
+def places_of(config: HearthConfig, *, until_us: int | None) -> "Iterator[JourneyPlace]":
+    """Yield where each instance of a journey with states is."""
+    from actors.exports.journey_places import journey_places
+    from actors.snapshots.store import snapshot_store
+
+    with mistakes():
+        yield from journey_places(log_reader(config), snapshot_store(config.snapshot_location), until_us=until_us)
 
 
 def definitions_of(file: Path | None) -> Definitions:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from actors.exports.columns import key_text
-from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
+from actors.exports.journey_places import is_before
+from actors.log.contract import LOG_START, Offset, PartitionId
 from actors.log.reading import ReadLogs
 from actors.records.replay import Replay
 from actors.snapshots.store import SnapshotStore
@@ -39,16 +40,9 @@ def segments(
             yield from _of(folded.state)
             partition = number
             folded, start = _begun(partition, snapshots if stored.offset > LOG_START else None)
-        if stored.offset >= start and (until_us is None or _is_before(folded, stored, until_us)):
+        if stored.offset >= start and (until_us is None or is_before(folded, stored, until_us)):
             folded.fold(stored)
     yield from _of(folded.state)
-
-
-def _is_before(folded: Replay, stored: StoredRecord, until_us: int) -> bool:
-    """Return whether a record was written by then; where the newest event is now, whether now has not come so far."""
-    if folded.stream_clock:
-        return folded.state is None or folded.state.now_us < until_us
-    return stored.record.stamp_us <= until_us
 
 
 def _begun(partition: int, snapshots: SnapshotStore | None) -> tuple[Replay, Offset]:

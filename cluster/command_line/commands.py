@@ -81,6 +81,7 @@ COMMANDS = (
     Command("kpis", measuring.kpis),
     Command("experiments", measuring.experiments),
     Command("readiness", measuring.readiness),
+    Command("report", measuring.report),
     Command("log export", keeping.log_export),
     Command("export assignments", keeping.export_assignments),
     Command("export kpis", measuring.export_kpis),

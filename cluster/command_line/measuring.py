@@ -130,3 +130,30 @@ def readiness(
     )
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
     leave(show_readiness(config, question, as_json=as_json))
+
+
+def report(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="Folder of the page; a data directory is what it is about, too.  [default: here]"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write.  [default: hearth-report.html in DIR]")
+    ] = None,
+    as_of: _AsOf = None,
+    window_days: Annotated[
+        float, typer.Option("--window-days", min=0.01, help="How long a household is measured from when it met it.")
+    ] = 30.0,
+    measures: _MeasuresFile = None,
+    data_dir: DataDir = None,
+    log: LogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write one page for a meeting: funnels, uplift, K1 to K6, contact pressure, limits hit, who is where."""
+    from cluster.commands.report import ReportQuestion, data_dir_of, write_report
+
+    question = ReportQuestion(folder=folder, out=out, as_of=as_of, window_days=window_days, definitions=measures)
+    config = settings_of(data_dir=data_dir_of(folder, data_dir), log=log)
+    leave(write_report(config, question, as_json=as_json))

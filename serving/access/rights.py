@@ -129,6 +129,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth experiments": _may(*_LOOKING, trace=Trace.LOOK),
     "hearth readiness": _may(*_LOOKING),
     "hearth export kpis": _may(*_LOOKING),
+    "hearth report": _may(*_LOOKING),
     "hearth export assignments": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth log export": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth rejects list": _may(Role.SRE, Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),

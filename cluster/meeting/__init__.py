@@ -1,0 +1,1 @@
+"""The page for a CVM team's meeting: what it brought, in pictures. Needs what the extra `report` installs."""

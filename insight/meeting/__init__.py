@@ -1,0 +1,1 @@
+"""What a CVM team looks at together: how far journeys came, how often households are contacted, figures over time."""
