@@ -11,6 +11,7 @@ that no request pays for the trial.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from actors.partition.pace import ScorerPace
 from actors.partition.scoring_settings import LocalModel, ScorerCall, ScoringConfig, ScoringCounters
 from household.scoring import Scored, Way
+
+TICK_S: Final = 0.000_5
+"""A loop may ring so much too early: uvloop counts in milliseconds. What is due by then is late."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -56,7 +60,9 @@ class ServeScorer:
         self._sent_s = 0.0
         """Loop time at which the batch left."""
         self._trial: asyncio.Future[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._rings_s = 0.0
+        """Loop time of the alarm. Kept here: uvloop's handle of what is due within half a millisecond has no time."""
         self._is_sending_soon = False
         self._failures_in_row = 0
         self._rests_until: float | None = None
@@ -130,7 +136,7 @@ class ServeScorer:
     def _wait(self, request: _Request) -> None:
         self._waiting.append(request)
         self._send_soon()
-        if self._alarm is None or request.deadline < self._alarm.when():
+        if self._alarm is None or request.deadline < self._rings_s:
             self._set_alarm()
 
     def _measure(self, rows: NDArray[np.float32], now: float) -> None:
@@ -228,7 +234,7 @@ class ServeScorer:
 
     def _out_of_time(self) -> None:
         self._alarm = None
-        now = self._loop.time()
+        now = self._loop.time() + TICK_S
         late = [each for each in (*self._away, *self._waiting) if each.deadline <= now and not each.answer.done()]
         self.counters.late_requests += sum(not each.is_copy for each in late)
         self._score_here(late)
@@ -254,11 +260,13 @@ class ServeScorer:
         if self._batch is not None:
             due.append(self._given_up_s)
         when = min(due, default=None)
-        if when is not None and self._alarm is not None and self._alarm.when() <= when:
+        if when is not None and self._alarm is not None and self._rings_s <= when:
             return  # rings early at worst, and is set again then
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = None if when is None else self._loop.call_at(when, self._out_of_time)
+            self._alarm = None
+        if when is not None:
+            self._alarm, self._rings_s = self._loop.call_at(when, self._out_of_time), when
 
     def _score_here(self, requests: list[_Request]) -> None:
         asked = [request for request in requests if not request.answer.done()]

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.partition.scoring import ServeScorer
 from actors.partition.scoring_settings import ScoringConfig
-from household.scoring import Scored
+from household.scoring import Scored, Way
 
 COLUMNS = 3
 
@@ -517,3 +518,27 @@ def test_every_request_is_answered_in_time_with_the_scores_of_its_own_rows(reque
 def test_a_configuration_that_cannot_work_is_refused(wrong):
     with pytest.raises(AssertionError):
         ScoringConfig(**wrong)
+
+
+def test_what_is_due_at_once_is_answered_in_the_loop_that_shards_run_in():
+    """uvloop gives a handle without a time for what is due within half a millisecond."""
+
+    async def main() -> list[Scored]:
+        scorer = ServeScorer(
+            Plane(takes(50)), model_version="v7", column_count=COLUMNS, local=Local("v7"), config=ScoringConfig()
+        )
+
+        async def ask(first: float) -> Scored:
+            return await scorer.score(rows(first), deadline_s=asyncio.get_running_loop().time() + 0.000_6)
+
+        try:
+            return await asyncio.gather(*map(ask, (1, 2, 3)))
+        finally:
+            scorer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        scored = runner.run(main())
+
+    assert [(one.way, one.degraded, one.scores.tolist()) for one in scored] == [
+        (Way.SHARD, False, rows(first)[:, 0].tolist()) for first in (1, 2, 3)
+    ]
