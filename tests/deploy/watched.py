@@ -79,6 +79,7 @@ class Watched:
         self.signals: Any = None
         self.decisions: Any = None
         self.delivery: Any = None
+        self.channel: Any = None
 
     @property
     def owner(self) -> Any:
@@ -139,6 +140,7 @@ async def watched() -> AsyncIterator[Watched]:
                 it.signals = signal_pb2_grpc.SignalServiceStub(channel)
                 it.decisions = decision_pb2_grpc.DecisionServiceStub(channel)
                 it.delivery = delivery_pb2_grpc.DeliveryServiceStub(channel)
+                it.channel = channel
                 yield it
         finally:
             await server.stop(None)
