@@ -6,6 +6,7 @@ import numpy as np
 
 from loadtest.town import calibration
 from loadtest.town.amounts import bill_minor, call_minutes, exchange, spent_minor, topup_minor
+from loadtest.town.contracts import write_cases, write_contracts
 from loadtest.town.page import Floats, Ints, Page
 from loadtest.town.people import People, Persona
 from loadtest.town.rhythm import US_PER_DAY, US_PER_HOUR, US_PER_SECOND, Crowd, burst, gathered
@@ -101,6 +102,11 @@ class Life:
         self._write_evening(page, draw, begins_us, hour)
         self._write_bills(page, draw, begins_us, hour, day)
         self._write_balance_checks(page, begins_us, block)
+        # Drawn apart, and written behind all else: so what there was before them is as it was.
+        apart = np.random.default_rng([self._seed, 6, block])
+        billed, bills = self._billed, self._bill_minor
+        write_contracts(page, apart, begins_us=begins_us, hour=hour, day=day, billed=billed, bill_minor=bills)
+        write_cases(page, apart, block=block)
         return page.finished(seed=self._seed, block=block)
 
     def _draw(self, block: int) -> np.random.Generator:

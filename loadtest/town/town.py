@@ -52,16 +52,16 @@ class Town:
         self.vocabulary = read_vocabulary(plan)
         self.people = settle(seed=seed, household_count=households, pack_count=self.vocabulary.pack_count)
         self.wire = Wire(plan, households)
-        self._utc_offset_us = utc_offset_us(start_us, plan.policy.time_zone)
+        self.utc_offset_us = utc_offset_us(start_us, plan.policy.time_zone)
         self._life = Life(
             people=self.people,
             vocabulary=self.vocabulary,
             seed=seed,
             start_us=start_us,
-            utc_offset_us=self._utc_offset_us,
+            utc_offset_us=self.utc_offset_us,
             intensity=intensity,
         )
-        self._preferences = Preferences(seed=seed, people=self.people, plan=plan)
+        self.preferences = Preferences(seed=seed, people=self.people, plan=plan)
         self._channel_by_kind = self._contact_channels()
 
     def _contact_channels(self) -> NDArray[np.int8]:
@@ -74,7 +74,7 @@ class Town:
         """Yield all signals in order of event time, at most so many rows and PIECE_SPAN_US at a time, set-up first."""
         assert max_rows >= 1
         gathered: list[TownSignals] = []
-        for block in self._blocks():
+        for block in self.hours():
             if not block.count:
                 continue
             is_full = sum(part.count for part in gathered) + block.count > max_rows
@@ -84,7 +84,8 @@ class Town:
             gathered.append(block)
         yield from _divided(joined(gathered), max_rows)
 
-    def _blocks(self) -> Iterator[TownSignals]:
+    def hours(self) -> Iterator[TownSignals]:
+        """Yield what was there before, and then each hour of the span, empty ones too, in order of event time."""
         yield self._life.before().sorted_by_time()
         under_way = nothing()
         for block in range(1, 1 + (self.end_us - self.start_us) // US_PER_HOUR):
@@ -115,8 +116,8 @@ class Town:
         Raises:
             UnknownMember: this town has no such household or member.
         """
-        local_hour = int((time_us + self._utc_offset_us) // US_PER_HOUR % 24)
-        return self._preferences.answer(self.member_index(household, member), action, channel, local_hour)
+        local_hour = int((time_us + self.utc_offset_us) // US_PER_HOUR % 24)
+        return self.preferences.answer(self.member_index(household, member), action, channel, local_hour)
 
     def consequence(
         self, household: str, member: str, action: decision_pb2.Action, time_us: int

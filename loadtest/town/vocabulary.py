@@ -47,7 +47,15 @@ FIELDS_BY_EVENT: Mapping[str, tuple[str, ...]] = {
     "partner.purchase": ("amount_minor", "partner"),
     "partner.redemption": ("partner",),
 }
-"""Every event type the town uses, and the fields it fills in."""
+"""Every event type the town needs, and the fields it fills in."""
+
+FIELDS_IF_DECLARED: Mapping[str, tuple[str, ...]] = {
+    "billing.contract_due": (),
+    "billing.contract_renewed": (),
+    "billing.refund": ("amount_minor",),
+    "call_centre.resolved": ("case",),
+}
+"""What it speaks of where a playbook knows it."""
 
 WEIGHTS_BY_FIELD: Mapping[str, Mapping[str, float]] = {
     "merchant_category": {
@@ -127,10 +135,11 @@ def read_vocabulary(plan: Plan) -> TownVocabulary:
     problems += [f"channel '{name}' is not declared" for name in sorted(missing_channels)]
     if problems:
         raise PlaybookMismatch(f"playbook '{plan.name}' does not fit the town: " + "; ".join(problems))
+    known = {**FIELDS_BY_EVENT, **_declared(plan)}
     return TownVocabulary(
         plan=plan,
-        event={name: plan.event_type_by_name[name] for name in FIELDS_BY_EVENT},
-        field={name: plan.field_by_name[name] for fields in FIELDS_BY_EVENT.values() for name in fields},
+        event={name: plan.event_type_by_name[name] for name in known},
+        field={name: plan.field_by_name[name] for fields in known.values() for name in fields},
         value={
             (field, name): plan.fields[plan.field_by_name[field]].values.index(name)
             for field, names in VALUES_BY_FIELD.items()
@@ -138,6 +147,19 @@ def read_vocabulary(plan: Plan) -> TownVocabulary:
         },
         pack_count=len(plan.fields[plan.field_by_name["streaming_pack"]].values),
     )
+
+
+def _declared(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return what more the plan declares as the town would say it."""
+    found = {}
+    for name, fields in FIELDS_IF_DECLARED.items():
+        if name in plan.event_type_by_name:
+            uses = plan.event_types[plan.event_type_by_name[name]].fields
+            carried = {plan.fields[use.field].name for use in uses}
+            required = {plan.fields[use.field].name for use in uses if use.required}
+            if required <= set(fields) <= carried:
+                found[name] = fields
+    return found
 
 
 def _event_problems(plan: Plan) -> list[str]:

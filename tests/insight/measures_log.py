@@ -129,7 +129,7 @@ def town_log(*, seed: int, households: int, days: float) -> list[Event]:
     """Return what the simulated town tells, some of it late, some taken back, and some of its households merged."""
     town = Town(seed=seed, households=households, start_us=MONDAY_US, days=days, plan=shipped_plan(), intensity=0.2)
     draw, found = np.random.default_rng(seed), list[Event]()
-    fields = ("product", "amount_minor")
+    fields = ("product", "amount_minor", "case")
     for batch in town.batches(50_000):
         columns = {name: batch.column(name).to_pylist() for name in ("event_id", "type", "household", "member", "time")}
         told = [batch.column(name).to_pylist() if name in batch.schema.names else None for name in fields]

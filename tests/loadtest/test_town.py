@@ -11,7 +11,7 @@ from hearth.v1 import decision_pb2
 from household.plan import FieldKind, Plan
 from loadtest.town import MONDAY_US, NO_CHANNEL, PlaybookMismatch, Reaction, Town, UnknownMember
 from loadtest.town.believability import measure
-from loadtest.town.signals import joined
+from loadtest.town.signals import TownSignals, joined
 from loadtest.town.vocabulary import BALANCE_CHECK
 
 
@@ -254,3 +254,41 @@ def test_what_was_bought_is_activated(town: Town):
     assert topup is not None
     assert (topup.type, topup.fields["amount_minor"].number) == ("billing.topup", 699.0)
     assert badge is None
+
+
+# --- contracts and cases ----------------------------------------------------------------------------------------------
+
+
+def test_contracts_are_renewed_after_they_were_due_and_complaints_resolved_after_they_were_made(plan: Plan) -> None:
+    town = Town(seed=3, households=2_000, start_us=MONDAY_US, days=12, plan=plan)
+    words, told = town.vocabulary, joined(list(town.hours()))
+
+    def of(event: str) -> TownSignals:
+        return told.take(told.kinds == words.event[event])
+
+    due, renewed = of("billing.contract_due"), of("billing.contract_renewed")
+    due_us = dict(zip(due.households.tolist(), due.times_us.tolist(), strict=True))
+    assert 0 < renewed.count < due.count == len(due_us)
+    for household, time_us in zip(renewed.households.tolist(), renewed.times_us.tolist(), strict=True):
+        assert time_us >= due_us[household]
+    made, resolved = of("call_centre.complaint"), of("call_centre.resolved")
+    case = words.field["case"]
+    made_us = dict(zip(made.values[case].tolist(), made.times_us.tolist(), strict=True))
+    assert 0 < resolved.count < made.count == len(made_us)
+    for number, time_us in zip(resolved.values[case].tolist(), resolved.times_us.tolist(), strict=True):
+        assert time_us >= made_us[number]
+
+
+def test_a_playbook_that_knows_nothing_of_contracts_hears_nothing_of_them(plan: Plan) -> None:
+    older = {"billing.contract_due", "billing.contract_renewed", "billing.refund", "call_centre.resolved"}
+    types = tuple(
+        dataclasses.replace(one, name=f"other.{at}") if one.name in older else one
+        for at, one in enumerate(plan.event_types)
+    )
+    whole = Town(seed=3, households=400, start_us=MONDAY_US, days=1, plan=plan)
+    less = Town(seed=3, households=400, start_us=MONDAY_US, days=1, plan=dataclasses.replace(plan, event_types=types))
+    heard = [joined(list(town.hours())) for town in (whole, less)]
+    assert not np.isin(heard[1].kinds, [plan.event_type_by_name[name] for name in older]).any()
+    rest = heard[0].take(~np.isin(heard[0].kinds, [plan.event_type_by_name[name] for name in older]))
+    assert np.array_equal(rest.times_us, heard[1].times_us)
+    assert np.array_equal(rest.kinds, heard[1].kinds)
