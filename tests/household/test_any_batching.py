@@ -1,4 +1,4 @@
-"""Any batching gives the same state, in small (tests/chaos/test_any_batching.py is the same by the hundred thousand).
+"""Any batching gives the same state, in small (tests/chaos/test_any_batching.py is the same by the ten thousand).
 
 Laws: for any plan and any history, the fold of whole batches, of random batches and event by event, and over 1 to 8
 partitions, each put away and taken up again at a random record, gives the same household digests; in one partition the
