@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from actors.log.contract import LOG_START, StoredRecord
-from actors.log.location import InFiles, logs_beside_owner
+from actors.log.location import InFiles, PartitionReader, logs_beside_owner, partition_reader
 from actors.log.reading import ReadLogs
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
@@ -34,6 +34,12 @@ def log_reader(config: HearthConfig) -> ReadLogs:
         return logs_beside_owner(location)
     except (ImportError, ValueError) as wrong:
         raise UsageWrong(str(wrong)) from wrong
+
+
+def log_partitions(config: HearthConfig) -> PartitionReader:
+    """Return what reads single partitions of the logs of a Hearth beside it; raises as `log_reader`."""
+    log_reader(config)
+    return partition_reader(config.log_location)
 
 
 class Reach:

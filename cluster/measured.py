@@ -1,10 +1,11 @@
 """What is measured, out of the log of a Hearth beside it: facts, journeys, and the playbooks they came under."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,9 @@ from household.plan import Plan
 from insight.measures.definitions import Definitions, DefinitionsInvalid, read_definitions
 from insight.measures.facts import Facts, read_facts
 from insight.measures.journeys import JourneyRecords, read_journeys
+
+if TYPE_CHECKING:
+    from actors.snapshots.store import SnapshotStore
 
 DECISION_COLUMNS = (
     "decision_id",
@@ -86,7 +90,6 @@ def read_measured(
         UsageWrong: there is no log, or the definitions cannot be used.
         CommandFailed: the log cannot be read.
     """
-    from actors.exports.deliveries import delivery_tables
     from actors.exports.log_export import export_plans, export_table
     from actors.snapshots.store import snapshot_store
 
@@ -96,20 +99,14 @@ def read_measured(
         snapshots = snapshot_store(config.snapshot_location)
         plans = tuple(export_plans(reach, snapshots).values())
         facts = read_facts(export_table(reach, "signals", snapshots), definitions, plans, also=also)
-        columns = [*DECISION_COLUMNS, *decided]
-        decisions = pa.concat_tables(table.select(columns) for table in export_table(reach, "decisions", snapshots))
-        moments = pa.concat_tables(export_table(reach, "moments", snapshots))
-        is_stream, recorded_us = _clock_of(reach)
-        deliveries = pa.concat_tables(delivery_tables(reach))
-    handed = deliveries.filter(pc.equal(deliveries["step"], DeliveryStep.HANDED.value))
+        is_stream, recorded_us = clock_of(reach)
+        journeys, decisions, handed = journeys_of(reach, snapshots, plans, is_stream=is_stream, decided=decided)
     return FromLog(
         definitions=definitions,
         facts=facts,
-        journeys=read_journeys(
-            moments=moments, decisions=decisions, deliveries=None if is_stream else deliveries, plans=plans
-        ),
+        journeys=journeys,
         decisions=decisions,
-        handed=frozenset(handed["action_id"].to_pylist()),
+        handed=handed,
         plans=plans,
         complete_since_us=reach.complete_since_us,
         is_stream=is_stream,
@@ -117,7 +114,30 @@ def read_measured(
     )
 
 
-def _clock_of(read: ReadLogs) -> tuple[bool, int]:
+def journeys_of(
+    read: ReadLogs,
+    snapshots: "SnapshotStore",
+    plans: Iterable[Plan],
+    *,
+    is_stream: bool,
+    decided: Collection[str] = (),
+) -> tuple[JourneyRecords, pa.Table, frozenset[str]]:
+    """Return what a log says of journeys, its decisions, and the actions that were handed over."""
+    from actors.exports.deliveries import delivery_tables
+    from actors.exports.log_export import export_table
+
+    columns = [*DECISION_COLUMNS, *decided]
+    decisions = pa.concat_tables(table.select(columns) for table in export_table(read, "decisions", snapshots))
+    moments = pa.concat_tables(export_table(read, "moments", snapshots))
+    deliveries = pa.concat_tables(delivery_tables(read))
+    handed = deliveries.filter(pc.equal(deliveries["step"], DeliveryStep.HANDED.value))
+    journeys = read_journeys(
+        moments=moments, decisions=decisions, deliveries=None if is_stream else deliveries, plans=plans
+    )
+    return journeys, decisions, frozenset(handed["action_id"].to_pylist())
+
+
+def clock_of(read: ReadLogs) -> tuple[bool, int]:
     """Return whether the newest event is now for the owners of a log, and when the newest record was written."""
     from actors.log.contract import RecordKind
     from actors.records.codec import decode_epoch

@@ -27,6 +27,15 @@ class Estimate:
     standard_error: float
 
 
+def reach_of(confidence: float) -> float:
+    """Return how many standard errors an interval for one look goes to each side.
+
+    >>> round(reach_of(0.95), 2)
+    1.96
+    """
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
 def unit_sums(influence: NDArray[np.float64], units: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return (units,) the sum of each unit's influence. Decisions of one household resemble each other."""
     return np.asarray(np.bincount(units, influence), np.float64)
@@ -67,7 +76,7 @@ def estimate(
         return Estimate(value=value, low=value, high=value, standard_error=0.0)
     skewness = float(np.mean(sums**3)) / second**1.5
     if reach is None:
-        reach = NormalDist().inv_cdf((1 + confidence) / 2)
+        reach = reach_of(confidence)
     return Estimate(
         value=value,
         low=value - error * _corrected(reach, skewness, count),

@@ -43,8 +43,10 @@ class Inspected:
     """The problem is with a segment's header alone; records behind it may be whole and in their place."""
 
 
-def inspect(directory: Path, files: Files | None = None) -> Iterator[Inspected]:
+def inspect(directory: Path, files: Files | None = None, *, start: Offset = LOG_START) -> Iterator[Inspected]:
     """Yield what stands in a partition's directory, in log order, every problem at the byte where it shows.
+
+    Segments that end before `start` are not looked at.
 
     Behind a problem it goes on at the next record that is good by itself. In the directory of a running Hearth the last
     entry may be a problem that is only a group being written.
@@ -62,6 +64,10 @@ def inspect(directory: Path, files: Files | None = None) -> Iterator[Inspected]:
         begins = LOG_START
     checksum = Checksum(0)
     paths = [path for path in segment_paths(directory, files) if path.name >= segment_name(begins)]
+    behind = [path for path in paths if path.name <= segment_name(start)]
+    if start > begins and behind:
+        paths = paths[len(behind) - 1 :]
+        begins = Offset(int(paths[0].stem))
     offset = complete = begins
     end_position = 0
     if not paths:

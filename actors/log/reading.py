@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from actors.log.contract import DamagedLog, LogError, LogUnavailable, Offset, PartitionId, StoredRecord, UnknownFormat
+from actors.log.contract import (
+    LOG_START,
+    DamagedLog,
+    LogError,
+    LogUnavailable,
+    Offset,
+    PartitionId,
+    StoredRecord,
+    UnknownFormat,
+)
 from actors.log.inspection import Inspected, inspect, proves_damage
 from actors.log.segment_files import partition_directory, partition_of_directory
 
@@ -34,16 +43,16 @@ def partitions_in(directory: Path) -> tuple[PartitionId, ...]:
 
 def read_partition(directory: Path, partition: PartitionId, start: Offset) -> Iterator[StoredRecord]:
     """Yield a partition's records from `start` on, or from where its log begins; raises as read_only_logs does."""
-    records = _partition(partition, directory / partition_directory(partition))
+    records = _partition(partition, directory / partition_directory(partition), start)
     return (stored for _, stored in records if stored.offset >= start)
 
 
-def _partition(partition: PartitionId, folder: Path) -> Iterator[tuple[int, StoredRecord]]:
+def _partition(partition: PartitionId, folder: Path, start: Offset = LOG_START) -> Iterator[tuple[int, StoredRecord]]:
     group: list[StoredRecord] = []
     problem: Inspected | None = None
     end = Offset(0)
     try:
-        for entry in inspect(folder):
+        for entry in inspect(folder, start=start):
             if problem is not None and proves_damage(problem, entry, end):
                 raise _error(partition, problem)
             if entry.problem is not None:

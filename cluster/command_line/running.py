@@ -62,6 +62,14 @@ def up(
         str | None,
         typer.Option("--ray-address", help="HOST:PORT of the Ray cluster to join.  [default: a Ray of our own]"),
     ] = None,
+    without_control: Annotated[
+        str | None,
+        typer.Option(
+            "--without-control",
+            metavar="REASON",
+            help="Why new journeys of the playbook may go without a control group; noted.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run Hearth here, in the foreground, until Ctrl-C."""
@@ -73,7 +81,7 @@ def up(
         partition_count=partitions, log=log, metadata_url=metadata, capture=capture, ray_address=ray_address,
         json_lines=as_json or None,
     )  # fmt: skip
-    leave(run(config))
+    leave(run(config, without_control=without_control))
 
 
 def demo(

@@ -12,10 +12,12 @@ from cluster.output import print_json
 from insight.experiments.exposure import Exposures, Report, exposures
 from insight.experiments.households import MEASURES
 from insight.experiments.report import ExperimentConfig, ExperimentReport, families_of, report
+from insight.experiments.roi import ArmRoi
+from insight.experiments.spending import Spendings, spendings
 from insight.experiments.verdict import Reading, Stakes
 from insight.measures.definitions import DAY_US
 from insight.measures.facts import NONE, REPORTS
-from insight.measures.journeys import table_rows
+from insight.measures.journeys import CONVERTING, table_rows
 from insight.measures.knowledge import Knowledge, ask
 
 
@@ -56,7 +58,9 @@ def show_experiments(config: HearthConfig, question: ExperimentQuestion, *, as_j
         measure=question.measure,
         stakes=Stakes(break_even=question.break_even, worthwhile=question.worthwhile, confidence=question.confidence),
     )
-    found = report(asked, exposures_of(log, asked), families_of(log.plans), config=settings)
+    found = report(
+        asked, exposures_of(log, asked), families_of(log.plans), config=settings, spendings=spendings_of(log, asked)
+    )
     if question.name:
         known = [one.experiment for one in found]
         found = [one for one in found if one.experiment == question.name]
@@ -82,13 +86,25 @@ def exposures_of(log: FromLog, asked: Knowledge) -> Exposures:
             household=facts.told.names[int(facts.told.codes[row])],
             action_id=actions.names[int(actions.codes[row])],
             time_us=int(facts.time_us[row]),
-            event_id=facts.event_id.names[int(facts.event_id.codes[row])],
+            event_id=facts.event_id.text(row),
         )
         for row in is_report.nonzero()[0].tolist()
     ]
     arms = {(one.experiment, one.household): (one.arm, one.time_us) for one in log.journeys.met}
     decided = [one for one in table_rows(log.decisions) if one["decided_at"] < asked.time_us]
     return exposures(decided, log.plans, arms, reports)
+
+
+def spendings_of(log: FromLog, asked: Knowledge) -> Spendings:
+    """Return what was spent by when one asks."""
+    facts, actions = asked.facts, asked.facts.texts["action_id"]
+    accepted_us: dict[str, int] = {}
+    for row in (facts.is_of(CONVERTING) & (actions.codes != NONE)).nonzero()[0].tolist():
+        accepted_us.setdefault(actions.names[int(actions.codes[row])], int(facts.time_us[row]))
+    columns = [name for name in log.decisions.column_names if name != "candidates"]
+    decided = [one for one in table_rows(log.decisions.select(columns)) if one["decided_at"] < asked.time_us]
+    rewards_minor = log.definitions.costs.rewards
+    return spendings(decided, log.plans, handed=log.handed, accepted_us=accepted_us, rewards_minor=rewards_minor)
 
 
 def _check(question: ExperimentQuestion) -> None:
@@ -119,6 +135,8 @@ def _print(one: ExperimentReport, settings: ExperimentConfig) -> None:
             days = "" if one.days_needed is None else f"; {one.days_needed:,.0f} days more at the present pace"
             what = f"{settings.measure} of {verdict.worthwhile:.4g} per household"
             print(f"    {what} most likely shows after {verdict.households_needed:,} households{days}")
+    for roi in one.roi:
+        print(f"  {roi.arm}: {_roi(roi)}")
     for title, readings in (("all that were drawn", one.readings), ("exposed against ghosts", one.exposed)):
         for reading in readings:
             print(f"  {title:<22}  {_reading(reading)}")
@@ -133,3 +151,13 @@ def _reading(one: Reading) -> str:
         f" {one.effect.low:+,.4f} to {one.effect.high:+,.4f}, whenever looked at {one.anytime.low:+,.4f} to "
         f"{one.anytime.high:+,.4f}{past}{few}"
     )
+
+
+def _roi(one: ArmRoi) -> str:
+    if one.margin is None:
+        return f"ROI not known: {one.missing}"
+    margin = f"margin {one.margin.value:+,.2f} per household, {one.margin.low:+,.2f} to {one.margin.high:+,.2f}"
+    cost = f"contacts {one.contact_minor:,.2f}, rewards {one.reward_minor:,.2f}"
+    if one.roi is None:
+        return f"ROI not known: {one.missing}; {margin}; {cost}"
+    return f"ROI {one.roi.value:+,.2f}, {one.roi.low:+,.2f} to {one.roi.high:+,.2f}: {margin}; {cost}"

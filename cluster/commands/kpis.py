@@ -1,19 +1,25 @@
 """`hearth kpis` and `hearth export kpis`: K1 to K6 and the measures of old, as of any time, and their events."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import write_parquet, write_whole
-from cluster.measured import FromLog, instant_us, read_measured, segments_of
+from cluster.measured import instant_us, segments_of
 from cluster.output import meter, print_json, say
+from cluster.rolled import RolledLog, read_rolled
+from insight.measures.adding_up import Sums
 from insight.measures.figures import FigureRow, Grouping
-from insight.measures.knowledge import Knowledge, ask
-from insight.measures.kpis import SPLITS, NoSuchRow, by_arm, by_segment, explained, kpis
+from insight.measures.knowledge import Knowledge
+from insight.measures.kpis import SPLITS, WINDOW_US, NoSuchRow, by_arms, by_segment, events_behind, in_order
+
+T = TypeVar("T")
 
 ROW_SCHEMA = pa.schema(
     [
@@ -53,22 +59,21 @@ class KpiQuestion:
 def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | None, as_json: bool) -> int:
     """Print the figures, or with `explain` the ids of the events behind one."""
     _check(question)
-    log = read_measured(config, question.definitions)
-    asked = _asked(log, question)
-    grouping = _grouping(config, log, asked, question)
+    log = read_rolled(config, question.definitions)
+    asked = _asked(config, log, question)
     if explain is not None:
-        return _explain(asked, explain, question, grouping, as_json=as_json)
-    rows = kpis(asked, months=question.months, by=question.by, grouping=grouping)
+        return _explain(asked, explain, question, as_json=as_json)
+    rows = _rows(asked, question)
     if as_json:
-        told = {"as_of": _text(asked.time_us), "known_by": _text(asked.known_us), "zone": asked.zone}
-        print_json({**told, "left_out": dict(log.facts.left_out), "rows": [_json(row) for row in rows]})
+        told = {"as_of": _text(asked.time_us), "known_by": _text(asked.known_us), "zone": log.zone}
+        print_json({**told, "left_out": log.told_left_out(), "rows": [_json(row) for row in rows]})
         return 0
     _warn(log)
     until = f", as known by {_text(asked.known_us)}" if asked.known_us is not None else ""
-    print(f"as of {_text(asked.time_us)}{until}; months of {asked.zone}")
+    print(f"as of {_text(asked.time_us)}{until}; months of {log.zone}")
     for row in rows:
         print(_line(row))
-    for reason, count in sorted(log.facts.left_out.items()):
+    for reason, count in sorted(log.told_left_out().items()):
         print(f"  left out: {count:,} {reason}")
     return 0
 
@@ -76,9 +81,8 @@ def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | Non
 def export_kpis(config: HearthConfig, question: KpiQuestion, *, out: Path, as_json: bool) -> int:
     """Write the figures as Parquet, whole or not at all."""
     _check(question)
-    log = read_measured(config, question.definitions)
-    asked = _asked(log, question)
-    rows = kpis(asked, months=question.months, by=question.by, grouping=_grouping(config, log, asked, question))
+    asked = _asked(config, read_rolled(config, question.definitions), question)
+    rows = _rows(asked, question)
     times = {"as_of": asked.time_us, "known_by": asked.known_us}
     table = pa.Table.from_pylist([{**_json(row), **times} for row in rows], schema=ROW_SCHEMA)
     with meter("exporting kpis", unit="rows") as show:
@@ -97,7 +101,21 @@ def _check(question: KpiQuestion) -> None:
         raise UsageWrong("--experiment goes with --by arm: it says whose arms")
 
 
-def _asked(log: FromLog, question: KpiQuestion) -> Knowledge:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """What is asked of a log."""
+
+    log: RolledLog
+    time_us: int
+    known_us: int | None
+    grouping: Callable[[Knowledge], Grouping | None]
+    """Of the households of a part."""
+
+    def parts(self, do: Callable[[Knowledge], T]) -> Iterator[T]:
+        return self.log.over_parts(do, time_us=self.time_us, known_us=self.known_us)
+
+
+def _asked(config: HearthConfig, log: RolledLog, question: KpiQuestion) -> _Asked:
     zone = log.zone
     time_us = log.end_us
     if question.as_of is not None:
@@ -107,26 +125,37 @@ def _asked(log: FromLog, question: KpiQuestion) -> Knowledge:
         if log.is_stream:
             raise UsageWrong("--known-by cannot be told where the newest event is now: all was learnt when it happened")
         known_us = instant_us(question.known_by, option="--known-by", zone=zone)
-    return ask(
-        log.facts,
-        log.definitions,
-        time_us=time_us,
-        known_us=known_us,
-        zone=zone,
-        rules=log.plan.graph,
-        journeys=log.journeys,
-    )
+    grouping = _grouping(config, log, question, time_us=time_us)
+    return _Asked(log=log, time_us=time_us, known_us=known_us, grouping=grouping)
 
 
-def _grouping(config: HearthConfig, log: FromLog, asked: Knowledge, question: KpiQuestion) -> Grouping | None:
+def _rows(asked: _Asked, question: KpiQuestion) -> list[FigureRow]:
+    def sums(part: Knowledge | None = None) -> Sums:
+        made = Sums(
+            time_us=asked.time_us, zone=asked.log.zone, window_us=WINDOW_US, months=question.months, by=question.by
+        )
+        if part is not None:
+            made.add(part, asked.grouping(part))
+        return made
+
+    whole = sums()
+    for one in asked.parts(sums):
+        whole.merge(one)
+    return whole.rows()
+
+
+def _grouping(
+    config: HearthConfig, log: RolledLog, question: KpiQuestion, *, time_us: int
+) -> Callable[[Knowledge], Grouping | None]:
     if question.by == "segment":
-        until_us = None if question.as_of is None else asked.time_us
-        return by_segment(asked, segments_of(config, until_us=until_us))
+        segments = segments_of(config, until_us=None if question.as_of is None else time_us)
+        return lambda part: by_segment(part, segments)
     if question.by != "arm":
-        return None
+        return lambda part: None
     known = sorted({one.experiment for one in log.journeys.met})
     if question.experiment in known:
-        return by_arm(asked, question.experiment)
+        arms = log.journeys.arms(question.experiment, time_us=time_us)
+        return lambda part: by_arms(part, arms)
     if not known:
         raise CommandFailed("no household has met an experiment yet, so there are no arms to split by")
     what = (
@@ -135,9 +164,12 @@ def _grouping(config: HearthConfig, log: FromLog, asked: Knowledge, question: Kp
     raise UsageWrong(f"{what}; households have met {', '.join(known)}")
 
 
-def _explain(asked: Knowledge, name: str, question: KpiQuestion, grouping: Grouping | None, *, as_json: bool) -> int:
+def _explain(asked: _Asked, name: str, question: KpiQuestion, *, as_json: bool) -> int:
+    def events(part: Knowledge) -> list[tuple[int, str]] | None:
+        return events_behind(part, name, months=question.months, grouping=asked.grouping(part))
+
     try:
-        ids = explained(asked, name, months=question.months, grouping=grouping)
+        ids = in_order(asked.parts(events), name)
     except NoSuchRow as wrong:
         raise UsageWrong(str(wrong)) from wrong
     if as_json:
@@ -149,7 +181,7 @@ def _explain(asked: Knowledge, name: str, question: KpiQuestion, grouping: Group
     return 0
 
 
-def _warn(log: FromLog) -> None:
+def _warn(log: RolledLog) -> None:
     if log.complete_since_us is not None:
         since = _text(log.complete_since_us)
         say(

@@ -1,24 +1,18 @@
 """`hearth readiness`: whether a journey is ready to be launched, and what is wanting."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.access import now_text, permit_with_reason
 from cluster.commands.models import plain
 from cluster.config import HearthConfig
-from cluster.data_dir import write_durably
-from cluster.errors import CommandFailed, UsageWrong
+from cluster.errors import UsageWrong
+from cluster.launching import allow, overrides
 from cluster.measured import instant_us, read_measured
 from cluster.output import print_json
 from cluster.playbook_in_force import playbook_in_force
 from household.money import amount_text
 from insight.measures.knowledge import ask
 from insight.readiness import JourneyReadiness, readiness, types_of
-from serving.access.rights import WITHOUT_CONTROL
-
-OVERRIDES_NAME = "without_control.json"
-"""In the data directory: of which journeys somebody said that they may go without a control group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +36,18 @@ def show_readiness(config: HearthConfig, question: ReadinessQuestion, *, as_json
     if question.effect is not None and not 0 < question.effect < 1:
         raise UsageWrong(f"--effect {question.effect:g} is no share; it is between 0 and 1, e.g. 0.02")
     if question.without_control is not None:
-        _override(config, question.journey, question.without_control)
+        if not question.journey:
+            raise UsageWrong("--without-control is about one journey: name it")
+        allow(config.data_dir, [question.journey], question.without_control, command="hearth readiness")
     journeys = [one for one in plan.journeys if question.journey in ("", one.name)]
     types = {name for journey in journeys for name in types_of(plan, journey)}
     log = read_measured(config, question.definitions, also=types)
     zone = plan.policy.time_zone
     time_us = log.end_us if question.as_of is None else instant_us(question.as_of, option="--as-of", zone=zone)
     asked = ask(log.facts, log.definitions, time_us=time_us, zone=zone, rules=plan.graph, journeys=log.journeys)
-    overrides = _overrides(config)
+    allowed = overrides(config.data_dir)
     found = [
-        readiness(plan, journey, asked, effect=question.effect, override=overrides.get(journey.name, ""))
+        readiness(plan, journey, asked, effect=question.effect, override=allowed.get(journey.name, ""))
         for journey in journeys
     ]
     if as_json:
@@ -67,36 +63,6 @@ def _plain(one: JourneyReadiness) -> dict[str, object]:
     told = plain(asdict(one))
     assert isinstance(told, dict)
     return told
-
-
-def _override(config: HearthConfig, journey: str, reason: str) -> None:
-    """Note that a journey may go without a control group: in the audit log, and for whoever asks later."""
-    if not journey:
-        raise UsageWrong("--without-control is about one journey: name it")
-    if len(reason.strip()) < 10:
-        raise UsageWrong("--without-control needs a reason that others will understand, in a sentence")
-    said = f"{journey} may go without a control group: {reason.strip()}"
-    who = permit_with_reason("hearth readiness", config.data_dir, right=WITHOUT_CONTROL, said=said)
-    file = config.data_dir / OVERRIDES_NAME
-    known = _read(file)
-    known[journey] = {"reason": reason.strip(), "who": who, "time": now_text()}
-    write_durably(file, json.dumps(known, ensure_ascii=False, indent=1) + "\n")
-
-
-def _overrides(config: HearthConfig) -> dict[str, str]:
-    """Return by journey why it may go without a control group, who said so and when."""
-    known = _read(config.data_dir / OVERRIDES_NAME)
-    return {name: f"{one['reason']} ({one['who']}, {one['time']})" for name, one in known.items()}
-
-
-def _read(file: Path) -> dict[str, dict[str, str]]:
-    try:
-        found: dict[str, dict[str, str]] = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as wrong:
-        raise CommandFailed(f"{file} cannot be read: {wrong}") from wrong
-    return found
 
 
 def _print(one: JourneyReadiness, time_us: int, currency: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.exports.journey_places import JourneyPlace
-from cluster.commands.experiments import exposures_of
+from cluster.commands.experiments import exposures_of, spendings_of
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
@@ -168,10 +168,10 @@ def _experiments(
     told so.
     """
     found: list[ExperimentReport] = []
-    families = families_of(log.plans)
+    families, spendings = families_of(log.plans), spendings_of(log, asked)
     for days in (window_days, *(one for one in SHORTER_DAYS if one < window_days)):
         config = ExperimentConfig(window_us=round(days * DAY_US), lateness_us=log.plan.clock.lateness_us)
-        found = report(asked, exposed, families, config=config)
+        found = report(asked, exposed, families, config=config, spendings=spendings)
         if any(one.readings for one in found):
             return found, days
     return found, window_days
@@ -187,6 +187,7 @@ def _told(one: ExperimentReport) -> ExperimentFacts:
         leaks=len(one.leaks),
         readings=one.readings,
         verdicts=[_unnamed(verdict, one.leaks) for verdict in one.verdicts],
+        roi=one.roi,
         days_needed=one.days_needed,
     )
 

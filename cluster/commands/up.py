@@ -9,6 +9,7 @@ from cluster.access import check_access, note, remember_rules, with_its_rules
 from cluster.config import HearthConfig
 from cluster.data_dir import announce, await_former_run, hold, low_space_warning
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.launching import check_launch, check_reason
 from cluster.logs import start_logging
 from cluster.output import print_json, say
 from cluster.ports import check_port
@@ -19,6 +20,7 @@ from cluster.watching import telemetry_settings
 
 if TYPE_CHECKING:
     from cluster.playbook_in_force import PlaybookInForce
+    from household.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,11 @@ ORPHANS_PATIENCE_S = 10.0
 """A worker notices within a second or two that its raylet is gone."""
 
 
-def up(config: HearthConfig) -> int:
+def up(config: HearthConfig, *, without_control: str | None = None) -> int:
     """Check what can be checked before anything starts, then run; return the exit code.
+
+    Args:
+        without_control: why new journeys may go without a control group; None where nobody has said so.
 
     Raises:
         CommandFailed: the data directory, the port, the playbook or the file of connectors cannot be used.
@@ -41,7 +46,9 @@ def up(config: HearthConfig) -> int:
     check_certificates(config)
     config = with_its_rules(config)
     check_access(config)
-    asked = _asked(config)
+    asked = _asked(config, is_allowed=without_control is not None)
+    if without_control is not None:
+        check_reason(without_control)
     check_log(config)
     if config.capture is not None:
         from cluster.capturing import check_connectors
@@ -51,6 +58,8 @@ def up(config: HearthConfig) -> int:
         start_logging(telemetry_settings(config).logs, "supervisor")
         remember_rules(path, config.access)
         note(path, "hearth up")
+        if asked is not None and without_control is not None:
+            check_launch(asked.plan, _before(config), path, command="hearth up", reason=without_control)
         warning = low_space_warning(path, least_bytes=config.disk_free_bytes_min)
         if warning is not None:
             say(f"warning: {warning}")
@@ -96,13 +105,32 @@ def _metrics_port(config: HearthConfig, patience_s: float) -> int | None:
     )
 
 
-def _asked(config: HearthConfig) -> "PlaybookInForce | None":
-    """Compile the playbook that is asked for: a mistake must not leave a data directory behind."""
+def _asked(config: HearthConfig, *, is_allowed: bool) -> "PlaybookInForce | None":
+    """Compile the playbook that is asked for: a mistake must not leave a data directory behind.
+
+    Args:
+        is_allowed: its journeys may go without a control group, as is noted once the data directory is held.
+    """
     if config.playbook is None:
         return None
     from cluster.playbook_in_force import compiled
 
-    return compiled(config.playbook)
+    asked = compiled(config.playbook)
+    if not is_allowed:
+        check_launch(asked.plan, _before(config), config.data_dir, command="hearth up")
+    return asked
+
+
+def _before(config: HearthConfig) -> "Plan | None":
+    """Return the playbook in force, None where there is none, or nobody can tell."""
+    from cluster.playbook_in_force import remembered
+    from cluster.remembered_playbook import PlaybookForgotten
+
+    try:
+        known = remembered(config.data_dir)
+    except PlaybookForgotten:
+        return None
+    return known.plan if known is not None else None
 
 
 def _settle_playbook(config: HearthConfig, asked: "PlaybookInForce | None") -> None:

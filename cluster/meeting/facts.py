@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from insight.experiments.roi import ArmRoi
 from insight.experiments.sample_ratio import SampleRatio
 from insight.experiments.verdict import ArmVerdict, Reading
 from insight.meeting.contacts import KeptBack, Pressure
@@ -23,6 +24,7 @@ class ExperimentFacts:
     """Households in control that were exposed."""
     readings: Sequence[Reading]
     verdicts: Sequence[ArmVerdict]
+    roi: Sequence[ArmRoi]
     days_needed: float | None
 
 

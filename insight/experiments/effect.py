@@ -7,13 +7,12 @@ regression adjustments (2013).
 """
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from insight.intervals import CONFIDENCE, Estimate, estimate, unit_sums
+from insight.intervals import CONFIDENCE, Estimate, estimate, reach_of, unit_sums
 
 Floats = NDArray[np.float64]
 
@@ -68,8 +67,8 @@ class Difference:
     def estimate(self, *, confidence: float = CONFIDENCE, reach: float | None = None) -> Estimate:
         """Return the value with its interval, as `insight.intervals.estimate`, wider where tails are heavy."""
         if reach is None:
-            reach = NormalDist().inv_cdf((1 + confidence) / 2)
-        return estimate(self.value, self.influence, self.units, reach=_for_tails(reach, self.influence, self.units))
+            reach = reach_of(confidence)
+        return estimate(self.value, self.influence, self.units, reach=for_tails(reach, self.influence, self.units))
 
     def relative(self, *, confidence: float = CONFIDENCE) -> Estimate | None:
         """Return the value as a part of control's mean, by the delta method; None where control has nothing."""
@@ -77,7 +76,7 @@ class Difference:
             return None
         part = self.value / self.control
         influence = (self.influence - part * self.control_influence) / self.control
-        reach = _for_tails(NormalDist().inv_cdf((1 + confidence) / 2), influence, self.units)
+        reach = for_tails(reach_of(confidence), influence, self.units)
         return estimate(part, influence, self.units, reach=reach)
 
 
@@ -124,7 +123,7 @@ def difference(measured: Measured) -> Difference:
     )
 
 
-def _for_tails(reach: float, influence: Floats, units: NDArray[np.intp]) -> float:
+def for_tails(reach: float, influence: Floats, units: NDArray[np.intp]) -> float:
     """Return the reach of Student's t in place of that of the normal: what households bring has heavy tails.
 
     A few of them make most of the variance, which is then known as badly as that of few. The degrees of freedom are

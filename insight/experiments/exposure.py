@@ -50,7 +50,7 @@ class Exposures:
     """The first of each household."""
 
 
-class _About:
+class About:
     """Which experiments an action is about, by the playbook it was decided under."""
 
     def __init__(self, plans: Iterable[Plan]) -> None:
@@ -82,7 +82,7 @@ def exposures(
         arms: of (experiment, household): the arm and when it was met.
         reports: of gateways, in the order of their times.
     """
-    about, first, ghost = _About(plans), dict[tuple[str, str], int](), dict[tuple[str, str], int]()
+    about, first, ghost = About(plans), dict[tuple[str, str], int](), dict[tuple[str, str], int]()
     leaks: dict[tuple[str, str], Leak] = {}
     meant: dict[str, frozenset[str]] = {}
 

@@ -34,7 +34,9 @@ class Lives:
         self._asked = asked
         facts, definitions = asked.facts, asked.definitions
         told = facts.told.codes
-        self._revenue = _by_household(told[(revenue := Revenue(asked)).sale], revenue.time_us, revenue.net_minor)
+        revenue = asked.once(Revenue)
+        self._revenue = _by_household(told[revenue.sale], revenue.time_us, revenue.net_minor)
+        self._margin = _by_household(told[revenue.sale], revenue.time_us, revenue.margin_minor)
         taken = [np.flatnonzero(facts.is_of(types)) for types in definitions.taken_up.values()]
         self._extra = {
             family: _by_household(told[rows], facts.time_us[rows], np.ones(len(rows), np.int64))
@@ -58,6 +60,10 @@ class Lives:
     def revenue_minor(self, household: str, start_us: int, end_us: int) -> int:
         """Return what a household brought in [start, end), net."""
         return _sum_within(self._revenue, self._code.get(household, NONE), start_us, end_us)
+
+    def margin_minor(self, household: str, start_us: int, end_us: int) -> int:
+        """Return what is left of it once it is delivered."""
+        return _sum_within(self._margin, self._code.get(household, NONE), start_us, end_us)
 
     def took(self, household: str, families: frozenset[str], start_us: int, end_us: int) -> bool:
         """Return whether it took up one of these families in [start, end), of which it held nothing."""
@@ -133,6 +139,13 @@ class Outcomes:
         is_control = np.array([one.arm == control for one in self.members], np.bool_)[rows]
         per = self.per[measure][rows] if measure in self.per else None
         return Measured(outcome=self.outcome[measure][rows], is_control=is_control, per=per, before=self.before[rows])
+
+
+def margins(lives: Lives, members: Sequence[Member], *, window_us: int) -> Floats:
+    """Return (members,) what each brought in [from, from + window) that is left once it is delivered, minor units."""
+    return np.array(
+        [lives.margin_minor(one.household, one.from_us, one.from_us + window_us) for one in members], np.float64
+    )
 
 
 def outcomes(

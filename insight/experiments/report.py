@@ -9,10 +9,13 @@ import numpy as np
 from household.experiments.coverage import Coverage
 from household.plan import Plan
 from household.plan.experiments import CONTROL
+from insight.experiments.effect import Measured
 from insight.experiments.exposure import Exposures, Leak
-from insight.experiments.households import MEASURES, Lives, Member, Outcomes, outcomes
+from insight.experiments.households import MEASURES, Lives, Member, Outcomes, margins, outcomes
 from insight.experiments.planning import days_needed
+from insight.experiments.roi import ArmRoi, arm_roi
 from insight.experiments.sample_ratio import Counted, SampleRatio, sample_ratios
+from insight.experiments.spending import NOTHING, Spendings
 from insight.experiments.verdict import ArmVerdict, Reading, Stakes, decide_arm, read
 from insight.measures.definitions import DAY_US
 from insight.measures.journeys import Met
@@ -57,6 +60,8 @@ class ExperimentReport:
     exposed: tuple[Reading, ...]
     """Exposed against ghosts, beside it; not by chance alone, so no verdict hangs on it."""
     verdicts: tuple[ArmVerdict, ...]
+    roi: tuple[ArmRoi, ...]
+    """By intention to treat, of the same households."""
     days_needed: float | None
     """Until the least worthwhile effect most likely shows, at the pace of the last weeks; None where nobody knows."""
 
@@ -76,7 +81,12 @@ def families_of(plans: Iterable[Plan]) -> dict[str, frozenset[str]]:
 
 
 def report(
-    asked: Knowledge, exposures: Exposures, families: Mapping[str, frozenset[str]], *, config: ExperimentConfig
+    asked: Knowledge,
+    exposures: Exposures,
+    families: Mapping[str, frozenset[str]],
+    *,
+    config: ExperimentConfig,
+    spendings: Spendings = NOTHING,
 ) -> list[ExperimentReport]:
     """Return what is known of each experiment that somebody has met, by name."""
     lives, met = Lives(asked), dict[str, list[Met]]()
@@ -84,7 +94,8 @@ def report(
         if one.time_us < asked.time_us and (asked.known_us is None or one.time_us <= asked.known_us):
             met.setdefault(one.experiment, []).append(one)
     return [
-        _report(asked, lives, met[name], exposures, families.get(name, frozenset()), config) for name in sorted(met)
+        _report(asked, lives, met[name], exposures, families.get(name, frozenset()), config, spendings)
+        for name in sorted(met)
     ]
 
 
@@ -95,6 +106,7 @@ def _report(
     exposures: Exposures,
     families: frozenset[str],
     config: ExperimentConfig,
+    spendings: Spendings,
 ) -> ExperimentReport:
     name = met[0].experiment
     arms = sorted({one.arm for one in met} - {CONTROL})
@@ -121,6 +133,7 @@ def _report(
         readings=tuple(readings),
         exposed=tuple(_readings(seen, arms, config)),
         verdicts=verdicts,
+        roi=tuple(_roi(asked, lives, assigned, name, arm, spendings, config, unsound=unsound) for arm in arms),
         days_needed=_days(met, readings, verdicts, config),
     )
 
@@ -169,6 +182,36 @@ def _unsound(met: Sequence[Met], ratio: SampleRatio, leaks: Sequence[Leak]) -> s
         more = f", {len(leaks):,} in all" if len(leaks) > 1 else ""
         return f"household {first.household} is in control and was exposed ({first.where}){more}"
     return ""
+
+
+def _roi(
+    asked: Knowledge,
+    lives: Lives,
+    assigned: Sequence[Member],
+    name: str,
+    arm: str,
+    spendings: Spendings,
+    config: ExperimentConfig,
+    *,
+    unsound: str,
+) -> ArmRoi:
+    members = [one for one in assigned if one.arm in (arm, CONTROL)]
+    spent = [
+        spendings.within(name, one.household, one.from_us, one.from_us + config.window_us) if one.arm == arm else (0, 0)
+        for one in members
+    ]
+    costs = np.array(spent, np.float64).reshape(len(members), 2)
+    margin = Measured(
+        outcome=margins(lives, members, window_us=config.window_us),
+        is_control=np.array([one.arm == CONTROL for one in members], np.bool_),
+    )
+    unknown = [one.category for one in asked.definitions.revenue if one.margin is None]
+    missing = f"nobody says what margin is made on {', '.join(dict.fromkeys(unknown))}" if unknown else ""
+    if spendings.unpriced:
+        missing = f"nobody says what rewards cost: {', '.join(sorted(spendings.unpriced))}"
+    if unsound:
+        missing = "the arms cannot be compared"
+    return arm_roi(arm, margin, costs[:, 0], costs[:, 1], confidence=config.stakes.confidence, missing=missing)
 
 
 def _verdict(readings: Sequence[Reading], arm: str, unsound: str, config: ExperimentConfig) -> ArmVerdict:

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from insight.measures.facts import NONE
-from insight.measures.figures import Addends, Figure, Integers, Period, missing_of, none, one_of_each
+from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, none, one_of_each
 from insight.measures.knowledge import Knowledge
 
 MINUTE_US = 60_000_000
@@ -63,7 +63,7 @@ def resolution(asked: Knowledge, period: Period) -> list[Figure]:
             scale=Fraction(1, MINUTE_US),
             unit="minutes per case",
             missing=missing,
-            note=f"{still:,} cases are still open, and not counted" if still else "",
+            note=Noted(text="{} cases are still open, and not counted", count=still),
             counted=Addends(household=household, number=times[resolved[done]] - times[opened[done]]),
             base=one_of_each(household),
             events=Addends(household=asked.household[events], number=events),

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from insight.experiments.effect import Measured, difference
 from insight.measures.facts import NONE
-from insight.measures.figures import Addends, Figure, FigureRow, Period, one_of_each
+from insight.measures.figures import Addends, Figure, FigureRow, Noted, Period, one_of_each
 from insight.measures.holdings import family_of_events, holding_signals
 from insight.measures.journeys import is_control
 from insight.measures.knowledge import Knowledge
@@ -76,7 +77,7 @@ def entered(asked: Knowledge, period: Period, *, window_us: int) -> list[Entered
             key = (entry.journey, asked.by_key[entry.household])
             first[key] = min(first.get(key, entry.time_us), entry.time_us)
     # What a contact starts has no moments: it is entered when its control group is met.
-    with_moments = {entry.journey for entry in asked.journeys.entries}
+    with_moments = asked.journeys.names.with_moments
     for met in asked.journeys.met:
         is_journey = met.experiment in asked.journeys.families and met.experiment not in with_moments
         is_known = asked.known_us is None or met.time_us <= asked.known_us
@@ -109,10 +110,11 @@ def cross_category(asked: Knowledge, period: Period, *, window_us: int) -> list[
     The denominator is frozen with each entry's window; those whose window is still open are told apart.
     """
     all_of_them = entered(asked, period, window_us=window_us)
-    journeys = tuple(sorted({one.journey for one in all_of_them}))
+    journeys = asked.journeys.names.entered
     over = [one for one in all_of_them if one.is_over]
     took = [(one, taken) for one in over for taken in one.took]
-    missing = "moments of journeys (nothing was decided yet)" if not asked.journeys.entries and not all_of_them else ""
+    is_any = asked.journeys.names.is_any or bool(all_of_them)
+    missing = "" if is_any else "moments of journeys (nothing was decided yet)"
     still_open = [one for one in all_of_them if not one.is_over]
     figure = Figure(
         kpi="K6",
@@ -120,7 +122,7 @@ def cross_category(asked: Knowledge, period: Period, *, window_us: int) -> list[
         period=period,
         unit="share of entries",
         missing=missing or holding_signals(asked),
-        note=f"{len(still_open):,} entries whose window is still open are not counted" if still_open else "",
+        note=Noted(text="{} entries whose window is still open are not counted", count=len(still_open)),
         counted=_tally([one for one in over if one.took], journeys),
         base=_tally(over, journeys),
         parts=journeys,
@@ -149,7 +151,7 @@ def cross_category(asked: Knowledge, period: Period, *, window_us: int) -> list[
         figure,
         measure="open",
         unit="entries",
-        note="",
+        note=Noted(),
         counted=_tally(still_open, journeys),
         base=None,
         events=Addends(),
@@ -164,37 +166,62 @@ def _tally(entries: list[Entered], journeys: tuple[str, ...]) -> Addends:
     )
 
 
+class Trials:
+    """How much more of those not in control took up a family of a journey that they entered in a period."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
+        """By journey: what became of households, and which are in control."""
+
+    def add(self, asked: Knowledge, period: Period, *, window_us: int) -> None:
+        """Add some households."""
+        over = [one for one in entered(asked, period, window_us=window_us) if one.is_over]
+        for journey in sorted({one.journey for one in over}):
+            met = asked.journeys.arms(journey, time_us=asked.time_us)
+            arm_of = {asked.by_key[key]: one.arm for key, one in met.items()}
+            drawn = [one for one in over if one.journey == journey and one.household in arm_of]
+            outcome = np.array([float(bool(one.took)) for one in drawn], np.float64)
+            control = np.array([is_control(arm_of[one.household]) for one in drawn], np.bool_)
+            self._outcomes.setdefault(journey, []).append((outcome, control))
+
+    def merge(self, other: "Trials") -> None:
+        """Add what there is of other households."""
+        for journey, outcomes in other._outcomes.items():
+            self._outcomes.setdefault(journey, []).extend(outcomes)
+
+    def rows(self, period: Period) -> Iterator[FigureRow]:
+        """Yield a row for each journey, with its interval of 95 %."""
+        for journey in sorted(self._outcomes):
+            outcome, control = (np.concatenate(parts) for parts in zip(*self._outcomes[journey], strict=True))
+            yield _increment(period, journey, outcome, control)
+
+
+def _increment(period: Period, journey: str, outcome: NDArray[np.float64], control: NDArray[np.bool_]) -> FigureRow:
+    counts = Counter(control.tolist())
+    told = FigureRow(
+        kpi="K6",
+        measure="increment",
+        period=period.name,
+        is_over=period.is_over,
+        by="journey",
+        group=journey,
+        value=None,
+        unit="share of entries, more than control",
+        numerator=counts[False],
+        denominator=counts[True],
+        missing="",
+        note="",
+    )
+    if min(counts[True], counts[False]) < 2:
+        few = f"{counts[True]:,} in control and {counts[False]:,} treated: nothing to compare"
+        return replace(told, missing=few)
+    found = difference(Measured(outcome=outcome, is_control=control)).estimate()
+    note = f"{counts[False]:,} treated and {counts[True]:,} in control, by intention to treat; for one look"
+    return replace(told, value=found.value, low=found.low, high=found.high, note=note)
+
+
 def increments(asked: Knowledge, period: Period, *, window_us: int) -> Iterator[FigureRow]:
     """Yield for each journey how much more of those not in control took up a family, with its interval of 95 %."""
-    over = [one for one in entered(asked, period, window_us=window_us) if one.is_over]
-    for journey in sorted({one.journey for one in over}):
-        met = asked.journeys.arms(journey, time_us=asked.time_us)
-        arm_of = {asked.by_key[key]: one.arm for key, one in met.items()}
-        drawn = [one for one in over if one.journey == journey and one.household in arm_of]
-        counts = Counter(is_control(arm_of[one.household]) for one in drawn)
-        told = FigureRow(
-            kpi="K6",
-            measure="increment",
-            period=period.name,
-            is_over=period.is_over,
-            by="journey",
-            group=journey,
-            value=None,
-            unit="share of entries, more than control",
-            numerator=counts[False],
-            denominator=counts[True],
-            missing="",
-            note="",
-        )
-        if min(counts[True], counts[False]) < 2:
-            few = f"{counts[True]:,} in control and {counts[False]:,} treated: nothing to compare"
-            yield replace(told, missing=few)
-            continue
-        found = difference(
-            Measured(
-                outcome=np.array([float(bool(one.took)) for one in drawn]),
-                is_control=np.array([is_control(arm_of[one.household]) for one in drawn]),
-            )
-        ).estimate()
-        note = f"{counts[False]:,} treated and {counts[True]:,} in control, by intention to treat; for one look"
-        yield replace(told, value=found.value, low=found.low, high=found.high, note=note)
+    trials = Trials()
+    trials.add(asked, period, window_us=window_us)
+    yield from trials.rows(period)

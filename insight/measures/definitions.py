@@ -85,6 +85,8 @@ class RevenueSource(_Part):
     category: str
     share: _Share = PPM
     """Parts per million of the amount that are ours; what is left of a minor unit is the partner's."""
+    margin: _Share | None = None
+    """Parts per million of what is ours that are left once it is delivered; None: nobody says."""
 
 
 class Refunds(_Part):
@@ -141,6 +143,13 @@ class Named(_Part):
     """Who answers for each channel it speaks on."""
 
 
+class Costs(_Part):
+    """What is spent besides what the playbook says of channels and offers."""
+
+    rewards: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """By offer: minor units that it costs once it is accepted."""
+
+
 class Definitions(_Part):
     """All of it."""
 
@@ -154,6 +163,7 @@ class Definitions(_Part):
     """By family: events besides coming to hold a product of it."""
     renewal: Renewal | None = None
     resolution: Resolution | None = None
+    costs: Costs = Field(default_factory=Costs)
     journeys: dict[str, Named] = Field(default_factory=dict)
     """Who answers for each journey; `hearth readiness` asks for it before a launch."""
 

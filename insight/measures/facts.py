@@ -5,7 +5,7 @@ nothing. One that came late counts when it happened: who asks as of a time when 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,12 @@ REPORTS = ("hearth.impression", "hearth.click", "hearth.accept", "hearth.decline
 """What gateways tell of an action."""
 
 ACTION_ID = "action_id"
-_KEYS = ("event_id", "household", "member", "type", "source", "identifier")
+IDENTITY = "identity"
+"""Of signals in rollups: what those that are one event have in common."""
+
+_CODED_KEYS = ("household", "member", "type", "source", "identifier")
+_KEYS = ("event_id", *_CODED_KEYS)
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 NONE = -1
 
 Codes = NDArray[np.int64]
@@ -45,6 +50,27 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ids:
+    """Ids of events, as texts: nearly each is its own, so they get numbers only where some are compared."""
+
+    texts: pa.Array
+    """(n,) null for none."""
+
+    def text(self, row: int) -> str:
+        """Return one of them, empty for none."""
+        return self.texts[row].as_py() or ""
+
+    def at(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Return some of them, those that have none left out."""
+        return [one for one in self.texts.take(pa.array(rows, pa.int64())).to_pylist() if one]
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Ids":
+        """Return some of them, in their order."""
+        places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Ids(texts=self.texts.take(pa.array(places)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Facts:
     """Events, each once, in the order of their times; those of one time as they came."""
 
@@ -53,7 +79,7 @@ class Facts:
     learnt_us: NDArray[np.int64]
     """(n,) when it was recorded."""
     type: Coded
-    event_id: Coded
+    event_id: Ids
     source: Coded
     told: Coded
     """Whom it was told of: a household key, or an identifier where none was named."""
@@ -92,9 +118,17 @@ class Facts:
             probability=self.probability[rows],
         )
 
-    def is_of(self, types: Iterable[str]) -> NDArray[np.bool_]:
-        """(n,) whether each is of one of these types."""
-        return np.isin(self.type.codes, [self.type.code(name) for name in types if name in self.type.names])
+    def is_of(self, types: Iterable[str], rows: slice = slice(None)) -> NDArray[np.bool_]:
+        """(n,) whether each, or each of some of them, is of one of these types."""
+        # The last place stands for NONE, which is of no type.
+        is_wanted = np.zeros(len(self.type.names) + 1, np.bool_)
+        is_wanted[[self.type.code(name) for name in types if name in self.type.names]] = True
+        return np.asarray(is_wanted[self.type.codes[rows]])
+
+    def between(self, start_us: int, end_us: int) -> slice:
+        """Return the rows of what happened in [start, end): they are in the order of their times."""
+        begin, end = np.searchsorted(self.time_us, (start_us, end_us))
+        return slice(int(begin), int(end))
 
     def as_of(self, *, time_us: int, known_us: int | None) -> "Facts":
         """Return what had happened before a time, as far as it was known at another (None: by now)."""
@@ -115,26 +149,25 @@ def read_facts(
         also: event types that are asked for besides those of the definitions.
     """
     rules = _Rules.of(plans)
-    wanted = {*definitions.types, *REPORTS, *GRAPH_TYPES, *also}
+    wanted = frozenset({*definitions.types, *REPORTS, *GRAPH_TYPES, *also})
     left_out: Counter[str] = Counter()
     texts = sorted({*definitions.texts, ACTION_ID, *GRAPH_FIELDS})
     ends = [0]
-    parts = list(
-        _parts(_noting(tables, ends, rules), pa.array(sorted(wanted), pa.string()), texts, definitions, rules, left_out)
-    )
+    parts = list(_parts(_noting(tables, ends, rules), wanted, texts, definitions, rules, left_out))
     whole = pa.concat_tables(parts) if parts else _empty(texts)
-    coded = {name: _coded(whole.column(name)) for name in (*_KEYS, *texts_of(texts))}
+    coded = {name: _coded(whole.column(name)) for name in (*_CODED_KEYS, *texts_of(texts))}
     is_identifier = (coded["household"].codes == NONE) & (coded["identifier"].codes != NONE)
     told = _told(coded["household"], coded["identifier"])
     time_us = np.asarray(whole.column("time").to_numpy(), np.int64)
-    first = _first(told.codes, coded["source"].codes, coded["event_id"].codes)
+    ids = Ids(texts=_one(whole.column("event_id")))
+    first = _first(told.codes, coded["source"].codes, ids, _identity(whole))
     left_out["came again"] += len(time_us) - len(first)
     order = first[np.argsort(time_us[first], kind="stable")]
     facts = Facts(
         time_us=time_us,
         learnt_us=np.asarray(whole.column("recorded_at").to_numpy(), np.int64),
         type=coded["type"],
-        event_id=coded["event_id"],
+        event_id=ids,
         source=coded["source"],
         told=told,
         is_identifier=is_identifier,
@@ -146,6 +179,14 @@ def read_facts(
         newest_us=max(ends),
     )
     return facts.take(order)
+
+
+def columns_of(definitions: Definitions) -> tuple[str, ...]:
+    """Return the columns of an export of signals that facts are read from; a field may have its text in another."""
+    texts = sorted({*definitions.texts, ACTION_ID, *GRAPH_FIELDS})
+    fields = [*dict.fromkeys([*definitions.amounts.values(), *texts, PROBABILITY])]
+    spellings = [f"{name}{more}" for name in fields for more in ("", "_text", "_field", "_field_text")]
+    return tuple(dict.fromkeys([*_KEYS, "time", "recorded_at", IDENTITY, *spellings]))
 
 
 def texts_of(fields: Iterable[str]) -> tuple[str, ...]:
@@ -194,53 +235,74 @@ def _noting(tables: Iterable[pa.Table], ends: list[int], rules: _Rules) -> Itera
 
 def _parts(
     tables: Iterable[pa.Table],
-    wanted: pa.Array,
+    wanted: frozenset[str],
     texts: list[str],
     definitions: Definitions,
     rules: _Rules,
     left_out: Counter[str],
 ) -> Iterator[pa.Table]:
     amounts = definitions.amounts
-    for table in tables:
-        table = table.filter(pc.is_in(table.column("type"), value_set=wanted))
-        if not table.num_rows:
+    for given in tables:
+        kinds = _coded(given.column("type"))
+        is_wanted = _of_names(kinds, lambda name: name in wanted)
+        if not is_wanted.any():
             continue
+        table = given if is_wanted.all() else given.filter(pa.array(is_wanted))
+        kinds = kinds.take(is_wanted)
         # A report without a time is of when it was recorded, as the fold has it.
-        is_report = pc.is_in(table.column("type"), value_set=pa.array(REPORTS))
-        is_told_late = pc.and_(is_report, pc.is_null(table.column("time")))
-        times = pc.if_else(is_told_late, table.column("recorded_at"), table.column("time"))
-        table = table.set_column(table.schema.get_field_index("time"), "time", times)
-        types = np.array(table.column("type").to_pylist(), object)
-        is_good = np.asarray(table.column("time").is_valid().to_numpy(), np.bool_)
+        is_timed = np.asarray(table.column("time").is_valid().to_numpy(), np.bool_)
+        time_us, learnt_us = (_us(table.column(name)).to_numpy() for name in ("time", "recorded_at"))
+        is_told_late = _of_names(kinds, lambda name: name in REPORTS) & ~is_timed
+        time_us = np.where(is_told_late, learnt_us, time_us)
+        is_good = is_timed | is_told_late
         left_out["no time"] += int((~is_good).sum())
-        is_ahead = rules.is_ahead(_us(table.column("time")).to_numpy(), _us(table.column("recorded_at")).to_numpy())
+        is_ahead = rules.is_ahead(time_us, learnt_us)
         left_out["from the future"] += int(is_ahead.sum())
         is_good &= ~is_ahead
+        is_known = _of_names(kinds, rules.knows)
+        for name, count in _tally(kinds, ~is_known):
+            left_out[f"{name}: no playbook knows it"] += count
+        is_good &= is_known
         amount = np.zeros(table.num_rows)
-        for name in sorted(set(types)):
-            of_type = types == name
-            if not rules.knows(name):
-                left_out[f"{name}: no playbook knows it"] += int(of_type.sum())
-                is_good &= ~of_type
-            elif name in amounts:
-                own = _numbers(table, amounts[name])
-                least, most = rules.of_field(name, amounts[name])
-                is_amount = np.isfinite(own) & (own >= least) & (own <= most) & (own == np.floor(own))
-                left_out[f"{name}: {amounts[name]} is no amount"] += int((of_type & ~is_amount).sum())
-                is_good &= ~of_type | is_amount
-                amount[of_type & is_amount] = own[of_type & is_amount]
-        columns = {name: _texts(table, name) for name in _KEYS}
+        for field in sorted(set(amounts.values())):
+            of_field = _of_names(kinds, lambda name, field=field: amounts.get(name) == field) & is_known  # type: ignore[misc]
+            if not of_field.any():
+                continue
+            own = _numbers(table, field)
+            bounds = np.array([rules.of_field(name, field) for name in kinds.names] or [(0.0, 0.0)])[kinds.codes]
+            is_amount = np.isfinite(own) & (own >= bounds[:, 0]) & (own <= bounds[:, 1]) & (own == np.floor(own))
+            for name, count in _tally(kinds, of_field & ~is_amount):
+                left_out[f"{name}: {field} is no amount"] += count
+            is_good &= ~of_field | is_amount
+            is_amount &= of_field
+            amount[is_amount] = own[is_amount]
+        columns = {name: _texts(table, name) for name in _CODED_KEYS}
         columns |= {f"text.{name}": _texts(table, name) for name in texts}
-        columns["time"] = _us(table.column("time"))
-        columns["recorded_at"] = _us(table.column("recorded_at"))
+        columns["event_id"] = _plain(table.column("event_id"))
+        columns["time"], columns["recorded_at"] = pa.array(time_us), pa.array(learnt_us)
         columns["amount"] = pa.array(amount.astype(np.int64))
         columns["probability"] = pa.array(_numbers(table, PROBABILITY))
-        yield pa.table(columns).filter(pa.array(is_good))
+        if IDENTITY in table.column_names:
+            columns[IDENTITY] = table.column(IDENTITY)
+        made = pa.table(columns)
+        yield made if is_good.all() else made.filter(pa.array(is_good))
+
+
+def _of_names(coded: Coded, holds: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """(n,) whether something holds for each text; not for none."""
+    return np.array([*map(holds, coded.names), False], np.bool_)[coded.codes]
+
+
+def _tally(coded: Coded, rows: NDArray[np.bool_]) -> Iterator[tuple[str, int]]:
+    """Yield how often each text is among some rows."""
+    counts = np.bincount(coded.codes[rows & (coded.codes != NONE)], minlength=len(coded.names))
+    return ((name, int(count)) for name, count in zip(coded.names, counts.tolist(), strict=True) if count)
 
 
 def _empty(texts: list[str]) -> pa.Table:
-    columns: dict[str, pa.Array] = {name: pa.array([], pa.string()) for name in (*_KEYS, *texts_of(texts))}
+    columns: dict[str, pa.Array] = {name: pa.array([], _DICTIONARY) for name in (*_CODED_KEYS, *texts_of(texts))}
     columns |= {name: pa.array([], pa.int64()) for name in ("time", "recorded_at", "amount")}
+    columns["event_id"] = pa.array([], pa.large_string())
     return pa.table({**columns, "probability": pa.array([], pa.float64())})
 
 
@@ -249,27 +311,52 @@ def _us(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    if name not in table.column_names or pa.types.is_string(table.schema.field(name).type):
+    if name not in table.column_names or _is_text(table.schema.field(name).type):
         return np.full(table.num_rows, np.nan)
     return np.asarray(table.column(name).cast(pa.float64()).fill_null(np.nan).to_numpy(), np.float64)
 
 
-def _texts(table: pa.Table, name: str) -> pa.ChunkedArray:
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)))
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    found = column.cast(pa.large_string())
+    return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.large_string()), found)
+
+
+def _texts(table: pa.Table, name: str) -> pa.Array:
     """Return a column as text, null for none; a field that came as a number, too, has its text in another column."""
     for column in (f"{name}_text", name):
-        if column in table.column_names and pa.types.is_string(table.schema.field(column).type):
-            found = table.column(column)
-            return pc.if_else(pc.equal(found, ""), None, found)
-    return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+        if column in table.column_names and _is_text(table.schema.field(column).type):
+            coded = _coded(table.column(column))
+            codes = np.where(coded.codes == coded.code(""), NONE, coded.codes) if "" in coded.names else coded.codes
+            indices = pa.array(codes.astype(np.int32), mask=codes == NONE)
+            return pa.DictionaryArray.from_arrays(indices, pa.array(coded.names, pa.string()))
+    return pa.nulls(table.num_rows, _DICTIONARY)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
 
 
 def _coded(column: pa.ChunkedArray) -> Coded:
-    encoded = column.combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = pa.concat_arrays(encoded.chunks) if encoded.num_chunks else pa.array([], pa.string())
-    encoded = encoded.dictionary_encode()
+    if not column.num_chunks:
+        return Coded(codes=np.empty(0, np.int64), names=())
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    encoded = _one(column.unify_dictionaries())
     codes = np.asarray(encoded.indices.cast(pa.int64()).fill_null(NONE).to_numpy(zero_copy_only=False), np.int64)
-    return Coded(codes=codes, names=tuple(encoded.dictionary.to_pylist()))
+    names = encoded.dictionary.to_pylist()
+    return Coded(codes=codes, names=tuple(names))
+
+
+def _identity(table: pa.Table) -> Codes | None:
+    """(n,) what those that are one event have in common, where all of the tables say so."""
+    if IDENTITY not in table.column_names or table.column(IDENTITY).null_count:
+        return None
+    return np.asarray(table.column(IDENTITY).to_numpy(), np.int64)
 
 
 def _told(household: Coded, identifier: Coded) -> Coded:
@@ -283,12 +370,23 @@ def _told(household: Coded, identifier: Coded) -> Coded:
     return Coded(codes=codes, names=tuple(names))
 
 
-def _first(*keys: Codes) -> NDArray[np.intp]:
-    """Return the rows that are the first with their keys, in order."""
-    if not len(keys[0]):
+def _first(told: Codes, source: Codes, ids: Ids, identity: Codes | None) -> NDArray[np.intp]:
+    """Return the rows that are the first of their event, in order."""
+    if not len(told):
         return np.empty(0, np.intp)
+    maybe = np.arange(len(told), dtype=np.intp)
+    if identity is not None:
+        # Which are one event have one identity, so those whose identity is their own need not be compared.
+        values = np.sort(identity)
+        again = np.unique(values[1:][values[1:] == values[:-1]])
+        if not len(again):
+            return maybe
+        maybe = np.flatnonzero(np.isin(identity, again))
+    event = _coded(pa.chunked_array([ids.texts.take(pa.array(maybe))])).codes
+    keys = (told[maybe], source[maybe], event)
     order = np.lexsort(keys[::-1])
     is_new = np.ones(len(order), np.bool_)
-    same = [key[order][1:] == key[order][:-1] for key in keys]
-    is_new[1:] = ~np.logical_and.reduce(same)
-    return np.sort(order[is_new])
+    is_new[1:] = ~np.logical_and.reduce([key[order][1:] == key[order][:-1] for key in keys])
+    is_first = np.ones(len(told), np.bool_)
+    is_first[maybe[order[~is_new]]] = False
+    return np.flatnonzero(is_first)

@@ -49,6 +49,10 @@ class Addends:
         """The sum of all."""
         return int(self.number.sum())
 
+    def none(self) -> "Addends":
+        """Return none of them."""
+        return Addends()
+
     def is_of(self, part: int) -> NDArray[np.bool_]:
         """(n,) which are of a part."""
         return self.part == part if len(self.part) else np.zeros(len(self.household), np.bool_)
@@ -57,6 +61,27 @@ class Addends:
 def one_of_each(household: Integers, part: Integers | None = None) -> Addends:
     """Return a tally that counts each once."""
     return Addends(household=household, number=np.ones(len(household), np.int64), part=none() if part is None else part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What is to be said beside a figure: of some households what it says of all, once theirs is added."""
+
+    text: str = ""
+    """`{}` stands for the count, or for the names."""
+    count: int | None = None
+    """Nothing is said of none."""
+    names: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Noted") -> "Noted":
+        count = None if self.count is None and other.count is None else (self.count or 0) + (other.count or 0)
+        return Noted(text=self.text or other.text, count=count, names=self.names | other.names)
+
+    def __str__(self) -> str:
+        if "{}" not in self.text:
+            return self.text
+        told = ", ".join(sorted(self.names)) if self.count is None else f"{self.count:,}" if self.count else ""
+        return self.text.format(told) if told else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +105,7 @@ class Figure:
     """The facts that it is made of, by their rows."""
     missing: str = ""
     """The signals without which it cannot be told, empty where it can."""
-    note: str = ""
+    note: Noted = field(default_factory=Noted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +150,12 @@ class Grouping:
 def rows_of(figure: Figure, *, by: str, grouping: Grouping | None) -> Iterator[FigureRow]:
     """Yield the whole of a figure, and its split where it has one of that name."""
     base = figure.base
-    yield _row(
+    yield row_of(
         figure, by="", group="", numerator=figure.counted.total, denominator=None if base is None else base.total
     )
     if figure.missing or not by:
         return
-    for place, group in enumerate(_groups(figure, by, grouping)):
+    for place, group in enumerate(groups_of(figure, by, grouping)):
         counted = _within(figure.counted, figure, by, grouping, place)
         units = None if base is None else _within(base, figure, by, grouping, place)
         if base is not None and figure.split == by and not len(base.part):
@@ -138,18 +163,19 @@ def rows_of(figure: Figure, *, by: str, grouping: Grouping | None) -> Iterator[F
         if counted.any() or (units is not None and units.any()):
             numerator = int(figure.counted.number[counted].sum())
             denominator = None if base is None or units is None else int(base.number[units].sum())
-            yield _row(figure, by=by, group=group, numerator=numerator, denominator=denominator)
+            yield row_of(figure, by=by, group=group, numerator=numerator, denominator=denominator)
 
 
 def events_of(figure: Figure, *, by: str, group: str, grouping: Grouping | None) -> Integers:
     """Return the rows of the facts behind a row of a figure, in order, each once."""
     if not by:
         return np.unique(figure.events.number)
-    place = _groups(figure, by, grouping).index(group)
+    place = groups_of(figure, by, grouping).index(group)
     return np.unique(figure.events.number[_within(figure.events, figure, by, grouping, place)])
 
 
-def _groups(figure: Figure, by: str, grouping: Grouping | None) -> tuple[str, ...]:
+def groups_of(figure: Figure, by: str, grouping: Grouping | None) -> tuple[str, ...]:
+    """Return what the groups of a split are called, none where the figure has none of that name."""
     if figure.split == by:
         return figure.parts
     return grouping.groups if grouping is not None and grouping.by == by else ()
@@ -162,7 +188,8 @@ def _within(tally: Addends, figure: Figure, by: str, grouping: Grouping | None, 
     return np.asarray(grouping.of_household[tally.household] == place, np.bool_)
 
 
-def _row(figure: Figure, *, by: str, group: str, numerator: int, denominator: int | None) -> FigureRow:
+def row_of(figure: Figure, *, by: str, group: str, numerator: int, denominator: int | None) -> FigureRow:
+    """Return a row of a figure from what it adds up to."""
     value = None
     if not figure.missing and denominator != 0:
         value = float(Fraction(numerator) * figure.scale / (1 if denominator is None else denominator))
@@ -178,7 +205,7 @@ def _row(figure: Figure, *, by: str, group: str, numerator: int, denominator: in
         numerator=numerator,
         denominator=denominator,
         missing=figure.missing,
-        note=figure.note,
+        note=str(figure.note),
     )
 
 

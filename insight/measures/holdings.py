@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from insight.measures.facts import NONE
-from insight.measures.figures import NO_PART, Addends, Figure, Integers, Period, one_of_each
+from insight.measures.figures import NO_PART, Addends, Figure, Integers, Noted, Period, one_of_each
 from insight.measures.knowledge import Knowledge
 
 MANY = 3
@@ -33,12 +33,18 @@ class Holdings:
 
     def by_family(self) -> tuple[Integers, Integers]:
         """Return household and family of each family that a household holds, each pair once."""
-        pairs = np.unique(np.stack([self.household, self.family], axis=1), axis=0)
-        return pairs[:, 0], pairs[:, 1]
+        # Families are few: the pair is one number, in the order of both.
+        families = int(self.family.max(initial=0)) + 1
+        household, family = np.divmod(np.unique(self.household * families + self.family), families)
+        return household, family
 
 
 def held_before(asked: Knowledge, time_us: int) -> Holdings:
     """Return what was held just before a time, as far as it is known, by whom it belongs to as of when one asks."""
+    return asked.once(_held_before, time_us)
+
+
+def _held_before(asked: Knowledge, time_us: int) -> Holdings:
     facts, families = asked.facts, asked.definitions.families
     found: list[tuple[Integers, Integers, NDArray[np.bool_]]] = []
     for products in asked.definitions.products:
@@ -52,7 +58,7 @@ def held_before(asked: Knowledge, time_us: int) -> Holdings:
             known, product = {0: products.family}, np.zeros(len(rows), np.int64)
         member = facts.member.codes[rows] if products.of == "member" else np.zeros(len(rows), np.int64)
         # An identifier may have changed hands, and then what its next holder has is another product.
-        last = _last((facts.told.codes[rows], asked.household[rows], member, product))
+        last = last_of((facts.told.codes[rows], asked.household[rows], member, product))
         last = last[facts.is_of((products.held,))[rows[last]]]
         family = np.array([families.index(known[code]) for code in product[last].tolist()], np.int64)
         lines = [facts.texts[products.product].code(name) for name in products.lines] if products.product else []
@@ -66,7 +72,7 @@ def held_before(asked: Knowledge, time_us: int) -> Holdings:
     )
 
 
-def _last(keys: tuple[Integers, ...]) -> NDArray[np.intp]:
+def last_of(keys: tuple[Integers, ...]) -> NDArray[np.intp]:
     """Return the places that are the last with their keys, in order."""
     if not len(keys[0]):
         return np.empty(0, np.intp)
@@ -120,7 +126,7 @@ def penetration(asked: Knowledge, period: Period) -> list[Figure]:
     ]
 
 
-def _unnamed(asked: Knowledge) -> str:
+def _unnamed(asked: Knowledge) -> Noted:
     """Say which products are held and are of no family."""
     facts, found = asked.facts, set[str]()
     for products in asked.definitions.products:
@@ -129,9 +135,8 @@ def _unnamed(asked: Knowledge) -> str:
             codes = np.unique(named.codes[facts.is_of((products.held,))])
             found.update(named.names[code] for code in codes.tolist() if code != NONE)
             found -= products.families.keys()
-    return (
-        f"products that the definitions name no family of are not counted: {', '.join(sorted(found))}" if found else ""
-    )
+    text = "products that the definitions name no family of are not counted: {}"
+    return Noted(text=text, names=frozenset(found))
 
 
 def churn(asked: Knowledge, period: Period) -> list[Figure]:

@@ -1,13 +1,16 @@
 """Journeys as they were entered and answered, out of the exports of moments, decisions, hand-overs and assignments."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from household.plan import Plan
 from household.plan.experiments import ALL_BP, CONTROL
+
+T = TypeVar("T")
 
 CONVERTING = ("hearth.accept", "hearth.convert")
 
@@ -47,6 +50,21 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JourneyNames:
+    """Journeys that households entered."""
+
+    with_moments: frozenset[str]
+    """By moments; the others by a contact."""
+    entered: tuple[str, ...]
+    """All of them, in order."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there was a moment."""
+        return bool(self.with_moments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JourneyRecords:
     """What is known of journeys."""
 
@@ -55,6 +73,30 @@ class JourneyRecords:
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The families of the offers of each journey, by the newest playbook that has it."""
     is_handed_known: bool = False
+    names: JourneyNames = field(default=None)  # type: ignore[assignment] # by entries and met where not told
+
+    def __post_init__(self) -> None:
+        """Tell the names, unless these are some households of those that tell them."""
+        if self.names is None:
+            with_moments = frozenset(one.journey for one in self.entries)
+            by_contact = {one.experiment for one in self.met if one.experiment in self.families}
+            found = JourneyNames(with_moments=with_moments, entered=tuple(sorted(with_moments | by_contact)))
+            object.__setattr__(self, "names", found)
+
+    def by(self, part_of: Callable[[str], T]) -> "dict[T, JourneyRecords]":
+        """Return what is known of the households of each part, of parts that have any."""
+        entries: dict[T, list[JourneyEntry]] = defaultdict(list)
+        met: dict[T, list[Met]] = defaultdict(list)
+        for entry in self.entries:
+            entries[part_of(entry.household)].append(entry)
+        for one in self.met:
+            met[part_of(one.household)].append(one)
+        parts = entries.keys() | met.keys()
+        return {part: replace(self, entries=tuple(entries[part]), met=tuple(met[part])) for part in parts}
+
+    def none(self) -> "JourneyRecords":
+        """Return what is known of a part that has no household of it."""
+        return replace(self, entries=(), met=())
 
     def households(self) -> frozenset[str]:
         """Return every key."""

@@ -1,20 +1,25 @@
 """What is asked: which facts, as of when, in which months, by which definitions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from household.graph.membership import Membership
 from household.local_time import instant_of, local_day, month_bounds_us
 from household.plan import GraphRules
 from insight.measures.definitions import Definitions
 from insight.measures.facts import Facts
 from insight.measures.figures import Period
 from insight.measures.journeys import JourneyRecords
-from insight.measures.owners import owners_of
+from insight.measures.owners import membership_of, owners_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +41,16 @@ class Knowledge:
     zone: str
     journeys: JourneyRecords
 
+    made: dict[tuple[object, ...], object] = field(default_factory=dict)
+    """What was worked out of it once."""
+
+    def once(self, make: Callable[Concatenate["Knowledge", P], T], *of: P.args, **more: P.kwargs) -> T:
+        """Return what is made of it, and of something else, the same each time."""
+        key = (make, of)
+        if key not in self.made:
+            self.made[key] = make(self, *of, **more)
+        return cast(T, self.made[key])
+
     def has(self, name: str) -> bool:
         """Return whether any event of a type ever came."""
         return name in self.there
@@ -50,11 +65,19 @@ def ask(
     zone: str = "UTC",
     rules: GraphRules | None = None,
     journeys: JourneyRecords | None = None,
+    membership: Membership | None = None,
+    there: Collection[str] = (),
 ) -> Knowledge:
-    """Return what measures are made of, as of a time (half-open) and of when it was known (None: all that is)."""
+    """Return what measures are made of, as of a time (half-open) and of when it was known (None: all that is).
+
+    Args:
+        membership: who belongs together by then, where facts are those of some households; None: by these facts.
+        there: event types that ever came to other households.
+    """
     journeys = journeys or JourneyRecords()
     then = facts.as_of(time_us=time_us, known_us=known_us)
-    owners = owners_of(then, rules, also=sorted(journeys.households()))
+    membership = membership or membership_of(then, rules or GraphRules())
+    owners = owners_of(then, membership, also=sorted(journeys.households()))
     return Knowledge(
         definitions=definitions,
         facts=then,
@@ -62,11 +85,16 @@ def ask(
         households=owners.names,
         by_key=owners.by_key,
         journeys=journeys,
-        there=frozenset(facts.type.names[code] for code in np.unique(facts.type.codes).tolist() if code >= 0),
+        there=types_in(facts) | frozenset(there),
         time_us=time_us,
         known_us=known_us,
         zone=zone,
     )
+
+
+def types_in(facts: Facts) -> frozenset[str]:
+    """Return the event types that occur."""
+    return frozenset(facts.type.names[code] for code in np.unique(facts.type.codes).tolist() if code >= 0)
 
 
 def months_of(*, time_us: int, count: int, zone: str) -> tuple[Period, ...]:

@@ -26,9 +26,8 @@ class FactOwners:
     """The index of the household of each key that was told of, or asked for."""
 
 
-def owners_of(facts: Facts, rules: GraphRules | None = None, *, also: Iterable[str] = ()) -> FactOwners:
-    """Return the household of each fact, as of when the facts are, and of other keys that are asked for."""
-    membership = membership_of(facts, rules or GraphRules())
+def owners_of(facts: Facts, membership: Membership, *, also: Iterable[str] = ()) -> FactOwners:
+    """Return the household of each fact, and of other keys that are asked for."""
     if not membership.events:
         names = tuple(dict.fromkeys((*facts.told.names, *also)))
         return FactOwners(
@@ -44,10 +43,19 @@ def owners_of(facts: Facts, rules: GraphRules | None = None, *, also: Iterable[s
             keys[key] = by_code[code] = numbers.setdefault(household_of(membership, key), len(numbers))
     plain = ~facts.is_identifier & (facts.told.codes != NONE)
     household[plain] = np.array(by_code, np.int64)[facts.told.codes[plain]]
-    for row in np.flatnonzero(facts.is_identifier).tolist():
-        text = facts.told.names[int(facts.told.codes[row])]
-        owner = holder_of(membership, normalised(text) or text, int(facts.time_us[row]))
-        household[row] = numbers.setdefault(owner, len(numbers))
+    by_code = [NONE] * len(facts.told.names)
+    for code in np.unique(facts.told.codes[facts.is_identifier]).tolist():
+        text = facts.told.names[code]
+        identifier = normalised(text) or text
+        if is_subject(identifier) or identifier not in membership.timelines:
+            by_code[code] = numbers.setdefault(holder_of(membership, identifier, 0), len(numbers))
+            continue
+        # It may have changed hands: whose a fact is depends on when it happened.
+        for row in np.flatnonzero(facts.is_identifier & (facts.told.codes == code)).tolist():
+            owner = holder_of(membership, identifier, int(facts.time_us[row]))
+            household[row] = numbers.setdefault(owner, len(numbers))
+    held = np.array([*by_code, NONE], np.int64)[facts.told.codes]
+    household = np.where(facts.is_identifier & (held != NONE), held, household)
     return FactOwners(household=household, names=tuple(numbers), by_key=keys)
 
 
@@ -96,7 +104,7 @@ def _event(facts: Facts, row: int) -> GraphEvent | None:
         saying = saying_of(kind, given, own, None if np.isnan(probability) else probability)
     except ValueError:
         return None
-    event_id = text(facts.event_id)
+    event_id = facts.event_id.text(row)
     key = b"".join(
         len(part).to_bytes(2, "little") + part
         for part in (own.encode(), text(facts.source).encode(), event_id.encode())

@@ -4,11 +4,13 @@ A refund restates the month of the sale it names; one that names none that is kn
 """
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from insight.measures.definitions import PPM
 from insight.measures.facts import NONE
-from insight.measures.figures import Addends, Figure, Integers, Period, missing_of, one_of_each
+from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, one_of_each
 from insight.measures.holdings import held_before, to_thirty_days
 from insight.measures.knowledge import Knowledge
 
@@ -25,8 +27,10 @@ class Revenue:
         self.categories = (*dict.fromkeys(one.category for one in definitions.revenue), REFUND_OF_NOTHING)
         self._share_ppm = np.zeros(facts.count, np.int64)
         category = np.full(facts.count, NONE, np.int64)
-        for one in definitions.revenue:
+        source = np.full(facts.count, NONE, np.int64)
+        for place, one in enumerate(definitions.revenue):
             own = facts.is_of(one.events)
+            source[own] = place
             category[own], self._share_ppm[own] = self.categories.index(one.category), one.share
         sales = np.flatnonzero(category != NONE)
         amount = facts.amount_minor[sales] * self._share_ppm[sales] // PPM
@@ -48,6 +52,9 @@ class Revenue:
         self.fact, self.sale, self.time_us, self.category, self.net_minor = (
             np.concatenate([part[place] for part in parts]) for place in range(5)
         )
+        margin_ppm = np.array([*(one.margin or 0 for one in definitions.revenue), PPM], np.int64)[source[self.sale]]
+        self.margin_minor: Integers = np.sign(self.net_minor) * (np.abs(self.net_minor) * margin_ppm // PPM)
+        """What is left of each once it is delivered; a refund of nothing known takes all of it back."""
         self.household: Integers = asked.household[self.sale]
         self.is_ours: NDArray[np.bool_] = (self._share_ppm[self.sale] == PPM) & (
             self.category < len(self.categories) - 1
@@ -65,13 +72,16 @@ def sale_of(asked: Knowledge, rows: Integers, sales: Integers, *, field: str) ->
     """
     facts = asked.facts
     named = facts.texts[field]
-    id_of = {name: code for code, name in enumerate(facts.event_id.names)}
-    wanted = np.array([id_of.get(name, NONE) for name in named.names] or [NONE], np.int64)[named.codes[rows]]
-    wanted[named.codes[rows] == NONE] = NONE
-    identities = zip(facts.told.codes[sales].tolist(), facts.event_id.codes[sales].tolist(), strict=True)
+    wanted = [named.names[code] if code != NONE else "" for code in named.codes[rows].tolist()]
+    if not any(wanted):
+        return np.full(len(rows), NONE, np.int64)
+    ids = facts.event_id.take(sales).texts
+    sales = sales[
+        pc.is_in(ids, value_set=pa.array(sorted(set(wanted) - {""}), ids.type)).to_numpy(zero_copy_only=False)
+    ]
+    identities = zip(facts.told.codes[sales].tolist(), facts.event_id.take(sales).texts.to_pylist(), strict=True)
     by_identity = dict(zip(identities, sales.tolist(), strict=True))
-    told = facts.told.codes[rows].tolist()
-    found = [by_identity.get(one, NONE) for one in zip(told, wanted.tolist(), strict=True)]
+    found = [by_identity.get(one, NONE) for one in zip(facts.told.codes[rows].tolist(), wanted, strict=True)]
     return np.array(found, np.int64).reshape(len(rows))
 
 
@@ -80,7 +90,7 @@ def ecosystem_arpu(asked: Knowledge, period: Period) -> list[Figure]:
 
     Active is who holds a product at the end of the period, or brought something in it: frozen then.
     """
-    revenue, held = Revenue(asked), held_before(asked, period.end_us)
+    revenue, held = asked.once(Revenue), held_before(asked, period.end_us)
     own = revenue.within(period.start_us, period.end_us)
     active = np.union1d(held.households, revenue.household[own])
     return [_arpu(asked, period, revenue, own, kpi="K2", measure="arpu", unit=PER_HOUSEHOLD, base=one_of_each(active))]
@@ -88,7 +98,7 @@ def ecosystem_arpu(asked: Knowledge, period: Period) -> list[Figure]:
 
 def arpu_of_old(asked: Knowledge, period: Period) -> list[Figure]:
     """Return the ARPU of old: what is all ours, per line that is held at the end of the period."""
-    revenue, held = Revenue(asked), held_before(asked, period.end_us)
+    revenue, held = asked.once(Revenue), held_before(asked, period.end_us)
     own = revenue.within(period.start_us, period.end_us) & revenue.is_ours
     base = one_of_each(held.household[held.is_line])
     return [_arpu(asked, period, revenue, own, kpi="ARPU", measure="per_line", unit=PER_LINE, base=base)]
@@ -127,7 +137,7 @@ def _missing(asked: Knowledge) -> str:
     return "" if any(asked.has(name) for name in types) else ", ".join(types) or "revenue (the definitions name none)"
 
 
-def _note(asked: Knowledge) -> str:
+def _note(asked: Knowledge) -> Noted:
     """Say what would restate it and never came."""
     absent = missing_of({name: asked.has(name) for one in asked.definitions.refunds for name in one.events})
-    return f"nothing is taken off for refunds: {absent} never came" if absent else ""
+    return Noted(text=f"nothing is taken off for refunds: {absent} never came" if absent else "")

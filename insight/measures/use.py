@@ -6,8 +6,8 @@ import numpy as np
 
 from insight.measures.definitions import DAY_US, PPM
 from insight.measures.facts import NONE
-from insight.measures.figures import Addends, Figure, Integers, Period, missing_of, one_of_each
-from insight.measures.holdings import held_before, holding_signals
+from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, one_of_each
+from insight.measures.holdings import held_before, holding_signals, last_of
 from insight.measures.knowledge import Knowledge
 from insight.measures.revenue import sale_of
 
@@ -24,16 +24,22 @@ def retention_depth(asked: Knowledge, period: Period) -> list[Figure]:
     """
     facts, uses = asked.facts, asked.definitions.uses
     base = held_before(asked, period.end_us).households
+    is_base = np.zeros(len(asked.households), np.bool_)
+    is_base[base] = True
+    recent = facts.between(period.end_us - HABIT_US, period.end_us)
+    is_of_base = is_base[asked.household[recent]] & (asked.household[recent] != NONE)
     weights = sum(one.weight for one in uses.values())
     households: list[Integers] = []
     events: list[Integers] = []
     numerators: list[Integers] = []
     for use in uses.values():
-        is_recent = (facts.time_us < period.end_us) & (facts.time_us >= period.end_us - HABIT_US)
-        rows = np.flatnonzero(facts.is_of(use.events) & is_recent & np.isin(asked.household, base))
-        household, place, times = np.unique(asked.household[rows], return_inverse=True, return_counts=True)
-        newest = np.zeros(len(household), np.int64)
-        np.maximum.at(newest, place, facts.time_us[rows])
+        rows = recent.start + np.flatnonzero(facts.is_of(use.events, recent) & is_of_base)
+        counts = np.bincount(asked.household[rows], minlength=len(asked.households))
+        household = np.flatnonzero(counts)
+        times = counts[household]
+        newest = np.zeros(len(asked.households), np.int64)
+        newest[asked.household[rows]] = facts.time_us[rows]  # in the order of time, so the last stays
+        newest = newest[household]
         habit = np.minimum(1.0, times / use.target) * np.exp2(-(period.end_us - newest) / use.half_life)
         households.append(household)
         events.append(rows)
@@ -75,15 +81,13 @@ def wallet_frequency(asked: Knowledge, period: Period) -> list[Figure]:
                 missing="wallet (the definitions name none)",
             )
         ]
-    done = np.flatnonzero(facts.is_of(wallet.transactions))
-    reversals = np.flatnonzero(facts.is_of(wallet.reversals))
-    reversed_rows = sale_of(asked, reversals, done, field=wallet.of)
+    done, reversed_rows = asked.once(_transactions)
     unmatched = int((reversed_rows == NONE).sum())
     good = done[~np.isin(done, reversed_rows)]
     good = good[(facts.time_us[good] >= period.start_us) & (facts.time_us[good] < period.end_us)]
     household = asked.household[good]
-    wallets = np.unique(np.stack([facts.told.codes[good], facts.member.codes[good], household], axis=1), axis=0)
-    note = f"{unmatched:,} reversals name no transaction that is known, and take none back" if unmatched else ""
+    last = last_of((facts.told.codes[good], facts.member.codes[good], household))
+    note = Noted(text="{} reversals name no transaction that is known, and take none back", count=unmatched)
     return [
         Figure(
             kpi="K5",
@@ -93,15 +97,15 @@ def wallet_frequency(asked: Knowledge, period: Period) -> list[Figure]:
             missing=missing_of({name: asked.has(name) for name in wallet.transactions}),
             note=note,
             counted=one_of_each(household),
-            base=one_of_each(wallets[:, 2]),
+            base=one_of_each(household[last]),
             events=Addends(household=household, number=good),
         )
     ]
 
 
-def _unused(asked: Knowledge) -> str:
+def _unused(asked: Knowledge) -> Noted:
     absent = [name for name, one in asked.definitions.uses.items() if not any(asked.has(event) for event in one.events)]
-    return f"no use of {', '.join(absent)} ever came: counted as none" if absent else ""
+    return Noted(text=f"no use of {', '.join(absent)} ever came: counted as none" if absent else "")
 
 
 def _joined(parts: list[Integers]) -> Integers:
@@ -110,3 +114,12 @@ def _joined(parts: list[Integers]) -> Integers:
 
 def _parts_of(parts: list[Integers]) -> Integers:
     return np.repeat(np.arange(len(parts)), [len(one) for one in parts])
+
+
+def _transactions(asked: Knowledge) -> tuple[Integers, Integers]:
+    """Return the transactions, and which of them each reversal takes back, NONE for none."""
+    facts, wallet = asked.facts, asked.definitions.wallet
+    assert wallet is not None
+    done = np.flatnonzero(facts.is_of(wallet.transactions))
+    reversals = np.flatnonzero(facts.is_of(wallet.reversals))
+    return done, sale_of(asked, reversals, done, field=wallet.of)

@@ -1,6 +1,7 @@
 """K4: how soon a signal is answered, and how soon it is taken up."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +14,69 @@ from insight.measures.survival import Median, median_time, quantile
 
 MILLISECOND_US = 1_000
 MINUTE_US = 60_000_000
+WHOLE = "*"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def velocity(asked: Knowledge, period: Period, *, by: str, grouping: Grouping | None) -> Iterator[FigureRow]:
-    """Yield K4 of the entries in a period: signal → handed to a gateway, and signal → conversion.
+class Velocity:
+    """K4 of a period: signal → handed to a gateway, and signal → conversion.
 
     Those that were not taken up by when one asks are censored. Of a control group nothing is handed over; it is left
     out here, and what it does by itself is in the increments of K6.
     """
-    entries = [one for one in asked.journeys.entries if _is_asked(one, asked, period) and not one.is_withheld]
-    yield from _rows(asked, period, entries, by="", group="")
-    for group, own in _groups(asked, entries, by, grouping):
-        yield from _rows(asked, period, own, by=by, group=group)
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Durations] = {}
+        self._is_any = self._is_handed_known = False
+
+    def add(self, asked: Knowledge, period: Period, *, by: str, grouping: Grouping | None) -> None:
+        """Add the entries of some households."""
+        self._is_any |= asked.journeys.names.is_any
+        self._is_handed_known |= asked.journeys.is_handed_known
+        entries = [one for one in asked.journeys.entries if _is_asked(one, asked, period) and not one.is_withheld]
+        self._take(asked, entries, WHOLE)
+        for group, own in _groups(asked, entries, by, grouping):
+            self._take(asked, own, f"={group}")
+
+    def _take(self, asked: Knowledge, entries: Sequence[JourneyEntry], group: str) -> None:
+        answered = [(one.answered_us, one.time_us) for one in entries]
+        handed = [at_us - time_us for at_us, time_us in answered if at_us is not None and at_us < asked.time_us]
+        durations, is_done = until_conversion(asked, entries)
+        self._of(group).add(_Durations(handed=[np.array(handed, np.int64)], lasted=[durations], is_done=[is_done]))
+
+    def _of(self, group: str) -> "_Durations":
+        return self._groups.setdefault(group, _Durations(handed=[], lasted=[], is_done=[]))
+
+    def merge(self, other: "Velocity") -> None:
+        """Add what there is of other households."""
+        self._is_any |= other._is_any
+        self._is_handed_known |= other._is_handed_known
+        for group, durations in other._groups.items():
+            self._of(group).add(durations)
+
+    def rows(self, period: Period, *, by: str) -> Iterator[FigureRow]:
+        """Yield the rows of the whole, and of each group."""
+        missing = "" if self._is_any else "moments of journeys (nothing was decided yet)"
+        note = "" if self._is_handed_known else "hand-overs are not known: only what was answered counts"
+        for group in sorted(self._groups):
+            durations = self._groups[group]
+            split, of = ("", "") if group == WHOLE else (by, group.removeprefix("="))
+            yield from _rows(period, durations, by=split, group=of, missing=missing, note=note)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Durations:
+    """What quantiles and medians are taken of."""
+
+    handed: list[NDArray[np.int64]]
+    lasted: list[NDArray[np.int64]]
+    """Until it was taken up, or until one asks."""
+    is_done: list[NDArray[np.bool_]]
+
+    def add(self, other: "_Durations") -> None:
+        self.handed += other.handed
+        self.lasted += other.lasted
+        self.is_done += other.is_done
 
 
 def _is_asked(entry: JourneyEntry, asked: Knowledge, period: Period) -> bool:
@@ -59,14 +110,12 @@ def _channel(entry: JourneyEntry) -> str:
 
 
 def _rows(
-    asked: Knowledge, period: Period, entries: Sequence[JourneyEntry], *, by: str, group: str
+    period: Period, durations: _Durations, *, by: str, group: str, missing: str, note: str
 ) -> Iterator[FigureRow]:
-    missing = "" if asked.journeys.entries else "moments of journeys (nothing was decided yet)"
-    answered = [(one.answered_us, one.time_us) for one in entries]
-    handed = [at_us - time_us for at_us, time_us in answered if at_us is not None and at_us < asked.time_us]
-    note = "" if asked.journeys.is_handed_known else "hand-overs are not known: only what was answered counts"
+    handed, lasted = np.concatenate(durations.handed), np.concatenate(durations.lasted)
+    is_done = np.concatenate(durations.is_done)
     for name, share in QUANTILES.items():
-        found = quantile(np.array(handed, np.int64), share)
+        found = quantile(handed, share)
         yield _row(
             period,
             measure=f"handed_{name}",
@@ -75,12 +124,11 @@ def _rows(
             value=None if found is None else found / MILLISECOND_US,
             unit="ms from the signal",
             count=len(handed),
-            entries=len(entries),
+            entries=len(lasted),
             missing=missing,
             note=note,
         )
-    durations, is_done = until_conversion(asked, entries)
-    median = median_time(durations, is_done)
+    median = median_time(lasted, is_done)
     yield _row(
         period,
         measure="conversion_median",
@@ -91,9 +139,9 @@ def _rows(
         high=_minutes(median.high),
         unit="minutes from the signal",
         count=int(is_done.sum()),
-        entries=len(entries),
+        entries=len(lasted),
         missing=missing,
-        note=_told(median, len(entries)),
+        note=_told(median, len(lasted)),
     )
 
 

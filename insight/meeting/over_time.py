@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 
 from household.local_time import day_bounds_us, local_day, month_bounds_us, week_bounds_us
+from insight.measures.adding_up import figures_of
 from insight.measures.definitions import DAY_US
 from insight.measures.figures import FigureRow, Period, rows_of
 from insight.measures.holdings import held_before
 from insight.measures.knowledge import Knowledge
-from insight.measures.kpis import WINDOW_US, figures_of
-from insight.measures.velocity import velocity
+from insight.measures.kpis import WINDOW_US
+from insight.measures.velocity import Velocity
 
 DAYS_MOST: Final = 21
 WEEKS_MOST: Final = 26
@@ -53,7 +54,9 @@ def step(asked: Knowledge, period: Period, *, window_us: int) -> PeriodFigures:
     """Return the figures of one period."""
     figures = figures_of(asked, period, window_us=window_us)
     rows = [row for figure in figures for row in rows_of(figure, by="", grouping=None)]
-    rows += velocity(asked, period, by="", grouping=None)
+    velocity = Velocity()
+    velocity.add(asked, period, by="", grouping=None)
+    rows += velocity.rows(period, by="")
     return PeriodFigures(period=period, rows={f"{row.kpi}.{row.measure}": row for row in rows})
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from actors.log.contract import Epoch, Offset, Record, RecordKind, StoredRecord
+from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
+from actors.log.location import PartitionReader
 from actors.records import codec
 from cluster.data_dir import LAYOUT_NAME
 from household.decision import Decision, Ghost, Moment, SlateAction
@@ -126,7 +127,12 @@ def with_log(monkeypatch: pytest.MonkeyPatch, log: list[Record]) -> None:
         for offset, record in enumerate(log):
             yield 0, StoredRecord(offset=Offset(offset), record=record)
 
+    def read_from(partition: int, start: int) -> Iterator[StoredRecord]:
+        return (stored for _, stored in read() if stored.offset >= start)
+
+    reader = PartitionReader(partitions=lambda: (PartitionId(0),), read=read_from)
     monkeypatch.setattr("cluster.measured.log_reader", lambda config: read)
+    monkeypatch.setattr("cluster.rolled.log_partitions", lambda config: reader)
     monkeypatch.setattr("cluster.command_line.measuring.settings_of", _settings)
 
 

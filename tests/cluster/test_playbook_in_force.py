@@ -114,13 +114,37 @@ def test_a_playbook_that_no_longer_compiles_goes_on_but_is_not_taken_when_asked_
 
 def test_another_one_is_put_into_force_when_asked_for_and_both_are_named(start, run: Run, plans: list[Plan], tmp_path):
     start()
-    changed = start("--playbook", shop(tmp_path / "shop"))
+    changed = start("--playbook", shop(tmp_path / "shop"), "--without-control", "a shop of one day, to see it run")
     start()
 
     assert [plan.name for plan in plans] == ["telco", "corner", "corner"]
     assert f"playbook corner, version {corner().version}, from {tmp_path / 'shop'} is put into force" in changed.err
     assert f"until now it was playbook telco, version {plans[0].version}" in changed.err
     assert run("status", "--json").json["playbook"]["name"] == "corner"
+
+
+def test_a_new_journey_without_a_control_group_is_not_launched_until_somebody_says_why(
+    start, run: Run, plans: list[Plan], tmp_path: Path
+):
+    measured = ("offers: topup\n", "offers: topup\n    control: 30%\n")
+    again, path = ("  contact: {contact", "  once_more: {contact"), tmp_path / "shop"
+    start("--playbook", shop(path, measured))
+    first = len(plans)
+    # What goes without already goes on; what had a control group is as a new one.
+    assert start("--playbook", shop(path, measured, CHEAPER)).code == 0
+    new, dropped = start("--playbook", shop(path, measured, again)), start("--playbook", shop(path))
+    hasty = start("--playbook", path, "--without-control", "later")
+    said = start("--playbook", path, "--without-control", "A legal notice that goes to everybody.")
+    after = start("--playbook", path)
+
+    assert [one.code for one in (new, dropped, hasty, said, after)] == [2, 2, 2, 0, 0]
+    assert "journey 'once_more' has no control group, so nobody will know what it brought" in new.err
+    assert "write 'control: 10%' under it, or let an approver say why not: hearth up ... --without-control" in new.err
+    assert "journey 'low' has no control group" in dropped.err
+    assert "needs a reason that others will understand" in hasty.err
+    assert len(plans) == first + 3
+    audit = run("audit", "list").out
+    assert "low may go without a control group: A legal notice that goes to everybody." in audit
 
 
 def test_what_its_check_warns_of_is_mentioned_when_it_is_put_into_force(start, tmp_path: Path):
