@@ -39,6 +39,13 @@ assert PATIENCES.keys() == METHODS_IN_LINE, "a method in line whose patience nob
 MOVING_POLL_S: Final = 0.02
 """How often it is asked whether a partition is served again that is on its way from one shard to another."""
 
+LOST_POLL_S: Final = 0.05
+"""How often it is asked whether one is served again whose owner is gone."""
+LOST_SHARE: Final = 0.8
+"""Of the time that a call has left, it waits so much for a partition whose owner is gone: enough is left to say so."""
+WAITERS_MAX: Final = 2_000
+"""Calls of one edge that wait for lost partitions; those that come then are told at once."""
+
 UNANSWERED: Final = frozenset(
     (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
@@ -49,8 +56,8 @@ class Router:
     """The way from a partition to its owner.
 
     A call that fails because the owner is gone or another one is tried once more, with fresh routes and within its
-    deadline; while the partition is on its way to another shard, it waits. That is safe: each call is idempotent by
-    its request_id or event ids.
+    deadline; while the partition is on its way to another shard, or has just lost its owner and is being taken over, it
+    waits. That is safe: each call is idempotent by its request_id or event ids.
     Must be created and used in one event loop.
     """
 
@@ -63,6 +70,12 @@ class Router:
         self._channels: dict[str, ShardChannel] = {}
         self.lines = Lines()
         """Of all shards: those who wait for their answers."""
+        self._lost_since_s: dict[int, float] = {}
+        """By partition: when a call first found its owner gone, until it is served again."""
+        self._found: dict[int, asyncio.Future[None]] = {}
+        """By lost partition that calls wait for: done once it is served again."""
+        self._finding: asyncio.Task[None] | None = None
+        self._waiter_count = 0
         self._retired: list[ShardChannel] = []
         """Of shards that own nothing any more, until their open calls have ended."""
         self._watching: asyncio.Task[None] | None = None
@@ -93,16 +106,21 @@ class Router:
             was_refused = failure.reason == Failure.NOT_OWNED_HERE.reason
         try:
             async with asyncio.timeout_at(deadline_s):
-                await self._until_served(partition, was_refused=was_refused)
+                await self._until_served(partition, was_refused=was_refused, deadline_s=deadline_s)
         except TimeoutError:
             raise deadline_exceeded() from None
         try:
-            return await self._call_owner(method, partition, payload, deadline_s, traceparent)
+            answer = await self._call_owner(method, partition, payload, deadline_s, traceparent)
         except CallFailed as failure:
             raise _as_public(failure) from None
+        self._lost_since_s.pop(partition, None)
+        return answer
 
-    async def _until_served(self, partition: int, *, was_refused: bool) -> None:
+    async def _until_served(self, partition: int, *, was_refused: bool, deadline_s: float) -> None:
         """Ask for the routes anew; return once the partition is not on its way to another shard, which takes a moment.
+
+        Nor is being taken over, which takes a second or two from a warm spare; one that is not served for longer may
+        never be, and nobody waits for it.
 
         `was_refused`: by the owner that the routes named. A question that was under way by then may have been answered
         before the partition set out, and is asked again.
@@ -116,6 +134,45 @@ class Router:
         while self._routes is not None and partition in self._routes.moving and loop.time() < until_s:
             await asyncio.sleep(MOVING_POLL_S)
             await self.refresh()
+        if self._is_lost(partition):
+            await self._until_taken_over(partition, deadline_s)
+
+    async def _until_taken_over(self, partition: int, deadline_s: float) -> None:
+        """Wait for a partition whose owner is gone, unless it has been without one for long, or too many wait already.
+
+        Who waits is in no line: it keeps nobody from partitions that are served.
+        """
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        since_s = self._lost_since_s.setdefault(partition, now_s)
+        until_s = min(now_s + LOST_SHARE * (deadline_s - now_s), since_s + self._settings.take_over_s_max)
+        if until_s <= now_s or self._waiter_count >= WAITERS_MAX:
+            return
+        found = self._found.setdefault(partition, loop.create_future())
+        self._waiter_count += 1
+        self.lines.present -= 1
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(self._find(), name="lost partitions")
+        try:
+            # Found or not: it is asked once more, and says so.
+            await asyncio.wait((found,), timeout=until_s - now_s)
+        finally:
+            self._waiter_count -= 1
+            self.lines.present += 1
+
+    async def _find(self) -> None:
+        """Ask for the routes while anybody waits for a lost partition, and wake all whose partition is served."""
+        while self._waiter_count:
+            await asyncio.sleep(LOST_POLL_S)
+            await self.refresh()
+            for partition in [one for one in self._found if not self._is_lost(one)]:
+                self._found.pop(partition).set_result(None)
+        self._found.clear()
+
+    def _is_lost(self, partition: int) -> bool:
+        """Return whether the routes name no owner that can be reached."""
+        address = self._routes.owners.get(partition) if self._routes is not None else None
+        return address is None or self.channel(address).is_lost
 
     async def _call_owner(
         self, method: int, partition: int, payload: bytes, deadline_s: float, traceparent: str
@@ -179,7 +236,7 @@ class Router:
     async def close(self) -> None:
         """Close all channels; open calls fail with OUTCOME_UNKNOWN."""
         channels, self._channels = self._channels, {}
-        for task in (self._asking, self._watching):
+        for task in (self._asking, self._watching, self._finding):
             if task is not None:
                 task.cancel()
         await asyncio.gather(*(channel.close() for channel in channels.values()))
@@ -204,6 +261,7 @@ class Router:
             self._retired.append(channel)
         for address in known:
             self.channel(address)  # connected before it is needed, and its line counted
+        self._lost_since_s = {one: since for one, since in self._lost_since_s.items() if self._is_lost(one)}
 
     def _channel_of(self, partition: int) -> ShardChannel:
         address = self._routes.owners.get(partition) if self._routes is not None else None

@@ -54,6 +54,8 @@ class ClientSettings:
     """A shard that says nothing for so long although it was asked may be stopped; then the routes are asked for."""
     hand_over_s_max: float = 3.0
     """A call waits so long at most for a partition that is being handed over to another shard."""
+    take_over_s_max: float = 10.0
+    """Calls wait, within their own time, for a partition that lost its owner less than so long ago."""
     wait_s_max: float = 0.2
     """A call that would have to wait for longer is refused."""
     installation: Installation | None = None
@@ -68,6 +70,7 @@ class ClientSettings:
         assert self.routes_timeout_s > 0
         assert self.silence_s_max > 0
         assert self.hand_over_s_max > 0
+        assert self.take_over_s_max > 0
         assert self.wait_s_max > 0
         assert self.line_length_min > 0
 
@@ -114,6 +117,7 @@ class ShardChannel:
         self._wake = asyncio.Event()
         self._is_down = False
         self._is_retired = False
+        self._has_stood = False
         self._connected = asyncio.Event()
         self._unanswered_since_s: float | None = None
         """When it was first asked what it has not answered, after it was heard last."""
@@ -132,6 +136,11 @@ class ShardChannel:
             return False
         now_s = asyncio.get_running_loop().time()
         return now_s - self._unanswered_since_s > self._settings.silence_s_max
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the shard cannot be reached: its stream broke or could not be made, and stands no more."""
+        return self._is_down or (self._has_stood and not self._connected.is_set())
 
     async def connected(self) -> None:
         """Return once the stream stands."""
@@ -262,7 +271,7 @@ class ShardChannel:
                 logger.info("shard at %s cannot be reached: %s", self.address, reason_of_end(error))
                 return False
 
-            self._grpc_channel, self._is_down = grpc_channel, False
+            self._grpc_channel, self._is_down, self._has_stood = grpc_channel, False, True
             self._left.clear()  # of another stream
             self._connected.set()
             try:
