@@ -54,6 +54,7 @@ def test_where_there_is_an_effect_the_targeted_half_brings_more_than_a_random_on
         more += found.at[0].over_random.value > 0
         told += found.verdict is UpliftVerdict.TARGETS
 
+    print(f"an effect: the targeted half brings more than a random one in {more} of {TOWNS}, told in {told}")
     assert (more, told) == (TOWNS, TOWNS)
 
 
@@ -65,6 +66,7 @@ def test_where_there_is_none_it_says_so_in_95_of_100():
         said += found.verdict is UpliftVerdict.NOTHING_TO_TARGET
         assert "no more than at random" in found.why or found.verdict is not UpliftVerdict.NOTHING_TO_TARGET
 
+    print(f"no effect: said so in {said} of {TOWNS}")
     assert said >= 0.95 * TOWNS
 
 
