@@ -8,6 +8,9 @@ from written.yaml_tree import Entry, YamlMapping, parse
 
 SUFFIXES = (".yaml", ".yml")
 
+TESTS_FOLDER = "tests"
+"""In the folder of a playbook: its rehearsals, which are no part of it."""
+
 
 def load(path: Path, problems: Problems) -> YamlMapping:
     """Return the playbook at `path`, a file or a folder of YAML files, merged into one mapping of sections.
@@ -32,7 +35,27 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     elif path.is_dir():
-        yield from sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        yield from (file for file in _below(path) if file.relative_to(path).parts[0] != TESTS_FOLDER)
+
+
+def test_files(path: Path) -> list[Path]:
+    """Return the files of rehearsals at `path`: that file, those of a folder, or those beside a playbook's own."""
+    if path.is_file():
+        return [path]
+    inside = path / TESTS_FOLDER
+    return _below(inside if inside.is_dir() else path)
+
+
+def playbook_of(path: Path) -> Path:
+    """Return the playbook that a file of rehearsals is about: the folder that holds the folder of tests."""
+    folder = path if path.is_dir() else path.parent
+    while folder.name != TESTS_FOLDER and folder != folder.parent:
+        folder = folder.parent
+    return folder.parent if folder.name == TESTS_FOLDER else path.parent
+
+
+def _below(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
 
 
 def _merge(first: Entry, second: Entry, problems: Problems) -> Entry:

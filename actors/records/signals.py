@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.records.payload import PayloadUnreadable
-from household.columns.fingerprint import fingerprint
 from household.events import (
     ACTION_OUTCOMES,
     LONGEST_KEY,
@@ -40,6 +39,7 @@ from wire.batches import (
     TEXTS,
     is_of_layout,
 )
+from wire.field_values import text_value
 from wire.graph_rows import graph_rows, key_text
 
 NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
@@ -51,9 +51,6 @@ _FIELDS_OF_RESERVED_TYPES = frozenset({*REPORT_FIELDS, *GRAPH_FIELDS, PROBABILIT
 TOGETHER_RECORDS = 64
 TOGETHER_BYTES = 64 << 10
 """Batches decoded in one go, in a millisecond or two: most are a call's, with an event or two."""
-
-_TEXT_BITS = np.uint64(11)
-"""A text becomes the upper 53 bits of its fingerprint: exact in a float64."""
 
 
 def decode_signals(payload: bytes, plan: Plan) -> EventBatch:
@@ -264,17 +261,6 @@ def _is_given(column: pa.Array) -> NDArray[np.bool_]:
     if not column.null_count:
         return np.ones(len(column), np.bool_)
     return np.asarray(column.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-
-
-def text_value(text: str | None, plan: Plan, index: int) -> float:
-    field = plan.fields[index]
-    if text is None:
-        return np.nan
-    if field.kind is FieldKind.ENUM:
-        return float(field.values.index(text)) if text in field.values else np.nan
-    letters = np.frombuffer(text.encode() + b"\0", np.uint8).copy()
-    low, _ = fingerprint(letters, 0, letters.shape[0] - 1, np.uint64(0))
-    return float(np.uint64(low) >> _TEXT_BITS)
 
 
 def _outcomes(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np.int64]) -> tuple[OutcomeRow, ...]:

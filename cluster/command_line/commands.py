@@ -5,7 +5,18 @@ from typing import NamedTuple
 
 import typer
 
-from cluster.command_line import asking, belonging, evaluating, keeping, learning, measuring, placing, running, watching
+from cluster.command_line import (
+    asking,
+    belonging,
+    evaluating,
+    keeping,
+    learning,
+    measuring,
+    placing,
+    rehearsing,
+    running,
+    watching,
+)
 from cluster.command_line.options import calling, permitted
 
 
@@ -61,6 +72,7 @@ COMMANDS = (
     Command("drill", keeping.drill),
     Command("verify", keeping.verify, calls=True),
     Command("playbook check", learning.playbook_check),
+    Command("playbook test", rehearsing.playbook_test),
     Command("models train", learning.models_train),
     Command("models dataset", learning.models_dataset),
     Command("models leaks", learning.models_leaks),

@@ -108,6 +108,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth drain": _may(Role.SRE, trace=Trace.CHANGE),
     "hearth restart": _may(Role.SRE, trace=Trace.CHANGE),
     "hearth playbook check": _may(*_ALL, by_system=True),
+    "hearth playbook test": _may(*_ALL, by_system=True),
     "hearth models train": _may(Role.DATA_SCIENTIST, trace=Trace.CHANGE),
     "hearth models dataset": _may(Role.DATA_SCIENTIST, Role.AUDITOR, trace=Trace.LOOK),
     "hearth models leaks": _may(*_ALL, by_system=True),

@@ -23,7 +23,6 @@ from actors.log.contract import RecordKind, StoredRecord
 from actors.log.reading import read_only_logs
 from actors.records import codec
 from actors.records.replay import Replay
-from actors.records.signals import text_value
 from household import digest
 from household.deciding.contact_policy import is_quiet
 from household.decision import Decision, Moment
@@ -36,6 +35,7 @@ from household.tables.shown import SHOWN
 from household.tables.slates import told_decision, told_moment
 from tests.household.oracle import Event, Kept, Oracle, Owner, plain_cells
 from tests.household.side import requests_of
+from wire.field_values import text_value
 
 SETTLED_KEPT = 64
 DECISIONS_KEPT = 20
