@@ -318,7 +318,7 @@ async def test_a_shard_reads_the_plan_once_for_all_its_partitions(tmp_path: Path
         read.append(canonical)
         return plan_from_bytes(canonical)
 
-    monkeypatch.setattr("actors.shard.shard.plan_from_bytes", counting)
+    monkeypatch.setattr("actors.shard.plans_given.plan_from_bytes", counting)
     async with running(tmp_path / "log", SettableClock(MONDAY), plan=corner(), partitions=(0, 1, 2)):
         pass
 
