@@ -52,11 +52,25 @@ class _ArmOf:
     """One arm: its households, and the core that treats them; None for control."""
 
     def __init__(
-        self, lives: Fates, core: Core | None, *, runs_campaigns: bool = False, examples: list[SeenAction] | None = None
+        self,
+        lives: Fates,
+        core: Core | None,
+        *,
+        runs_campaigns: bool = False,
+        examples: list[SeenAction] | None = None,
+        said_before: int = 0,
     ) -> None:
-        """`examples`: takes what there is to learn from; None where nothing is learned."""
+        """Begin an arm.
+
+        Args:
+            lives: its households.
+            core: what treats them; None for nothing.
+            runs_campaigns: whether everybody has their turn once in a while.
+            examples: takes what there is to learn from; None where nothing is learned.
+            said_before: numbers that events of before have, of which the core may know some still.
+        """
         self.lives, self.core, self.runs_campaigns, self.examples = lives, core, runs_campaigns, examples
-        self._said_before = 0
+        self.said_before = said_before
 
     def live(self, signals: TownSignals, moments: "_Times", town: Town) -> None:
         """Live through an hour."""
@@ -126,8 +140,8 @@ class _ArmOf:
         said = [one for one in self.lives.said if one.time_us <= now_us]
         if said and self.core is not None:
             self.lives.said = [one for one in self.lives.said if one.time_us > now_us]
-            self.core.fold(events_said(said, self.core.plan, self._said_before), now_us)
-            self._said_before += len(said)
+            self.core.fold(events_said(said, self.core.plan, self.said_before), now_us)
+            self.said_before += len(said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,17 +288,17 @@ def _hours(town: Town, needs_signals: TownSignals) -> Iterator[TownSignals]:
 def _arm(name: ArmName, before: _ArmOf, plan: Plan, assumed: Assumptions, score: Score, *, learns: bool) -> _ArmOf:
     """Return an arm, with the households in the state that they are in."""
     assert before.core is not None
-    lives = before.lives.copied()
+    lives, said_before = before.lives.copied(), before.said_before
     match name:
         case ArmName.CONTROL:
             return _ArmOf(lives, None)
         case ArmName.BATCH:
             every_us = round(assumed.batch_days * US_PER_DAY)
             core = Core(batch_plan(plan, every_us=every_us), before.core.copied_state(), score)
-            return _ArmOf(lives, core, runs_campaigns=True)
+            return _ArmOf(lives, core, runs_campaigns=True, said_before=said_before)
         case ArmName.MOMENT:
             core = Core(moment_plan(plan), before.core.copied_state(), score)
-            return _ArmOf(lives, core, examples=[] if learns else None)
+            return _ArmOf(lives, core, examples=[] if learns else None, said_before=said_before)
 
 
 def _outcomes(lived: _Lived) -> ArmOutcomes:
