@@ -10,6 +10,7 @@ from cluster.command_line.options import (
     HouseholdArgument,
     IdentifierOption,
     Json,
+    LogOption,
     Target,
     leave,
     settings_of,
@@ -115,16 +116,57 @@ def explain(
     decision: Annotated[
         str, typer.Option("--decision", help="Decision id.  [default: the newest]", show_default=False)
     ] = "",
+    at: Annotated[
+        str | None, typer.Option("--at", help="From the log, as of then: ISO 8601, UTC if no zone is named.")
+    ] = None,
+    journey: Annotated[
+        str, typer.Option("--journey", help="From the log: where it is in it, or why it did not enter.")
+    ] = "",
+    timeline: Annotated[bool, typer.Option("--timeline", help="From the log: all that happened.")] = False,
     data_dir: DataDir = None,
     target: Target = None,
+    log: LogOption = None,
     as_json: Json = False,
 ) -> None:
-    """Tell why Hearth decided as it did for a household."""
+    """Tell why Hearth decided as it did for a household, and why a journey did or did not take it in."""
     from cluster.commands.explain import explain as run
 
+    if at is not None or journey or timeline:
+        leave(_explain_from_log(household, identifier, decision, at, journey, timeline, data_dir, log, as_json))
     config = load_config(data_dir=data_dir)
     address = target_of(config, target)
     leave(run(household, identifier=identifier, decision_id=decision, target=address, as_json=as_json))
+
+
+def _explain_from_log(
+    household: str,
+    identifier: str,
+    decision: str,
+    at: str | None,
+    journey: str,
+    timeline: bool,
+    data_dir: Path | None,
+    log: str | None,
+    as_json: bool,
+) -> int:
+    from cluster.access import permit
+    from cluster.command_line.learning import time_us_of
+    from cluster.commands.explain_from_log import LogQuestion, explain_from_log
+
+    if identifier or not household:
+        raise typer.BadParameter("the log is asked by the household's key", param_hint="HOUSEHOLD")
+    if decision and (journey or timeline):
+        raise typer.BadParameter("a decision is no journey and no timeline; name one", param_hint="--decision")
+    config = settings_of(data_dir=data_dir, log=log)
+    permit("hearth explain", config.data_dir)
+    asked = LogQuestion(
+        household=household,
+        at_us=None if at is None else time_us_of(at),
+        decision_id=decision,
+        journey=journey,
+        is_timeline=timeline,
+    )
+    return explain_from_log(config, asked, as_json=as_json)
 
 
 def rejects_list(
