@@ -14,7 +14,7 @@ from insight.experiments.exposure import Exposures, Leak
 from insight.experiments.households import MEASURES, Lives, Member, Outcomes, margins, outcomes
 from insight.experiments.planning import days_needed
 from insight.experiments.roi import ArmRoi, arm_roi
-from insight.experiments.sample_ratio import Counted, SampleRatio, sample_ratios
+from insight.experiments.sample_ratio import ALL_BP, Counted, SampleRatio, sample_ratios
 from insight.experiments.spending import NOTHING, Spendings
 from insight.experiments.verdict import ArmVerdict, Reading, Stakes, decide_arm, read
 from insight.measures.definitions import DAY_US
@@ -173,6 +173,10 @@ def _readings(counted: Outcomes, arms: Sequence[str], config: ExperimentConfig) 
 
 def _unsound(met: Sequence[Met], ratio: SampleRatio, leaks: Sequence[Leak]) -> str:
     if all(one.arm != CONTROL for one in met):
+        newest = max(met, key=lambda one: one.time_us).version
+        shares = {one.arm: one.share_bp for one in met if one.version == newest}
+        if sum(shares.values()) < ALL_BP:
+            return ""  # nobody yet: the first households have come, and some are to be in control
         return "nobody is in control, so nothing tells what would have been"
     if ratio.is_off:
         counts = ", ".join(f"{ratio.counts[arm]:,} {arm} ({ratio.expected[arm]:,.0f} expected)" for arm in ratio.counts)

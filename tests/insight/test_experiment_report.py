@@ -130,6 +130,11 @@ def test_without_control_nothing_is_launched():
     assert "nobody is in control" in one.verdicts[0].why
 
 
+def test_before_the_first_household_in_control_it_is_too_early():
+    one = reported([activation("treated-1", day=2)], met_by({"treated": 1}, share_bp={"treated": 9_000}))
+    assert one.verdicts[0].verdict is LaunchVerdict.NOT_YET
+
+
 def test_several_arms_each_have_a_verdict():
     share = {"control": 4_000, "a": 3_000, "b": 3_000}
     met = met_by({"control": 800, "a": 600, "b": 600}, share_bp=share)
