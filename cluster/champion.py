@@ -17,8 +17,8 @@ from actors.passing_over import passing_over
 from cluster.config import HearthConfig
 from cluster.output import say
 from cluster.served_versions import ServedVersions, in_own_thread, on_serve
-from serving.models.in_force import MODEL_NAME, ModelInForce, ModelStage
-from serving.models.rollout import choose
+from serving.models.choosing import choose
+from serving.models.in_force import ModelInForce, ModelStage
 
 if TYPE_CHECKING:
     from household.plan import Plan
@@ -115,6 +115,16 @@ class ChampionFollower:
                 }
                 for one in model.beside
             ],
+            "terms": [
+                {
+                    "term": str(one.term),
+                    "name": one.name,
+                    "version": one.version,
+                    "is_on_serve": bool(one.app_name),
+                    "is_missing": bool(one.missing),
+                }
+                for one in model.terms
+            ],
         }
 
     def _run(self) -> None:
@@ -171,7 +181,7 @@ class ChampionFollower:
         self._refused = ((looks[0], self._plane.changes), now_s) if troubles else None
         after = self._in_force
         if after != before:
-            self._plane.leave_alone({model.version for model in on_serve(choice.model)})
+            self._plane.leave_alone({model.served_as for model in on_serve(choice.model)})
         if (after.version, after.app_name) != (before.version, before.app_name):
             self._tell({"model": after.version})
 
@@ -181,15 +191,20 @@ class ChampionFollower:
         One that decides already goes on, on Serve or not: its households stay with it. One that Serve cannot run is
         scored by the shards.
         """
-        decides = {one.model.version for one in self._in_force.beside} | {self._in_force.version}
+        decides = {
+            one.served_as
+            for each in (self._in_force, *self._in_force.terms)
+            for one in (each, *(beside.model for beside in each.beside))
+        }
         beside = tuple(
-            replace(one, model=replace(one.model, app_name=self._plane.app_of(one.model.version)))
+            replace(one, model=replace(one.model, app_name=self._plane.app_of(one.model.served_as)))
             for one in model.beside
             if one.stage is ModelStage.SHADOW
-            or one.model.version in decides
-            or self._plane.is_settled(one.model.version)
+            or one.model.served_as in decides
+            or self._plane.is_settled(one.model.served_as)
         )
-        return replace(model, app_name=self._plane.app_of(model.version), beside=beside)
+        terms = tuple(map(self._ready, model.terms))
+        return replace(model, app_name=self._plane.app_of(model.served_as), beside=beside, terms=terms)
 
     def _put_into_force(self, model: ModelInForce) -> None:
         if model == self._in_force and self._given in (None, model):
@@ -200,10 +215,13 @@ class ChampionFollower:
             remember(self._data_dir, model.version)
 
     def _looks(self) -> object:
-        """Return what changes whenever the aliases or a version in the registry do."""
-        folder = self._registry / MODEL_NAME
+        """Return what changes whenever the aliases or a version of any model in the registry do."""
         try:
-            files = [folder / "aliases.json", *sorted(folder.glob("*/manifest.json")), *sorted(folder.glob("*/*.ubj"))]
+            files = [
+                file
+                for pattern in ("*/aliases.json", "*/*/manifest.json", "*/*/*.ubj")
+                for file in sorted(self._registry.glob(pattern))
+            ]
             return [(str(file), *_state_of(file)) for file in files]
         except OSError as wrong:
             return str(wrong)

@@ -40,7 +40,11 @@ def in_own_thread(name: str) -> Callable[[Callable[[], None]], None]:
 
 def on_serve(model: ModelInForce) -> list[ModelInForce]:
     """Return the versions that decide, each of which Serve is to run. Shadows are scored where the decision is made."""
-    deciding = [model, *(one.model for one in model.beside if one.stage is ModelStage.CANARY)]
+    deciding = [
+        one
+        for each in (model, *model.terms)
+        for one in (each, *(beside.model for beside in each.beside if beside.stage is ModelStage.CANARY))
+    ]
     return [one for one in deciding if one.version]
 
 
@@ -61,7 +65,7 @@ class ServedVersions:
         """Grows whenever something has come of what was asked."""
 
     def app_of(self, version: str) -> str:
-        """Return the application that runs a version; empty while none does."""
+        """Return the application that runs a version (`served_as`); empty while none does."""
         asked = self._asked.get(version)
         return asked.app_name if asked is not None else ""
 
@@ -72,15 +76,15 @@ class ServedVersions:
 
     def troubles(self, model: ModelInForce) -> list[str]:
         """Return what keeps versions that decide from Serve."""
-        asked = [self._asked.get(one.version) for one in on_serve(model)]
+        asked = [self._asked.get(one.served_as) for one in on_serve(model)]
         return [one.trouble for one in asked if one is not None and one.trouble]
 
     def run(self, models: Iterable[ModelInForce], *, now_s: float) -> None:
         """Have Serve run versions that it does not run yet and was not asked for, or failed at a while ago."""
         for model in models:
-            asked = self._asked.get(model.version)
+            asked = self._asked.get(model.served_as)
             if asked is None or (asked.trouble and now_s - asked.at_s >= DEPLOY_AGAIN_S):
-                self._asked[model.version] = fresh = _Asked(at_s=now_s)
+                self._asked[model.served_as] = fresh = _Asked(at_s=now_s)
                 self._soon(lambda model=model, fresh=fresh: self._deploy(model, fresh))  # type: ignore[misc]
 
     def leave_alone(self, versions: set[str]) -> None:
@@ -92,7 +96,7 @@ class ServedVersions:
     def _deploy(self, model: ModelInForce, asked: _Asked) -> None:
         from serving.models import scorer
 
-        if self._asked.get(model.version) is not asked:
+        if self._asked.get(model.served_as) is not asked:
             return  # not wanted any more
         try:
             asked.app_name = scorer.deploy(
@@ -100,9 +104,11 @@ class ServedVersions:
                 feature_schema_hash=model.feature_schema_hash,
                 columns=model.columns,
                 proven_sha256=model.sha256,
+                term=model.term.value,
+                served_as=model.served_as,
             )
         except Exception as wrong:  # noqa: BLE001 - whatever fails is tried again, and shards score by themselves
-            asked.trouble = f"model {model.version} is not on Serve, shards score by themselves: {wrong}"
+            asked.trouble = f"model {model.served_as} is not on Serve, shards score by themselves: {wrong}"
         self.changes += 1
 
     def _undeploy_others(self, versions: set[str]) -> None:

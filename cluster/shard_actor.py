@@ -12,7 +12,7 @@ from actors.clock import WallClock
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import LogStore
 from actors.log.location import LogLocation, log_store
-from actors.partition.lineup import Canary, Lineup, Shadow
+from actors.partition.lineup import Canary, Lineup, Shadow, TermLineup
 from actors.partition.model_plane import MissingModel, connect
 from actors.partition.scoring import ServeScorer
 from actors.partition.scoring_settings import ScoringConfig
@@ -86,7 +86,7 @@ class ShardActor:
         telemetry: TelemetrySettings | None = None,
     ) -> None:
         self._scoring = scoring
-        self._model = PRIORS_IN_FORCE
+        self._model: ModelInForce | None = PRIORS_IN_FORCE
         self._locals: dict[str, LocalScorer] = {}
         """By version: those that score, in this process."""
         self._served: dict[str, ServeScorer] = {}
@@ -208,7 +208,8 @@ class ShardActor:
         """Score by this model, and what is beside it, from the next decision on. Told again of what it has: nothing.
 
         Raises:
-            BundleRefused: one of them cannot be served; what scored before goes on.
+            BundleRefused: one of them cannot be served; what scored before goes on. Of another term than acceptance,
+                all else is in force, and decisions say that this term is missing.
         """
         async with self._changing_model:
             if model == self._model:
@@ -217,13 +218,17 @@ class ShardActor:
             is_first = not self._shard.report()
             if is_first and model.version:
                 await self._miss(f"model {model.version} is not loaded yet")
+            left_out: list[Exception] = []
             try:
-                await self._shard.use_lineup(lambda: self._lineup_of(model))
+                await self._shard.use_lineup(lambda: self._lineup_of(model, left_out))
             except Exception as wrong:
                 if is_first:
                     await self._miss(f"model {model.version} is not loaded: {wrong}")
                 raise
-            self._model = model
+            self._model = None if left_out else model
+            if left_out:
+                # What has come into force stays; told of it again, what was left out is tried again.
+                raise left_out[0]
 
     async def _miss(self, why: str) -> None:
         async def make() -> Lineup:
@@ -231,24 +236,44 @@ class ShardActor:
 
         await self._shard.use_lineup(make)
 
-    async def _lineup_of(self, model: ModelInForce) -> Lineup:
-        """Return all that scores, loaded and warm; versions that scored before are taken over as they are."""
+    async def _lineup_of(self, model: ModelInForce, left_out: list[Exception]) -> Lineup:
+        """Return all that scores, loaded and warm; versions that scored before are taken over as they are.
+
+        What cannot be loaded of another term than acceptance is added to `left_out`.
+        """
+        from serving.models.bundle import BundleRefused
+
         locals_, served = self._locals, self._served
         self._locals, self._served = {}, {}
         try:
-            champion = await self._champion_of(model, locals_, served)
-            canary, shadows = None, []
-            for one in model.beside:
-                version = one.model.version
-                if one.stage is ModelStage.CANARY:
-                    scorer = await self._scorer_of(one.model, locals_, served)
-                    canary = Canary(version=version, share=one.share, scorer=scorer)
-                else:
-                    shadows.append(Shadow(version=version, scorer=await self._local_of(one.model, locals_)))
+            lineup = await self._versions_of(model, locals_, served)
+            terms = []
+            for one in model.terms:
+                try:
+                    versions = await self._versions_of(one, locals_, served)
+                except (BundleRefused, OSError, ValueError, RuntimeError) as wrong:
+                    left_out.append(wrong)
+                    versions = Lineup(champion=MissingModel(f"model {one.served_as} is not loaded: {wrong}"))
+                terms.append(TermLineup(term=one.term, name=one.name, lineup=versions))
         except BaseException:
             # What scored before goes on, and is kept for the next change.
             self._locals, self._served = locals_, served
             raise
+        return replace(lineup, terms=tuple(terms))
+
+    async def _versions_of(
+        self, model: ModelInForce, locals_: dict[str, "LocalScorer"], served: dict[str, ServeScorer]
+    ) -> Lineup:
+        """Return the versions of one model that score."""
+        champion = await self._champion_of(model, locals_, served)
+        canary, shadows = None, []
+        for one in model.beside:
+            version = one.model.version
+            if one.stage is ModelStage.CANARY:
+                scorer = await self._scorer_of(one.model, locals_, served)
+                canary = Canary(version=version, share=one.share, scorer=scorer)
+            else:
+                shadows.append(Shadow(version=version, scorer=await self._local_of(one.model, locals_)))
         return Lineup(champion=champion, canary=canary, shadows=tuple(shadows))
 
     async def _champion_of(
@@ -261,7 +286,7 @@ class ShardActor:
     async def _local_of(self, model: ModelInForce, locals_: dict[str, "LocalScorer"]) -> "LocalScorer":
         from serving.models.scorer import local_scorer
 
-        local = locals_.get(model.version)
+        local = locals_.get(model.served_as)
         if local is None:
             local = await asyncio.to_thread(
                 local_scorer,
@@ -269,19 +294,21 @@ class ShardActor:
                 feature_schema_hash=model.feature_schema_hash,
                 columns=model.columns,
                 proven_sha256=model.sha256,
+                term=model.term.value,
             )
-        self._locals[model.version] = local
+        self._locals[model.served_as] = local
         return local
 
     async def _scorer_of(
         self, model: ModelInForce, locals_: dict[str, "LocalScorer"], served: dict[str, ServeScorer]
     ) -> Scorer:
         from serving.models.bundle import read_manifest
+        from serving.models.probe import RANGES
 
         local = await self._local_of(model, locals_)
         if not model.app_name:
             return local
-        scorer = served.get(model.version)
+        scorer = served.get(model.served_as)
         if scorer is None:
             scorer = await connect(
                 model.app_name,
@@ -291,10 +318,11 @@ class ShardActor:
                 local=local,
                 config=self._scoring,
                 rows=read_manifest(Path(model.bundle_path)).golden_rows,
+                bounds=RANGES[model.term.value],
             )
             if self._watched is not None:
                 self._watched.numbers.scoring.append(scorer.counters)
-        self._served[model.version] = scorer
+        self._served[model.served_as] = scorer
         return scorer
 
     async def drain(self) -> None:

@@ -355,7 +355,7 @@ def _score_labels(call: TracedCall) -> Attributes:
         return {}
     return {
         "hearth.model.version": decision.model_version,
-        "hearth.degraded": decision.degraded,
+        "hearth.degraded": decision.is_degraded,
         "hearth.way": decision.scored_by or "none",
         "hearth.candidates": len(decision.candidates),
     }

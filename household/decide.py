@@ -28,13 +28,13 @@ from household.deciding.candidates import (
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores, context_channel
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
-from household.deciding.reasons import Reason, by_rule
+from household.deciding.reasons import Reason, by_degraded, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, crowded_out, standing_slate
 from household.deciding.spending import taken, unaffordable_answers, unaffordable_sending
 from household.deciding.telling import reasons_of
 from household.deciding.vetoes import may_answer, vetoes_and_prices
-from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, Withdrawal
+from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, TermScores, Withdrawal
 from household.experiments.assignment import birth_id
 from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
 from household.plan import NONE, Plan
@@ -221,7 +221,10 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         shadows=_shadows(draft, scores),
         withheld=withheld,
         propensity=propensity,
-        reasons=reasons_of(draft, candidates, slate, answered, out, withheld=withheld, unaffordable=unaffordable),
+        reasons=(
+            *reasons_of(draft, candidates, slate, answered, out, withheld=withheld, unaffordable=unaffordable),
+            *(by_degraded(term) for term, one in scores.terms if one.degraded),
+        ),
         candidates=candidates,
         slate=slate,
         stands=draft.standing.decision_id if stands and draft.standing else "",
@@ -239,6 +242,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         scarce=taken(state, draft, () if withheld else slate, answered, out, standings),
         events_seen=draft.events_seen,
         scored_channel=_scored_channel(plan, draft, first[0][0], would_go) if slate else "",
+        term_scores=_term_scores(draft, scores) if scores.terms else (),
     )
 
 
@@ -271,8 +275,25 @@ def _shadows(draft: Draft, scores: Scores) -> tuple[ShadowScores, ...]:
     """Return what is recorded of versions in shadow; in the order in which `ranked_candidates` has the candidates."""
     offers = draft.to_score
     return tuple(
-        ShadowScores(model_version=version, scores=tuple(by_offer[offer] for offer in offers))
-        for version, by_offer in scores.shadows
+        ShadowScores(model_version=version, scores=tuple(by_offer[offer] for offer in offers), term=term)
+        for term, one in (("", scores), *scores.terms)
+        for version, by_offer in one.shadows
+    )
+
+
+def _term_scores(draft: Draft, scores: Scores) -> tuple[TermScores, ...]:
+    """Return what is recorded of other terms than acceptance, in the order of `_shadows`."""
+    offers = draft.to_score
+    return tuple(
+        TermScores(
+            term=term.value,
+            model_version=one.model_version,
+            scores=tuple(one.by_offer[offer] for offer in offers) if one.by_offer else (),
+            scored_by=one.way,
+            degraded=one.degraded,
+            why=one.why,
+        )
+        for term, one in scores.terms
     )
 
 

@@ -120,6 +120,25 @@ class ShadowScores:
     model_version: str
     scores: tuple[float, ...]
     """P(accept) of each candidate that has a score, in their order."""
+    term: str = later("")
+    """A value of household.plan.ValueTerm where it is another than acceptance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermScores:
+    """What the model of another term than acceptance said of the candidates that were scored."""
+
+    term: str
+    """A value of household.plan.ValueTerm."""
+    model_version: str
+    """What scored, or `prior`."""
+    scores: tuple[float, ...]
+    """Of each candidate that has a score, in their order; empty where nothing is assumed in a model's place."""
+    scored_by: str
+    """A value of household.scoring.Way."""
+    degraded: bool
+    why: str
+    """For people; empty unless degraded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -141,6 +160,7 @@ class Decision:
     """What scored, or `prior`."""
     schema_hash: str
     degraded: bool
+    """The scores of acceptance are worse than they should be; `is_degraded` is of all terms."""
     withheld: bool
     propensity: float
     reasons: tuple[str, ...]
@@ -181,3 +201,10 @@ class Decision:
     kept. What stands between them and its own record it has not seen."""
     scored_channel: str = later("")
     """The channel that the first action was scored for, where it is to go out on another; empty otherwise."""
+    term_scores: tuple[TermScores, ...] = later(())
+    """Of each other term of values for which the playbook names a model, or assumes something."""
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether any of its scores is worse than it should be."""
+        return self.degraded or any(one.degraded for one in self.term_scores)

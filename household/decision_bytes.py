@@ -19,6 +19,7 @@ from household.decision import (
     ScarcePrice,
     ShadowScores,
     SlateAction,
+    TermScores,
     Withdrawal,
 )
 from household.later import spoken
@@ -29,6 +30,7 @@ from household.terms import terms_of
 _rule_note_values = attrgetter("rule", "effect", "offer", "channel", "contacts", "passes_us")
 _assignment_values = attrgetter("experiment", "layer", "arm", "share_bp", "salt", "version", "met_us", "reason")
 _scarce_values = attrgetter("budget", "price_minor", "share", "left", "used")
+_term_values = attrgetter("term", "model_version", "scores", "scored_by", "degraded", "why")
 _ghost_values = attrgetter("offer", "journey", "channel", "time_us", "experiments")
 
 
@@ -67,7 +69,11 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
     if decision.ghosts:
         plain["ghosts"] = [list(_ghost_values(one)) for one in decision.ghosts]
     if decision.shadows:
-        plain["shadows"] = [[one.model_version, one.scores] for one in decision.shadows]
+        plain["shadows"] = [
+            [one.model_version, one.scores, *([one.term] if one.term else [])] for one in decision.shadows
+        ]
+    if decision.term_scores:
+        plain["term_scores"] = [list(_term_values(one)) for one in decision.term_scores]
     if decision.scarce:
         plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
@@ -109,8 +115,10 @@ def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:
                 "arms": tuple(map(_assignment_of, plain.get("arms", ()))),
                 "ghosts": tuple(map(_ghost_of, plain.get("ghosts", ()))),
                 "shadows": tuple(
-                    ShadowScores(model_version=v, scores=tuple(scores)) for v, scores in plain.get("shadows", ())
+                    ShadowScores(model_version=v, scores=tuple(scores), term="".join(term))
+                    for v, scores, *term in plain.get("shadows", ())
                 ),
+                "term_scores": tuple(map(_term_scores_of, plain.get("term_scores", ()))),
                 "scarce": tuple(map(_scarce_of, plain.get("scarce", ()))),
                 "state_vector": np.frombuffer(plain["state_vector"], "<f4"),
             }
@@ -138,6 +146,18 @@ def _assignment_of(values: Sequence[Any]) -> Assignment:
         version=version,
         met_us=met_us,
         reason=AssignedBy(reason),
+    )
+
+
+def _term_scores_of(values: Sequence[Any]) -> TermScores:
+    term, model_version, scores, scored_by, degraded, why = values
+    return TermScores(
+        term=term,
+        model_version=model_version,
+        scores=tuple(scores),
+        scored_by=scored_by,
+        degraded=degraded,
+        why=why,
     )
 
 

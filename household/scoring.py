@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from household.plan import Feature, Plan, PlanVersion
+from household.plan import Feature, Plan, PlanVersion, ValueTerm
 from household.plan.definitions import FieldDefinition, feature_definition
 
 SCORING_LAYOUT: Final = 1
@@ -60,6 +60,10 @@ class FeatureSchema:
         """Name of each column, in order."""
         return tuple(column.name for column in self.columns)
 
+    def names_for(self, term: ValueTerm) -> tuple[str, ...]:
+        """Return the columns that models of a term see, in order: all, or those of the household, which come first."""
+        return self.names[: len(self.scored)] if term.is_of_household else self.names
+
 
 class Way(StrEnum):
     """Which way the scores of a decision came."""
@@ -75,7 +79,7 @@ class Scored:
     """What a scorer answers for one matrix of rows."""
 
     scores: NDArray[np.float32]
-    """(rows,) P(accept)."""
+    """(rows,) P(accept), or what another term's model says."""
     model_version: str
     """Of the model that made these scores, which is another than asked for when `degraded`."""
     degraded: bool

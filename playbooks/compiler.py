@@ -19,6 +19,7 @@ from playbooks.experiments import read_experiments
 from playbooks.features import read_features
 from playbooks.graph import read_graph
 from playbooks.journeys import Journeys
+from playbooks.models import read_models
 from playbooks.offers import Offers, Setting, read_offers
 from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
 from playbooks.products import read_products
@@ -137,6 +138,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     budgets = read_budgets(top, rule_setting, problems)
     experiments = read_experiments(top, journeys, offers, arbitration.salt, problems)
     graph = read_graph(top, problems)
+    models = read_models(top, problems)
     top.finish()
     plan = Plan(
         name=heading.name,
@@ -158,6 +160,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         experiments=experiments,
         budgets=budgets,
         products=products.products(features),
+        models=models,
     )
     return _Compiled(plan=plan, tree=tree, offers=offers)
 

@@ -199,6 +199,7 @@ def _offer(name: str, entry: Entry, setting: Setting, problems: Problems) -> _Dr
         purpose=read_purpose(reader),
         tags=read_tags(reader),
         increment_minor=reader.money_minor("increment", currency) if reader.has("increment") else None,
+        retains=reader.flag("retains", False),
     )
     excludes = reader.names("excludes")
     reader.finish()

@@ -135,11 +135,15 @@ class _Money(Check):
         elif offer.prior_acceptance == 1.0:
             wrong = f"the prior of offer '{key}' is 100 %: everyone would accept it"
             self.warn(wrong, "write 1% if one in a hundred is meant", "offers", key, "prior")
-        if best <= offer.cost_minor:
+        if best <= offer.cost_minor and not self.plan.models.value:
             what = "its lever is 0" if not offer.lever else f"it earns {self.amount(offer.brings_minor)}"
             wrong = f"offer '{key}' is never worth making: {what} and costs {self.amount(offer.cost_minor)}"
             which = "lever" if not offer.lever else "margin" if offer.increment_minor is None else "increment"
             self.warn(wrong, f"write a {which} above what it costs", "offers", key, which)
+        models = self.plan.models
+        if offer.retains and not models.churn and models.churn_prior is None:
+            wrong = f"offer '{key}' retains, and nothing tells who leaves, so it counts as any other"
+            self.warn(wrong, "name a model of churn: 'models: {churn: NAME}'", "offers", key, "retains")
         if offer.brings_minor > offer.margin_minor:
             wrong = (
                 f"the increment of offer '{key}', {self.amount(offer.brings_minor)}, is more than its margin, "

@@ -17,7 +17,7 @@ from actors.log.contract import StoredRecord
 from actors.records.codec import NEVER_RECORDED, DecisionRecord
 from household.columns.kinds.table import KINDS
 from household.decision import Decision, SlateAction
-from household.plan import Feature, Plan
+from household.plan import Feature, Plan, ValueTerm
 from household.scoring import feature_meaning, schema_hash
 
 PRICE = pa.struct([("of", pa.string()), ("minor", pa.float64())])
@@ -32,6 +32,8 @@ TERMS = pa.struct(
         ("context", pa.float64()),
         ("lever", pa.float64()),
         ("prices", pa.list_(PRICE)),
+        ("uplift", pa.float64()),
+        ("stay", pa.float64()),
     ]
 )
 CANDIDATE = pa.struct(
@@ -53,7 +55,18 @@ ACTION = pa.struct(
         ("valid_until", TIME),
     ]
 )
-SHADOW = pa.struct([("model_version", pa.string()), ("offer", pa.string()), ("score", pa.float64())])
+SHADOW = pa.struct(
+    [("model_version", pa.string()), ("offer", pa.string()), ("score", pa.float64()), ("term", pa.string())]
+)
+TERM_SCORES = pa.struct(
+    [
+        ("term", pa.string()),
+        ("model_version", pa.string()),
+        ("degraded", pa.bool_()),
+        ("why", pa.string()),
+        ("scores", pa.list_(pa.struct([("offer", pa.string()), ("score", pa.float64())]))),
+    ]
+)
 WITHDRAWAL = pa.struct([("action_id", pa.string()), ("reason", pa.string())])
 
 ARM = pa.struct([("experiment", pa.string()), ("layer", pa.string()), ("arm", pa.string()), ("share", pa.float64())])
@@ -115,6 +128,7 @@ FIXED = pa.schema(
         ("ghosts", pa.list_(GHOST)),
         ("shadows", pa.list_(SHADOW)),
         ("scarce", pa.list_(SCARCE)),
+        ("term_scores", pa.list_(TERM_SCORES)),
         ("unnamed_features", pa.list_(pa.float32())),
     ]
 )
@@ -242,19 +256,31 @@ def _fixed(partition: int, stored: StoredRecord, decision: Decision, plans: Mapp
         ],
         "shadows": _shadows(decision),
         "scarce": [(one.budget, one.price_minor, one.share, one.left, one.used) for one in decision.scarce],
+        "term_scores": _term_scores(decision),
         "unnamed_features": None if _is_named(decision, plan) else decision.state_vector,
     }
 
 
-def _shadows(decision: Decision) -> list[tuple[str, str, float]]:
+def _shadows(decision: Decision) -> list[tuple[str, str, float, str]]:
     """Return the score of each version in shadow for each candidate that was scored."""
     if not decision.shadows:
         return []
     offers = [one.offer for one in decision.candidates if one.score is not None]
     return [
-        (shadow.model_version, offer, score)
+        (shadow.model_version, offer, score, shadow.term or ValueTerm.ACCEPTANCE.value)
         for shadow in decision.shadows
         for offer, score in zip(offers, shadow.scores, strict=False)
+    ]
+
+
+def _term_scores(decision: Decision) -> list[tuple[str, str, bool, str | None, list[tuple[str, float]]]]:
+    """Return what models of other terms than acceptance said of each candidate that was scored."""
+    if not decision.term_scores:
+        return []
+    offers = [one.offer for one in decision.candidates if one.score is not None]
+    return [
+        (one.term, one.model_version, one.degraded, one.why or None, list(zip(offers, one.scores, strict=False)))
+        for one in decision.term_scores
     ]
 
 

@@ -210,13 +210,14 @@ def decide_response(
     response = decision_pb2.DecideResponse(
         decision_id=decision.decision_id,
         reasons=decision.reasons,
-        degraded=decision.degraded,
+        degraded=decision.is_degraded,
         scored_by=_SCORED_BY.get(decision.scored_by),
         playbook_version=decision.plan_version,
         model_version=decision.model_version,
         decided_at=timestamp(decision.decided_us),
         repeated_request=repeated,
         arms={one.experiment: one.arm for one in decision.arms},
+        term_versions={one.term: one.model_version for one in decision.term_scores},
     )
     if answered is not None:
         channel = plan.channel_by_name.get(decision.channel, NONE)
@@ -348,7 +349,7 @@ def decision_record(
         playbook_version=decision.plan_version,
         model_version=decision.model_version,
         feature_schema_hash=decision.schema_hash,
-        degraded=decision.degraded,
+        degraded=decision.is_degraded,
         scored_by=_SCORED_BY.get(decision.scored_by),
         withheld=decision.withheld,
         propensity=decision.propensity,
@@ -373,7 +374,16 @@ def decision_record(
     scored = [one.offer for one in decision.candidates if one.score is not None]
     for shadow in decision.shadows:
         for offer, score in zip(scored, shadow.scores, strict=False):
-            record.shadow_scores.add(model_version=shadow.model_version, offer=offer, score=score)
+            record.shadow_scores.add(model_version=shadow.model_version, offer=offer, score=score, term=shadow.term)
+    for one in decision.term_scores:
+        record.term_scores.add(
+            term=one.term,
+            model_version=one.model_version,
+            scored_by=_SCORED_BY.get(one.scored_by),
+            degraded=one.degraded,
+            why=one.why,
+            scores=one.scores,
+        )
     for withdrawal in decision.withdrawals:
         record.withdrawals.add(action_id=withdrawal.action_id, reason=withdrawal.reason)
     for note in decision.rules:
@@ -432,6 +442,8 @@ def _terms(terms: Terms) -> household_pb2.Terms:
         gross=terms.is_gross,
         context=terms.context,
         lever=terms.lever,
+        uplift=terms.uplift,
+        stay=terms.stay if terms.stay != 1.0 else None,
     )
 
 

@@ -82,7 +82,7 @@ class PartitionDecider:
     def _count(self, scores: Scores | None) -> None:
         if scores is not None and scores.way:
             self._scored[scores.way] += 1
-            self._scored[DEGRADED] += scores.degraded
+            self._scored[DEGRADED] += scores.is_degraded
 
     async def decide(self, call: DecideCall) -> decision_pb2.DecideResponse:
         """Answer a Decide.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from household.canary import is_in_canary
+from household.plan import Plan, ValueTerm
 from household.scoring import Scorer
 
 
@@ -32,11 +33,17 @@ class Lineup:
     """None for the playbook's priors."""
     canary: Canary | None = None
     shadows: tuple[Shadow, ...] = ()
+    terms: tuple["TermLineup", ...] = ()
+    """What gives other terms of values than acceptance."""
 
     @property
     def is_priors(self) -> bool:
         """Whether no model is to be asked."""
-        return self.champion is None and self.canary is None and not self.shadows
+        return self.champion is None and self.canary is None and not self.shadows and not self.terms
+
+    def terms_for(self, plan: Plan) -> tuple["TermLineup", ...]:
+        """Return what gives the terms for which a playbook names these very models."""
+        return tuple(one for one in self.terms if plan.models.name_of(one.term) == one.name)
 
     def scorer_for(self, birth_id: bytes) -> Scorer | None:
         """Return what decides for a household, by its birth id; None for the playbook's priors."""
@@ -44,3 +51,13 @@ class Lineup:
         if canary is not None and is_in_canary(birth_id, version=canary.version, share=canary.share):
             return canary.scorer
         return self.champion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermLineup:
+    """The versions of the model that gives one other term of values than acceptance."""
+
+    term: ValueTerm
+    name: str
+    """Of the model, as playbooks and the registry have it."""
+    lineup: Lineup

@@ -29,13 +29,16 @@ async def connect(
     config: ScoringConfig,
     rows: NDArray[np.float32] | None = None,
     deployment: str = "Scorer",
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> ServeScorer:
-    """Return a warm scorer of the Serve application `app_name`; `rows` as in `warm_up`.
+    """Return a warm scorer of the Serve application `app_name`; `rows` as in `warm_up`, `bounds` of what it may say.
 
     Comes back with an open breaker, not an error, when the application does not answer.
     """
     call = serve_call(app_name, deployment=deployment, feature_schema_hash=feature_schema_hash)
-    scorer = ServeScorer(call, model_version=model_version, column_count=column_count, local=local, config=config)
+    scorer = ServeScorer(
+        call, model_version=model_version, column_count=column_count, local=local, config=config, bounds=bounds
+    )
     await scorer.warm_up(rows)
     return scorer
 

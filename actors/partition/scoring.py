@@ -40,13 +40,22 @@ class ServeScorer:
     """
 
     def __init__(
-        self, call: ScorerCall, *, model_version: str, column_count: int, local: LocalModel, config: ScoringConfig
+        self,
+        call: ScorerCall,
+        *,
+        model_version: str,
+        column_count: int,
+        local: LocalModel,
+        config: ScoringConfig,
+        bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        """`bounds`: least and most that a score may be; beyond them it is a failure of the model plane."""
         self.model_version = model_version
         self.counters = ScoringCounters()
         self._call = call
         self._column_count = column_count
         self._local = local
+        self._bounds = bounds
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._pace = ScorerPace()
@@ -200,8 +209,9 @@ class ServeScorer:
         if len(answer) != 4 * count:
             raise ValueError(f"{len(answer)} bytes for {count} scores")
         scores = np.frombuffer(answer, np.float32)
-        if not bool((scores >= 0).all() and (scores <= 1).all()):  # not a number is neither
-            raise ValueError("a score is no probability")
+        least, most = self._bounds
+        if not bool((scores >= least).all() and (scores <= most).all()):  # not a number is neither
+            raise ValueError(f"a score is not within {least:g} and {most:g}")
         return answer
 
     # --- what comes back ---

@@ -258,7 +258,7 @@ class ShardTelemetry:
         if by_outcome is None:
             by_outcome = self.decisions_by_channel[key] = [0] * len(_OUTCOMES)
         by_outcome[_OUTCOMES.index(outcome_of(decision))] += 1
-        self.degraded_decisions += decision.degraded
+        self.degraded_decisions += decision.is_degraded
         if decision.scored_by:
             self.decisions_by_way[decision.scored_by] = self.decisions_by_way.get(decision.scored_by, 0) + 1
             version = decision.model_version

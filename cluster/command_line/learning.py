@@ -9,6 +9,7 @@ import typer
 from cluster.command_line.options import DataDir, Json, LogOption, Playbook, VersionArgument, leave, settings_of
 from cluster.config import load_config
 
+OfModel = Annotated[str, typer.Option("--model", help="Name of the model in the registry.")]
 Because = Annotated[str, typer.Option("--why", help="Kept in the history of the registry.", show_default=False)]
 
 
@@ -50,18 +51,48 @@ def models_train(
     not_a_leak: Annotated[
         list[str] | None, typer.Option("--not-a-leak", help="A column to learn from though it looks like a leak.")
     ] = None,
+    term: Annotated[str, typer.Option("--term", help="What it is to give: acceptance, uplift, churn or value.")] = (
+        "acceptance"
+    ),
+    learner: Annotated[
+        str | None, typer.Option("--learner", help="Of an uplift: t, x or dr.  [default: x]", show_default=False)
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--label", help="Of an uplift from the log: an event type that the household has or not.")
+    ] = "",
+    window_hours: Annotated[
+        float, typer.Option("--window-hours", min=0.001, help="In which that label comes, from the decision on.")
+    ] = 24.0,
+    model: Annotated[
+        str, typer.Option("--model", help="Its name in the registry.  [default: the playbook's for the term]")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Learn an acceptance model from the log and save it in the registry."""
+    """Learn a model from the log, or from a training set, and save it in the registry."""
     from cluster.commands.models import Enough
     from cluster.commands.models import train as run
     from cluster.commands.training_from import How
+    from cluster.commands.training_terms import term_asked, train_term
 
     if device not in ("cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is neither cpu nor cuda", param_hint="--device")
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
     enough = Enough(decisions=min_decisions, accepted=min_accepted)
     how = How(source=source, device=device, threads=threads, vouched_for=frozenset(not_a_leak or ()))
+    asked = term_asked(term, learner, label=label, window_hours=window_hours, name=model)
+    if asked is not None:
+        ended = train_term(
+            config,
+            asked,
+            seed=seed,
+            rows_min=min_decisions,
+            positives_min=min_accepted,
+            how=how,
+            is_promoted=promote,
+            is_forced=force,
+            as_json=as_json,
+        )
+        leave(ended)
     leave(run(config, seed=seed, enough=enough, how=how, is_promoted=promote, is_forced=force, as_json=as_json))
 
 
@@ -160,16 +191,17 @@ def time_us_of(text: str) -> int:
     return (told - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def models_list(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the model versions in the registry."""
+def models_list(model: OfModel = "acceptance", data_dir: DataDir = None, as_json: Json = False) -> None:
+    """List the versions of a model in the registry."""
     from cluster.commands.models import list_models as run
 
-    leave(run(load_config(data_dir=data_dir), as_json=as_json))
+    leave(run(load_config(data_dir=data_dir), as_json=as_json, name=model))
 
 
 def models_promote(
     version: VersionArgument,
     force: Annotated[bool, typer.Option("--force", help="Even if it has not proved better.")] = False,
+    model: OfModel = "acceptance",
     why: Because = "",
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -180,7 +212,7 @@ def models_promote(
     from cluster.commands.promotion import promote_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, is_forced=force, why=why, as_json=as_json))
+    leave(run(config, version, is_forced=force, why=why, as_json=as_json, name=model))
 
 
 def models_register(
@@ -238,6 +270,7 @@ def models_register(
 
 def models_shadow(
     version: VersionArgument,
+    model: OfModel = "acceptance",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -246,7 +279,7 @@ def models_shadow(
     """Have a version scored for every decision and recorded with it; nothing is decided by it."""
     from cluster.commands.model_stages import shadow_version as run
 
-    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json, name=model))
 
 
 def models_canary(
@@ -257,6 +290,7 @@ def models_canary(
     force: Annotated[
         bool, typer.Option("--force", help="Even if it was never in shadow, or has proved worse.")
     ] = False,
+    model: OfModel = "acceptance",
     why: Because = "",
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -267,7 +301,7 @@ def models_canary(
     from cluster.commands.model_stages import canary_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, share_of(share), is_forced=force, why=why, as_json=as_json))
+    leave(run(config, version, share_of(share), is_forced=force, why=why, as_json=as_json, name=model))
 
 
 def share_of(text: str, option: str = "--share") -> float:
@@ -287,6 +321,7 @@ def models_rollback(
     version: Annotated[
         str | None, typer.Argument(metavar="[VERSION]", help="[default: the canary, or else the champion]")
     ] = None,
+    model: OfModel = "acceptance",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -295,11 +330,12 @@ def models_rollback(
     """Take a version back: end a canary's or shadow's trial, or put the champion before the present one into force."""
     from cluster.commands.model_stages import rollback as run
 
-    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json, name=model))
 
 
 def models_retire(
     version: VersionArgument,
+    model: OfModel = "acceptance",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -308,7 +344,7 @@ def models_retire(
     """Have a version never come into service again; its files stay."""
     from cluster.commands.model_stages import retire_version as run
 
-    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json))
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, why=why, as_json=as_json, name=model))
 
 
 def models_follow(
@@ -359,6 +395,7 @@ def models_follow(
 
 def models_show(
     version: Annotated[str, typer.Argument(metavar="[VERSION]", help="A version, or an alias.")] = "champion",
+    model: OfModel = "acceptance",
     data_dir: DataDir = None,
     playbook: Playbook = None,
     as_json: Json = False,
@@ -366,7 +403,7 @@ def models_show(
     """Tell all there is to know of a version: what it learned, how good it is, when it was champion."""
     from cluster.commands.promotion import show as run
 
-    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, as_json=as_json))
+    leave(run(settings_of(data_dir=data_dir, playbook=playbook), version, as_json=as_json, name=model))
 
 
 def models_compare(

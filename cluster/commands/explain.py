@@ -8,7 +8,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.client import CALL_DEADLINE_S, connect, explain_failure
-from cluster.commands.wording import action_lines, feature_text, terms_text, way_text, when, zone_of
+from cluster.commands.wording import (
+    action_lines,
+    feature_text,
+    score_text,
+    term_scores_text,
+    terms_text,
+    way_text,
+    when,
+    zone_of,
+)
 from cluster.errors import CommandFailed
 from cluster.output import print_json, stdout_console
 from hearth.v1 import household_pb2, household_pb2_grpc
@@ -160,7 +169,11 @@ def _tell_candidates(record: household_pb2.DecisionRecord) -> None:
         left = f"{scarce.left} left of the partition's share, {scarce.used} taken"
         stdout_console().print(escape(f"  budget {scarce.budget}: {price}, {left}"))
     for one in record.shadow_scores:
-        stdout_console().print(escape(f"  in shadow, {one.model_version} gave {one.offer} {one.score:.4f}"))
+        of_term = f" of {one.term}" if one.term else ""
+        gave = f"  in shadow, {one.model_version}{of_term} gave {one.offer} {score_text(one.score)}"
+        stdout_console().print(escape(gave))
+    for scored in record.term_scores:
+        stdout_console().print(escape(f"  {term_scores_text(scored, record)}"))
 
 
 def _tell_slate(record: household_pb2.DecisionRecord, zone: tzinfo) -> None:

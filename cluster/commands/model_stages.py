@@ -26,12 +26,12 @@ from serving.models.in_force import MODEL_NAME, ModelStage
 from serving.models.rollout import StageRefused, canary, retire, roll_back, shadow, to_roll_back
 
 
-def shadow_version(config: HearthConfig, version: str, *, why: str, as_json: bool) -> int:
+def shadow_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
     """Have a version scored for every decision, and recorded with it; nothing is decided by it."""
-    folder = folder_of(config, version)
+    folder = folder_of(config, version, name)
     load(config, plan_of(config), folder)
     try:
-        is_new = shadow(config.model_path, MODEL_NAME, folder.name, by=by_us(why))
+        is_new = shadow(config.model_path, name, folder.name, by=by_us(why))
     except (StageRefused, BundleRefused) as refused:
         raise CommandFailed(f"not in shadow: {refused}") from refused
     if as_json:
@@ -44,12 +44,19 @@ def shadow_version(config: HearthConfig, version: str, *, why: str, as_json: boo
 
 
 def canary_version(
-    config: HearthConfig, version: str, share: float, *, is_forced: bool, why: str, as_json: bool
+    config: HearthConfig,
+    version: str,
+    share: float,
+    *,
+    is_forced: bool,
+    why: str,
+    as_json: bool,
+    name: str = MODEL_NAME,
 ) -> int:
     """Have a version decide for a share of the households, unless it has proved worse than what is in force."""
-    plan, folder = plan_of(config), folder_of(config, version)
+    plan, folder = plan_of(config), folder_of(config, version, name)
     bundle = load(config, plan, folder)
-    if not is_forced:
+    if not is_forced and name == MODEL_NAME:
         comparison = compared(plan, read_log(config, log_reader(config)), of_bundle(bundle), in_force(config, plan))
         if comparison.verdict is Verdict.WORSE:
             raise CommandFailed(
@@ -57,7 +64,7 @@ def canary_version(
                 "--force makes it canary nonetheless"
             )
     try:
-        is_new = canary(config.model_path, MODEL_NAME, folder.name, share, by=by_us(why), is_forced=is_forced)
+        is_new = canary(config.model_path, name, folder.name, share, by=by_us(why), is_forced=is_forced)
     except (StageRefused, BundleRefused) as refused:
         raise CommandFailed(f"no canary: {refused}") from refused
     if as_json:
@@ -68,17 +75,17 @@ def canary_version(
     return 0
 
 
-def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bool) -> int:
+def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
     """Take back the canary, else the champion, or the version named."""
-    registry, stages = config.model_path, stages_of(config)
-    named, before = folder_of(config, version).name if version is not None else "", ""
+    registry, stages = config.model_path, stages_of(config, name)
+    named, before = folder_of(config, version, name).name if version is not None else "", ""
     try:
         back, stage = to_roll_back(stages, named)
         if stage is ModelStage.CHAMPION:
-            before = before_present(history_of(config), stages.champion)
+            before = before_present(history_of(config, name), stages.champion)
         if before:
-            load(config, plan_of(config), registry / MODEL_NAME / before)
-        change = roll_back(registry, MODEL_NAME, named, by=by_us(why))
+            load(config, plan_of(config), registry / name / before)
+        change = roll_back(registry, name, named, by=by_us(why))
     except NothingBefore:
         raise CommandFailed(
             f"there is no champion before {stages.champion or 'the priors of the playbook'} to go back to; "
@@ -109,11 +116,11 @@ def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bo
     return 0
 
 
-def retire_version(config: HearthConfig, version: str, *, why: str, as_json: bool) -> int:
+def retire_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
     """Have a version never come into service again; its files stay, for what it decided."""
-    folder = folder_of(config, version)
+    folder = folder_of(config, version, name)
     try:
-        is_new = retire(config.model_path, MODEL_NAME, folder.name, by=by_us(why))
+        is_new = retire(config.model_path, name, folder.name, by=by_us(why))
     except (StageRefused, BundleRefused) as refused:
         raise CommandFailed(f"not retired: {refused}") from refused
     if as_json:

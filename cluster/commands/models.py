@@ -179,53 +179,53 @@ def _by_way_of_disk(
     return replace(draft, training=replace(facts, left_out=left_out))
 
 
-def note_registered(config: HearthConfig, version: str, *, why: str) -> None:
+def note_registered(config: HearthConfig, version: str, *, why: str, name: str = MODEL_NAME) -> None:
     """Note in the history that a version is in the registry from now on."""
     from cluster.commands.promotion import by_us
     from serving.models.bundle import BundleRefused
     from serving.models.rollout import register
 
     try:
-        register(config.model_path, MODEL_NAME, version, by=by_us(why))
+        register(config.model_path, name, version, by=by_us(why))
     except BundleRefused as broken:
         raise CommandFailed(f"model {version} is in the registry, and its history cannot be read: {broken}") from broken
 
 
-def list_models(config: HearthConfig, *, as_json: bool) -> int:
+def list_models(config: HearthConfig, *, as_json: bool, name: str = MODEL_NAME) -> int:
     """Print the versions in the registry, oldest first."""
     from serving.models.bundle import BundleRefused, read_manifest
     from serving.models.history import Change, last_stage, read_history
     from serving.models.registry import Aliases, list_versions, read_aliases, read_stages
 
     registry = config.model_path
-    is_there = (registry / MODEL_NAME).is_dir()
+    is_there = (registry / name).is_dir()
     aliases, stages, history, refused = {}, Aliases(), list[Change](), ""
     try:
         if is_there:
-            aliases, stages = read_aliases(registry, MODEL_NAME), read_stages(registry, MODEL_NAME)
-            history = read_history(registry, MODEL_NAME)
+            aliases, stages = read_aliases(registry, name), read_stages(registry, name)
+            history = read_history(registry, name)
     except BundleRefused as broken:
         refused = aliases_refused(broken)
-    known = list_versions(registry, MODEL_NAME) if is_there else []
+    known = list_versions(registry, name) if is_there else []
     for alias, version in aliases.items():
         if version not in known:
-            refused = f"{registry / MODEL_NAME / 'aliases.json'}: {alias} is {version}, which is not in the registry"
+            refused = f"{registry / name / 'aliases.json'}: {alias} is {version}, which is not in the registry"
     versions: list[dict[str, object]] = []
     for version in known:
-        names = sorted(alias for alias, points_at in aliases.items() if points_at == version)
-        entry: dict[str, object] = {"version": version, "aliases": names}
+        called = sorted(alias for alias, points_at in aliases.items() if points_at == version)
+        entry: dict[str, object] = {"version": version, "aliases": called}
         entry["stage"] = str(stages.stage_of(version) or last_stage(history, version))
         if version == stages.canary:
             entry["share"] = stages.share
         try:
-            manifest = read_manifest(registry / MODEL_NAME / version)
+            manifest = read_manifest(registry / name / version)
             entry |= {"created": manifest.created, "playbook_version": manifest.playbook_version}
             entry |= {key: plain(manifest.training.get(key)) for key in ("rows", "positives", "auc", "prior_auc")}
         except BundleRefused as wrong:
             entry["refused"] = str(wrong)
         versions.append(entry)
     if as_json:
-        told: dict[str, object] = {"registry": str(registry), "name": MODEL_NAME, "versions": versions}
+        told: dict[str, object] = {"registry": str(registry), "name": name, "versions": versions}
         print_json(told | ({"refused": refused} if refused else {}))
     elif not versions:
         print(f"no model in {registry} yet; `hearth models train` makes one")

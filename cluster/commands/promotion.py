@@ -10,14 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_log, read_plans
+from cluster.commands.training_terms import BETTER, WHY
 from cluster.config import HearthConfig, utc_now
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader
 from cluster.output import print_json, say
 from cluster.playbook_in_force import playbook_in_force
-from household.plan import Plan
+from household.plan import Plan, ValueTerm
 from household.scoring import feature_schema
-from serving.models.bundle import Bundle, BundleRefused, Manifest, load_bundle, read_manifest
+from serving.models.bundle import Bundle, BundleRefused, Manifest, checked_name, load_bundle, read_manifest
 from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
 from serving.models.examples import NotEnoughData, TrainingConfig, gather
 from serving.models.history import By, Change, last_stage, read_history
@@ -27,14 +28,29 @@ from serving.models.rollout import StageRefused, promote, refusal_of
 from serving.models.tables import BadExport
 
 
-def promote_version(config: HearthConfig, version: str, *, is_forced: bool, why: str, as_json: bool) -> int:
+def promote_version(
+    config: HearthConfig, version: str, *, is_forced: bool, why: str, as_json: bool, name: str = MODEL_NAME
+) -> int:
     """Make a version champion, if it is better or the caller insists."""
     plan = plan_of(config)
-    folder = folder_of(config, version)
-    if _champion(config) == folder.name:
+    folder = folder_of(config, version, name)
+    before = _champion(config, name)
+    if before == folder.name:
         _tell_champion(folder.name, before=folder.name, comparison=None, as_json=as_json)
         return 0
-    before = _champion(config)
+    if gives(folder) is not ValueTerm.ACCEPTANCE:
+        if refusal := promote_term(config, plan, folder, is_forced=is_forced, why=why):
+            raise CommandFailed(refusal)
+        _tell_champion(folder.name, before=before, comparison=None, as_json=as_json)
+        return 0
+    if name != MODEL_NAME and not is_forced:
+        raise CommandFailed(
+            f"only versions of {MODEL_NAME} are compared with what is in force; --force promotes others"
+        )
+    if name != MODEL_NAME:
+        _made_champion(config, folder, by=by_us(why), is_forced=True)
+        _tell_champion(folder.name, before=before, comparison=None, as_json=as_json)
+        return 0
     learned_from = None if is_forced else read_log(config, log_reader(config))
     comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced, why=why)
     if refusal:
@@ -43,24 +59,26 @@ def promote_version(config: HearthConfig, version: str, *, is_forced: bool, why:
     return 0
 
 
-def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
+def show(config: HearthConfig, version: str, *, as_json: bool, name: str = MODEL_NAME) -> int:
     """Print all there is to know of a version."""
     plan = plan_of(config)
-    folder = folder_of(config, version)
+    folder = folder_of(config, version, name)
     manifest = _manifest(folder)
-    aliases = sorted(alias for alias, points_at in _aliases(config).items() if points_at == folder.name)
+    aliases = sorted(alias for alias, points_at in _aliases(config, name).items() if points_at == folder.name)
     refused = ""
     try:
         load(config, plan, folder)
     except CommandFailed as wrong:
         refused = str(wrong)
-    changes, stages = history_of(config), stages_of(config)
+    changes, stages = history_of(config, name), stages_of(config, name)
     history = [asdict(one) for one in changes if folder.name in (one.champion, one.before, one.version)]
     stage = stages.stage_of(folder.name) or last_stage(changes, folder.name)
     share = stages.share if stage is ModelStage.CANARY else None
     if as_json:
         told = {
             "version": folder.name,
+            "model": name,
+            "term": manifest.term,
             "aliases": aliases,
             "stage": str(stage),
             "share": share,
@@ -77,6 +95,8 @@ def show(config: HearthConfig, version: str, *, as_json: bool) -> int:
         return 0
     called = f" ({', '.join(aliases)})" if aliases else ""
     print(f"model {folder.name}{called} in {folder}")
+    if manifest.term != ValueTerm.ACCEPTANCE:
+        print(f"  gives {manifest.term}")
     print(f"  {stage}{f' for {share * 100:g} % of the households' if share is not None else ''}")
     print(f"  made {manifest.created} for playbook {manifest.playbook_version}")
     print(f"  {len(manifest.columns)} columns of feature schema {manifest.feature_schema_hash}")
@@ -164,14 +184,37 @@ def promote_if_better(
         comparison = compared(plan, learned_from, of_bundle(bundle), in_force(config, plan))
         if refusal := refusal_of(comparison):
             return _comparison_json(comparison), refusal
+    by = by_us(why or (comparison.why if comparison is not None else ""))
+    _made_champion(config, config.model_path / MODEL_NAME / version, by=by, is_forced=is_forced)
+    return _comparison_json(comparison) if comparison is not None else None, ""
+
+
+def promote_term(config: HearthConfig, plan: Plan, folder: Path, *, is_forced: bool, why: str) -> str:
+    """Make a version of another term champion, if its held-out rows say that it is good; return why it was refused.
+
+    Raises:
+        CommandFailed: the version must not be served at all, or its registry is broken.
+    """
+    manifest = load(config, plan, folder).manifest
+    if not is_forced and manifest.training.get(BETTER) is not True:
+        judged = manifest.training.get(WHY, "nothing tells how good it is")
+        return f"model {folder.name} is not promoted: {judged}; --force promotes it nonetheless"
+    _made_champion(config, folder, by=by_us(why or str(manifest.training.get(WHY, ""))), is_forced=is_forced)
+    return ""
+
+
+def gives(folder: Path) -> ValueTerm:
+    """Return the term that a version gives."""
+    return ValueTerm(_manifest(folder).term)
+
+
+def _made_champion(config: HearthConfig, folder: Path, *, by: By, is_forced: bool) -> None:
     try:
-        by = by_us(why or (comparison.why if comparison is not None else ""))
-        promote(config.model_path, MODEL_NAME, version, by=by, is_forced=is_forced)
+        promote(config.model_path, folder.parent.name, folder.name, by=by, is_forced=is_forced)
     except StageRefused as refused:
         raise CommandFailed(f"not promoted: {refused}") from refused
     except BundleRefused as wrong:
         raise CommandFailed(aliases_refused(wrong)) from wrong
-    return _comparison_json(comparison) if comparison is not None else None, ""
 
 
 def compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Contender) -> Comparison:
@@ -218,7 +261,8 @@ def load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
     """Return a version that can be served under a playbook; a CommandFailed says why one cannot."""
     schema = feature_schema(plan)
     try:
-        return load_bundle(folder, feature_schema_hash=schema.hash, columns=schema.names)
+        columns = schema.names_for(ValueTerm(read_manifest(folder).term))
+        return load_bundle(folder, feature_schema_hash=schema.hash, columns=columns)
     except BundleRefused as refused:
         raise CommandFailed(f"model {folder.name} cannot be served: {refused}") from refused
 
@@ -228,20 +272,24 @@ def plan_of(config: HearthConfig) -> Plan:
     return playbook_in_force(config).plan
 
 
-def folder_of(config: HearthConfig, version: str) -> Path:
+def folder_of(config: HearthConfig, version: str, name: str = MODEL_NAME) -> Path:
     """Return the folder of a version, or of what an alias points at.
 
     Raises:
         CommandFailed: neither is known; says what is.
     """
-    aliases = _aliases(config)
+    try:
+        folder = config.model_path / checked_name(name)
+    except ValueError as wrong:
+        raise UsageWrong(f"--model {wrong}") from wrong
+    aliases = _aliases(config, name)
     wanted = aliases.get(version, version)
-    known = list_versions(config.model_path, MODEL_NAME) if (config.model_path / MODEL_NAME).is_dir() else []
+    known = list_versions(config.model_path, name) if folder.is_dir() else []
     if wanted not in known:
         alias = f" (the alias {version})" if version in aliases else ""
         there_are = f"there are {', '.join(known)}" if known else "there are none; `hearth models train` makes one"
-        raise CommandFailed(f"no version {wanted!r}{alias} in {config.model_path / MODEL_NAME}: {there_are}")
-    return config.model_path / MODEL_NAME / wanted
+        raise CommandFailed(f"no version {wanted!r}{alias} in {folder}: {there_are}")
+    return folder / wanted
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -251,33 +299,33 @@ def _manifest(folder: Path) -> Manifest:
         raise CommandFailed(f"model {folder.name} cannot be shown: {refused}") from refused
 
 
-def _aliases(config: HearthConfig) -> dict[str, str]:
+def _aliases(config: HearthConfig, name: str = MODEL_NAME) -> dict[str, str]:
     try:
-        return read_aliases(config.model_path, MODEL_NAME)
+        return read_aliases(config.model_path, name)
     except BundleRefused as broken:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def stages_of(config: HearthConfig) -> Aliases:
+def stages_of(config: HearthConfig, name: str = MODEL_NAME) -> Aliases:
     """Return what is in service as what.
 
     Raises:
         CommandFailed: the registry's file is broken.
     """
     try:
-        return read_stages(config.model_path, MODEL_NAME)
+        return read_stages(config.model_path, name)
     except BundleRefused as broken:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def _champion(config: HearthConfig) -> str:
-    return stages_of(config).champion
+def _champion(config: HearthConfig, name: str = MODEL_NAME) -> str:
+    return stages_of(config, name).champion
 
 
-def history_of(config: HearthConfig) -> list[Change]:
+def history_of(config: HearthConfig, name: str = MODEL_NAME) -> list[Change]:
     """Return every change of the registry, oldest first; a CommandFailed says that the file is broken."""
     try:
-        return read_history(config.model_path, MODEL_NAME)
+        return read_history(config.model_path, name)
     except BundleRefused as broken:
         raise CommandFailed(f"what was champion before cannot be told: {broken}; mend the file, or move it away") from (
             broken

@@ -156,6 +156,13 @@ def _print_model(state: dict[str, Any]) -> None:
     for one in models.get("beside", []):
         share = f" for {one['share'] * 100:g} % of the households" if one["stage"] == "canary" else ""
         print(f"  beside it, model {one['version']} is {one['stage']}{share}")
+    for one in models.get("terms", []):
+        where = "on Serve" if one["is_on_serve"] else "in the shards"
+        by = f"model {one['version']} of {one['name']} {where}"
+        missing = (
+            f"the playbook: {'degraded, a version' if one['is_missing'] else 'no version'} of {one['name']} scores"
+        )
+        print(f"  {one['term']} by {by if one['version'] else missing}")
     if models.get("trouble"):
         print(f"  models: {models['trouble']}")
     for shard, trouble in state.get("model_trouble", {}).items():

@@ -53,13 +53,34 @@ def action_lines(action: decision_pb2.Action, zone: tzinfo = UTC) -> list[str]:
 
 def terms_text(terms: household_pb2.Terms, currency: str) -> str:
     """Return what a value is made of, as a sum; what says nothing is left out."""
-    factors = [f"{terms.probability:.4f}", worth_text(terms.increment, currency) + (" gross" if terms.gross else "")]
+    is_uplift = terms.HasField("uplift")
+    chance = f"{terms.uplift:+.4f} uplift" if is_uplift else f"{terms.probability:.4f}"
+    factors = [chance, worth_text(terms.increment, currency) + (" gross" if terms.gross else "")]
     factors += [f"{terms.context:.3f} context"] if terms.context != 1.0 else []
     factors += [f"lever {terms.lever:g}"] if terms.lever != 1.0 else []
+    factors += [f"{terms.stay:.3f} stay"] if terms.HasField("stay") else []
     taken = [worth_text(terms.cost, currency)] if terms.cost else []
     taken += [f"{worth_text(one.minor, currency)} for {one.of}" for one in terms.prices]
     shown = f" (shown {terms.shown} times)" if terms.shown else ""
     return " − ".join([" × ".join(factors), *taken]) + shown
+
+
+def score_text(score: float) -> str:
+    """Return a score as people read it: a probability with four digits, an amount with two."""
+    return f"{score:.4f}" if abs(score) <= 1 else f"{score:,.2f}"
+
+
+def term_scores_text(scored: household_pb2.TermScores, record: household_pb2.DecisionRecord) -> str:
+    """Return what the model of a term said of the candidates, and by which version."""
+    offers = [one.offer for one in record.candidates if one.HasField("score")]
+    if len(set(scored.scores)) == 1 and scored.term == "churn":
+        told = f": {score_text(scored.scores[0])}"
+    else:
+        pairs = zip(offers, scored.scores, strict=False)
+        told = "".join(f"{', ' if at else ': '}{offer} {score_text(one)}" for at, (offer, one) in enumerate(pairs))
+    told = told or ": nothing, so the playbook counts"
+    why = f" (degraded{': ' + scored.why if scored.why else ''})" if scored.degraded else ""
+    return f"{scored.term} by {scored.model_version}{way_text(scored.scored_by)}{told}{why}"
 
 
 def feature_text(feature: household_pb2.FeatureValue) -> str:

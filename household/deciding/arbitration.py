@@ -6,10 +6,10 @@ from itertools import groupby
 from household.deciding.draft import Draft, Scores, context_channel
 from household.deciding.reasons import by_budget
 from household.decision import Candidate
-from household.plan import NONE, Plan
+from household.plan import NONE, Plan, ValueTerm
 from household.scarcity import Standings, prices_of, too_much
 from household.state import PartitionState
-from household.terms import weigh
+from household.terms import NO_MODEL_TERMS, ModelTerms, weigh
 
 ALWAYS_NOTHING_MINOR = 0.0
 """Value of doing nothing: an action must be worth more."""
@@ -51,6 +51,7 @@ def ranked_candidates(
                 prior_weight=prior_weight,
                 context=draft.freshness.get(journey, 1.0),
                 prices=prices_of(uses, standings) if uses and standings is not None else (),
+                told=model_terms_of(scores, index) if scores.terms else NO_MODEL_TERMS,
             )
             value = terms.value_minor
             if uses and standings is not None:
@@ -59,6 +60,16 @@ def ranked_candidates(
                 worth_it.append((index, value))
         candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=vetoes, terms=terms))
     return tuple(candidates), in_order(plan, worth_it, decision_id)
+
+
+def model_terms_of(scores: Scores, offer: int) -> ModelTerms:
+    """Return what models of other terms than acceptance say of an offer."""
+    said = {term: one.by_offer[offer] for term, one in scores.terms if offer in one.by_offer}
+    if not said:
+        return NO_MODEL_TERMS
+    return ModelTerms(
+        uplift=said.get(ValueTerm.UPLIFT), hazard=said.get(ValueTerm.CHURN), worth_minor=said.get(ValueTerm.VALUE)
+    )
 
 
 def in_order(plan: Plan, worth_it: Ranked, decision_id: str) -> Ranked:

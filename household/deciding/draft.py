@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from household.deciding.passages import Passage
 from household.deciding.sending import Outlet, outlet_of
 from household.decision import Moment, RuleNote, Withdrawal
-from household.plan import NONE, Plan
+from household.plan import NONE, Plan, ValueTerm
 from household.tables.slates import Slate
 
 
@@ -80,7 +80,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """P(accept) of the offers to score, and where it came from."""
+    """P(accept) of the offers to score, or another term of their values, and where it came from."""
 
     by_offer: dict[int, float]
     model_version: str
@@ -89,6 +89,15 @@ class Scores:
     """A value of household.scoring.Way; empty when there was nothing to score."""
     shadows: tuple[tuple[str, dict[int, float]], ...] = ()
     """Of each version in shadow, its scores of the same offers."""
+    why: str = ""
+    """Where no model that is in force could be used: why not, for people."""
+    terms: "tuple[tuple[ValueTerm, Scores], ...]" = ()
+    """What models of other terms say of the same offers. One without scores says nothing: the playbook counts."""
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether any term is scored worse than it should be."""
+        return self.degraded or any(one.degraded for _, one in self.terms)
 
 
 def context_channel(plan: Plan, draft: Draft, offer: int) -> int:

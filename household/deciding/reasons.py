@@ -75,6 +75,11 @@ def by_budget(budget: str) -> str:
     return f"BUDGET:{budget}"
 
 
+def by_degraded(term: str) -> str:
+    """Return the reason that a model of a term of values beside acceptance is in force and could not be used."""
+    return f"DEGRADED:{term}"
+
+
 def contact_of(reason: str) -> str:
     """Return the journey that a contact started, of a reason that `by_contact` made; empty for any other."""
     kind, _, journey = reason.partition(":")

@@ -38,6 +38,7 @@ from household.plan.flow import (
     WhenMerged,
 )
 from household.plan.journeys import Journey, Trigger
+from household.plan.models import TermModels, ValueTerm
 from household.plan.offers import Offer, SegmentPrice, Treatment
 from household.plan.plan import PLAN_LAYOUT, Plan, PlanOfOtherLayout, PlanUnreadable, PlanVersion, plan_from_bytes
 from household.plan.policy import (
@@ -109,9 +110,11 @@ __all__ = [
     "Slot",
     "Span",
     "StepKind",
+    "TermModels",
     "Timer",
     "Treatment",
     "Trigger",
+    "ValueTerm",
     "WhenBlocked",
     "WhenMerged",
     "Window",

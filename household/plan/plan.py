@@ -15,6 +15,7 @@ from household.plan.experiments import ALL_BP, CONTROL, TREATED, Arm, Draw, Expe
 from household.plan.features import Feature, Window
 from household.plan.flow import JourneyListener, listeners_of
 from household.plan.journeys import Journey
+from household.plan.models import TermModels
 from household.plan.offers import Offer
 from household.plan.policy import Arbitration, Channel, ContactPolicy, EventTimeRules, GraphRules
 from household.plan.products import Product
@@ -52,6 +53,7 @@ class Plan:
     experiments: tuple[Experiment, ...] = later(())
     budgets: tuple[Budget, ...] = later(())
     products: tuple[Product, ...] = later(())
+    models: TermModels = later(TermModels())
 
     @cached_property
     def canonical_bytes(self) -> bytes:

@@ -91,7 +91,9 @@ def told_decision(decision: Decision) -> Plain:
     if decision.scarce:
         plain["scarce"] = [asdict(one) for one in decision.scarce]
     if decision.shadows:
-        plain["shadows"] = [asdict(one) for one in decision.shadows]
+        plain["shadows"] = [spoken(one) for one in decision.shadows]
+    if decision.term_scores:
+        plain["term_scores"] = [asdict(one) for one in decision.term_scores]
     if decision.request_hash:
         plain["request_hash"] = decision.request_hash.hex()
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes().hex()

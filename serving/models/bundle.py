@@ -1,6 +1,7 @@
 """A model version on disk: one folder with the model, its manifest and rows whose scores are known.
 
-`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written. Nothing is loaded here that did not
+`<registry>/<name>/<version>/{model.ubj, manifest.json}` never changes once written; where several boosters make the
+score, each has a file of its own. Nothing is loaded here that did not
 first match its SHA-256 and then give the golden scores in a process of its own (probe.py). Never pickle.
 """
 
@@ -25,7 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.models import throw_away
-from serving.models.probe import HEADER, OK, difference, not_probabilities
+from serving.models.probe import (
+    ACCEPTANCE,
+    HEADER,
+    OK,
+    ONE,
+    PARTS,
+    RANGES,
+    apart,
+    difference,
+    not_probabilities,
+    together,
+)
 
 BUNDLE_LAYOUT: Final = 1
 """Version of the folder and manifest; a reader refuses any other."""
@@ -102,7 +114,7 @@ class BundleDraft:
     """A trained model that is not in a registry yet."""
 
     model: bytes
-    """XGBoost's UBJSON."""
+    """XGBoost's UBJSON, or several `together` (probe.py)."""
     feature_schema_hash: str
     columns: tuple[str, ...]
     golden_rows: NDArray[np.float32]
@@ -112,6 +124,8 @@ class BundleDraft:
     playbook_version: str
     training: TrainingFacts | Mapping[str, Any]
     """Less of it where the model was trained elsewhere."""
+    term: str = ACCEPTANCE
+    """What it gives, a value of household.plan.ValueTerm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,6 +146,20 @@ class Manifest:
     playbook_version: str
     training: Mapping[str, Any]
     """As TrainingFacts; for people only, so a reader does not insist on its fields."""
+    term: str = ACCEPTANCE
+    """What it gives, a value of household.plan.ValueTerm; none is told in manifests from before there were others."""
+    way: str = ONE
+    """How its boosters make its score (probe.py)."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its boosters' files, in order."""
+        return files_of(self.way)
+
+    @property
+    def digest(self) -> str:
+        """What tells this model from any other: of one booster its SHA-256."""
+        return digest_of(self.way, [self.sha256[name] for name in self.files])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,6 +177,16 @@ class Bundle:
         return self.manifest.version
 
 
+def files_of(way: str) -> tuple[str, ...]:
+    """Return the names of the files of boosters that make a score in this way."""
+    return (MODEL_FILE,) if way == ONE else tuple(f"{name}.ubj" for name, _ in PARTS[way])
+
+
+def digest_of(way: str, digests: Sequence[str]) -> str:
+    """Return the digest of a model of its boosters' digests."""
+    return digests[0] if way == ONE else hashlib.sha256("\n".join((way, *digests)).encode()).hexdigest()
+
+
 def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, version: str | None = None) -> Path:
     """Write a model version into the registry, durably and all at once; return its folder.
 
@@ -160,8 +198,9 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
         BundleExists: the registry already has this version of this name.
         BundleRefused: the draft does not give its own golden scores, or is no model of its columns.
     """
-    digest = hashlib.sha256(draft.model).hexdigest()
-    version = digest[:12] if version is None else version
+    way, parts = apart(draft.model)
+    sha256 = {file: hashlib.sha256(part).hexdigest() for file, part in zip(files_of(way), parts, strict=True)}
+    version = digest_of(way, list(sha256.values()))[:12] if version is None else version
     folder = registry / checked_name(name) / checked_name(version)
     if folder.exists():
         raise BundleExists(f"{folder} exists")
@@ -170,7 +209,7 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
         name=name,
         version=version,
         created=created,
-        sha256={MODEL_FILE: digest},
+        sha256=sha256,
         feature_schema_hash=draft.feature_schema_hash,
         columns=draft.columns,
         golden_rows=draft.golden_rows,
@@ -179,6 +218,8 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
         training=_plain(
             dataclasses.asdict(draft.training) if isinstance(draft.training, TrainingFacts) else dict(draft.training)
         ),
+        term=draft.term,
+        way=way,
     )
     try:
         content = _to_json(manifest)
@@ -189,7 +230,8 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
     unfinished = folder.with_name(f".{version}.{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
-        _write_durably(unfinished / MODEL_FILE, draft.model)
+        for name, part in zip(manifest.files, parts, strict=True):
+            _write_durably(unfinished / name, part)
         _write_durably(unfinished / MANIFEST_FILE, content)
         _sync_directory(unfinished)
         unfinished.rename(folder)
@@ -226,6 +268,7 @@ def load_bundle(
     feature_schema_hash: str | None = None,
     columns: Sequence[str] | None = None,
     proven_sha256: str | None = None,
+    term: str | None = None,
 ) -> Bundle:
     """Return a model version once it has proved harmless: hash, then golden rows in a process of its own.
 
@@ -234,25 +277,35 @@ def load_bundle(
     Args:
         feature_schema_hash: refuse a model made for other columns; None takes any.
         columns: the names that go with that hash, in order; None takes those of the manifest.
-        proven_sha256: of a model that another process has put to this proof just now; it is not repeated then.
+        proven_sha256: `Manifest.digest` of a model that another process has put to this proof just now; it is not
+            repeated then.
+        term: what it is to give; None takes whatever it gives.
 
     Raises:
         BundleRefused: names the file and what is wrong with it. This process has then not opened the model.
     """
     manifest = read_manifest(folder)
-    file = folder / MODEL_FILE
+    if term is not None and manifest.term != term:
+        reason = f"gives {manifest.term}, and is to give {term}: the playbook's section 'models' names it for that"
+        raise BundleRefused(folder / MANIFEST_FILE, reason)
     if feature_schema_hash is not None and manifest.feature_schema_hash != feature_schema_hash:
         reason = f"made for feature schema {manifest.feature_schema_hash}, this plan's is {feature_schema_hash}"
         raise BundleRefused(folder / MANIFEST_FILE, reason)
     if columns is not None and (other := difference(manifest.columns, columns)):
         raise BundleRefused(folder / MANIFEST_FILE, f"{other} in the feature schema of the playbook")
-    model = read_plain(file, MODEL_BYTES_MAX)
-    digest = hashlib.sha256(model).hexdigest()
-    if digest != manifest.sha256[MODEL_FILE]:
-        raise BundleRefused(file, f"sha256 is {digest}, the manifest says {manifest.sha256[MODEL_FILE]}")
-    if digest != proven_sha256:
-        _probe(file, manifest, model)
+    parts = [_checked(folder / name, manifest.sha256[name]) for name in manifest.files]
+    model = parts[0] if manifest.way == ONE else together(manifest.way, parts)
+    if manifest.digest != proven_sha256:
+        _probe(folder / manifest.files[0], manifest, model)
     return Bundle(path=folder, manifest=manifest, model=model)
+
+
+def _checked(file: Path, sha256: str) -> bytes:
+    content = read_plain(file, MODEL_BYTES_MAX)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise BundleRefused(file, f"sha256 is {digest}, the manifest says {sha256}")
+    return content
 
 
 def read_plain(file: Path, bytes_max: int, *, may_be_link: bool = False) -> bytes:
@@ -290,7 +343,7 @@ def checked_name(name: str) -> str:
 def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
     """Load the model and score the golden rows in a process that may die of it."""
     rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
-    names = json.dumps(manifest.columns).encode()
+    names = json.dumps({"columns": manifest.columns, "term": manifest.term}).encode()
     asked = struct.pack(HEADER, len(model), len(names), *rows.shape) + model + names
     asked += rows.tobytes() + manifest.golden_scores.tobytes()
     if left := ask_probe(file, asked):
@@ -328,6 +381,9 @@ def _to_json(manifest: Manifest) -> bytes:
     fields = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)}
     fields["golden_rows"] = [[_or_none(value) for value in row] for row in manifest.golden_rows.tolist()]
     fields["golden_scores"] = manifest.golden_scores.tolist()
+    if (manifest.term, manifest.way) == (ACCEPTANCE, ONE):
+        # As it was before there were others, so that older software reads it.
+        del fields["term"], fields["way"]
     return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
 
 
@@ -344,20 +400,25 @@ def _from_json(content: bytes) -> Manifest:
         raise ValueError("two columns have the same name")
     if columns == tuple(f"f{place}" for place in range(len(columns))):
         raise ValueError("columns f0, f1 … are XGBoost's own numbering, not the names of the feature schema")
-    if wrong := not_probabilities(scores):
+    term, way = str(fields.get("term", ACCEPTANCE)), str(fields.get("way", ONE))
+    if term not in RANGES or way not in (ONE, *PARTS):
+        raise ValueError(f"gives {term[:80]!r} in the way {way[:80]!r}, which this software does not know")
+    if wrong := not_probabilities(scores, term):
         raise ValueError(f"the golden rows: the model {wrong}")
     return Manifest(
         layout=BUNDLE_LAYOUT,
         name=checked_name(fields["name"]),
         version=checked_name(fields["version"]),
         created=str(fields["created"]),
-        sha256={MODEL_FILE: str(fields["sha256"][MODEL_FILE])},
+        sha256={name: str(fields["sha256"][name]) for name in files_of(way)},
         feature_schema_hash=str(fields["feature_schema_hash"]),
         columns=columns,
         golden_rows=rows,
         golden_scores=scores,
         playbook_version=str(fields["playbook_version"]),
         training=dict(fields["training"]),
+        term=term,
+        way=way,
     )
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from household.plan import ValueTerm
+
 MODEL_NAME: Final = "acceptance"
-"""The one model there is so far: P(accept)."""
+"""The registry's name of the model of acceptance, unless the playbook names another."""
 
 
 class ModelStage(StrEnum):
@@ -33,7 +35,7 @@ class ModelInForce:
     bundle_path: str = ""
     """Readable on every node."""
     sha256: str = ""
-    """Of the model's bytes, which have been proven."""
+    """Digest of the model (`Manifest.digest`), which has been proven."""
     feature_schema_hash: str = ""
     columns: tuple[str, ...] = ()
     """Those of the playbook in force, in order; the model's are the same."""
@@ -43,11 +45,23 @@ class ModelInForce:
     """Why no version can be used though one should be in force: the priors score, degraded. Empty otherwise."""
     beside: tuple["ModelBeside", ...] = ()
     """What scores beside it: a canary, shadows."""
+    name: str = MODEL_NAME
+    """Of the model, as playbooks and the registry have it."""
+    term: ValueTerm = ValueTerm.ACCEPTANCE
+    """What it gives."""
+    terms: tuple["ModelInForce", ...] = ()
+    """What gives the other terms, for which the playbook names models and the registry has something; of acceptance
+    only."""
 
     @property
     def is_priors(self) -> bool:
         """Whether the priors score because nothing else is wanted."""
-        return not self.version and not self.missing and not self.beside
+        return not self.version and not self.missing and not self.beside and not self.terms
+
+    @property
+    def served_as(self) -> str:
+        """What Serve and a shard know this version by: two models may each have a version of one name."""
+        return self.version if self.name == MODEL_NAME or not self.version else f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,33 @@ PRIOR_COLUMN: Final = "prior_acceptance"
 
 OBJECTIVES: Final = ("binary:logistic", "reg:logistic")
 """What gives one probability per row, from a margin in log odds, where the playbook's priors enter."""
+EFFECT_OBJECTIVES: Final = ("reg:squarederror", "reg:pseudohubererror")
+"""What gives a number per row of either sign."""
+VALUE_OBJECTIVES: Final = (*EFFECT_OBJECTIVES, "reg:gamma", "reg:tweedie", "count:poisson")
+
+ACCEPTANCE, UPLIFT, CHURN, VALUE = "acceptance", "uplift", "churn", "value"
+"""Terms of a value that models give, as household/plan/models.py has them."""
+
+RANGES: Final = {ACCEPTANCE: (0.0, 1.0), UPLIFT: (-1.0, 1.0), CHURN: (0.0, 1.0), VALUE: (-(2.0**40), 2.0**40)}
+"""Least and most that a score of each term may be."""
+
+ONE, EFFECT, DIFFERENCE, BLEND = "one", "effect", "difference", "blend"
+"""How a model's boosters make its score: one alone; one of an effect; of two probabilities, the second less the first;
+of two effects, the first as much as the third, a probability of being treated, says, the second for the rest."""
+
+PARTS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    EFFECT: (("effect", EFFECT_OBJECTIVES),),
+    DIFFERENCE: (("control", OBJECTIVES), ("treated", OBJECTIVES)),
+    BLEND: (
+        ("effect_on_control", EFFECT_OBJECTIVES),
+        ("effect_on_treated", EFFECT_OBJECTIVES),
+        ("propensity", OBJECTIVES),
+    ),
+}
+"""Names of the boosters of each way, in order, with the objectives that each may have."""
+
+TOGETHER: Final = b"hearth models together\n"
+"""What bytes begin with that hold several boosters; then one line of JSON, then the boosters one after another."""
 
 TREES_MAX: Final = 5_000
 LEAVES_MAX: Final = 2_000_000
@@ -93,12 +120,57 @@ def open_booster(model: bytes) -> xgboost.Booster:
     return booster
 
 
-def not_probabilities(scores: NDArray[np.float32]) -> str:
-    """Return what keeps (n,) scores from being probabilities; empty if nothing does."""
-    if bool((scores >= 0).all() and (scores <= 1).all()):
+def together(way: str, boosters: Sequence[bytes]) -> bytes:
+    """Return several boosters as one model's bytes."""
+    told = {"way": way, "bytes": [len(one) for one in boosters]}
+    return TOGETHER + json.dumps(told).encode() + b"\n" + b"".join(boosters)
+
+
+def apart(model: bytes) -> tuple[str, list[bytes]]:
+    """Return how the boosters of a model make its score, and each one's bytes. ValueError: it is no such model."""
+    if not model.startswith(TOGETHER):
+        return ONE, [model]
+    line, _, rest = model.removeprefix(TOGETHER).partition(b"\n")
+    told, parts, at = json.loads(line), [], 0
+    for size in told["bytes"]:
+        parts.append(rest[at : at + size])
+        at += size
+    if told["way"] not in PARTS or len(parts) != len(PARTS[told["way"]]) or at != len(rest):
+        raise ValueError(f"{len(parts)} boosters, joined as {str(told['way'])[:80]}")
+    return told["way"], parts
+
+
+class OpenModel:
+    """A model that may be asked: one booster, or several of which its score is made."""
+
+    def __init__(self, model: bytes) -> None:
+        """Open it. Only of bytes that were checked, or in the probe."""
+        self.way, parts = apart(model)
+        self.boosters = [open_booster(part) for part in parts]
+
+    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (n,) float32 scores of `rows`, (n, columns)."""
+        if self.way == ONE:
+            return predict(self.boosters[0], rows)
+        said = [predict(booster, rows) for booster in self.boosters]
+        if self.way == EFFECT:
+            made = said[0]
+        elif self.way == DIFFERENCE:
+            made = said[1] - said[0]
+        else:
+            made = said[2] * said[0] + (1 - said[2]) * said[1]
+        # An effect is learned as any number is, and more than certain there is nothing.
+        return np.asarray(np.clip(made, -1, 1), np.float32)
+
+
+def not_probabilities(scores: NDArray[np.float32], term: str = ACCEPTANCE) -> str:
+    """Return what keeps (n,) scores from being what a term takes, probabilities mostly; empty if nothing does."""
+    least, most = RANGES[term]
+    if bool((scores >= least).all() and (scores <= most).all()):
         return ""
-    wrong = scores[~((scores >= 0) & (scores <= 1))][0]
-    return f"gives the score {wrong:g}, which is no probability"
+    wrong = scores[~((scores >= least) & (scores <= most))][0]
+    what = "no probability" if (least, most) == (0.0, 1.0) else f"not within {least:g} and {most:g}"
+    return f"gives the score {wrong:g}, which is {what}"
 
 
 def difference(columns: Sequence[str], wanted: Sequence[str]) -> str:
@@ -124,9 +196,14 @@ def _answer_probe() -> None:
     golden = np.frombuffer(asked[golden_at:], np.float32)
     rows, expected = golden[: count * columns].reshape(count, columns), golden[count * columns :]
     try:
-        booster = open_booster(asked[model_at:names_at])
-        wrong = _misfit(booster, json.loads(asked[names_at:golden_at])) or _misses(booster, rows, expected)
-        wrong = wrong or _overgrown(booster)
+        told = json.loads(asked[names_at:golden_at])
+        model, term = OpenModel(asked[model_at:names_at]), told["term"]
+        if (model.way == ONE) == (term == UPLIFT):
+            how = "several boosters" if model.way != ONE else "one booster alone"
+            wrong = f"is {how}, which does not give the term {term}"
+        else:
+            wrong = _unfit(model, term, told["columns"]) or _misses(model, term, rows, expected)
+            wrong = wrong or next((found for one in model.boosters if (found := _overgrown(one))), "")
     except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
         wrong = "does not load: " + " ".join(str(failed).split())[:400]
     sys.stdout.buffer.write(wrong.encode() or OK)
@@ -159,7 +236,7 @@ def _adopt() -> None:
         if flags & NAMES_TOLD and is_unnamed and booster.num_features() == len(names):
             booster.feature_names = names
         booster.set_attr(**{OWN_MARGIN: None if flags & STARTS_FROM_PRIORS else "1"})
-        wrong = _misfit(booster, names) or _misdated(asked[model_at:names_at], xgboost.__version__)
+        wrong = _misfit(booster, names, OBJECTIVES) or _misdated(asked[model_at:names_at], xgboost.__version__)
         wrong = wrong or _overgrown(booster) or _miscoded(booster, codes)
         if not wrong:
             edges = np.array([np.full(columns, edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
@@ -286,7 +363,24 @@ def _slow(booster: xgboost.Booster, rows: NDArray[np.float32]) -> str:
     return f"takes {min(took_ms):.1f} ms for {SCORED_TOGETHER} rows; at most {SCORE_MS_MAX:.0f} ms are served"
 
 
-def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
+def _unfit(model: OpenModel, term: str, columns: list[str]) -> str:
+    """Return why a model must not be asked for a term of rows of these columns; empty if it may."""
+    alone = VALUE_OBJECTIVES if term == VALUE else OBJECTIVES
+    named = PARTS.get(model.way, (("", alone),))
+    for booster, (name, objectives) in zip(model.boosters, named, strict=True):
+        wrong = _misfit(booster, columns, objectives)
+        if (
+            not wrong
+            and term != ACCEPTANCE
+            and prior_margin(booster, np.zeros((1, len(columns)), np.float32)) is not None
+        ):
+            wrong = f"starts from the priors of acceptance, which say nothing of {term} (attribute {OWN_MARGIN})"
+        if wrong:
+            return f"its part {name} {wrong}" if name else wrong
+    return ""
+
+
+def _misfit(booster: xgboost.Booster, columns: list[str], objectives: Sequence[str]) -> str:
     """Return why a model must not be asked about rows of these columns; empty if it may."""
     if booster.num_features() != len(columns):
         return f"has {booster.num_features()} columns, the manifest {len(columns)}"
@@ -296,20 +390,21 @@ def _misfit(booster: xgboost.Booster, columns: list[str]) -> str:
         return f"{other} in the manifest"
     learner = json.loads(booster.save_config())["learner"]
     objective = learner["objective"]["name"]
-    if objective not in OBJECTIVES:
-        return f"has the objective {objective}; it must give a probability: {' or '.join(OBJECTIVES)}"
+    if objective not in objectives:
+        what = "a probability" if objectives == OBJECTIVES else "a number"
+        return f"has the objective {objective}; it must give {what}: {' or '.join(objectives)}"
     return ""
 
 
-def _misses(booster: xgboost.Booster, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
-    """Return how far a model is from its golden scores, or from probabilities; empty if it is neither."""
-    trees, scores = booster.num_boosted_rounds(), predict(booster, rows)
+def _misses(model: OpenModel, term: str, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
+    """Return how far a model is from its golden scores, or from what a term takes; empty if it is neither."""
+    trees, scores = sum(one.num_boosted_rounds() for one in model.boosters), model.predict(rows)
     if scores.shape != expected.shape:
         return f"gives scores {scores.shape} for {len(rows)} rows; it must give one per row"
-    if not np.allclose(scores, expected, rtol=0, atol=SCORE_TOLERANCE):
+    if not np.allclose(scores, expected, rtol=SCORE_TOLERANCE if term == VALUE else 0, atol=SCORE_TOLERANCE):
         return f"{trees} trees do not give the golden scores of the manifest"
     edges = np.array([np.full(rows.shape[1], edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
-    return not_probabilities(np.concatenate([scores, predict(booster, edges)]))
+    return not_probabilities(np.concatenate([scores, model.predict(edges)]), term)
 
 
 if __name__ == "__main__":

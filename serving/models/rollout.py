@@ -8,34 +8,19 @@
 3. What is in service stands in `aliases.json`, and every change in `history.json` (history.py), oldest first; so a
    rollback finds its way. A champion that was set by hand is in no entry; the next change notes it as what was in force
    before.
-4. `choose` says what scores by the registry. What was in service stays in service while the registry is broken or its
-   champion cannot be served, across a restart as well. Where nothing can be served that should be, the priors score,
-   degraded, and the status says why. A canary or shadow that cannot be served is left out, and said.
+4. `choosing.py` says what scores by the registry.
 
 The cluster carries it: `cluster/champion.py` follows the registry, puts what is chosen on Serve and tells the shards.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from household.plan import Plan
-from household.scoring import feature_schema
-from serving.models.bundle import (
-    MANIFEST_BYTES_MAX,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    BundleRefused,
-    load_bundle,
-    read_manifest,
-    read_plain,
-)
+from serving.models.bundle import read_manifest
 from serving.models.history import (
     FORCED,
     ON_TRIAL,
@@ -51,13 +36,11 @@ from serving.models.history import (
     note,
     read_history,
 )
-from serving.models.in_force import MODEL_NAME, PRIORS_IN_FORCE, ModelBeside, ModelInForce, ModelStage
-from serving.models.registry import Aliases, changing, list_versions, read_stages, write_stages
+from serving.models.in_force import ModelStage
+from serving.models.registry import Aliases, changing, read_stages, write_stages
 
 if TYPE_CHECKING:
     from serving.models.comparison import Comparison
-
-logger = logging.getLogger(__name__)
 
 SHADOWS_MAX: Final = 3
 """Each costs every decision a prediction."""
@@ -240,142 +223,6 @@ def _refuse_retired(stages: Aliases, version: str) -> None:
 def _beside_champion(by: By, champion: str, version: str, *, how: str) -> Change:
     """Return a change that leaves the champion what it is."""
     return Change(time=by.time, champion=champion, before=champion, how=how, version=version, who=by.who, why=by.why)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What should be in force, and what keeps the champion itself from it."""
-
-    model: ModelInForce
-    trouble: str = ""
-    """For people; empty when all is well."""
-
-
-def choose(
-    registry: Path, plan: Callable[[], Plan], *, in_service: ModelInForce | None, remembered: str | None
-) -> Choice:
-    """Return what should be in force by the registry: its champion, or else what is or was in service.
-
-    Args:
-        plan: the one in force; asked for only if there is a model.
-        in_service: in force now; None at a start.
-        remembered: the version that was in service before the start, empty for the priors; None where nobody knows.
-    """
-    if not (registry / MODEL_NAME).is_dir():
-        return Choice(model=PRIORS_IN_FORCE)
-    try:
-        stages = read_stages(registry, MODEL_NAME)
-    except BundleRefused as broken:
-        return _stay(registry, plan, in_service, remembered, f"the champion cannot be told: {broken}")
-    known = _known(in_service)
-    choice = _choose_champion(registry, plan, stages.champion, known, in_service, remembered)
-    return _with_beside(registry, plan, stages, known, choice)
-
-
-def _known(in_service: ModelInForce | None) -> dict[str, ModelInForce]:
-    """Return the versions in service, each without what is beside it: they are proven."""
-    if in_service is None:
-        return {}
-    models = [in_service, *(one.model for one in in_service.beside)]
-    return {model.version: replace(model, beside=()) for model in models if model.version}
-
-
-def _choose_champion(
-    registry: Path,
-    plan: Callable[[], Plan],
-    champion: str,
-    known: dict[str, ModelInForce],
-    in_service: ModelInForce | None,
-    remembered: str | None,
-) -> Choice:
-    if not champion:
-        return Choice(model=PRIORS_IN_FORCE)
-    if champion in known:
-        return Choice(model=known[champion])
-    try:
-        return Choice(model=_proven(registry, plan(), champion))
-    except BundleRefused as refused:
-        trouble = f"the champion {champion} cannot be served: {refused}"
-        return _stay(registry, plan, in_service, remembered if remembered != champion else None, trouble)
-
-
-def _with_beside(
-    registry: Path, plan: Callable[[], Plan], stages: Aliases, known: dict[str, ModelInForce], choice: Choice
-) -> Choice:
-    """Return a choice with canary and shadows beside it; without those that cannot be served, which is said."""
-    wanted = [(stages.canary, ModelStage.CANARY, stages.share)] if stages.canary else []
-    wanted += [(version, ModelStage.SHADOW, 0.0) for version in stages.shadows]
-    beside, troubles = [], [choice.trouble] if choice.trouble else []
-    for version, stage, share in wanted:
-        if version == choice.model.version:
-            continue
-        try:
-            model = known[version] if version in known else _proven(registry, plan(), version)
-        except BundleRefused as refused:
-            troubles.append(f"the {stage} {version} cannot be served, and is left out: {refused}")
-            continue
-        beside.append(ModelBeside(stage=stage, model=model, share=share))
-    return Choice(model=replace(choice.model, beside=tuple(beside)), trouble="; ".join(troubles))
-
-
-def _stay(
-    registry: Path, plan: Callable[[], Plan], in_service: ModelInForce | None, remembered: str | None, trouble: str
-) -> Choice:
-    """Return what is or was in service, since the champion cannot be told or served."""
-    if in_service is not None:
-        stays = in_service.version or "what scored before"
-        return Choice(model=in_service, trouble=f"{trouble}; {stays} stays in service")
-    if remembered is None:
-        remembered = _noted_last(registry)
-    if remembered:
-        try:
-            model = _proven(registry, plan(), remembered)
-            return Choice(model=model, trouble=f"{trouble}; {remembered} stays in service")
-        except BundleRefused as passed:
-            logger.debug("nor can %s, which was in service: %s", remembered, passed)
-    if remembered == PRIORS or not list_versions(registry, MODEL_NAME):
-        return Choice(model=PRIORS_IN_FORCE, trouble=f"{trouble}; the playbook's priors score, as before")
-    return Choice(model=ModelInForce(missing=trouble), trouble=f"{trouble}; the playbook's priors score, degraded")
-
-
-def _noted_last(registry: Path) -> str | None:
-    """Return the champion of the newest change; None where nobody can tell."""
-    try:
-        history = read_history(registry, MODEL_NAME)
-    except BundleRefused:
-        return None
-    return history[-1].champion if history else None
-
-
-_proofs: dict[str, str] = {}
-"""By digest of a manifest: that of the model which has proved to be as it says. A rollback need not prove it again."""
-_PROOFS_KEPT: Final = 64
-
-
-def _proven(registry: Path, plan: Plan, version: str) -> ModelInForce:
-    schema = feature_schema(plan)
-    folder = registry / MODEL_NAME / version
-    bundle = load_bundle(
-        folder, feature_schema_hash=schema.hash, columns=schema.names, proven_sha256=_proofs.get(_digest(folder))
-    )
-    if len(_proofs) >= _PROOFS_KEPT:
-        _proofs.clear()
-    _proofs[_digest(folder)] = bundle.manifest.sha256[MODEL_FILE]
-    return ModelInForce(
-        version=version,
-        bundle_path=str(folder.absolute()),
-        sha256=bundle.manifest.sha256[MODEL_FILE],
-        feature_schema_hash=schema.hash,
-        columns=schema.names,
-    )
-
-
-def _digest(folder: Path) -> str:
-    """Return the digest of a version's manifest; of nothing where there is none, which is refused elsewhere."""
-    try:
-        return hashlib.sha256(read_plain(folder / MANIFEST_FILE, MANIFEST_BYTES_MAX)).hexdigest()
-    except BundleRefused:
-        return ""
 
 
 def _change(registry: Path, name: str, stages: Aliases, change: Change) -> None:

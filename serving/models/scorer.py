@@ -14,8 +14,8 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from household.scoring import Scored, Way
-from serving.models.bundle import MODEL_FILE, Bundle, load_bundle, read_manifest
-from serving.models.probe import not_probabilities, open_booster, predict
+from serving.models.bundle import Bundle, load_bundle, read_manifest
+from serving.models.probe import OpenModel, not_probabilities
 
 DEPLOYMENT: Final = "Scorer"
 
@@ -38,16 +38,17 @@ class Booster:
         self.version = bundle.version
         self.feature_schema_hash = bundle.manifest.feature_schema_hash
         self.column_count = len(bundle.manifest.columns)
-        self._booster = open_booster(bundle.model)
+        self.term = bundle.manifest.term
+        self._model = OpenModel(bundle.model)
         # The first call builds what later calls reuse.
         self.score(bundle.manifest.golden_rows)
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n,) float32 P(accept) of `rows`, (n, columns) float32.
+        """Return (n,) float32 of `rows`, (n, columns) float32: P(accept), or what its term is.
 
         Raises:
             RowsRefused: another number of columns.
-            ScoresRefused: a score is no probability.
+            ScoresRefused: a score is no probability, or not what its term takes.
         """
         if rows.ndim != 2 or rows.shape[1] != self.column_count:
             raise RowsRefused(f"model {self.version}: rows {rows.shape}, it has {self.column_count} columns")
@@ -55,8 +56,8 @@ class Booster:
 
         if not len(rows):
             return np.empty(0, np.float32)
-        scores = predict(self._booster, rows)
-        if scores.shape != (len(rows),) or (wrong := not_probabilities(scores)):
+        scores = self._model.predict(rows)
+        if scores.shape != (len(rows),) or (wrong := not_probabilities(scores, self.term)):
             wrong = wrong if scores.ndim == 1 else f"gives scores {scores.shape} for {len(rows)} rows"
             raise ScoresRefused(f"model {self.version} {wrong}")
         return scores
@@ -84,6 +85,7 @@ def local_scorer(
     feature_schema_hash: str,
     columns: Sequence[str] | None = None,
     proven_sha256: str | None = None,
+    term: str | None = None,
 ) -> LocalScorer:
     """Return the scorer of a bundle, checked as `load_bundle` does; blocks for about a second unless it is proven.
 
@@ -91,7 +93,7 @@ def local_scorer(
         BundleRefused: damaged, or made for another feature schema.
     """
     bundle = load_bundle(
-        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256
+        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256, term=term
     )
     return LocalScorer(Booster(bundle))
 
@@ -127,7 +129,7 @@ class ScorerReplica:
 
 
 def app_name(version: str) -> str:
-    """Return the name of the Serve application of a model version."""
+    """Return the name of the Serve application of a model version, as `ModelInForce.served_as` has it."""
     return f"model-{version}"
 
 
@@ -170,20 +172,23 @@ def deploy(
     feature_schema_hash: str | None = None,
     columns: Sequence[str] | None = None,
     proven_sha256: str | None = None,
+    term: str | None = None,
+    served_as: str = "",
     **options: Any,
 ) -> str:
     """Run a model version on Serve and wait until it is ready; return its application name. Twice is once.
 
-    What is expected of it is as in `load_bundle`; its replicas take only the bytes that were proven here.
+    What is expected of it is as in `load_bundle`; its replicas take only the bytes that were proven here. It runs as
+    its version unless `served_as` says otherwise.
 
     Raises:
         BundleRefused: found out here, before any replica starts.
     """
     bundle = load_bundle(
-        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256
+        bundle_path, feature_schema_hash=feature_schema_hash, columns=columns, proven_sha256=proven_sha256, term=term
     )
-    name = app_name(bundle.version)
-    application = scorer_application(bundle_path, proven_sha256=bundle.manifest.sha256[MODEL_FILE], **options)
+    name = app_name(served_as or bundle.version)
+    application = scorer_application(bundle_path, proven_sha256=bundle.manifest.digest, **options)
     serve.run(application, name=name, route_prefix=None)
     return name
 

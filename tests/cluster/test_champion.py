@@ -16,14 +16,16 @@ from cluster import champion as champions
 from cluster.champion import ChampionFollower, recall, remember
 from cluster.config import HearthConfig
 from cluster.served_versions import ServedVersions
+from household.plan import ValueTerm
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
-from serving.models import rollout, scorer
+from serving.models import choosing, probe, rollout, scorer
 from serving.models.bundle import save_bundle
+from serving.models.choosing import choose
 from serving.models.history import By
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from serving.models.registry import set_alias
-from serving.models.rollout import choose, promote
+from serving.models.rollout import promote
 from tests.actors.harness import corner
 from tests.serving.test_bundle import make_draft
 
@@ -157,11 +159,11 @@ class World:
         self.follower._choose_first()
         self.follower._use_model = lambda model: self.used.append((model.version, bool(model.app_name)))
 
-    def _deploy(self, folder: Path, **_: object) -> str:
+    def _deploy(self, folder: Path, *, served_as: str = "", **_: object) -> str:
         if self.serve_fails:
             raise RuntimeError("no replica starts")
-        self.on_serve.add(folder.name)
-        return scorer.app_name(folder.name)
+        self.on_serve.add(served_as)
+        return scorer.app_name(served_as)
 
     @property
     def trouble(self) -> str:
@@ -223,8 +225,8 @@ def test_a_champion_that_was_refused_is_looked_at_again_when_it_changes_or_after
     assert it.follower._in_force.missing
     assert it.follower.report()["is_missing"]
     proofs: list[str] = []
-    proven = rollout._proven
-    monkeypatch.setattr(rollout, "_proven", lambda *those: (proofs.append(those[2]), proven(*those))[1])
+    proven = choosing.proven
+    monkeypatch.setattr(choosing, "proven", lambda *those: (proofs.append(those[0].name), proven(*those))[1])
     it.follower.look()
     it.follower.look()
     assert proofs == ["v1"]
@@ -359,3 +361,94 @@ def test_after_a_restart_a_canary_decides_for_its_households_before_serve_runs_i
     assert beside(it.follower._in_force) == [("v2", "canary", 0.2, False)]
     assert "model v2 is not on Serve" in it.trouble
     assert it.follower.report()["beside"] == [{"version": "v2", "stage": "canary", "share": 0.2, "is_on_serve": False}]
+
+
+# --- models of other terms -------------------------------------------------------------------------------------------
+
+NAMING = corner(("families: [mobile", "models: {uplift: spring, churn: leavers}\nfamilies: [mobile"))
+
+
+@pytest.fixture
+def terms(registry: Path) -> Path:
+    """A registry with a model of acceptance, one of uplift and one of churn, each with a version `v1`."""
+    for name, term, way in (("spring", ValueTerm.UPLIFT, probe.DIFFERENCE), ("leavers", ValueTerm.CHURN, probe.ONE)):
+        names = SCHEMA.names_for(term)
+        draft = replace(make_draft(columns=len(names), names=names), feature_schema_hash=SCHEMA.hash, term=term.value)
+        if way != probe.ONE:
+            draft = replace(draft, model=probe.together(way, [draft.model] * 2))
+        for version in ("v1", "v2"):
+            save_bundle(registry, name, draft, created="now", version=version)
+            promote(registry, name, version, by=By(time="t"), is_forced=True)
+    promote(registry, NAME, "v1", by=By(time="t"), is_forced=True)
+    return registry
+
+
+def of_terms(model: ModelInForce) -> dict[str, tuple[str, str]]:
+    return {str(one.term): (one.served_as, one.missing) for one in model.terms}
+
+
+def test_each_model_that_the_playbook_names_is_chosen_for_its_term_alone(terms: Path):
+    choice = choose(terms, lambda: NAMING, in_service=None, remembered=None)
+    assert (choice.model.version, choice.trouble) == ("v1", "")
+    assert of_terms(choice.model) == {"uplift": ("spring@v2", ""), "churn": ("leavers@v2", "")}
+    assert [one.columns for one in choice.model.terms] == [SCHEMA.names, SCHEMA.names[: len(SCHEMA.scored)]]
+    # One that names none is served by acceptance alone; one whose models nobody has promoted, by the playbook.
+    assert choose(terms, corner, in_service=choice.model, remembered=None).model.terms == ()
+    rollout.roll_back(terms, "spring", by=By(time="t"))
+    assert of_terms(choose(terms, lambda: NAMING, in_service=choice.model, remembered=None).model) == {
+        "uplift": ("spring@v1", ""),
+        "churn": ("leavers@v2", ""),
+    }
+    set_alias(terms, "spring", "champion", None)
+    assert list(of_terms(choose(terms, lambda: NAMING, in_service=None, remembered=None).model)) == ["churn"]
+
+
+def test_what_gives_another_term_than_it_is_named_for_is_refused(terms: Path):
+    crossed = corner(("families: [mobile", "models: {uplift: leavers, churn: spring}\nfamilies: [mobile"))
+    choice = choose(terms, lambda: crossed, in_service=None, remembered=None)
+    assert choice.model.version == "v1"
+    assert {term: bool(missing) for term, (_, missing) in of_terms(choice.model).items()} == {
+        "uplift": True,
+        "churn": True,
+    }
+    assert "gives churn, and is to give uplift" in choice.trouble
+    assert "gives uplift, and is to give churn" in choice.trouble
+
+
+def test_a_model_that_breaks_costs_its_term_alone_and_what_served_it_stays(terms: Path):
+    before = choose(terms, lambda: NAMING, in_service=None, remembered=None).model
+    (terms / "spring" / "v2" / "control.ubj").write_bytes(b"nonsense")
+    # What is in service has been proven and stays; a start falls back to nothing else than what was promoted.
+    assert choose(terms, lambda: NAMING, in_service=before, remembered=None).model == before
+    started = choose(terms, lambda: NAMING, in_service=None, remembered=None)
+    assert started.model.version == "v1"
+    assert started.trouble.startswith("uplift: the champion v2 cannot be served")
+    told = of_terms(started.model)
+    assert ("control.ubj" in told["uplift"][1], told["churn"]) == (True, ("leavers@v2", ""))
+    # Mended, or rolled back, it is in force again.
+    rollout.roll_back(terms, "spring", by=By(time="t"))
+    mended = choose(terms, lambda: NAMING, in_service=started.model, remembered=None)
+    assert (of_terms(mended.model)["uplift"], mended.trouble) == (("spring@v1", ""), "")
+
+
+def test_the_models_of_all_terms_are_on_serve_and_off_it_apart(
+    terms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    it = World(tmp_path, monkeypatch)
+    it.follower._plan = NAMING
+    told: list[ModelInForce] = []
+    it.follower._use_model = told.append
+    it.follower.look()
+    assert it.on_serve == {"v1", "spring@v2", "leavers@v2"}
+    assert [(one.served_as, one.app_name) for one in told[-1].terms] == [
+        ("spring@v2", "model-spring@v2"),
+        ("leavers@v2", "model-leavers@v2"),
+    ]
+    rollout.roll_back(terms, "spring", by=By(time="t"))
+    it.follower.look()
+    assert it.on_serve == {"v1", "spring@v1", "leavers@v2"}
+    reported = it.follower.report()["terms"]
+    assert reported == [
+        {"term": "uplift", "name": "spring", "version": "v1", "is_on_serve": True, "is_missing": False},
+        {"term": "churn", "name": "leavers", "version": "v2", "is_on_serve": True, "is_missing": False},
+    ]

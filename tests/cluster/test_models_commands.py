@@ -17,6 +17,8 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cluster.report
@@ -372,3 +374,84 @@ def test_versions_in_service_are_watched_and_noted_for_the_metrics(run: Run, dat
     assert "it has decided nothing in this time" in run("models", "watch", version, *data).out
     # What was found is nothing that makes the registry look broken.
     assert run("models", "list", *data[:2]).code == 0
+
+
+# --- models of other terms -------------------------------------------------------------------------------------------
+
+
+def a_set(file: Path, *, effect: float = 0.5, is_treated: bool | None = None, rows: int = 3_000) -> str:
+    """Write a trial in which those whose first column is positive are moved by treatment."""
+    draw = np.random.default_rng(3)
+    columns = draw.normal(size=(rows, len(NAMES))).astype(np.float32)
+    arm = draw.random(rows) < 0.5 if is_treated is None else np.full(rows, is_treated)
+    label = draw.random(rows) < 0.2 + effect * (columns[:, 0] > 0) * arm
+    table = pa.table(
+        {name: columns[:, place] for place, name in enumerate(NAMES)}
+        | {
+            "label": label,
+            "arm": np.where(arm, "treated", "control"),
+            "propensity": np.full(rows, 0.5),
+            "decided_at": pa.array(np.arange(rows) + MONDAY, pa.timestamp("us", tz="UTC")),
+        }
+    )
+    pq.write_table(table, file)
+    return str(file)
+
+
+def test_an_uplift_is_learned_judged_promoted_and_rolled_back(run: Run, data: tuple[str, ...], tmp_path: Path):
+    trial = a_set(tmp_path / "trial.parquet")
+    uplift = ("--from", trial, "--model", "spring", *data)
+    ended = run("models", "train", "--learner", "dr", "--promote", "--json", *uplift)
+    assert (ended.code, ended.json["champion"], ended.json["term"]) == (0, True, "uplift"), ended.err
+    assert ended.json["training"]["better_than_nothing"] is True
+    version = ended.json["version"]
+    listed = run("models", "list", "--model", "spring", "--json", *data[:2]).json
+    assert [(one["version"], one["stage"]) for one in listed["versions"]] == [(version, "champion")]
+    assert run("models", "list", "--json", *data[:2]).json["versions"] == []
+    shown = run("models", "show", "--model", "spring", *data)
+    assert (shown.code, "gives uplift" in shown.out, "can be served: yes" in shown.out) == (0, True, True)
+    other = run("models", "train", "--learner", "t", "--json", *uplift).json["version"]
+    assert run("models", "shadow", other, "--model", "spring", *data).code == 0
+    assert run("models", "promote", other, "--model", "spring", *data).code == 0
+    back = run("models", "rollback", "--model", "spring", "--json", *data)
+    assert (back.code, back.json["champion"]) == (0, version)
+
+
+def test_what_moves_nobody_is_saved_and_not_promoted(run: Run, data: tuple[str, ...], tmp_path: Path):
+    trial = a_set(tmp_path / "trial.parquet", effect=0.0)
+    ended = run("models", "train", "--learner", "t", "--promote", "--from", trial, *data)
+    assert ended.code == 1
+    assert "no effect to target" in ended.err
+    assert "--force" in ended.err
+    (saved,) = run("models", "list", "--model", "uplift", "--json", *data[:2]).json["versions"]
+    assert saved["stage"] == "registered"
+    assert run("models", "promote", saved["version"], "--model", "uplift", *data).code == 1
+    assert run("models", "promote", saved["version"], "--model", "uplift", "--force", *data).code == 0
+
+
+def test_what_no_term_can_be_learned_from_is_refused_with_what_is_missing(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    alone = a_set(tmp_path / "alone.parquet", is_treated=True)
+    for options, code, why in (
+        (("--learner", "x", "--from", alone), 1, "no control rows among 3000"),
+        (("--learner", "x"), 2, "--label EVENT names an event type"),
+        (("--learner", "x", "--label", "accepted"), 2, "which a household that was told nothing can never be"),
+        (("--learner", "x", "--label", "consent"), 1, "no control rows among"),
+        (("--learner", "y"), 2, "none of t, x and dr"),
+        (("--term", "churn"), 2, "--term churn needs --from"),
+        (("--term", "churn", "--learner", "t", "--from", alone), 2, "has no control group"),
+        (("--term", "joy"), 2, "none of acceptance, uplift, churn, value"),
+        (("--term", "value", "--from", alone), 2, "in minor units"),
+    ):
+        ended = run("models", "train", *options, *data)
+        assert (ended.code, why in ended.err) == (code, True), (options, ended.err)
+    assert not list(registry(tmp_path).glob("*/*/manifest.json"))
+
+
+def test_a_hazard_is_learned_from_the_features_of_households_alone(run: Run, data: tuple[str, ...], tmp_path: Path):
+    trial = a_set(tmp_path / "left.parquet")
+    ended = run("models", "train", "--term", "churn", "--promote", "--json", "--from", trial, *data)
+    assert (ended.code, ended.json["champion"]) == (0, True), ended.err
+    manifest = json.loads((Path(ended.json["path"]) / "manifest.json").read_text())
+    assert (manifest["term"], manifest["columns"]) == ("churn", list(NAMES[: len(feature_schema(corner()).scored)]))

@@ -18,29 +18,38 @@ from cluster.metadata_tables import NOBODY
 from cluster.shard_actor import ShardActor, Stores
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2
-from household.plan import PlanUnreadable
+from household.plan import PlanUnreadable, ValueTerm
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models.bundle import BundleRefused, read_manifest, save_bundle
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
+from serving.models.probe import DIFFERENCE, together
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import corner, in_loop, signal
 from tests.serving.test_bundle import make_draft
 from wire.batches import ipc_bytes
 
 
-def model_of_corner(directory: Path) -> ModelInForce:
+def model_of_corner(
+    directory: Path, *, name: str = "acceptance", term: ValueTerm = ValueTerm.ACCEPTANCE
+) -> ModelInForce:
     schema = feature_schema(corner())
-    draft = replace(make_draft(columns=len(schema.names), names=schema.names), feature_schema_hash=schema.hash)
+    names = schema.names_for(term)
+    draft = make_draft(columns=len(names), names=names)
+    draft = replace(draft, feature_schema_hash=schema.hash, term=term.value)
+    if term is ValueTerm.UPLIFT:
+        draft = replace(draft, model=together(DIFFERENCE, [draft.model] * 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundles, "_probe", lambda *_: None)  # test_bundle.py has it
-        folder = save_bundle(directory / "models", "acceptance", draft, created="now", version="v1")
+        folder = save_bundle(directory / "models", name, draft, created="now", version="v1")
     return ModelInForce(
         version="v1",
         bundle_path=str(folder),
-        sha256=read_manifest(folder).sha256["model.ubj"],
+        sha256=read_manifest(folder).digest,
         feature_schema_hash=schema.hash,
-        columns=schema.names,
+        columns=names,
+        name=name,
+        term=term,
     )
 
 
@@ -86,6 +95,42 @@ async def test_a_restart_scores_by_the_champion_from_its_first_decision_on_or_sa
         await actor.use_model(PRIORS_IN_FORCE)
         priors = await decides(actor, "priors")
         assert (priors.model_version, priors.degraded) == ("prior", False)
+    finally:
+        await actor.drain()
+        metadata.close()
+
+
+@in_loop
+async def test_a_model_of_a_term_that_cannot_be_loaded_costs_that_term_alone_and_is_tried_again(tmp_path: Path):
+    plan = corner(("families: [mobile", "models: {uplift: spring, churn: leavers}\nfamilies: [mobile"))
+    acceptance = model_of_corner(tmp_path)
+    spring = model_of_corner(tmp_path, name="spring", term=ValueTerm.UPLIFT)
+    leavers = model_of_corner(tmp_path, name="leavers", term=ValueTerm.CHURN)
+    damaged = Path(spring.bundle_path) / "control.ubj"
+    whole = damaged.read_bytes()
+    actor, metadata = actor_in(tmp_path)
+    try:
+        holder = (await actor.start())["holder"]
+        assert metadata.take(0, holder=holder, seen_epoch=0, epoch=1)
+        await actor.assign(0, plan_bytes=plan.canonical_bytes, epoch=1)
+        model = replace(acceptance, terms=(spring, leavers))
+        await actor.use_model(model)
+        every = await decides(actor, "every")
+        assert (every.degraded, dict(every.term_versions)) == (False, {"uplift": "v1", "churn": "v1"})
+        await actor.use_model(acceptance)
+        assert not (await decides(actor, "alone")).term_versions
+
+        damaged.write_bytes(b"nonsense")
+        for _ in range(2):
+            with pytest.raises(BundleRefused, match=r"control\.ubj"):
+                await actor.use_model(model)
+            name = f"without-{_}"
+            without = await decides(actor, name)
+            assert (without.model_version, dict(without.term_versions)) == ("v1", {"uplift": "prior", "churn": "v1"})
+            assert (without.degraded, "DEGRADED:uplift" in without.reasons) == (True, True)
+        damaged.write_bytes(whole)
+        await actor.use_model(model)
+        assert not (await decides(actor, "again")).degraded
     finally:
         await actor.drain()
         metadata.close()

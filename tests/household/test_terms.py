@@ -26,7 +26,7 @@ from household.migration import migrated
 from household.money import MONEY_MINOR_MAX
 from household.plan import NONE, Arbitration, Offer, Plan
 from household.tables.shown import SHOWN
-from household.terms import AMOUNT_MOST_MINOR, GRAIN_MINOR, Price, Terms, on_grain, weigh
+from household.terms import AMOUNT_MOST_MINOR, GRAIN_MINOR, NO_MODEL_TERMS, ModelTerms, Price, Terms, on_grain, weigh
 from tests.household.shop import APP, BROADBAND, DAY, EAGER, FILM, IVR, PLAN, WALLET, Shop, with_offer
 
 YOUNG = replace(PLAN, arbitration=Arbitration(prior_weight=100))
@@ -52,9 +52,17 @@ def shown_counts(shop: Shop) -> dict[tuple[str, str], int]:
     shown=st.integers(0, 10**12),
     weight=st.floats(0, 10**6),
     prices=st.lists(amounts, max_size=3),
+    told=st.just(NO_MODEL_TERMS)
+    | st.builds(
+        ModelTerms,
+        uplift=st.none() | st.floats(-1, 1),
+        hazard=st.none() | st.floats(0, 1),
+        worth_minor=st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    ),
+    retains=st.booleans(),
 )
 def test_terms_add_up_to_the_value_to_the_last_bit_in_whatever_order(
-    score, margin, increment, costs, lever, context, shown, weight, prices
+    score, margin, increment, costs, lever, context, shown, weight, prices, told, retains
 ):
     offer = Offer(
         name="o",
@@ -64,6 +72,7 @@ def test_terms_add_up_to_the_value_to_the_last_bit_in_whatever_order(
         increment_minor=increment,
         lever=lever,
         prior_acceptance=0.2,
+        retains=retains,
     )
     terms = weigh(
         offer,
@@ -73,6 +82,7 @@ def test_terms_add_up_to_the_value_to_the_last_bit_in_whatever_order(
         prior_weight=weight,
         context=context,
         prices=tuple(Price("scarce", one) for one in prices),
+        told=told,
     )
 
     parts = [terms.gain_minor, -float(terms.cost_minor), *(-one.minor for one in terms.prices)]
@@ -115,6 +125,9 @@ def test_the_log_keeps_terms_as_they_were():
         Terms(12.5, 4, 0.125, 3, 100, True, 0.5),
         Terms(12.5, 4, 0.125, 3, 100, True, 1.0, 3.0),
         Terms(12.5, 4, 0.125, 3, 100, True),
+        Terms(12.5, 4, 0.125, 3, 100, False, uplift=-0.25),
+        Terms(12.5, 4, 0.125, 3, 100, False, uplift=0.0, stay=0.5),
+        Terms(12.5, 4, 0.125, 3, 100, True, stay=0.875, prices=prices),
         None,
     ]
     shop = Shop()
@@ -124,7 +137,7 @@ def test_the_log_keeps_terms_as_they_were():
     )
 
     assert [one.terms for one in decode_decision(encode_decision(decision, member_keys={}))[0].candidates] == every
-    assert [len(one.written) for one in every if one is not None] == [9, 7, 8, 6]
+    assert [len(one.written) for one in every if one is not None] == [9, 7, 8, 6, 10, 11, 11]
 
 
 # --- gross and increment ---------------------------------------------------------------------------------------------
@@ -255,3 +268,27 @@ def test_a_playbook_that_does_not_smooth_counts_nothing_and_takes_scores_as_they
     decision = shop.decide(APP, scores={WALLET: 0.9})
 
     assert (shown_counts(shop), decision.candidates[0].terms.probability) == ({}, 0.9)
+
+
+# --- models of other terms -------------------------------------------------------------------------------------------
+
+
+def test_an_uplift_takes_the_place_of_acceptance_and_of_a_measured_increment():
+    plain = Offer(name="o", kind="offer", family="f", margin_minor=1_000)
+    measured, retaining = replace(plain, increment_minor=400), replace(plain, retains=True)
+
+    def worth(offer: Offer, **told: float) -> tuple[float, int, bool, float]:
+        terms = weigh(offer, 0.5, cost_minor=0, told=ModelTerms(**told))
+        return terms.gain_minor, terms.increment_minor, terms.is_gross, terms.stay
+
+    assert worth(plain, uplift=0.25) == (250.0, 1_000, False, 1.0)
+    assert worth(measured, uplift=0.25) == (250.0, 1_000, False, 1.0)
+    assert worth(plain, uplift=-0.25) == (-250.0, 1_000, False, 1.0)
+    # What an acceptance brings is the model's, where nobody has measured what of it would not have come anyway.
+    assert worth(plain, worth_minor=600.4) == (300.0, 600, True, 1.0)
+    assert worth(measured, worth_minor=600.4) == (200.0, 400, False, 1.0)
+    assert worth(measured, uplift=0.25, worth_minor=600.4) == (150.0, 600, False, 1.0)
+    # A household that leaves takes along what was sold to it; what keeps it is worth as much as it would have left.
+    assert worth(plain, hazard=0.25) == (375.0, 1_000, True, 0.75)
+    assert worth(retaining, hazard=0.25) == (125.0, 1_000, True, 0.25)
+    assert worth(retaining, hazard=0.25, uplift=0.25) == (250.0, 1_000, False, 1.0)

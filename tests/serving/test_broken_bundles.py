@@ -20,10 +20,10 @@ import xgboost
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models.bundle import BundleRefused, load_bundle, save_bundle
+from serving.models.choosing import choose
 from serving.models.history import read_history
 from serving.models.in_force import MODEL_NAME, ModelInForce
 from serving.models.registry import CHAMPION, read_stages, set_alias
-from serving.models.rollout import choose
 from tests.actors.harness import corner
 from tests.sampling import sampled
 from tests.serving.test_adoption import Bomb, draft_of, trained

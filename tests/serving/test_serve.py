@@ -150,9 +150,10 @@ def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
     folders = [
         save_bundle(tmp_path, "acceptance", make_draft(seed), created="now", version=f"v{seed}") for seed in (1, 2)
     ]
-    names = [deploy(folder) for folder in folders]
-    assert names == ["model-v1", "model-v2"]
-    assert deployed_versions() == ["v1", "v2"]
+    # As a version of another model is served, beside which acceptance may have one of the same name.
+    names = [deploy(folders[0]), deploy(folders[1], served_as="spring@v2")]
+    assert names == ["model-v1", "model-spring@v2"]
+    assert deployed_versions() == ["spring@v2", "v1"]
     rows = np.random.default_rng(1).normal(size=(24, 4)).astype(np.float32)
     locals_ = [local_scorer(folder, feature_schema_hash=SCHEMA) for folder in folders]
 
@@ -180,7 +181,7 @@ def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
         with pytest.raises(Exception, match="it was made for 0123456789abcdef"):
             await call(rows.tobytes(), 24)
 
-        undeploy("v2")
+        undeploy("spring@v2")
         scorer = await connect(
             names[1],
             model_version="v2",

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hearth.v1 import signal_pb2 as hearth_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hearth/v1/decision.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16hearth/v1/signal.proto\"\x8f\x01\n\rDecideRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\"\n\x07signals\x18\x05 \x03(\x0b\x32\x11.hearth.v1.Signal\x12\x12\n\nidentifier\x18\x06 \x01(\t\"\xc8\x03\n\x0e\x44\x65\x63ideResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12!\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x18\n\x10playbook_version\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12.\n\ndecided_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10repeated_request\x18\x08 \x01(\x08\x12.\n\rsignal_counts\x18\t \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\n \x03(\x0b\x32\x14.hearth.v1.Rejection\x12&\n\tscored_by\x18\x0b \x01(\x0e\x32\x13.hearth.v1.ScoredBy\x12\x31\n\x04\x61rms\x18\x0c \x03(\x0b\x32#.hearth.v1.DecideResponse.ArmsEntry\x1a+\n\tArmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x02\n\x06\x41\x63tion\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12\'\n\ttreatment\x18\x05 \x01(\x0b\x32\x14.hearth.v1.Treatment\x12\x13\n\x0bprice_minor\x18\x06 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12/\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06status\x18\t \x01(\x0e\x32\x17.hearth.v1.ActionStatus\x12\x0f\n\x07journey\x18\n \x01(\t\x12\x0e\n\x06member\x18\x0b \x01(\t\x12\x19\n\x11withdrawn_because\x18\x0c \x01(\t\"\xa5\x01\n\tTreatment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x38\n\nparameters\x18\x04 \x03(\x0b\x32$.hearth.v1.Treatment.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x01\n\rReportRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\x12#\n\x07outcome\x18\x05 \x01(\x0e\x32\x12.hearth.v1.Outcome\x12\x0f\n\x07\x63hannel\x18\x06 \x01(\t\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nidentifier\x18\x08 \x01(\t\"v\n\x0eReportResponse\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.hearth.v1.ActionStatus\x12\x18\n\x10repeated_request\x18\x02 \x01(\x08\x12\x11\n\teffective\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t*d\n\x08ScoredBy\x12\x19\n\x15SCORED_BY_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCORED_BY_SERVE\x10\x01\x12\x13\n\x0fSCORED_BY_SHARD\x10\x02\x12\x13\n\x0fSCORED_BY_PRIOR\x10\x03*\xd1\x01\n\x0c\x41\x63tionStatus\x12\x1d\n\x19\x41\x43TION_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TION_STATUS_LIVE\x10\x01\x12\x1a\n\x16\x41\x43TION_STATUS_ACCEPTED\x10\x02\x12\x1a\n\x16\x41\x43TION_STATUS_DECLINED\x10\x03\x12\x19\n\x15\x41\x43TION_STATUS_EXPIRED\x10\x04\x12\x1b\n\x17\x41\x43TION_STATUS_WITHDRAWN\x10\x05\x12\x1a\n\x16\x41\x43TION_STATUS_WITHHELD\x10\x06*\x8b\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTCOME_IMPRESSION\x10\x01\x12\x11\n\rOUTCOME_CLICK\x10\x02\x12\x12\n\x0eOUTCOME_ACCEPT\x10\x03\x12\x13\n\x0fOUTCOME_DECLINE\x10\x04\x12\x13\n\x0fOUTCOME_CONVERT\x10\x05\x32\x8f\x01\n\x0f\x44\x65\x63isionService\x12=\n\x06\x44\x65\x63ide\x12\x18.hearth.v1.DecideRequest\x1a\x19.hearth.v1.DecideResponse\x12=\n\x06Report\x12\x18.hearth.v1.ReportRequest\x1a\x19.hearth.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hearth/v1/decision.proto\x12\thearth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16hearth/v1/signal.proto\"\x8f\x01\n\rDecideRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\"\n\x07signals\x18\x05 \x03(\x0b\x32\x11.hearth.v1.Signal\x12\x12\n\nidentifier\x18\x06 \x01(\t\"\xc1\x04\n\x0e\x44\x65\x63ideResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12!\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32\x11.hearth.v1.Action\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x12\x18\n\x10playbook_version\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12.\n\ndecided_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10repeated_request\x18\x08 \x01(\x08\x12.\n\rsignal_counts\x18\t \x01(\x0b\x32\x17.hearth.v1.SignalCounts\x12(\n\nrejections\x18\n \x03(\x0b\x32\x14.hearth.v1.Rejection\x12&\n\tscored_by\x18\x0b \x01(\x0e\x32\x13.hearth.v1.ScoredBy\x12\x31\n\x04\x61rms\x18\x0c \x03(\x0b\x32#.hearth.v1.DecideResponse.ArmsEntry\x12\x42\n\rterm_versions\x18\r \x03(\x0b\x32+.hearth.v1.DecideResponse.TermVersionsEntry\x1a+\n\tArmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11TermVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x02\n\x06\x41\x63tion\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12\'\n\ttreatment\x18\x05 \x01(\x0b\x32\x14.hearth.v1.Treatment\x12\x13\n\x0bprice_minor\x18\x06 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12/\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06status\x18\t \x01(\x0e\x32\x17.hearth.v1.ActionStatus\x12\x0f\n\x07journey\x18\n \x01(\t\x12\x0e\n\x06member\x18\x0b \x01(\t\x12\x19\n\x11withdrawn_because\x18\x0c \x01(\t\"\xa5\x01\n\tTreatment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x38\n\nparameters\x18\x04 \x03(\x0b\x32$.hearth.v1.Treatment.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x01\n\rReportRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\x12#\n\x07outcome\x18\x05 \x01(\x0e\x32\x12.hearth.v1.Outcome\x12\x0f\n\x07\x63hannel\x18\x06 \x01(\t\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nidentifier\x18\x08 \x01(\t\"v\n\x0eReportResponse\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.hearth.v1.ActionStatus\x12\x18\n\x10repeated_request\x18\x02 \x01(\x08\x12\x11\n\teffective\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t*d\n\x08ScoredBy\x12\x19\n\x15SCORED_BY_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCORED_BY_SERVE\x10\x01\x12\x13\n\x0fSCORED_BY_SHARD\x10\x02\x12\x13\n\x0fSCORED_BY_PRIOR\x10\x03*\xd1\x01\n\x0c\x41\x63tionStatus\x12\x1d\n\x19\x41\x43TION_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TION_STATUS_LIVE\x10\x01\x12\x1a\n\x16\x41\x43TION_STATUS_ACCEPTED\x10\x02\x12\x1a\n\x16\x41\x43TION_STATUS_DECLINED\x10\x03\x12\x19\n\x15\x41\x43TION_STATUS_EXPIRED\x10\x04\x12\x1b\n\x17\x41\x43TION_STATUS_WITHDRAWN\x10\x05\x12\x1a\n\x16\x41\x43TION_STATUS_WITHHELD\x10\x06*\x8b\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTCOME_IMPRESSION\x10\x01\x12\x11\n\rOUTCOME_CLICK\x10\x02\x12\x12\n\x0eOUTCOME_ACCEPT\x10\x03\x12\x13\n\x0fOUTCOME_DECLINE\x10\x04\x12\x13\n\x0fOUTCOME_CONVERT\x10\x05\x32\x8f\x01\n\x0f\x44\x65\x63isionService\x12=\n\x06\x44\x65\x63ide\x12\x18.hearth.v1.DecideRequest\x1a\x19.hearth.v1.DecideResponse\x12=\n\x06Report\x12\x18.hearth.v1.ReportRequest\x1a\x19.hearth.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECIDERESPONSE_ARMSENTRY']._loaded_options = None
   _globals['_DECIDERESPONSE_ARMSENTRY']._serialized_options = b'8\001'
+  _globals['_DECIDERESPONSE_TERMVERSIONSENTRY']._loaded_options = None
+  _globals['_DECIDERESPONSE_TERMVERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_TREATMENT_PARAMETERSENTRY']._loaded_options = None
   _globals['_TREATMENT_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_SCOREDBY']._serialized_start=1502
-  _globals['_SCOREDBY']._serialized_end=1602
-  _globals['_ACTIONSTATUS']._serialized_start=1605
-  _globals['_ACTIONSTATUS']._serialized_end=1814
-  _globals['_OUTCOME']._serialized_start=1817
-  _globals['_OUTCOME']._serialized_end=1956
+  _globals['_SCOREDBY']._serialized_start=1623
+  _globals['_SCOREDBY']._serialized_end=1723
+  _globals['_ACTIONSTATUS']._serialized_start=1726
+  _globals['_ACTIONSTATUS']._serialized_end=1935
+  _globals['_OUTCOME']._serialized_start=1938
+  _globals['_OUTCOME']._serialized_end=2077
   _globals['_DECIDEREQUEST']._serialized_start=97
   _globals['_DECIDEREQUEST']._serialized_end=240
   _globals['_DECIDERESPONSE']._serialized_start=243
-  _globals['_DECIDERESPONSE']._serialized_end=699
-  _globals['_DECIDERESPONSE_ARMSENTRY']._serialized_start=656
-  _globals['_DECIDERESPONSE_ARMSENTRY']._serialized_end=699
-  _globals['_ACTION']._serialized_start=702
-  _globals['_ACTION']._serialized_end=1004
-  _globals['_TREATMENT']._serialized_start=1007
-  _globals['_TREATMENT']._serialized_end=1172
-  _globals['_TREATMENT_PARAMETERSENTRY']._serialized_start=1123
-  _globals['_TREATMENT_PARAMETERSENTRY']._serialized_end=1172
-  _globals['_REPORTREQUEST']._serialized_start=1175
-  _globals['_REPORTREQUEST']._serialized_end=1380
-  _globals['_REPORTRESPONSE']._serialized_start=1382
-  _globals['_REPORTRESPONSE']._serialized_end=1500
-  _globals['_DECISIONSERVICE']._serialized_start=1959
-  _globals['_DECISIONSERVICE']._serialized_end=2102
+  _globals['_DECIDERESPONSE']._serialized_end=820
+  _globals['_DECIDERESPONSE_ARMSENTRY']._serialized_start=724
+  _globals['_DECIDERESPONSE_ARMSENTRY']._serialized_end=767
+  _globals['_DECIDERESPONSE_TERMVERSIONSENTRY']._serialized_start=769
+  _globals['_DECIDERESPONSE_TERMVERSIONSENTRY']._serialized_end=820
+  _globals['_ACTION']._serialized_start=823
+  _globals['_ACTION']._serialized_end=1125
+  _globals['_TREATMENT']._serialized_start=1128
+  _globals['_TREATMENT']._serialized_end=1293
+  _globals['_TREATMENT_PARAMETERSENTRY']._serialized_start=1244
+  _globals['_TREATMENT_PARAMETERSENTRY']._serialized_end=1293
+  _globals['_REPORTREQUEST']._serialized_start=1296
+  _globals['_REPORTREQUEST']._serialized_end=1501
+  _globals['_REPORTRESPONSE']._serialized_start=1503
+  _globals['_REPORTRESPONSE']._serialized_end=1621
+  _globals['_DECISIONSERVICE']._serialized_start=2080
+  _globals['_DECISIONSERVICE']._serialized_end=2223
 # @@protoc_insertion_point(module_scope)

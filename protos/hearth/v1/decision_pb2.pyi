@@ -71,8 +71,15 @@ class DecideRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_signal_pb2.Signal, _Mapping]]] = ..., identifier: _Optional[str] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
-    __slots__ = ("decision_id", "action", "reasons", "degraded", "playbook_version", "model_version", "decided_at", "repeated_request", "signal_counts", "rejections", "scored_by", "arms")
+    __slots__ = ("decision_id", "action", "reasons", "degraded", "playbook_version", "model_version", "decided_at", "repeated_request", "signal_counts", "rejections", "scored_by", "arms", "term_versions")
     class ArmsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class TermVersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +98,7 @@ class DecideResponse(_message.Message):
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     SCORED_BY_FIELD_NUMBER: _ClassVar[int]
     ARMS_FIELD_NUMBER: _ClassVar[int]
+    TERM_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     action: Action
     reasons: _containers.RepeatedScalarFieldContainer[str]
@@ -103,7 +111,8 @@ class DecideResponse(_message.Message):
     rejections: _containers.RepeatedCompositeFieldContainer[_signal_pb2.Rejection]
     scored_by: ScoredBy
     arms: _containers.ScalarMap[str, str]
-    def __init__(self, decision_id: _Optional[str] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_request: _Optional[bool] = ..., signal_counts: _Optional[_Union[_signal_pb2.SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[_signal_pb2.Rejection, _Mapping]]] = ..., scored_by: _Optional[_Union[ScoredBy, str]] = ..., arms: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    term_versions: _containers.ScalarMap[str, str]
+    def __init__(self, decision_id: _Optional[str] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_request: _Optional[bool] = ..., signal_counts: _Optional[_Union[_signal_pb2.SignalCounts, _Mapping]] = ..., rejections: _Optional[_Iterable[_Union[_signal_pb2.Rejection, _Mapping]]] = ..., scored_by: _Optional[_Union[ScoredBy, str]] = ..., arms: _Optional[_Mapping[str, str]] = ..., term_versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Action(_message.Message):
     __slots__ = ("action_id", "offer", "kind", "family", "treatment", "price_minor", "currency", "valid_until", "status", "journey", "member", "withdrawn_because")

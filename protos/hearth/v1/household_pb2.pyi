@@ -284,7 +284,7 @@ class DecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[DecisionRecord, _Mapping]]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules", "arms", "ghosts", "shadow_scores", "scarce")
+    __slots__ = ("decision_id", "request_id", "household", "member", "channel", "decided_at", "moments", "playbook_version", "model_version", "feature_schema_hash", "degraded", "withheld", "propensity", "reasons", "candidates", "slate", "features", "send_channel", "send_before", "answered", "stands", "time_zone", "playbook_missing", "currency", "scored_by", "send_not_before", "fallback_channels", "withdrawals", "handed_over_channel", "handed_over_at", "rules", "arms", "ghosts", "shadow_scores", "scarce", "term_scores")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HOUSEHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -320,6 +320,7 @@ class DecisionRecord(_message.Message):
     GHOSTS_FIELD_NUMBER: _ClassVar[int]
     SHADOW_SCORES_FIELD_NUMBER: _ClassVar[int]
     SCARCE_FIELD_NUMBER: _ClassVar[int]
+    TERM_SCORES_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     household: str
@@ -355,7 +356,24 @@ class DecisionRecord(_message.Message):
     ghosts: _containers.RepeatedCompositeFieldContainer[Ghost]
     shadow_scores: _containers.RepeatedCompositeFieldContainer[ShadowScore]
     scarce: _containers.RepeatedCompositeFieldContainer[Scarce]
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., ghosts: _Optional[_Iterable[_Union[Ghost, _Mapping]]] = ..., shadow_scores: _Optional[_Iterable[_Union[ShadowScore, _Mapping]]] = ..., scarce: _Optional[_Iterable[_Union[Scarce, _Mapping]]] = ...) -> None: ...
+    term_scores: _containers.RepeatedCompositeFieldContainer[TermScores]
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., household: _Optional[str] = ..., member: _Optional[str] = ..., channel: _Optional[str] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., playbook_version: _Optional[str] = ..., model_version: _Optional[str] = ..., feature_schema_hash: _Optional[str] = ..., degraded: _Optional[bool] = ..., withheld: _Optional[bool] = ..., propensity: _Optional[float] = ..., reasons: _Optional[_Iterable[str]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., slate: _Optional[_Iterable[_Union[_decision_pb2.Action, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., send_channel: _Optional[str] = ..., send_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., answered: _Optional[_Union[_decision_pb2.Action, _Mapping]] = ..., stands: _Optional[str] = ..., time_zone: _Optional[str] = ..., playbook_missing: _Optional[bool] = ..., currency: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., send_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fallback_channels: _Optional[_Iterable[str]] = ..., withdrawals: _Optional[_Iterable[_Union[Withdrawal, _Mapping]]] = ..., handed_over_channel: _Optional[str] = ..., handed_over_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleNote, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., ghosts: _Optional[_Iterable[_Union[Ghost, _Mapping]]] = ..., shadow_scores: _Optional[_Iterable[_Union[ShadowScore, _Mapping]]] = ..., scarce: _Optional[_Iterable[_Union[Scarce, _Mapping]]] = ..., term_scores: _Optional[_Iterable[_Union[TermScores, _Mapping]]] = ...) -> None: ...
+
+class TermScores(_message.Message):
+    __slots__ = ("term", "model_version", "scored_by", "degraded", "why", "scores")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORED_BY_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    term: str
+    model_version: str
+    scored_by: _decision_pb2.ScoredBy
+    degraded: bool
+    why: str
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, term: _Optional[str] = ..., model_version: _Optional[str] = ..., scored_by: _Optional[_Union[_decision_pb2.ScoredBy, str]] = ..., degraded: _Optional[bool] = ..., why: _Optional[str] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Scarce(_message.Message):
     __slots__ = ("budget", "price", "left", "share", "used")
@@ -388,14 +406,16 @@ class RuleNote(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., effect: _Optional[str] = ..., offer: _Optional[str] = ..., channel: _Optional[str] = ..., contacts: _Optional[_Iterable[str]] = ..., passes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ShadowScore(_message.Message):
-    __slots__ = ("model_version", "offer", "score")
+    __slots__ = ("model_version", "offer", "score", "term")
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
     model_version: str
     offer: str
     score: float
-    def __init__(self, model_version: _Optional[str] = ..., offer: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+    term: str
+    def __init__(self, model_version: _Optional[str] = ..., offer: _Optional[str] = ..., score: _Optional[float] = ..., term: _Optional[str] = ...) -> None: ...
 
 class Withdrawal(_message.Message):
     __slots__ = ("action_id", "reason")
@@ -420,7 +440,7 @@ class Candidate(_message.Message):
     def __init__(self, offer: _Optional[str] = ..., score: _Optional[float] = ..., value: _Optional[float] = ..., vetoes: _Optional[_Iterable[str]] = ..., terms: _Optional[_Union[Terms, _Mapping]] = ...) -> None: ...
 
 class Terms(_message.Message):
-    __slots__ = ("gain", "cost", "prices", "probability", "shown", "increment", "gross", "context", "lever")
+    __slots__ = ("gain", "cost", "prices", "probability", "shown", "increment", "gross", "context", "lever", "uplift", "stay")
     GAIN_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     PRICES_FIELD_NUMBER: _ClassVar[int]
@@ -430,6 +450,8 @@ class Terms(_message.Message):
     GROSS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     LEVER_FIELD_NUMBER: _ClassVar[int]
+    UPLIFT_FIELD_NUMBER: _ClassVar[int]
+    STAY_FIELD_NUMBER: _ClassVar[int]
     gain: float
     cost: float
     prices: _containers.RepeatedCompositeFieldContainer[Price]
@@ -439,7 +461,9 @@ class Terms(_message.Message):
     gross: bool
     context: float
     lever: float
-    def __init__(self, gain: _Optional[float] = ..., cost: _Optional[float] = ..., prices: _Optional[_Iterable[_Union[Price, _Mapping]]] = ..., probability: _Optional[float] = ..., shown: _Optional[int] = ..., increment: _Optional[float] = ..., gross: _Optional[bool] = ..., context: _Optional[float] = ..., lever: _Optional[float] = ...) -> None: ...
+    uplift: float
+    stay: float
+    def __init__(self, gain: _Optional[float] = ..., cost: _Optional[float] = ..., prices: _Optional[_Iterable[_Union[Price, _Mapping]]] = ..., probability: _Optional[float] = ..., shown: _Optional[int] = ..., increment: _Optional[float] = ..., gross: _Optional[bool] = ..., context: _Optional[float] = ..., lever: _Optional[float] = ..., uplift: _Optional[float] = ..., stay: _Optional[float] = ...) -> None: ...
 
 class Price(_message.Message):
     __slots__ = ("of", "minor")
