@@ -23,6 +23,7 @@ from cluster.access import REMEMBERED_NAME
 from cluster.config import utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.playbook_versions import FOLDER as PLAYBOOKS
 from cluster.remembered_playbook import PLAYBOOK_NAME
 
 BACKUP_FORMAT = 1
@@ -76,6 +77,8 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
     if (data_dir / REMEMBERED_NAME).exists():
         # Which access rules hold: what is restored lets in whom the rules let in, and nobody where they are gone.
         files[REMEMBERED_NAME] = _copy(data_dir / REMEMBERED_NAME, target / REMEMBERED_NAME)
+    # Before what says which of them is in force.
+    files |= {name: _copy(data_dir / name, target / name) for name in _tree(data_dir, PLAYBOOKS)}
     if (data_dir / PLAYBOOK_NAME).exists():
         # Last: it is never older than what the log says.
         files[PLAYBOOK_NAME] = _copy(data_dir / PLAYBOOK_NAME, target / PLAYBOOK_NAME)

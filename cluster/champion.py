@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.passing_over import passing_over
 from cluster.config import HearthConfig
 from cluster.output import say
+from cluster.remembered_playbook import PLAYBOOK_NAME
 from cluster.served_versions import ServedVersions, in_own_thread, on_serve
 from serving.models.choosing import choose
 from serving.models.in_force import ModelInForce, ModelStage
@@ -69,6 +70,8 @@ class ChampionFollower:
         self._registry = config.model_path
         self._data_dir = config.data_dir
         self._plan: Plan | None = None
+        self._plan_stamp: tuple[int, int] | None = None
+        """What the file of the playbook in force looked like when it was read."""
         self._tell = tell
         self._use_model: Callable[[ModelInForce], None] = lambda _: None
         self._in_force = ModelInForce(missing="the champion is still being proven")
@@ -144,8 +147,20 @@ class ChampionFollower:
         from cluster.playbook_in_force import playbook_in_force
 
         if self._plan is None:
+            self._plan_stamp = _state_of(self._data_dir / PLAYBOOK_NAME)
             self._plan = playbook_in_force(self._config).plan
         return self._plan
+
+    def _has_other_features(self) -> bool:
+        """Return whether a playbook has come into force that has other features than the one models were proven for."""
+        stamp = _state_of(self._data_dir / PLAYBOOK_NAME)
+        if self._plan is None or self._plan_stamp in (None, stamp):
+            self._plan_stamp = stamp
+            return False
+        from household.scoring import schema_hash
+
+        before, self._plan = self._plan, None
+        return schema_hash(before) != schema_hash(self._plan_in_force())
 
     def _choose_first(self) -> None:
         choice = choose(self._registry, self._plan_in_force, in_service=None, remembered=recall(self._data_dir))
@@ -166,11 +181,14 @@ class ChampionFollower:
         if self._given is not None and self._given != self._in_force:
             # The start did not wait until it was chosen.
             self._put_into_force(self._in_force)
+        if is_other := self._has_other_features():
+            self._refused = None
         looks, now_s = (self._looks(), self._plane.changes), self._monotonic_s()
         if self._refused is not None and self._refused[0] == looks and now_s - self._refused[1] < TRY_AGAIN_S:
             return
         before = self._in_force
-        in_service = None if before.missing else before
+        # What scored by other features is proven anew, and found wanting.
+        in_service = None if before.missing or is_other else before
         choice = choose(self._registry, self._plan_in_force, in_service=in_service, remembered=recall(self._data_dir))
         # Shards score by themselves first: what takes Serve long, or what it cannot do, must not keep a change waiting.
         self._put_into_force(self._ready(choice.model))

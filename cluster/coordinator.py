@@ -12,7 +12,8 @@ decide, never Ray.
 import asyncio
 import logging
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.balancer import Balancer
@@ -23,6 +24,8 @@ from cluster.model_spread import ModelSpread
 from cluster.moves import Mover
 from cluster.node import until_gone
 from cluster.placement import Placement
+from cluster.playbook_desk import PlaybookDesk
+from cluster.playbook_spread import PlaybookSpread
 from cluster.shard_seen import ShardSeen, StartedShard, awaited, is_here, within
 from cluster.takeover import TakeOver
 from cluster.watching import TelemetrySettings, coordinator_telemetry
@@ -55,13 +58,16 @@ class Coordinator:
         metadata_url: str,
         partition_count: int,
         plan_bytes: bytes,
+        data_dir: Path | None = None,
         lease_margin_ms: int,
         assign_deadline_s: float = 600.0,
         uneven_after_s: float = 0.0,
         telemetry: TelemetrySettings | None = None,
         end_actor: Callable[[Any], None] | None = None,
     ) -> None:
-        """`uneven_after_s`: when partitions move by themselves, 0 for never. `end_actor`: kill a shard that hangs."""
+        """`data_dir`: where the playbook is kept, with what goes before `plan_bytes`. `uneven_after_s`: when partitions
+        move by themselves, 0 for never. `end_actor`: kill a shard that hangs.
+        """
         if telemetry is not None:
             start_logging(telemetry.logs, "coordinator")
         self._metadata = MetadataStore(metadata_url)
@@ -71,10 +77,12 @@ class Coordinator:
         self._lost: dict[int, str] = {}
         """Why an owner ended its term, the last time."""
         self._changed = asyncio.Event()
+        self._spread = PlaybookSpread(self._shards, plan_bytes=plan_bytes, partition_count=partition_count)
+        self._desk = PlaybookDesk(self._spread, data_dir=data_dir, model=lambda: self._models.model)
         self._mover = Mover(
             self._metadata,
             self._shards,
-            plan_bytes=plan_bytes,
+            plan_bytes=lambda: self._spread.plan_bytes,
             deadline_s=assign_deadline_s,
             changed=self._changed,
         )
@@ -89,7 +97,7 @@ class Coordinator:
             self._metadata,
             self._shards,
             partition_count=partition_count,
-            plan_bytes=plan_bytes,
+            plan_bytes=lambda: self._spread.plan_bytes,
             deadline_s=assign_deadline_s,
             in_gap=lambda: self._mover.in_gap,
             may_take=self._balancer.may_take,
@@ -126,6 +134,7 @@ class Coordinator:
         self._shards |= {name: ShardSeen(name, handle, is_spare=False) for name, handle in shards.items()}
         self._shards |= {name: ShardSeen(name, handle, is_spare=True) for name, handle in (spares or {}).items()}
         await self._balancer.load()
+        await self._desk.load()
         running = await self._takeover.running_shards()
         # All at once: they are started and serve, and whoever asks for routes waits for this.
         known = [seen for seen in self._shards.values() if seen.name in running]
@@ -143,6 +152,7 @@ class Coordinator:
             self._watch(seen)
         self._tasks += [asyncio.create_task(self._takeover.watch_leases()), asyncio.create_task(self._models.watch())]
         self._tasks += [asyncio.create_task(self._watch_partitions()), asyncio.create_task(self._balancer.run())]
+        self._tasks.append(asyncio.create_task(self._desk.run()))
         await asyncio.gather(*first)
 
     async def add_spares(self, spares: dict[str, Any]) -> None:
@@ -186,6 +196,12 @@ class Coordinator:
         if not self._knows_its_shards:
             raise NotIntroduced
         return await self._balancer.ask(verb, argument)
+
+    async def playbook(self, verb: str, request: Mapping[str, Any], asker: Mapping[str, Any]) -> dict[str, Any]:
+        """Take what is asked of the playbook; see PlaybookDesk.ask. Raises NotIntroduced: ask again in a moment."""
+        if not self._knows_its_shards:
+            raise NotIntroduced
+        return await self._desk.ask(verb, request, asker)
 
     async def note_restart(self, told: dict[str, Any]) -> None:
         """Learn how far a rolling restart is, from the launcher, who does it."""

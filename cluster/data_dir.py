@@ -4,6 +4,7 @@
     run.lock      held (flock) by its present run; holds the run's process id until that has ended in order
     layout.json   version of the layout, the partition count, and where the log is if it is not in here
     playbook.json the playbook in force, compiled, with its version and where it came from
+    playbooks/    its versions, each whole, and its history (cluster/playbook_versions.py, playbook_history.py)
     running.json  address, process id and start of the Hearth that is ready on it; gone when it stops
     status.json   what its coordinator last reported of every partition; some seconds old at most while it runs
     access.json   which access rules it was last started with (cluster/access.py)

@@ -13,7 +13,7 @@ under way, and people what is (docs/decisions/0031-moves.md).
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -107,7 +107,7 @@ class Mover:
         metadata: MetadataStore,
         shards: Mapping[str, ShardSeen],
         *,
-        plan_bytes: bytes,
+        plan_bytes: Callable[[], bytes],
         deadline_s: float,
         changed: asyncio.Event,
     ) -> None:
@@ -215,7 +215,7 @@ class Mover:
         move.step = MoveStep.SERVE
         epoch = handed_over["epoch"]
         call = move.target.handle.assign.remote(
-            move.partition, plan_bytes=self._plan_bytes, epoch=epoch, ends_at=handed_over["ends_at"]
+            move.partition, plan_bytes=self._plan_bytes(), epoch=epoch, ends_at=handed_over["ends_at"]
         )
         opened: int = await within(self._deadline_s, call)
         if move.target.holder != move.target_holder:

@@ -42,7 +42,7 @@ class Placement:
         shards: Mapping[str, ShardSeen],
         *,
         partition_count: int,
-        plan_bytes: bytes,
+        plan_bytes: Callable[[], bytes],
         deadline_s: float,
         in_gap: Callable[[], Collection[int]] = tuple,
         may_take: Callable[[ShardSeen], bool] = lambda _: True,
@@ -120,7 +120,7 @@ class Placement:
             if seen.holder != holder:
                 # It died meanwhile: what Ray makes in its place is another holder, which has taken nothing.
                 return
-            assign = seen.handle.assign.remote(partition, plan_bytes=self._plan_bytes, epoch=epoch)
+            assign = seen.handle.assign.remote(partition, plan_bytes=self._plan_bytes(), epoch=epoch)
             opened = await within(self._deadline_s, assign)
             if opened > epoch:
                 # The log had seen a later term than the metadata; bring the metadata up to it.

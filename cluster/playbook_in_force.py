@@ -16,9 +16,12 @@ from actors.records import codec
 from actors.records.payload import PayloadUnreadable
 from actors.snapshots.store import SnapshotStore, snapshot_store
 from actors.snapshots.verification import Read
+from cluster.access import now_text, user_name
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
+from cluster.playbook_history import History, finished, note_start, with_halts
+from cluster.playbook_versions import files_of
 from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
 from playbooks.compiler import compile_playbook, examine
@@ -118,17 +121,23 @@ def settle(config: HearthConfig, asked: PlaybookInForce | None) -> tuple[Playboo
     Raises:
         CommandFailed: nobody can tell which one is in force, or it cannot be written down.
     """
-    known: PlaybookInForce | None = None
+    known, history = None, History()
     try:
+        history = finished(config.data_dir)
         known = remembered(config.data_dir)
     except PlaybookForgotten:
         if asked is None:
             raise
     before = known or (newest_in_log(config) if asked is None else None)
     chosen = asked or before or compiled(config.playbook_path)
-    is_same = before is not None and before.plan.version == chosen.plan.version
+    # What somebody has paused or stopped stays so, whatever is put into force.
+    plan = chosen.plan if asked is None else with_halts(asked.plan, history.halted)
+    is_same = before is not None and before.plan.version == plan.version
     since = before.facts.since if before is not None and is_same else ""
-    settled = _in_force(chosen.plan, source=chosen.facts.source, since=since or utc_now().isoformat(timespec="seconds"))
+    source = chosen.facts.source
+    settled = _in_force(plan, source=source, since=since or utc_now().isoformat(timespec="seconds"))
+    files = dict(files_of(Path(source))) if chosen is not before else {}
+    note_start(config.data_dir, plan, files=files, source=source, by=f"user:{user_name()}", time=now_text())
     if settled != known:
         remember(config.data_dir, settled.facts, settled.plan.canonical_bytes)
     return settled, [*_sentences(settled, asked=asked, before=before, is_same=is_same)]

@@ -200,6 +200,18 @@ class ShardActor:
         except MetadataUnavailable as away:
             logger.warning("partition %d is not given up: %s", partition, away)
 
+    async def ready_plan(self, plan_bytes: bytes, number: int) -> str:
+        """Read and lay out a plan that is to come into force; return its version."""
+        return await self._shard.ready_plan(plan_bytes, number)
+
+    async def use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
+        """Put a plan into force on a partition; return whether that changed anything. Raises as Shard.use_plan does."""
+        return await self._shard.use_plan(partition, plan_bytes, number)
+
+    async def instances(self) -> dict[tuple[str, str], int]:
+        """Return how many instances of journeys live here: (journey, state) → count."""
+        return await self._shard.instances()
+
     async def report(self) -> dict[int, dict[str, Any]]:
         """Return what is known of each partition."""
         return {partition: dict(facts) for partition, facts in self._shard.report().items()}
@@ -274,7 +286,7 @@ class ShardActor:
                 canary = Canary(version=version, share=one.share, scorer=scorer)
             else:
                 shadows.append(Shadow(version=version, scorer=await self._local_of(one.model, locals_)))
-        return Lineup(champion=champion, canary=canary, shadows=tuple(shadows))
+        return Lineup(champion=champion, canary=canary, shadows=tuple(shadows), schema_hash=model.feature_schema_hash)
 
     async def _champion_of(
         self, model: ModelInForce, locals_: dict[str, "LocalScorer"], served: dict[str, ServeScorer]

@@ -185,6 +185,7 @@ def start_state_plane(
             uneven_after_s=config.rebalance_after_s,
             partition_count=config.partition_count,
             plan_bytes=plan_bytes_in_force(config),
+            data_dir=config.data_dir.absolute(),
             telemetry=telemetry_settings(config),
             end_actor=_end_actor if config.ray_address is not None else None,
         )

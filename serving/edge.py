@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from hearth.internal.v1 import shard_pb2
-from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, playbook_pb2, signal_pb2
 from household.events import LONGEST_KEY, NO_TIME_US
 from serving import admin, identity
 from serving.accepting import AcceptingServer
@@ -37,6 +37,7 @@ from serving.households import Households
 from serving.ingest import Ingest
 from serving.owners import Owners
 from serving.placing import AskPlacement, PlacementServices
+from serving.playbooks import TIMEOUT_S, AskPlaybook, PlaybookServices
 from serving.router import OUTCOME_PATIENCE, QUESTION_PATIENCE, Router
 from serving.settings import EdgeSettings
 from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED, microseconds, report_batch
@@ -48,10 +49,11 @@ SIGNAL_SERVICE: Final = "hearth.v1.SignalService"
 DECISION_SERVICE: Final = "hearth.v1.DecisionService"
 DELIVERY_SERVICE: Final = "hearth.v1.DeliveryService"
 HOUSEHOLD_SERVICE: Final = "hearth.v1.HouseholdService"
+PLAYBOOK_SERVICE: Final = "hearth.v1.PlaybookService"
 ADMIN_SERVICE: Final = "hearth.v1.AdminService"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 PUBLIC_SERVICES: Final = (SIGNAL_SERVICE, DECISION_SERVICE, DELIVERY_SERVICE, HOUSEHOLD_SERVICE)
-SERVICE_NAMES: Final = (*PUBLIC_SERVICES, ADMIN_SERVICE, HEALTH_SERVICE)
+SERVICE_NAMES: Final = (*PUBLIC_SERVICES, PLAYBOOK_SERVICE, ADMIN_SERVICE, HEALTH_SERVICE)
 
 CHANNEL_COUNT_MAX: Final = 64
 
@@ -74,7 +76,7 @@ NowUs = Callable[[], int]
 
 
 class PublicServices:
-    """SignalService, DecisionService, DeliveryService, HouseholdService and Health on one grpc.aio server.
+    """All public services, and Health, on one grpc.aio server.
 
     Must be created and used in one event loop.
     """
@@ -90,6 +92,7 @@ class PublicServices:
         observer: RequestObserver | None = None,
         door: Door | None = None,
         ask_placement: AskPlacement | None = None,
+        ask_playbook: AskPlaybook | None = None,
     ) -> None:
         """Take what the services need.
 
@@ -103,6 +106,7 @@ class PublicServices:
             observer: told of every request.
             door: lets callers in; None lets in everybody.
             ask_placement: asks the coordinator; None where there is none.
+            ask_playbook: the same of the playbook.
         """
         assert partition_count > 0
 
@@ -118,6 +122,7 @@ class PublicServices:
         self._households = Households(self._owners)
         self._admin = admin.AdminServices(router, partition_count)
         self._placing = PlacementServices(ask_placement)
+        self._playbooks = PlaybookServices(ask_playbook)
 
     @property
     def in_flight_count(self) -> int:
@@ -309,10 +314,22 @@ class PublicServices:
             self._admin_call("Drain", self._placing.drain, admin_pb2.DrainRequest.FromString),
             self._admin_call("Restart", self._placing.restart, admin_pb2.RestartRequest.FromString),
             self._admin_call("ShowPlacement", self._placing.show, admin_pb2.ShowPlacementRequest.FromString),
+            *self._playbook_calls(),
             unary(f"/{HEALTH_SERVICE}/Check", self.check_health, check, short_s, may_be_refused=False),
             stream(f"/{HEALTH_SERVICE}/Watch", self.watch_health, watch),
         )
         return dict(handlers)
+
+    def _playbook_calls(self) -> tuple[tuple[str, Handler], ...]:
+        unary, books, asked = self._boundary.unary, self._playbooks, playbook_pb2
+        show = asked.ShowPlaybookRequest.FromString
+        return (
+            unary(f"/{PLAYBOOK_SERVICE}/Push", books.push, asked.PushRequest.FromString, TIMEOUT_S),
+            unary(f"/{PLAYBOOK_SERVICE}/Halt", books.halt, asked.HaltRequest.FromString, TIMEOUT_S),
+            unary(f"/{PLAYBOOK_SERVICE}/Submit", books.submit, asked.SubmitRequest.FromString, TIMEOUT_S),
+            unary(f"/{PLAYBOOK_SERVICE}/Approve", books.approve, asked.ApproveRequest.FromString, TIMEOUT_S),
+            unary(f"/{PLAYBOOK_SERVICE}/ShowPlaybook", books.show, show, TIMEOUT_S),
+        )
 
     def _admin_call(
         self, name: str, handle: Callable[..., Awaitable[Message]], parse: Callable[[bytes], Message]

@@ -44,7 +44,12 @@ class CoordinatorRoutes:
         told: Mapping[str, Any] = await self._ask("place", verb, argument)
         return told
 
-    async def _ask(self, method: str, *arguments: str) -> Any:
+    async def playbook(self, verb: str, request: Mapping[str, Any], asker: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hand on what is asked of the playbook; raises likewise."""
+        told: Mapping[str, Any] = await self._ask("playbook", verb, request, asker)
+        return told
+
+    async def _ask(self, method: str, *arguments: object) -> Any:
         import ray
 
         if self._actor is None:
@@ -78,6 +83,7 @@ class EdgeReplica:
             observer=observer,
             door=self._door,
             ask_placement=coordinator.place if config.routes_source is None else None,
+            ask_playbook=coordinator.playbook if config.routes_source is None else None,
         )
         self._server: AcceptingServer | None = None
         if config.listener is Listener.OWN:

@@ -87,6 +87,8 @@ class Failure(Enum):
     SNAPSHOT_FAILED = auto()
     PLACEMENT_REFUSED = auto()
     """What is asked of the placement of partitions cannot be."""
+    PLAYBOOK_REFUSED = auto()
+    """What is asked of the playbook cannot be, or not by whoever asks."""
     NO_COORDINATOR = auto()
     """Whoever places partitions cannot be asked at present; nobody else needs it."""
     INTERNAL = auto()
@@ -163,6 +165,7 @@ STATUS_BY_FAILURE: Final[Mapping[Failure, FailureStatus]] = {
     Failure.NO_REJECTS: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
     Failure.SNAPSHOT_FAILED: FailureStatus(code=grpc.StatusCode.INTERNAL),
     Failure.PLACEMENT_REFUSED: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
+    Failure.PLAYBOOK_REFUSED: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
     Failure.NO_COORDINATOR: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=1_000),
     Failure.INTERNAL: FailureStatus(code=grpc.StatusCode.INTERNAL),
 }

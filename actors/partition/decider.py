@@ -28,6 +28,7 @@ from actors.partition.requests import Requests
 from actors.state_thread import StateThread, Urgency
 from hearth.v1 import decision_pb2
 from household.decide import prepare
+from household.deciding.candidates import is_paused
 from household.deciding.draft import Ask, Draft, Scores
 from household.decision import Decision
 from household.plan import NONE, Plan
@@ -260,7 +261,7 @@ class PartitionDecider:
     def _moment_drafts(self, rows: list[int]) -> tuple[Plan, list[Draft]]:
         state, drafts = self._owner.state_as_of_now(), []
         for row in rows:
-            pending = state.pending.of(row)
+            pending = [one for one in state.pending.of(row) if not is_paused(state.plan, one)]
             if not pending:
                 continue
             member = pending[0].member

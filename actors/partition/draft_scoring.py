@@ -92,6 +92,9 @@ class _TermScoring:
         self, lineup: Lineup, rows: _Rows, drafts: Sequence[Draft], deadline_s: float | None
     ) -> list[Scores]:
         """Return scores of each draft's candidates, by the version that decides for its household, and by shadows."""
+        if not lineup.knows(rows.plan):
+            # Another playbook has come into force, and what scores by it has not been told yet.
+            return self._worse(rows.plan, drafts, "it was trained on the features of another playbook")
         if not lineup.shadows or not any(draft.to_score for draft in drafts):
             return await self._decide_by(lineup, rows, drafts, deadline_s)
         deciding = asyncio.ensure_future(self._decide_by(lineup, rows, drafts, deadline_s))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from household.canary import is_in_canary
 from household.plan import Plan, ValueTerm
-from household.scoring import Scorer
+from household.scoring import Scorer, schema_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,12 @@ class Lineup:
     shadows: tuple[Shadow, ...] = ()
     terms: tuple["TermLineup", ...] = ()
     """What gives other terms of values than acceptance."""
+    schema_hash: str = ""
+    """Of the features that all of them score by; empty where nobody has said."""
+
+    def knows(self, plan: Plan) -> bool:
+        """Return whether what a plan reads is what its versions were trained on."""
+        return not self.schema_hash or self.schema_hash == schema_hash(plan)
 
     @property
     def is_priors(self) -> bool:

@@ -26,7 +26,7 @@ class FoldTarget(Protocol):
 
     def fold_epoch(self, opening: codec.EpochOpening, epoch: int) -> None: ...
 
-    def fold_plan(self, plan: Plan, epoch: int) -> None: ...
+    def fold_plan(self, plan: Plan, epoch: int, stamp_us: int) -> None: ...
 
     def fold_signals(self, batch: EventBatch, stamp_us: int) -> object: ...
 
@@ -67,7 +67,8 @@ def _fold_tick(replay: FoldTarget, stored: StoredRecord) -> None:
 
 
 def _fold_plan(replay: FoldTarget, stored: StoredRecord) -> None:
-    replay.fold_plan(codec.decode_plan(stored.record.payload), stored.record.epoch)
+    record = stored.record
+    replay.fold_plan(codec.decode_plan(record.payload), record.epoch, record.stamp_us)
 
 
 def _fold_epoch(replay: FoldTarget, stored: StoredRecord) -> None:

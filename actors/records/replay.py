@@ -7,7 +7,7 @@ from actors.log.contract import StoredRecord
 from actors.records import codec
 from actors.records.kinds import BY_KIND
 from actors.records.payload import PayloadUnreadable
-from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals
+from household.apply import Applied, advance_now, apply_decision, apply_delivery, apply_epoch, apply_signals
 from household.contact_rules.share import CapacityShare
 from household.decision import Decision
 from household.delivery import DeliveryNote
@@ -67,7 +67,7 @@ class Replay:
             self.state.stream_clock = opening.stream_clock
             apply_epoch(self.state, epoch=epoch, fold_version=opening.fold_version)
 
-    def fold_plan(self, plan: Plan, epoch: int) -> None:
+    def fold_plan(self, plan: Plan, epoch: int, stamp_us: int) -> None:
         """Put a plan into force; one written by an older epoch is void."""
         if epoch < self.epoch:
             self.void_plans += 1
@@ -75,6 +75,9 @@ class Replay:
             self.state = PartitionState(plan=plan, stream_clock=self.stream_clock, share=self.share)
             self.state.epoch, self.state.fold_version = self.epoch, self.fold_version
         else:
+            if plan.halted != self.state.plan.halted:
+                # Timers stand still, or go on, from then. Other changes leave the time as it is, as they always did.
+                advance_now(self.state, stamp_us)
             self.state = migrated(self.state, plan)
 
     def fold_signals(self, batch: EventBatch, stamp_us: int) -> Applied:

@@ -1,6 +1,8 @@
 """Questions to a partition that change nothing."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from actors.log.contract import OffsetOutOfRange
@@ -15,6 +17,7 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, household_pb2
 from household.contacts import is_before_decision
 from household.decision import Decision
+from household.journeys.versions import instances_by_state
 from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD, PartitionState
 from wire.frames import DECISION_COUNT_MAX
@@ -41,6 +44,18 @@ async def get(
         return answer
 
     return await state_thread.run(Urgency.INGEST, read)
+
+
+async def living_instances(owners: Iterable[PartitionOwner], state_thread: StateThread) -> dict[tuple[str, str], int]:
+    """Return how many instances of journeys live: (journey, state) → count."""
+    counted = Counter[tuple[str, str]]()
+    for owner in owners:
+        counted.update(await state_thread.run(Urgency.INGEST, _living_instances, owner))
+    return dict(counted)
+
+
+def _living_instances(owner: PartitionOwner) -> dict[tuple[str, str], int]:
+    return instances_by_state(owner.state)
 
 
 async def graph(

@@ -222,20 +222,14 @@ class Shard:
             return end, await pass_on(owned.owner.epoch)
 
     async def ready_plan(self, plan_bytes: bytes, number: int) -> str:
-        """Read and lay out a plan that is to come into force, beside all that goes on; return its version.
-
-        Raises PlanUnreadable, and whatever else keeps this shard from folding by it.
-        """
+        """Read and lay out a plan that is to come into force, beside all that goes on; return its version."""
         return (await asyncio.to_thread(self._plans.ready, plan_bytes, number)).version
 
     async def use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
         """Put a plan into force on a partition between two groups; return whether that changed anything.
 
-        `number` is of the change: one that is older than what this shard was told of last is passed over.
-
-        Raises:
-            PartitionLost: it is not owned here, or is not any more; whoever opens it is told anew.
-            NotCurrent: nothing was written.
+        `number` is of the change: one that is older than what this shard was told of last is passed over. Raises
+        PartitionLost (it is not owned here, or not any more) and NotCurrent; whoever asks asks again.
         """
         owned = self._owned.get(partition)
         if owned is None or owned.owner.is_lost:
@@ -309,6 +303,10 @@ class Shard:
         if owned is not None:
             owned.decider.stop()
             await owned.owner.close()
+
+    async def instances(self) -> dict[tuple[str, str], int]:
+        """Return how many instances of journeys live in its partitions: (journey, state) → count."""
+        return await queries.living_instances([one.owner for one in self._owned.values()], self._state_thread)
 
     async def use_lineup(self, make: Callable[[], Awaitable[Lineup]]) -> None:
         """Score by other model versions from the next decision on."""

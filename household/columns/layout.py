@@ -188,6 +188,8 @@ def _rules(plan: Plan, feature_cells: list[int], window_cells: list[int], trigge
         cooldowns.append(float(trigger.cooldown_us))
         if journey.flow is not None:
             continue  # its entry is among what it listens for
+        if journey.name in plan.halt_by_journey:
+            continue
         for event in trigger.events:
             listening[event].append(index)
     for listener in plan.listeners:

@@ -5,7 +5,7 @@ from household.deciding.bringing_up import half_life_of, is_known, is_stale, jou
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason, by_contact, by_moment
 from household.decision import Moment
-from household.plan import NONE, Journey, Plan, Scope
+from household.plan import NONE, Halt, Journey, Plan, Scope
 from household.state import PartitionState
 
 
@@ -15,7 +15,16 @@ def moments_for(state: PartitionState, household: int, member: int) -> tuple[Mom
     A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
     """
     pending, same = state.together(state.pending, household), state.same_members(household, member)
-    return tuple(moment for moment in pending if moment.member in same or not is_members_own(state.plan, moment))
+    return tuple(
+        moment
+        for moment in pending
+        if (moment.member in same or not is_members_own(state.plan, moment)) and not is_paused(state.plan, moment)
+    )
+
+
+def is_paused(plan: Plan, moment: Moment) -> bool:
+    """Return whether a moment's journey says nothing at present: the moment waits."""
+    return plan.halt_by_journey.get(moment.journey) is Halt.PAUSED
 
 
 def is_members_own(plan: Plan, moment: Moment) -> bool:
@@ -42,7 +51,7 @@ def journeys_of(
         found.append((journey, True))
     if ask.channel != NONE and ask.is_contact:
         for journey in plan.journeys:
-            if journey.trigger is None and (
+            if (journey.trigger is None and journey.name not in plan.halt_by_journey) and (
                 not ask.contact_types or ask.contact_types.intersection(journey.contact_events)
             ):
                 found.append((journey, False))

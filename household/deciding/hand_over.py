@@ -8,9 +8,9 @@ from household.counting import milli
 from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet_for
 from household.deciding.reasons import by_rule
 from household.deciding.rules import Broken, Said, Weighing, capacity_left, contact_cost_minor
-from household.deciding.standing import is_live, truths, why_not
+from household.deciding.standing import is_live, journey_of_action, truths, why_not
 from household.delivery import DeliveryNote, DeliveryStep
-from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect
+from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect, Halt
 from household.state import PartitionState
 from household.tables.outbox import Outbound
 from household.traits import UNKNOWN, Traits, traits_of
@@ -29,6 +29,10 @@ def next_step(state: PartitionState, action_id: str, listened: Collection[str]) 
         return None
     if not outbound.not_before_us <= state.now_us < outbound.send_before_us or not is_live(state, action_id):
         return None
+    if state.plan.halted:
+        journey = journey_of_action(state, outbound.household, action_id)
+        if state.plan.halt_by_journey.get(journey) is Halt.PAUSED:
+            return None
     if reason := why_not(state, action_id):
         channel_name = state.plan.channels[outbound.channel].name
         return DeliveryNote(action_id=action_id, step=DeliveryStep.WITHDRAWN, channel=channel_name, reason=reason)

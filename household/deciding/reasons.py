@@ -50,7 +50,7 @@ class Reason(StrEnum):
     OFFER_GONE = "OFFER_GONE"
     PRICE_CHANGED = "PRICE_CHANGED"
     JOURNEY_OVER = "JOURNEY_OVER"
-    """Its journey has reached its goal, was left, or has gone another way."""
+    """Its journey has reached its goal, was left, has gone another way, or was stopped."""
     IDENTIFIER_GONE = "IDENTIFIER_GONE"
     """It was decided for whoever held an identifier, which means somebody else by now."""
 

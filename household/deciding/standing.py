@@ -13,7 +13,7 @@ from household.deciding.draft import Ask
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.experiments.control import kept_from
-from household.plan import NONE, Offer, Plan
+from household.plan import NONE, Halt, Offer, Plan
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
 from household.tables.slates import Slate
@@ -140,10 +140,21 @@ def sees(state: PartitionState, entry: SlateAction, slate: Slate, ask: Ask, hous
     Of households that are one by now each may have named a member alike: they are not the same for that.
     """
     made = slate.decision
+    if state.plan.halted and state.plan.halt_by_journey.get(entry.journey) is Halt.PAUSED:
+        return False  # it says nothing at present, to nobody
     if not entry.is_personal or (made.household, made.member) == (ask.household, ask.member):
         return True
     _, whose = state.find(made.household, made.member)
     return whose != NO_MEMBER and whose in state.same_members(household, member)
+
+
+def journey_of_action(state: PartitionState, household: int, action_id: str) -> str:
+    """Return the journey whose moment brought up an action of a slate; empty for none, and where no slate has it."""
+    for slate in state.slates.of(household):
+        for one in slate.decision.slate:
+            if one.action_id == action_id:
+                return one.journey
+    return ""
 
 
 def slate_owner(state: PartitionState, slate: Sequence[SlateAction], member: int) -> int:

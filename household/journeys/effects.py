@@ -64,6 +64,8 @@ def heard(state: PartitionState, fired: Sequence[tuple[int, int]], of: FoldedRow
         place = trigger - courses.first
         listener, field = courses.listeners[place], courses.fields[place]
         course = courses.by_name[courses.names[listener.journey]]
+        if listener.role is ListensFor.ENTRY and course.name in state.plan.halt_by_journey:
+            continue  # it is not kept: nobody enters later by what happened meanwhile
         kind, time_us = int(batch.types[row]), int(batch.times_us[row])
         about = ANY
         if courses.is_report[kind]:

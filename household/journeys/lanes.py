@@ -12,6 +12,7 @@ import numpy as np
 
 from household.decision import Moment
 from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, is_entry, way_key
+from household.journeys.standing_still import is_paused, standing_us
 from household.journeys.walk import Lane, Walk
 from household.plan import END, StepKind, WhenMerged
 from household.state import NO_MEMBER, PartitionState
@@ -185,6 +186,7 @@ def _lane(state: PartitionState, course: Course, found: _Found, household: int, 
         zone=zone_of(state, household, member),
         holds=holds,
         version=state.plan.version,
+        is_paused=is_paused(state, course.name),
         sticks=frozenset(said),
         horizon_us=max((one.based_us for _, one in found.instances), default=0),
     )
@@ -299,7 +301,7 @@ def _hear(state: PartitionState, lane: Lane, key: str, owner: int, number: int, 
 
 
 def _row(state: PartitionState, course: Course, walk: Walk, old: Instance | None) -> Instance:
-    due_us = walk.due_us
+    due_us = standing_us(walk.due_us, walk.since_us) if is_paused(state, course.name) else walk.due_us
     if not walk.is_live:
         kept_us = course.kept_us(state.plan.clock.lateness_us)
         due_us = NEVER_US if kept_us == NEVER_FORGOTTEN_US else walk.ended_us + kept_us

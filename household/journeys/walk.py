@@ -74,6 +74,8 @@ class Lane:
     """Household row of each thing heard."""
     horizon_us: int = 0
     """Who entered before is known."""
+    is_paused: bool = False
+    """Time moves nobody."""
     ways: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
     """(owner, number, step, time) → which way a branch was left for the first time."""
 
@@ -224,6 +226,8 @@ class Lane:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _let_time_pass(self, until_us: int) -> None:
+        if self.is_paused:
+            return
         for walk in self.walks:
             while walk.is_live and walk.due_us <= until_us:
                 self._time_is_over(walk)

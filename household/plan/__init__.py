@@ -37,6 +37,7 @@ from household.plan.flow import (
     WhenBlocked,
     WhenMerged,
 )
+from household.plan.halts import Halt, HaltedJourney
 from household.plan.journeys import Journey, Trigger
 from household.plan.models import TermModels, ValueTerm
 from household.plan.offers import Offer, SegmentPrice, Treatment
@@ -86,6 +87,8 @@ __all__ = [
     "FieldKind",
     "Flow",
     "GraphRules",
+    "Halt",
+    "HaltedJourney",
     "Journey",
     "JourneyListener",
     "JourneyStep",

@@ -14,6 +14,7 @@ from household.plan.contact_rules import EXEMPT_CLASSES
 from household.plan.experiments import ALL_BP, CONTROL, TREATED, Arm, Draw, Experiment, Layer
 from household.plan.features import Feature, Window
 from household.plan.flow import JourneyListener, listeners_of
+from household.plan.halts import Halt, HaltedJourney
 from household.plan.journeys import Journey
 from household.plan.models import TermModels
 from household.plan.offers import Offer
@@ -54,6 +55,8 @@ class Plan:
     budgets: tuple[Budget, ...] = later(())
     products: tuple[Product, ...] = later(())
     models: TermModels = later(TermModels())
+    halted: tuple[HaltedJourney, ...] = later(())
+    """Journeys that a person has paused or stopped, in order of their names."""
 
     @cached_property
     def canonical_bytes(self) -> bytes:
@@ -89,6 +92,11 @@ class Plan:
     def journey_by_name(self) -> dict[str, int]:
         """Index of each journey."""
         return {journey.name: index for index, journey in enumerate(self.journeys)}
+
+    @cached_property
+    def halt_by_journey(self) -> dict[str, Halt]:
+        """How each of those journeys is halted that are."""
+        return {one.journey: one.how for one in self.halted}
 
     @cached_property
     def listeners(self) -> tuple[JourneyListener, ...]:

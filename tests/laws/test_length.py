@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     "cluster/command_line/learning.py": "options of the commands about models, a few lines for each",
     "serving/models/bundle.py": "the whole contract of a version: what stands in it, how it is written and checked",
     "serving/models/probe.py": "a process that opens unknown models runs this file alone, without anything of ours",
+    "cluster/coordinator.py": "who watches the shards, and the table of what is asked of it, a line or two for each",
     "actors/shard/shard.py": "the life of a shard and its table of calls, a line or two for each",
     "household/tables/table.py": "the verbs of one class over one set of arrays",
 }

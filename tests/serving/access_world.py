@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, playbook_pb2, signal_pb2
 from serving.access.audit import AuditLog, entries_of
 from serving.access.door import Door, DoorSettings
 from serving.access.rights import Role
@@ -60,6 +60,11 @@ REQUESTS: dict[str, Message] = {
     "/hearth.v1.HouseholdService/Decisions": household_pb2.DecisionsRequest(household=HOUSEHOLD),
     "/hearth.v1.HouseholdService/Quarantine": household_pb2.QuarantineRequest(),
     "/hearth.v1.HouseholdService/Change": household_pb2.ChangeRequest(request_id="r", confirm="c"),
+    "/hearth.v1.PlaybookService/Push": playbook_pb2.PushRequest(version="v"),
+    "/hearth.v1.PlaybookService/Halt": playbook_pb2.HaltRequest(journey="j", how=playbook_pb2.JOURNEY_HALT_PAUSE),
+    "/hearth.v1.PlaybookService/Submit": playbook_pb2.SubmitRequest(files={"p.yaml": ""}),
+    "/hearth.v1.PlaybookService/Approve": playbook_pb2.ApproveRequest(draft="d1"),
+    "/hearth.v1.PlaybookService/ShowPlaybook": playbook_pb2.ShowPlaybookRequest(),
     "/hearth.v1.AdminService/ShowPlacement": admin_pb2.ShowPlacementRequest(),
     "/hearth.v1.AdminService/Scale": admin_pb2.ScaleRequest(shards=1),
     "/hearth.v1.AdminService/Rebalance": admin_pb2.RebalanceRequest(),
