@@ -60,6 +60,8 @@ candidates = st.builds(
         is_gross=st.booleans(),
         context=st.just(1.0) | scores,
         lever=st.just(1.0) | scores,
+        uplift=st.none() | scores,
+        stay=st.just(1.0) | scores,
         prices=st.lists(st.builds(Price, of=texts, minor=st.floats(0, 2**40)), max_size=2).map(tuple),
     ),
 )
