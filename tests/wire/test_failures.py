@@ -12,11 +12,13 @@ from google.rpc import error_details_pb2, status_pb2
 
 from actors.conditions import CLOCK_UNCONFIRMED, LEASE_EXPIRED, NotCurrent, Overloaded, PartitionLost
 from actors.log.contract import LogUnavailable, PartitionId
+from actors.partition.attempts import ChannelGone
 from actors.partition.decider import NotSettled
 from actors.partition.requests import RequestIdReused
 from actors.records.payload import PayloadUnreadable
 from actors.shard.refusals import REFUSALS, refused
 from actors.snapshots.facts import SnapshotFailed
+from household.plan import Plan
 from wire.failures import (
     STATUS_BY_FAILURE,
     CallFailed,
@@ -95,6 +97,7 @@ REFUSED = {
     "snapshot": (SnapshotFailed(PartitionId(3), "there", "the disk is full"), Failure.SNAPSHOT_FAILED),
     "lost": (PartitionLost(), Failure.PARTITION_UNAVAILABLE),
     "not settled": (NotSettled(), Failure.PARTITION_UNAVAILABLE),
+    "channel that is gone": (ChannelGone("fax", Plan(name="without")), Failure.UNKNOWN_CHANNEL),
     "log": (LogUnavailable(PartitionId(3), Path("there"), "no answer"), Failure.PARTITION_UNAVAILABLE),
     "overloaded": (Overloaded(), Failure.SIGNALS_WAITING),
     "batch": (PayloadUnreadable("no batch"), Failure.BAD_BATCH),
