@@ -19,6 +19,7 @@ from typing import Any
 
 from cluster.access import now_text
 from cluster.errors import CommandFailed
+from cluster.launching import overrides, without_control
 from cluster.playbook_asking import Asker, Refused, remark, time_of
 from cluster.playbook_drafts import approve, approver_of, submit, used_up
 from cluster.playbook_history import APPROVED, Halted, PlaybookDraft
@@ -26,7 +27,7 @@ from cluster.playbook_ledger import ChangeReason, PlaybookLedger
 from cluster.playbook_schedule import schedule, schedule_end, start_due
 from cluster.playbook_spread import PlaybookSpread
 from cluster.playbook_versions import KeptVersion, examined, keep, kept
-from household.plan import Halt
+from household.plan import Halt, Plan
 from serving.models.in_force import ModelInForce
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ class PlaybookDesk:
         to_come = {one.version for one in history.scheduled if not one.trouble}
         if base != history.version and plan.version != history.version and not (at and base in to_come):
             return told | {"conflict": history.version, "version": history.version}
+        if not history.was_in_force(plan.version):
+            await asyncio.to_thread(_check_launch, plan, in_force, ledger.data_dir)
         reason = ChangeReason(
             did="push" if is_new else "rollback",
             by=who,
@@ -210,3 +213,14 @@ def _check_approved(draft: PlaybookDraft) -> None:
 
 def _halt_name(how: str) -> str:
     return next(name for name, halt in HALTS.items() if halt is not None and halt.value == how)
+
+
+def _check_launch(plan: Plan, in_force: Plan, data_dir: Path) -> None:
+    """Refuse a version that was never in force and brings a journey that may not be launched."""
+    lacking = without_control(plan, in_force, overrides(data_dir))
+    if lacking:
+        raise Refused(
+            f"journey '{lacking[0]}' has no control group, so nobody will know what it brought: write 'control: 10%' "
+            f"under it, or let an approver say why not: hearth readiness {lacking[0]} --playbook ... "
+            '--without-control "why, in a sentence"'
+        )

@@ -1,13 +1,14 @@
 """The playbook of a cluster, changed while its shards are at work: the desk of the coordinator, before real shards.
 
 Laws: a version is in force on every partition or on none; one with a mistake, or made from another than the one in
-force, changes nothing and says why; whatever the coordinator dies in is finished by the next one, or never began; a
-shard that was away follows; a rollback is a version again that was; what somebody paused stays so under other versions
-and over restarts; where callers are known it takes a second person; a season starts and ends by itself; all of it
-stands in the history and in the audit log.
+force, changes nothing and says why; a new journey has a control group, or somebody said why not; whatever the
+coordinator dies in is finished by the next one, or never began; a shard that was away follows; a rollback is a version
+again that was; what somebody paused stays so under other versions and over restarts; where callers are known it takes a
+second person; a season starts and ends by itself; all of it stands in the history and in the audit log.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from cluster import playbook_ledger, playbook_schedule
 from cluster.access import now_text
 from cluster.backup import back_up, restore
 from cluster.data_dir import LAYOUT_NAME
+from cluster.launching import OVERRIDES_NAME
 from cluster.playbook_desk import PlaybookDesk
 from cluster.playbook_history import finished, note_start, read_history, write_history
 from cluster.playbook_spread import PlaybookSpread
@@ -34,6 +36,8 @@ from tests.actors.harness import CORNER, MONDAY, Hearth, SettableClock, corner, 
 
 CHEAPER = ("price: 4.99", "price: 3.99")
 DEARER = ("price: 9.99", "price: 11.99")
+RENAMED = ("journeys:\n  low:\n", "journeys:\n  lower:\n")
+CONTROLLED = ("    outbound: [push, sms]\n", "    outbound: [push, sms]\n    control: 10%\n")
 MISTAKEN = ("family: content, price", "family: contnet, price")
 ANNA = {"name": "user:anna", "roles": [], "is_proven": False}
 BERT = ANNA | {"name": "user:bert"}
@@ -183,6 +187,24 @@ async def test_a_mistake_changes_nothing_and_is_told_with_its_place(tmp_path: Pa
         assert "contnet" in problem["message"]
         assert world.live == everywhere(corner())
         assert [one.did for one in read_history(world.data_dir).changes] == ["up"]
+
+
+@in_loop
+async def test_a_new_journey_without_control_is_not_launched_until_somebody_said_why(tmp_path: Path):
+    async with world_of(tmp_path) as world:
+        refused = await world.push(RENAMED)
+        assert "journey 'lower' has no control group" in refused["refused"]
+        assert world.live == everywhere(corner())
+        controlled = await world.push(RENAMED, CONTROLLED)
+        assert world.live == everywhere(corner(RENAMED, CONTROLLED)), controlled
+        taken_away = await world.push(RENAMED)
+        assert "has no control group" in taken_away["refused"]
+        said = {"lower": {"reason": "there is nobody else", "who": "user:bert", "time": now_text()}}
+        (world.data_dir / OVERRIDES_NAME).write_text(json.dumps(said))
+        await world.push(RENAMED)
+        assert world.live == everywhere(corner(RENAMED))
+        back = await world.desk.ask("Push", {"version": corner().version, "why": "as it was"}, BERT)
+        assert back["version"] == corner().version
 
 
 @in_loop
