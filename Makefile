@@ -6,6 +6,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# What was imported once stays compiled, also where the environment asks Python to leave no files: every process of a Hearth
+# would compile Ray and all else again, three seconds of processor each.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -33,7 +37,7 @@ demo: $(INSTALLED)
 # both cores.
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs 2 lint test-quick
-	$(BIN)/python -m pytest -m "ray and not chaos and not deploy"
+	$(BIN)/python -m pytest -m "ray and not chaos and not deploy" tests/end_to_end tests/serving
 
 test-quick: $(INSTALLED)
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not ray and not chaos and not deploy"
