@@ -12,6 +12,10 @@ class Refused(Exception):
     """What was asked for is not done; says why, and what could be."""
 
 
+class NotNow(Refused):
+    """It is not done at present, and may be when it is asked for again: a shard does not answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
     """Who asks."""
@@ -39,5 +43,5 @@ def time_of(request: Mapping[str, Any], name: str) -> str:
         return ""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).isoformat(timespec="milliseconds")
-    except ValueError as wrong:
+    except (ValueError, OverflowError) as wrong:
         raise Refused(f"{name}: {text!r} is no time") from wrong

@@ -205,10 +205,7 @@ def note_start(data_dir: Path, plan: Plan, *, files: dict[str, str], source: str
         HistoryUnreadable, DataDirUnusable
     """
     history, written = read_history(data_dir), without_halts(plan)
-    try:
-        keep(data_dir, KeptVersion(plan=written, files=files, source=source))
-    except OSError as failed:
-        raise DataDirUnusable(f"{data_dir / FOLDER} cannot be written: {failed}") from failed
+    keep(data_dir, KeptVersion(plan=written, files=files, source=source))
     if history.version == written.version and history.in_force == plan.version:
         return history
     change = PlaybookChange(

@@ -14,7 +14,7 @@ from typing import Any
 from cluster.access import now_text
 from cluster.errors import CommandFailed
 from cluster.installation import installation_of
-from cluster.playbook_asking import Asker, Refused
+from cluster.playbook_asking import Asker, NotNow, Refused
 from cluster.playbook_history import (
     History,
     PlaybookChange,
@@ -143,9 +143,9 @@ class PlaybookLedger:
             approved_by=reason.approved_by,
         )
         try:
-            await self.spread.ready(plan.canonical_bytes, change.number)
+            await self.spread.ready(plan.canonical_bytes)
         except NotReady as wrong:
-            raise Refused(str(wrong)) from wrong
+            raise NotNow(str(wrong)) from wrong
         what = f"{reason.journey}: " if reason.journey else ""
         second = f", approved by {reason.approved_by}" if reason.approved_by else ""
         told = f"{what}from {before} to {written.version}{second}: {reason.why}"

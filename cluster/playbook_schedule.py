@@ -1,7 +1,8 @@
 """Versions of the playbook that come into force by themselves: a season starts and ends while nobody looks on.
 
 Kept in the history, so a restart goes on with them; one whose time passed meanwhile starts at once. One that finds
-another version in force than the one it was made from does not start, and says so: somebody's edit would be lost.
+another version in force than the one it was made from does not start, and says so: somebody's edit would be lost. One
+that a shard cannot answer for at present is tried again.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any
 
 from cluster.access import now_text
 from cluster.errors import CommandFailed
-from cluster.playbook_asking import Asker, Refused
+from cluster.playbook_asking import Asker, NotNow, Refused
 from cluster.playbook_history import Scheduled
 from cluster.playbook_ledger import ChangeReason, PlaybookLedger
 from cluster.playbook_versions import kept
@@ -68,7 +69,11 @@ async def start_due(ledger: PlaybookLedger) -> None:
     async with ledger.changing:
         due = [one for one in ledger.history.scheduled if one.at <= now and not one.trouble]
         for one in sorted(due, key=lambda one: one.at):
-            await _start(ledger, one)
+            try:
+                await _start(ledger, one)
+            except NotNow as wrong:
+                logger.warning("playbook version %s is due and tried again: %s", one.version, wrong)
+                return
 
 
 async def _start(ledger: PlaybookLedger, one: Scheduled) -> None:
@@ -82,6 +87,8 @@ async def _start(ledger: PlaybookLedger, one: Scheduled) -> None:
         try:
             version = await asyncio.to_thread(kept, ledger.data_dir, one.version)
             await ledger.change(replace(history, scheduled=left, source=version.source), version.plan, reason)
+        except NotNow:
+            raise
         except (Refused, CommandFailed) as wrong:
             trouble = str(wrong)
     if trouble:

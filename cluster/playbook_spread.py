@@ -59,7 +59,7 @@ class PlaybookSpread:
         """Take another plan for the one in force: from here on it is spread. `number` is of the change."""
         self._plan_bytes, self._number = plan_bytes, number
 
-    async def ready(self, plan_bytes: bytes, number: int) -> None:
+    async def ready(self, plan_bytes: bytes) -> None:
         """Have every shard that is there read a plan and lay it out.
 
         Raises:
@@ -69,7 +69,7 @@ class PlaybookSpread:
         async def ask(seen: ShardSeen) -> None:
             asked = seen.started
             try:
-                await within(READY_DEADLINE_S, seen.handle.ready_plan.remote(plan_bytes, number))
+                await within(READY_DEADLINE_S, seen.handle.ready_plan.remote(plan_bytes))
             except Exception as wrong:
                 # One that has died meanwhile is made anew, and reads it then.
                 if seen.started is asked:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from cluster.data_dir import write_durably
+from cluster.data_dir import DataDirUnusable, write_durably
 from cluster.errors import CommandFailed
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
 from playbooks.compiler import Examined, examine
@@ -45,15 +45,18 @@ def keep(data_dir: Path, version: KeptVersion) -> None:
     """Write a version down, durably, unless it is there with its files.
 
     Raises:
-        OSError: it cannot be written.
+        DataDirUnusable: it cannot be written.
     """
     file = _file(data_dir, version.plan.version)
     if file.exists() and not version.files:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
     content = {"plan": version.plan.canonical_bytes.decode(), "files": dict(version.files), "source": version.source}
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    write_durably(file, json.dumps({**content, "sha256": checksum}) + "\n")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(file, json.dumps({**content, "sha256": checksum}) + "\n")
+    except OSError as failed:
+        raise DataDirUnusable(f"{file} cannot be written: {failed}; nothing was changed") from failed
 
 
 def kept(data_dir: Path, version: str) -> KeptVersion:
@@ -102,8 +105,12 @@ def examined(files: Mapping[str, str]) -> Examined:
             if path.is_absolute() or ".." in path.parts or path.suffix not in (".yaml", ".yml"):
                 raise FilesUnusable(f"{name!r} is no path of a YAML file within the playbook's folder")
             target = Path(folder) / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            except (OSError, ValueError) as wrong:
+                why = wrong.strerror if isinstance(wrong, OSError) else wrong
+                raise FilesUnusable(f"{name!r} cannot be laid beside the other files: {why}") from wrong
         return examine(Path(folder))
 
 

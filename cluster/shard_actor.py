@@ -200,9 +200,9 @@ class ShardActor:
         except MetadataUnavailable as away:
             logger.warning("partition %d is not given up: %s", partition, away)
 
-    async def ready_plan(self, plan_bytes: bytes, number: int) -> str:
+    async def ready_plan(self, plan_bytes: bytes) -> str:
         """Read and lay out a plan that is to come into force; return its version."""
-        return await self._shard.ready_plan(plan_bytes, number)
+        return await self._shard.ready_plan(plan_bytes)
 
     async def use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
         """Put a plan into force on a partition; return whether that changed anything. Raises as Shard.use_plan does."""

@@ -33,12 +33,11 @@ class PlansGiven:
                 self._by_bytes.popitem(last=False)
             return plan
 
-    def ready(self, plan_bytes: bytes, number: int) -> Plan:
+    def ready(self, plan_bytes: bytes) -> Plan:
         """Return a plan by which a state has been laid out once, so that none of it is made while decisions wait.
 
         Args:
             plan_bytes: as `read` takes them.
-            number: of the change that brings it; the newest is remembered.
 
         Raises:
             PlanUnreadable, and whatever keeps a state from being laid out by it.
@@ -47,9 +46,13 @@ class PlansGiven:
         plan = self.read(plan_bytes)
         if not is_known:
             PartitionState(plan=plan, stream_clock=False)
-        self._newest = max(self._newest, number)
         return plan
 
     def is_outdated(self, number: int) -> bool:
-        """Return whether a newer change is known than the one of this number."""
-        return number < self._newest
+        """Return whether a newer change is in force, as far as was told; of this number one is.
+
+        One that is laid out may still be refused, and then its number is no reason to pass over what is in force.
+        """
+        with self._lock:
+            self._newest = max(self._newest, number)
+            return number < self._newest

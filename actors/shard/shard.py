@@ -221,9 +221,9 @@ class Shard:
             reached(Failpoint.MOVE_LET_GO)
             return end, await pass_on(owned.owner.epoch)
 
-    async def ready_plan(self, plan_bytes: bytes, number: int) -> str:
+    async def ready_plan(self, plan_bytes: bytes) -> str:
         """Read and lay out a plan that is to come into force, beside all that goes on; return its version."""
-        return (await asyncio.to_thread(self._plans.ready, plan_bytes, number)).version
+        return (await asyncio.to_thread(self._plans.ready, plan_bytes)).version
 
     async def use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
         """Put a plan into force on a partition between two groups; return whether that changed anything.
@@ -234,7 +234,7 @@ class Shard:
         owned = self._owned.get(partition)
         if owned is None or owned.owner.is_lost:
             raise PartitionLost
-        plan = await asyncio.to_thread(self._plans.ready, plan_bytes, number)
+        plan = await asyncio.to_thread(self._plans.ready, plan_bytes)
         if self._plans.is_outdated(number):
             return False
         before = owned.owner.state.plan

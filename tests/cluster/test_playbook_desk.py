@@ -25,6 +25,7 @@ from cluster.launching import OVERRIDES_NAME
 from cluster.playbook_desk import PlaybookDesk
 from cluster.playbook_history import finished, note_start, read_history, write_history
 from cluster.playbook_spread import PlaybookSpread
+from cluster.playbook_versions import FilesUnusable, examined
 from cluster.remembered_playbook import PlaybookFacts, recall, remember
 from cluster.shard_seen import ShardSeen, StartedShard
 from hearth.v1 import playbook_pb2
@@ -66,10 +67,10 @@ class Handle:
         self.ready_plan, self.use_plan = Remote(self._ready_plan), Remote(self._use_plan)
         self.instances = Remote(hearth.shard.instances)
 
-    async def _ready_plan(self, plan_bytes: bytes, number: int) -> str:
+    async def _ready_plan(self, plan_bytes: bytes) -> str:
         if self.cannot:
             raise ValueError(self.cannot)
-        return await self.hearth.shard.ready_plan(plan_bytes, number)
+        return await self.hearth.shard.ready_plan(plan_bytes)
 
     async def _use_plan(self, partition: int, plan_bytes: bytes, number: int) -> bool:
         if partition in self.away:
@@ -263,6 +264,44 @@ async def test_a_shard_that_cannot_go_over_to_it_keeps_all_as_they_are(tmp_path:
 
 
 @in_loop
+async def test_after_a_change_that_was_refused_who_stayed_behind_still_follows(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(playbook_ledger, "LIVE_WITHIN_S", 0.0)
+    async with world_of(tmp_path) as world:
+        world.handles[1].away = {3}
+        await world.push(CHEAPER)
+        assert world.live.count(corner(CHEAPER).version) == 3
+        # Every shard has laid this one out; then it leaves no trace, so it is not done.
+        (world.data_dir / "audit").rename(world.data_dir / "audit-away")
+        (world.data_dir / "audit").touch()
+        assert "leaves a trace" in (await world.push(DEARER))["refused"]
+        world.handles[1].away = set()
+        await world.spread.spread()
+        assert world.live == everywhere(corner(CHEAPER))
+
+
+@in_loop
+async def test_what_cannot_be_kept_is_refused_with_the_reason(tmp_path: Path):
+    async with world_of(tmp_path) as world:
+        (world.data_dir / "playbooks" / "versions").rename(world.data_dir / "away")
+        (world.data_dir / "playbooks" / "versions").touch()
+        assert "cannot be written" in (await world.push(CHEAPER))["refused"]
+        assert world.live == everywhere(corner())
+
+
+@pytest.mark.parametrize("names", [("a.yaml", "a.yaml/b.yaml"), ("n" * 300 + ".yaml",), ("a\0b.yaml",), ("../a.yaml",)])
+def test_files_that_cannot_lie_in_a_folder_are_named(names: tuple[str, ...]):
+    with pytest.raises(FilesUnusable, match="yaml"):
+        examined(dict.fromkeys(names, CORNER))
+
+
+@in_loop
+async def test_what_is_no_time_is_told(tmp_path: Path):
+    async with world_of(tmp_path) as world:
+        for text in ("tomorrow", "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"):
+            assert "is no time" in (await world.push(CHEAPER, at=text))["refused"]
+
+
+@in_loop
 async def test_what_is_paused_stays_so_under_another_version_and_over_a_restart(tmp_path: Path):
     async with world_of(tmp_path) as world:
         request = {"journey": "low", "how": "JOURNEY_HALT_PAUSE", "why": "a fault"}
@@ -324,6 +363,11 @@ async def test_a_season_starts_and_ends_by_itself_also_after_a_restart(tmp_path:
         clock[0] = "2026-06-12T00:00:00.000+00:00"
         await world.begin()
         assert world.desk._ledger is not None
+        # A shard that does not answer at that moment is no reason to go without the season.
+        world.handles[0].cannot = "not just now"
+        await playbook_schedule.start_due(world.desk._ledger)
+        assert world.live == everywhere(corner())
+        world.handles[0].cannot = ""
         await playbook_schedule.start_due(world.desk._ledger)
         assert world.live == everywhere(corner(CHEAPER))
         clock[0] = "2026-06-20T00:00:01.000+00:00"
