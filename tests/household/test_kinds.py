@@ -318,6 +318,7 @@ def follow(recipe: str, folder: Path) -> list[str]:
     return changed
 
 
+@pytest.mark.chaos  # it compiles a core of its own, which takes a minute of processor
 def test_a_kind_is_added_as_the_recipe_says_and_by_nothing_else(repository: Path, tmp_path: Path):
     recipe = repository / "docs" / "recipes" / "add-a-feature-kind.md"
     for name in ("household", "playbooks", "written", "tests/household"):
