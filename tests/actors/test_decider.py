@@ -308,8 +308,8 @@ async def test_moments_of_an_owner_that_died_are_decided_by_the_next_one_exactly
         assert hearth.counter("pending") == 3
         left = hearth.disk_copy(tmp_path / "left")
     async with running(left) as second:
-        await second.until(lambda: second.counter("pending") == 0)
-        assert second.counter("decisions") == 3
+        await second.until(lambda: second.counter("decisions") == 3)
+        assert second.counter("pending") == 0
         left_again = second.disk_copy(tmp_path / "again")
     async with running(left_again) as third:
         for _ in range(50):
