@@ -23,6 +23,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         # Whoever read our output went away (`hearth … | head`): nothing is left to be said.
         sys.stderr.close()
         sys.exit(0)
+    except UnicodeEncodeError as wrong:
+        # What the shell hands over as bytes that are no UTF-8 comes with stand-ins, which nothing can be named by.
+        if not any("\udc80" <= one <= "\udcff" for one in wrong.object):
+            raise
+        say(f"hearth: {wrong.object.encode(errors='surrogateescape')!r} is no text in UTF-8")
+        sys.exit(2)
     except OSError as failed:
         say(f"hearth: {failed}")
         sys.exit(1)

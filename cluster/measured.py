@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import Reach, log_reader
 from household.delivery import DeliveryStep
-from household.local_time import zone_of_name
 from household.plan import Plan
 from insight.measures.definitions import Definitions, DefinitionsInvalid, read_definitions
 from insight.measures.facts import Facts, read_facts
@@ -194,19 +192,3 @@ def mistakes() -> Iterator[None]:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
     except OSError as failed:
         raise CommandFailed(f"the snapshots cannot be listed: {failed}") from failed
-
-
-def instant_us(text: str, *, option: str, zone: str) -> int:
-    """Return an instant that was written on the command line; without an offset it is the operator's local time.
-
-    Raises:
-        UsageWrong: it is none.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageWrong(
-            f"{option} {text} is no instant; write 2026-11-01, or 2026-11-01T12:00, or 2026-11-01T12:00:00Z"
-        ) from None
-    local = found if found.tzinfo is not None else found.replace(tzinfo=zone_of_name(zone))
-    return round(local.timestamp() * 1_000_000)

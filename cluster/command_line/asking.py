@@ -150,8 +150,8 @@ def _explain_from_log(
     as_json: bool,
 ) -> int:
     from cluster.access import permit
-    from cluster.command_line.learning import time_us_of
     from cluster.commands.explain_from_log import LogQuestion, explain_from_log
+    from cluster.instants import instant_us
 
     if identifier or not household:
         raise typer.BadParameter("the log is asked by the household's key", param_hint="HOUSEHOLD")
@@ -161,7 +161,7 @@ def _explain_from_log(
     permit("hearth explain", config.data_dir)
     asked = LogQuestion(
         household=household,
-        at_us=None if at is None else time_us_of(at),
+        at_us=None if at is None else instant_us(at, option="--at"),
         decision_id=decision,
         journey=journey,
         is_timeline=timeline,

@@ -1,6 +1,6 @@
 """Commands about playbooks and models: options only, what they do is in cluster/commands/."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ import typer
 
 from cluster.command_line.options import DataDir, Json, LogOption, Playbook, VersionArgument, leave, settings_of
 from cluster.config import load_config
+from cluster.instants import instant_us
 
 OfModel = Annotated[str, typer.Option("--model", help="Name of the model in the registry.")]
 Because = Annotated[str, typer.Option("--why", help="Kept in the history of the registry.", show_default=False)]
@@ -170,25 +171,9 @@ def features(
 
     if at is not None and decision:
         raise typer.BadParameter("a decision has its own time; name one of the two", param_hint="--at, --decision")
-    at_us = None if at is None else time_us_of(at)
+    at_us = None if at is None else instant_us(at, option="--at")
     asked = FeaturesAsked(household=household, member=member, at_us=at_us, decision_id=decision)
     leave(run(settings_of(data_dir=data_dir, log=log), asked, as_json=as_json))
-
-
-def time_us_of(text: str) -> int:
-    """Return a time as it was typed, in microseconds since 1970.
-
-    >>> time_us_of("2025-01-06T10:00:00.000001Z"), time_us_of("2025-01-06 11:00+01:00"), time_us_of("1736157600000000")
-    (1736157600000001, 1736157600000000, 1736157600000000)
-    """
-    if text.isdecimal():
-        return int(text)
-    try:
-        told = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time: 2025-01-06T10:00:00Z", param_hint="--at") from None
-    told = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
-    return (told - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def models_list(model: OfModel = "acceptance", data_dir: DataDir = None, as_json: Json = False) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line.learning import time_us_of
 from cluster.command_line.options import DataDir, Json, Playbook, Target, leave, target_of
 from cluster.config import load_config
+from cluster.instants import instant_us
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="PATH", help="Playbook folder or file.", show_default=False)]
 JourneyArgument = Annotated[str, typer.Argument(metavar="JOURNEY", show_default=False)]
@@ -53,8 +53,8 @@ def push(
     how = Pushed(
         from_version=from_version,
         why=why,
-        at_us=time_us_of(at) if at else None,
-        until_us=time_us_of(until) if until else None,
+        at_us=instant_us(at, option="--at") if at else None,
+        until_us=instant_us(until, option="--until") if until else None,
         without_approval=without_approval,
     )
     leave(run(what, how, target=_where(data_dir, target), as_json=as_json))
@@ -73,7 +73,7 @@ def rollback(
     from cluster.commands.playbook_change import Pushed
     from cluster.commands.playbook_change import rollback as run
 
-    how = Pushed(from_version=from_version, why=why, at_us=time_us_of(at) if at else None)
+    how = Pushed(from_version=from_version, why=why, at_us=instant_us(at, option="--at") if at else None)
     leave(run(version, how, target=_where(data_dir, target), as_json=as_json))
 
 

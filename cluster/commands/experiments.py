@@ -7,7 +7,8 @@ from pathlib import Path
 from cluster.commands.models import plain
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
-from cluster.measured import FromLog, instant_us, read_measured
+from cluster.instants import instant_us
+from cluster.measured import FromLog, read_measured
 from cluster.output import print_json
 from insight.experiments.exposure import Exposures, Report, exposures
 from insight.experiments.households import MEASURES

@@ -11,7 +11,8 @@ import pyarrow as pa
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import write_parquet, write_whole
-from cluster.measured import instant_us, segments_of
+from cluster.instants import instant_us
+from cluster.measured import segments_of
 from cluster.output import meter, print_json, say
 from cluster.rolled import RolledLog, read_rolled
 from insight.measures.adding_up import Sums

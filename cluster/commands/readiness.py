@@ -6,8 +6,9 @@ from pathlib import Path
 from cluster.commands.models import plain
 from cluster.config import HearthConfig
 from cluster.errors import UsageWrong
+from cluster.instants import instant_us
 from cluster.launching import allow, overrides
-from cluster.measured import instant_us, read_measured
+from cluster.measured import read_measured
 from cluster.output import print_json
 from cluster.playbook_in_force import playbook_in_force
 from household.money import amount_text

@@ -21,6 +21,7 @@ from cluster.client import connect
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong, ending_as_commands_do
+from cluster.instants import instant_us
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import meter, print_json, say
 from intake.replaying import Replayed, Replayer, ToReplay
@@ -181,14 +182,15 @@ def _since_us(since: str | None) -> int:
         return 0
     ago = _AGO.fullmatch(since)
     if ago:
-        time = utc_now() - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-    else:
         try:
-            time = datetime.fromisoformat(since)
-        except ValueError:
-            raise UsageWrong(f"--since {since} is no time; write 30m, 2h, 7d, or 2026-01-31T10:00") from None
-        time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    return int(time.timestamp() * 1e6)
+            time = utc_now() - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        except OverflowError:
+            return 0
+        return max(0, int(time.timestamp() * 1e6))
+    try:
+        return instant_us(since, option="--since")
+    except UsageWrong as wrong:
+        raise UsageWrong(f"{wrong}; or how long ago: 30m, 2h, 7d") from None
 
 
 def _summary(one: KeptReject) -> dict[str, object]:

@@ -15,7 +15,8 @@ from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import write_whole
-from cluster.measured import FromLog, instant_us, places_of, read_measured
+from cluster.instants import instant_us
+from cluster.measured import FromLog, places_of, read_measured
 from cluster.meeting.facts import ExperimentFacts, MeetingFacts, StateFacts
 from cluster.output import print_json, say
 from household.tables.instances import Ending

@@ -15,8 +15,8 @@ from actors.failpoints import Failpoint
 from cluster import cli, runner, shard_actor, supervisor
 
 
-class DyingShard(shard_actor.ShardActor):
-    """A shard that may be told where to die."""
+class ShardActor(shard_actor.ShardActor):
+    """A shard that may be told where to die; named as the one it stands for, by which its process is found."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         told = Path(os.environ["CHAOS_DIE_AT"])
@@ -40,7 +40,7 @@ def main() -> None:
         cli.main()
     else:
         # Not the class of __main__: nobody else could import that.
-        from tests.chaos.dying_mover import DyingShard as Importable
+        from tests.chaos.dying_mover import ShardActor as Importable
 
         shard_actor.ShardActor = Importable  # type: ignore[misc]
         runner.main()

@@ -140,7 +140,7 @@ def test_the_decision_of_a_time_and_where_it_was_then(run: Run, lived: Path):
     [
         (("h1", "--journey", "stroy"), "has no journey 'stroy'; it has story"),
         (("nobody", "--at", at(3)), "no signal had named household nobody by 2025-01-06T13:00"),
-        (("h1", "--at", "soon"), "'soon' is no time"),
+        (("h1", "--at", "soon"), "soon is no instant"),
         (("h1", "--timeline", "--decision", "d"), "name one"),
         (("h1", "--at", at(3), "--decision", "d"), "has no decision d in the log by then"),
     ],

@@ -301,7 +301,7 @@ def test_mistakes_in_the_command_are_explained(run: Run, hearth: RealHearth, tmp
     for arguments, told in (
         (("replay",), "say which"),
         (("replay", "log:0/1/1", "--all"), "say which"),
-        (("list", "--since", "yesterday"), "write 30m, 2h, 7d"),
+        (("list", "--since", "yesterday"), "or how long ago: 30m, 2h, 7d"),
         (("list", "--data-dir", tmp_path / "nowhere"), "no data directory"),
     ):
         outcome = run("rejects", *arguments)
