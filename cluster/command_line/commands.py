@@ -74,6 +74,7 @@ COMMANDS = (
     Command("verify", keeping.verify, calls=True),
     Command("playbook check", learning.playbook_check),
     Command("playbook test", rehearsing.playbook_test),
+    Command("playbook simulate", rehearsing.playbook_simulate),
     Command("playbook push", playbooks.push, calls=True, reads=False),
     Command("playbook rollback", playbooks.rollback, calls=True, reads=False),
     Command("playbook diff", playbooks.diff, calls=True, reads=False),

@@ -1,12 +1,23 @@
 """Commands about what a playbook's journeys do: options only, what they do is in cluster/commands/."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
-from cluster.command_line.options import Json, leave
+from cluster.command_line.options import Json, LogOption, leave, settings_of
 from cluster.config import shipped_playbook
+from cluster.errors import UsageWrong
+
+
+class SimulationMode(StrEnum):
+    """What is simulated."""
+
+    REPLAY = "replay"
+    """The log, by the playbooks it was decided by: is each decision the same?"""
+    PATHS = "paths"
+    """Generated instances: is each state and way of a playbook's journeys reached?"""
 
 
 def playbook_test(
@@ -28,3 +39,43 @@ def playbook_test(
 
     shipped = shipped_playbook("telco")
     leave(rehearse(paths or [], playbook=playbook, shipped=shipped, only=only, as_json=as_json))
+
+
+def playbook_simulate(
+    data_dir: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA_DIR]", help="Whose log it is about.  [default: ./hearth-data; paths need none]"),
+    ] = None,
+    mode: Annotated[SimulationMode, typer.Option("--mode", help="What to simulate.", show_default=False)] = ...,  # type: ignore[assignment]
+    playbook: Annotated[
+        str | None,
+        typer.Option("--playbook", help="Folder, file or kept version.  [default: the one in force; else telco]"),
+    ] = None,
+    journey: Annotated[
+        list[str] | None, typer.Option("--journey", help="Paths of this one; may be repeated.  [default: all]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed: same paths, same numbers.")] = 0,
+    instances: Annotated[
+        int, typer.Option("--instances", min=1, help="Paths: of a journey at most; it stops when all is reached.")
+    ] = 2_000,
+    log: LogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate: a log decided once more, or generated instances on all paths of a playbook.
+
+    Exit code 1 if a decision comes out otherwise, or something cannot be reached. Nothing is written to the log; it may
+    run beside a Hearth that is up.
+    """
+    from cluster.commands.simulation import PathsAsked, simulate_paths, simulate_replay
+
+    config = settings_of(data_dir=data_dir, log=log)
+    match mode:
+        case SimulationMode.REPLAY:
+            if playbook is not None:
+                raise UsageWrong("--mode replay is by the playbooks that the log itself holds; leave --playbook out")
+            leave(simulate_replay(config, as_json=as_json))
+        case SimulationMode.PATHS:
+            asked = PathsAsked(journeys=journey or (), seed=seed, instances=instances)
+            leave(simulate_paths(config, playbook, asked, as_json=as_json))
+        case _:
+            assert_never(mode)

@@ -114,6 +114,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "hearth restart": _may(Role.SRE, trace=Trace.CHANGE),
     "hearth playbook check": _may(*_ALL, by_system=True),
     "hearth playbook test": _may(*_ALL, by_system=True),
+    "hearth playbook simulate": _may(*_LOOKING, trace=Trace.LOOK),
     "hearth playbook push": _may(Role.MARKETER, Role.APPROVER, trace=Trace.CHANGE),
     "hearth playbook rollback": _may(Role.MARKETER, Role.APPROVER, trace=Trace.CHANGE),
     "hearth playbook history": _may(*_LOOKING, Role.SRE),
