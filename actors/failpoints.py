@@ -24,6 +24,10 @@ class Failpoint(StrEnum):
     """It is durable that an outbound action is handed over; nobody has it yet."""
     HANDED_OVER = "handed-over"
     """An outbound action was given to its gateway."""
+    CLAIMS_FORMED = "claims-formed"
+    """What was claimed of scarce items, or answered, is to be written."""
+    CLAIMS_SYNCED = "claims-synced"
+    """It is durable, nothing else is."""
     SNAPSHOT_FROZEN = "snapshot-frozen"
     SNAPSHOT_WRITTEN = "snapshot-written"
     """Its files are there, its manifest is not."""
@@ -41,6 +45,9 @@ class Failpoint(StrEnum):
 
 MOVES = frozenset((Failpoint.MOVE_PREPARED, Failpoint.MOVE_LET_GO, Failpoint.MOVE_PASSED_ON))
 """Those on a partition's way from one shard to another."""
+
+CLAIMS = frozenset((Failpoint.CLAIMS_FORMED, Failpoint.CLAIMS_SYNCED))
+"""Those that only a playbook with scarce items comes by."""
 
 
 def _pass_by(_failpoint: Failpoint) -> None: ...

@@ -21,6 +21,7 @@ from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
 from actors.snapshots.store import snapshot_store
 from cluster.environment import environment_variable, fresh_token
+from cluster.forwarding import Forwarding
 from cluster.leases import LeaseHolder, LeaseSettings
 from cluster.logs import start_logging
 from cluster.metadata import MetadataStore, MetadataUnavailable
@@ -107,6 +108,7 @@ class ShardActor:
         if telemetry is not None:
             start_logging(telemetry.logs, config.name)
             self._watched = shard_telemetry(telemetry, config.name)
+        self._forwarding = Forwarding(config.installation)
         self._shard = Shard(
             replace(config, address=_own_address(config.address)),
             open_logs(stores),
@@ -115,6 +117,7 @@ class ShardActor:
             snapshots=snapshot_store(stores.snapshots),
             rejects=open_reject_logs(stores),
             telemetry=self._watched.numbers if self._watched is not None else None,
+            forward=self._forwarding.call,
         )
         self._starting = asyncio.Lock()
         self._address: str | None = None
@@ -340,6 +343,7 @@ class ShardActor:
     async def drain(self) -> None:
         """Finish what waits and close the logs."""
         await self._shard.drain()
+        await self._forwarding.close()
         await asyncio.to_thread(self._lease.stop)
         await asyncio.to_thread(self._metadata.close)
         if self._watched is not None:

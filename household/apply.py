@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from household import ledger
 from household.admission import LATEST_US, admit
+from household.claiming import fold_note
 from household.columns.features import Cells, run_program, update_features
 from household.columns.keys import NO_PARENT
 from household.columns.layout import ENTERS_EACH_TIME, ENTERS_ONCE_TRUE, FIRES, LISTENS_WITHIN, Rules
@@ -22,6 +23,7 @@ from household.decision import Decision, Moment
 from household.delivery import DeliveryNote
 from household.events import EventBatch, Status
 from household.graph.folding import as_named, graph_event_told, in_spans, remember_signals
+from household.inventory_notes import InventoryNote
 from household.journeys import effects
 from household.kernel import kernel
 from household.open_actions import moment_arose
@@ -349,6 +351,16 @@ def apply_delivery(state: PartitionState, notes: Sequence[DeliveryNote], *, epoc
     advance_now(state, stamp_us)
     for note in notes:
         ledger.delivery_noted(state, note)
+    return True
+
+
+def apply_inventory(state: PartitionState, note: InventoryNote, *, epoch: int, stamp_us: int) -> bool:
+    """Fold what was asked of the home of scarce items, or answered by one. Return False if it is void."""
+    if epoch < state.epoch:
+        state.counters.voided += 1
+        return False
+    advance_now(state, stamp_us)
+    fold_note(state, note)
     return True
 
 

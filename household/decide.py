@@ -28,7 +28,7 @@ from household.deciding.candidates import (
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores, context_channel
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
-from household.deciding.reasons import Reason, by_degraded, by_rule
+from household.deciding.reasons import Reason, by_degraded, by_item, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, crowded_out, standing_slate
 from household.deciding.spending import taken, unaffordable_answers, unaffordable_sending
@@ -155,6 +155,9 @@ def _found_against(
         against, notes = inbound_vetoes(state, ask.channel, candidates, household, member)
     for offer, rules in against.items():
         vetoes[offer] = (*vetoes[offer], *rules)
+    for offer in candidates if state.plan.inventory else ():
+        if gone := state.inventory.gone(state, offer):
+            vetoes[offer] = (*vetoes[offer], by_item(gone))
     return _Found(vetoes=vetoes, prices_minor=prices, passages=passages, notes=notes)
 
 

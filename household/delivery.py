@@ -13,6 +13,8 @@ class DeliveryStep(StrEnum):
     """Was noted as handed and was not, since its turn came too late: its contact is none yet."""
     WITHDRAWN = "withdrawn"
     """Something it depended on no longer held when its turn came."""
+    CLAIMED = "claimed"
+    """Its turn has come, and a unit of the item that it uses is asked for: it goes once that is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

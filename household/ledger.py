@@ -25,7 +25,9 @@ from household.open_actions import set_status, withdraw_action, withdraw_outboun
 from household.plan import NONE, Plan
 from household.state import NEVER_US, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
+from household.tables.claims import CLAIMS
 from household.tables.decisions import KnownDecision
+from household.tables.holds import HOLDS
 from household.tables.moments import SettledMoment
 from household.tables.outbox import Outbound
 from household.tables.pauses import Pause
@@ -74,6 +76,8 @@ def decision_made(state: PartitionState, decision: Decision, payload: bytes, off
     if decision.answered:
         if decision.stands:
             _show_action(state, decision.answered)
+        if state.plan.inventory and (action := state.actions.get(decision.answered)) is not None:
+            state.inventory.claim(action)
         channel = state.plan.channel_by_name.get(decision.channel, NONE)
         counting.answered(state, household, member, channel, decision.answered)
     if state.courses is not None:
@@ -229,6 +233,9 @@ def delivery_noted(state: PartitionState, note: DeliveryNote) -> None:
             withdraw_action(state, outbound.household, note.action_id, note.reason)
             if state.courses is not None:
                 effects.taken_back(state, outbound.household, note.action_id, note.reason)
+        case DeliveryStep.CLAIMED:
+            if (action := state.actions.get(note.action_id)) is not None:
+                state.inventory.claim(action)
         case _:
             assert_never(note.step)
 
@@ -363,7 +370,7 @@ def next_due_us(state: PartitionState) -> int | None:
     """Return when the next tick is due: what is first of the outbox, journeys' timers and the next tidying; or None."""
     is_kept = len(state.requests) or len(state.actions) or len(state.recent_signals) or len(state.heard)
     due = [state.tidied_us + TIDY_EVERY_US] if is_kept else []
-    for table in (state.outbox, state.instances):
+    for table in (state.outbox, state.instances, state.tables.of(CLAIMS), state.tables.of(HOLDS)):
         if (due_us := table.next_due_us()) is not None:
             due.append(due_us)
     left_us = state.heard.next_due_us()

@@ -22,6 +22,7 @@ def set_status(
 ) -> None:
     """Say what has become of an action."""
     state.actions.put(replace(action, status=status, settled_us=settled_us, why=why))
+    state.inventory.settled(action, status)
 
 
 def withdraw_outbound(state: PartitionState, household: int, action_id: str) -> None:

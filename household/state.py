@@ -19,6 +19,7 @@ from household.events import Status
 from household.experiments.coverage import Coverage
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
+from household.inventory import Inventory
 from household.journeys.course import Courses
 from household.plan import EventTimeUs, Plan
 from household.scarcity import Scarcity
@@ -156,6 +157,8 @@ class PartitionState:
     """How often each of the plan's offers was shown."""
     scarcity: Scarcity = field(init=False)
     """What is left of the plan's budgets, and at which price."""
+    inventory: Inventory = field(init=False)
+    """Units of the plan's items: those of which this is the home, and what its households claim."""
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -186,6 +189,7 @@ class PartitionState:
         self.coverage = Coverage(self.plan)
         self.showing = Showing(self.plan, tables.of(SHOWN))
         self.scarcity = Scarcity(self.plan, tables)
+        self.inventory = Inventory(self.plan, tables)
         self.cells = Cells(
             flat=np.empty(1_024),
             household_bases=np.empty(16, np.int64),

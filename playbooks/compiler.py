@@ -18,6 +18,7 @@ from playbooks.diagnostics import PlaybookInvalid
 from playbooks.experiments import read_experiments
 from playbooks.features import read_features
 from playbooks.graph import read_graph
+from playbooks.inventory import read_inventory
 from playbooks.journeys import Journeys
 from playbooks.models import read_models
 from playbooks.offers import Offers, Setting, read_offers
@@ -107,12 +108,14 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     features, windows = read_features(top, vocabulary, conditions, problems, of_products=products.features)
     segments = read_segments(top, conditions, problems, of_products=products.segments)
     channels = read_channels(top, conditions, features, heading.currency, problems)
+    inventory = read_inventory(top, problems)
     setting = Setting(
         vocabulary=vocabulary,
         conditions=conditions,
         segments=segments,
         channels=channels,
         families=families,
+        items=inventory,
         currency=heading.currency,
     )
     offers = read_offers(top, setting, problems)
@@ -161,6 +164,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         budgets=budgets,
         products=products.products(features),
         models=models,
+        inventory=inventory,
     )
     return _Compiled(plan=plan, tree=tree, offers=offers)
 
@@ -207,6 +211,7 @@ def summary(plan: Plan) -> Summary:
             *([("experiments", len(plan.experiments))] if plan.experiments else []),
             *([("budgets", len(plan.budgets))] if plan.budgets else []),
             *([("products", len(plan.products))] if plan.products else []),
+            *([("items", len(plan.inventory))] if plan.inventory else []),
         ),
         features_by_kind=tuple(sorted(kinds.items())),
         offers_by_family=tuple((family, families[family]) for family in plan.families),

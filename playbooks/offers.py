@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from household.plan import NONE, Channel, ContactClass, FieldKind, Offer, Segment, SegmentPrice, Treatment
+from household.plan import NONE, Channel, ContactClass, FieldKind, Item, Offer, Segment, SegmentPrice, Treatment
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import suggestion
 from playbooks.reading import Reader, check_name, describe, money_help, price
@@ -67,6 +67,7 @@ class Setting:
     segments: tuple[Segment, ...]
     channels: tuple[Channel, ...]
     families: tuple[str, ...]
+    items: tuple[Item, ...]
     currency: str
 
 
@@ -199,6 +200,7 @@ def _offer(name: str, entry: Entry, setting: Setting, problems: Problems) -> _Dr
         purpose=read_purpose(reader),
         tags=read_tags(reader),
         increment_minor=reader.money_minor("increment", currency) if reader.has("increment") else None,
+        item=_item(reader, setting.items),
         retains=reader.flag("retains", False),
     )
     excludes = reader.names("excludes")
@@ -239,6 +241,17 @@ def _family(reader: Reader, families: tuple[str, ...]) -> str:
         right = suggestion(family.text, families, what="families")
         reader.problems.add(family.place, f"family '{family.text}' is not defined", right)
     return family.text
+
+
+def _item(reader: Reader, items: tuple[Item, ...]) -> int:
+    name = reader.scalar("item")
+    if name is None:
+        return NONE
+    index_by_name = {item.name: index for index, item in enumerate(items)}
+    if name.text not in index_by_name:
+        right = suggestion(name.text, index_by_name, what="items") if items else "declare it under 'inventory'"
+        reader.problems.add(name.place, f"item '{name.text}' is not defined", right)
+    return index_by_name.get(name.text, NONE)
 
 
 def _segment_prices(reader: Reader, setting: Setting) -> tuple[SegmentPrice, ...]:

@@ -363,6 +363,11 @@ class _Unused(Check):
         for family in plan.families:
             if not any(offer.family == family for offer in plan.offers):
                 self.inform(f"family '{family}' has no offer", "remove it if it is not for later", "families")
+        used_items = {offer.item for offer in plan.offers}
+        for index, item in enumerate(plan.inventory):
+            if index not in used_items:
+                wrong = f"no offer uses item '{item.name}'"
+                self.inform(wrong, f"write 'item: {item.name}' at one, or remove it", "inventory", item.name)
 
     def _is_whole_condition(self, programs: set[int]) -> bool:
         """Return whether a condition is that segment and nothing else."""

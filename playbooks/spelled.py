@@ -23,7 +23,7 @@ _STEP = "state"
 _REFERS: Mapping[str, Mapping[str, str]] = {
     "Treatment": {"channel": "channel"},
     "SegmentPrice": {"segment": "segment"},
-    "Offer": {"eligible": PROGRAM, "excludes": "offer"},
+    "Offer": {"eligible": PROGRAM, "excludes": "offer", "item": "item"},
     "Channel": {"consent": PROGRAM, "address": "feature"},
     "ContactCap": {"channels": "channel"},
     "ContactPolicy": {"member_time_zone": "feature", "line": "feature", "objection": PROGRAM, "fraud": PROGRAM},
@@ -79,6 +79,7 @@ class _Speller:
             "feature": [one.name for one in plan.features],
             "event": [one.name for one in plan.event_types],
             "field": [one.name for one in plan.fields],
+            "item": [one.name for one in plan.inventory],
             PROGRAM: [one.text for one in plan.programs],
         }
         self._steps: list[str] = []
@@ -156,6 +157,7 @@ def spelled(plan: Plan) -> dict[PartName, PlaybookPart]:
         *(("cap", one) for one in plan.policy.caps),
         *(("rule", one) for one in plan.policy.rules),
         *(("budget", one) for one in plan.budgets),
+        *(("item", one) for one in plan.inventory),
         *(("experiment", one) for one in plan.experiments),
     ]
     parts = [speller.part(kind, one.name, one) for kind, one in named]

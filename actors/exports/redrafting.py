@@ -188,13 +188,13 @@ class Redrafting:
         before, self._of_group[:] = self._of_group[:-1], self._of_group[-1:]
         for stored in before:
             self._replay.fold(stored)
-        self._replay.now.scarcity.begin_group()
+        self._begin_group()
         return bool(before)
 
     def _group(self) -> Iterator[Redrafted]:
         """Stop at each of what may have been written at once."""
         first = self._ahead[0].record
-        self._replay.now.scarcity.begin_group()
+        self._begin_group()
         while self._ahead and (record := self._ahead[0].record).kind is RecordKind.DECISION:
             if (record.stamp_us, record.epoch) != (first.stamp_us, first.epoch):
                 break
@@ -206,10 +206,15 @@ class Redrafting:
             if record.epoch >= self._replay.now.epoch and one.logged is not None and not self._is_void(one):
                 yield one
                 self._replay.now.scarcity.promise({each.budget: each.used for each in one.decision.scarce})
+                self._replay.now.inventory.promise(self._replay.now, one.decision)
         for stored in self._of_group:
             self._replay.fold(stored)
         self._of_group.clear()
+        self._begin_group()
+
+    def _begin_group(self) -> None:
         self._replay.now.scarcity.begin_group()
+        self._replay.now.inventory.begin_group()
 
     def _forget(self, one: Redrafted) -> None:
         seen = one.decision.events_seen

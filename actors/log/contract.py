@@ -41,6 +41,7 @@ class RecordKind(IntEnum):
     REJECT = 6
     REPLAYED = 7
     DELIVERY = 8
+    INVENTORY = 9
 
 
 STATE_KINDS = frozenset(set(RecordKind) - {RecordKind.REJECT, RecordKind.REPLAYED})

@@ -161,6 +161,23 @@ class Folding:
         if (due_us := state.instances.next_due_us()) is not None:
             self._no_tick_before_us = min(self._no_tick_before_us, due_us)
 
+    async def fold_between_groups(self, record: Record, offset: Offset) -> None:
+        """Fold one of the owner's own that was written between two groups."""
+        await self._state_thread.run(Urgency.DECISION, self._fold_one, record, offset)
+        self._position = self._log.end_offset
+        self._moments.put_off(self._take_arisen())
+        self._moments.look()
+        self._tell_claims()
+
+    def _fold_one(self, record: Record, offset: Offset) -> None:
+        self._fold_records([record], offset)
+        self._no_tick_before_us = 0
+        self._look_at_journeys()
+
+    def _tell_claims(self) -> None:
+        if self.state.inventory.may_have_open:
+            self._ports.on_claims()
+
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
         for place, record in enumerate(records):
             self._replay.fold(StoredRecord(offset=Offset(offset + place), record=record))
@@ -194,6 +211,7 @@ class Folding:
         self._moments.put_off(self._take_arisen())
         self._moments.look()
         self._position = self._log.end_offset
+        self._tell_claims()
 
     def _take_arisen(self) -> list[int]:
         arisen, self._arisen = self._arisen, []

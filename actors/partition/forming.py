@@ -43,6 +43,7 @@ def decode_of(group: Group, some: list[Signals], folding: Folding) -> None:
 def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None:
     kept, decided = [], set[int]()
     as_of_now.scarcity.begin_group()
+    as_of_now.inventory.begin_group()
     for proposal in group.proposals:
         try:
             proposal.made = proposal.attempt.decide(as_of_now)
@@ -62,6 +63,7 @@ def _form_proposals(group: Group, as_of_now: PartitionState, term: Term) -> None
         decided.add(home)
         # None of this group sees what another of it takes, but by this.
         as_of_now.scarcity.promise({one.budget: one.used for one in proposal.made.scarce})
+        as_of_now.inventory.promise(as_of_now, proposal.made)
         group.records.append(term.record(RecordKind.DECISION, codec.DECISION_LAYOUT, payload, group.stamp_us))
     group.proposals = kept
 

@@ -13,6 +13,7 @@ from actors.conditions import PartitionLost
 from actors.failpoints import Failpoint, reached
 from actors.log.contract import Epoch, Offset, PartitionId, RecordKind, StaleEpoch
 from actors.log.frame import PAYLOAD_BYTES_MAX
+from actors.partition.between_groups import BetweenGroups
 from actors.partition.caller import NOBODY_LEAVES, Caller
 from actors.partition.commit import CommitLoop, Job
 from actors.partition.decoding import Decoding
@@ -28,6 +29,7 @@ from actors.snapshots.taking import FreezeUnderWay
 from actors.state_thread import Urgency
 from household.delivery import DeliveryNote
 from household.freeze import Freeze
+from household.inventory_notes import InventoryNote
 from household.plan import Plan
 from household.state import FOLD_VERSION
 
@@ -52,6 +54,7 @@ class PartitionOwner(PartitionView):
         super().__init__(partition, recovered, ports, rejects)
         self._commits = CommitLoop(self._term, recovered.log, self._folding, self._moments, ports)
         self._decoding = Decoding(ports.decoders, self._commits.wake)
+        self._between = BetweenGroups(self._term, self._commits, self._folding, self._plans, ports)
 
     async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
         """Fold the tail of the log, open the term with an epoch record, put the plan into force, and start.
@@ -88,27 +91,22 @@ class PartitionOwner(PartitionView):
             NotCurrent: nothing was written.
             PartitionLost: the outcome is unknown; whoever opens the partition next is told of the plan anew.
         """
-
-        async def between() -> bool:
-            before = self._folding.state.plan
-            if before.version == plan.version:
-                return False
-            self._term.check_current()
-            record = self._term.record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan))
-            try:
-                offset = await self._commits.append([record])
-                await self._folding.fold_opening([record], offset)
-            except BaseException as wrong:
-                self._commits.lose(wrong)
-                raise PartitionLost from wrong
-            self._plans.remember(before)
-            logger.info("partition %d decides by playbook version %s from now on", self.partition, plan.version)
-            return True
-
-        changed: bool = await self.between_groups(between)
+        changed = await self._between.put_into_force(plan)
         if changed:
             self._ports.on_outbox_change()
         return changed
+
+    async def note_inventory(self, note: InventoryNote) -> None:
+        """Append, sync and fold, between two groups, what of a note of scarce items is news.
+
+        Those that come meanwhile share the next record.
+
+        Raises:
+            NotCurrent: nothing was written.
+            PartitionLost: the outcome is unknown; whoever sent it sends it again.
+        """
+        self._term.check_open()
+        await self._between.note(note)
 
     async def begin_hand_over(self) -> None:
         """Leave little for the next owner to look through; all goes on.

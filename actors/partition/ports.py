@@ -28,3 +28,5 @@ class OwnerPorts:
     snapshots: SnapshotStore | None = None
     on_outbox_change: Callable[[], None] = _nothing
     """Called when an action is to be sent, or sent elsewhere, and when a partition is lost."""
+    on_claims: Callable[[], None] = _nothing
+    """Called when a claim on a scarce item may wait to be sent to the item's home."""

@@ -14,9 +14,11 @@ from actors.records.payload import PayloadUnreadable
 from household import decision_bytes
 from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
+from household.inventory_notes import InventoryNote, StockTold, WishAnswer, WishTold
 from household.plan import Plan, plan_from_bytes
 from household.scoring import NEVER
 from household.state import FOLD_VERSION
+from household.tables.holds import HoldStatus, Wish
 
 SIGNALS_LAYOUT = 1
 DECISION_LAYOUT = 2
@@ -24,6 +26,7 @@ PLAN_LAYOUT = 1
 EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
+INVENTORY_LAYOUT = 1
 
 NEVER_RECORDED = float(np.float32(NEVER))
 """What a record holds, at least, for a time since what never happened; a reading holds infinity."""
@@ -77,6 +80,42 @@ def decode_delivery(payload: bytes) -> tuple[DeliveryNote, ...]:
         )
     except (ValueError, TypeError, msgpack.UnpackException) as wrong:
         raise PayloadUnreadable(f"delivery record: {wrong}") from wrong
+
+
+def encode_inventory(note: InventoryNote) -> bytes:
+    """Return an inventory record's payload; also what travels between partitions."""
+    return bytes(
+        msgpack.packb(
+            [
+                [[one.claim_id, one.item, one.wish.value, one.until_us] for one in note.asked],
+                [[one.claim_id, one.wish.value, one.status.value, one.held_until_us] for one in note.answered],
+                [[one.item, one.free, one.version] for one in note.stock],
+            ]
+        )
+    )
+
+
+def decode_inventory(payload: bytes) -> InventoryNote:
+    """Return the note of an inventory record.
+
+    Raises:
+        PayloadUnreadable: not an inventory record.
+    """
+    try:
+        asked, answered, stock = msgpack.unpackb(payload)
+        return InventoryNote(
+            asked=tuple(
+                WishTold(claim_id=claim_id, item=item, wish=Wish(wish), until_us=until_us)
+                for claim_id, item, wish, until_us in asked
+            ),
+            answered=tuple(
+                WishAnswer(claim_id=claim_id, wish=Wish(wish), status=HoldStatus(status), held_until_us=held_until_us)
+                for claim_id, wish, status, held_until_us in answered
+            ),
+            stock=tuple(StockTold(item=item, free=free, version=version) for item, free, version in stock),
+        )
+    except (ValueError, TypeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"inventory record: {wrong}") from wrong
 
 
 def encode_plan(plan: Plan) -> bytes:

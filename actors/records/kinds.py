@@ -14,6 +14,7 @@ from household.apply import apply_tick
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch
+from household.inventory_notes import InventoryNote
 from household.plan import Plan
 from household.state import PartitionState
 
@@ -33,6 +34,8 @@ class FoldTarget(Protocol):
     def fold_decision(self, decision: Decision, payload: bytes, epoch: int, offset: int, stamp_us: int) -> object: ...
 
     def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> object: ...
+
+    def fold_inventory(self, note: InventoryNote, epoch: int, stamp_us: int) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,11 @@ def _fold_delivery(replay: FoldTarget, stored: StoredRecord) -> None:
     replay.fold_delivery(codec.decode_delivery(record.payload), record.epoch, record.stamp_us)
 
 
+def _fold_inventory(replay: FoldTarget, stored: StoredRecord) -> None:
+    record = stored.record
+    replay.fold_inventory(codec.decode_inventory(record.payload), record.epoch, record.stamp_us)
+
+
 KINDS = (
     KindOfRecord(
         kind=RecordKind.SIGNALS,
@@ -120,6 +128,13 @@ KINDS = (
         layout=codec.DELIVERY_LAYOUT,
         means="what became of outbound actions on their way",
         fold=_fold_delivery,
+    ),
+    KindOfRecord(
+        kind=RecordKind.INVENTORY,
+        layout=codec.INVENTORY_LAYOUT,
+        means="what was claimed of scarce items, as their home granted it, and what homes answered",
+        fold=_fold_inventory,
+        is_owners_word=True,
     ),
 )
 

@@ -7,11 +7,20 @@ from actors.log.contract import StoredRecord
 from actors.records import codec
 from actors.records.kinds import BY_KIND
 from actors.records.payload import PayloadUnreadable
-from household.apply import Applied, advance_now, apply_decision, apply_delivery, apply_epoch, apply_signals
+from household.apply import (
+    Applied,
+    advance_now,
+    apply_decision,
+    apply_delivery,
+    apply_epoch,
+    apply_inventory,
+    apply_signals,
+)
 from household.contact_rules.share import CapacityShare
 from household.decision import Decision
 from household.delivery import DeliveryNote
 from household.events import EventBatch
+from household.inventory_notes import InventoryNote
 from household.migration import migrated
 from household.plan import Plan
 from household.state import FOLD_VERSION, PartitionState
@@ -91,3 +100,7 @@ class Replay:
     def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> bool:
         """Fold what became of outbound actions on their way; False if it is void."""
         return apply_delivery(self.now, notes, epoch=epoch, stamp_us=stamp_us)
+
+    def fold_inventory(self, note: InventoryNote, epoch: int, stamp_us: int) -> bool:
+        """Fold what was claimed of scarce items, or answered; False if it is void."""
+        return apply_inventory(self.now, note, epoch=epoch, stamp_us=stamp_us)

@@ -120,3 +120,16 @@ def unknown_group(group: str, channel: str, known: Iterable[str]) -> CallFailed:
 
 def _invalid(failure: Failure, message: str, *, field: str, wanted: str) -> CallFailed:
     return failed(failure, message, violations=(FieldViolation(field=field, description=wanted),))
+
+
+def check_asks_on(plan: Plan, channel: str) -> None:
+    """Raise unless a channel is one on which members come to us.
+
+    Raises:
+        CallFailed
+    """
+    channels = plan.channel_by_name
+    if channel not in channels:
+        raise unknown_channel(channel, channels)
+    if not plan.channels[channels[channel]].inbound:
+        raise not_inbound(channel, plan)

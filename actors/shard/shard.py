@@ -35,17 +35,18 @@ from actors.partition.recovery import Recovered, open_partition
 from actors.partition.requests import Requests
 from actors.partition.telemetry import Gauges, Laps, ShardTelemetry
 from actors.passing_over import passing_over
-from actors.rejects.entries import reject_of_request
 from actors.rejects.settings import RejectCounters
 from actors.rejects.store import RejectStore
 from actors.rejects.stores import RejectStores
 from actors.shard import queries
+from actors.shard.claims import Forward, ShardClaims
 from actors.shard.config import ShardConfig
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import ExchangeServicer
 from actors.shard.gauges import gauges
 from actors.shard.plans_given import PlansGiven
-from actors.shard.refusals import REFUSALS, not_inbound, not_owned, refused, unknown_channel
+from actors.shard.refusals import REFUSALS, check_asks_on, not_owned, refused
+from actors.shard.rejecting import keep_rejects
 from actors.shard.reports import Reports, check_subscription
 from actors.shard.succession import Succession
 from actors.shard.warm import warm_kernels
@@ -84,6 +85,7 @@ class Shard:
         snapshots: SnapshotStore | None = None,
         rejects: LogStore | None = None,
         telemetry: ShardTelemetry | None = None,
+        forward: Forward | None = None,
     ) -> None:
         self._config = config
         self._telemetry = telemetry
@@ -115,7 +117,9 @@ class Shard:
             telemetry=telemetry,
             snapshots=snapshots,
             on_outbox_change=self._deliveries.look,
+            on_claims=lambda: self.claims.look(),
         )
+        self.claims = ShardClaims(self._state_thread, self.call, forward, partition_count=config.partition_count)
         self._taker = self._snapshot_taker(snapshots)
         self._succession = Succession(
             logs,
@@ -217,6 +221,7 @@ class Shard:
             await owned.owner.begin_hand_over()
             del self._owned[partition]
             owned.decider.stop()
+            self.claims.end(partition)
             end = await owned.owner.let_go()
             reached(Failpoint.MOVE_LET_GO)
             return end, await pass_on(owned.owner.epoch)
@@ -275,6 +280,7 @@ class Shard:
             raise
         decider = PartitionDecider(owner, self._state_thread, lambda: self._lineup, requests := Requests())
         self._owned[partition] = _Owned(owner, decider, Reports(owner, requests, self._state_thread))
+        self.claims.begin(owner)
         self._deliveries.look()
         logger.info(
             "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
@@ -302,6 +308,7 @@ class Shard:
         owned = self._owned.pop(partition, None)
         if owned is not None:
             owned.decider.stop()
+            self.claims.end(partition)
             await owned.owner.close()
 
     async def instances(self) -> dict[tuple[str, str], int]:
@@ -334,7 +341,8 @@ class Shard:
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
         return {
-            partition: queries.partition_report(owned.owner, self._standing(owned.owner)) | owned.decider.scored()
+            partition: queries.partition_report(owned.owner, self._standing(owned.owner))
+            | (owned.decider.scored() | self.claims.report(partition))
             for partition, owned in self._owned.items()
         }
 
@@ -362,6 +370,7 @@ class Shard:
             await self._succession.forget_abandoned()
             for owned in self._owned.values():
                 owned.owner.wake()
+            self.claims.look_at_stock()
 
     async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:
         """Answer one call of an edge; without a caller, of somebody who stays."""
@@ -416,11 +425,13 @@ class Shard:
                 return (await queries.graph(owned.owner, self._state_thread, question)).SerializeToString()
             case shard_pb2.METHOD_SNAPSHOT:
                 return (await self._snapshot(owned)).SerializeToString()
+            case shard_pb2.METHOD_INVENTORY:
+                return await self.claims.answer(owned.owner.partition, payload)
             case shard_pb2.METHOD_DESCRIBE:
                 signal_pb2.DescribeRequest.FromString(payload)
                 return answers.description(owned.owner.state.plan).SerializeToString()
             case shard_pb2.METHOD_REJECT:
-                return (await self._reject(owned, payload)).SerializeToString()
+                return (await keep_rejects(owned.owner, payload, self._clock.now_us())).SerializeToString()
             case _:
                 raise failed(Failure.UNKNOWN_METHOD, f"method {method} is not known here")
 
@@ -436,14 +447,6 @@ class Shard:
             bytes=facts.size_bytes,
         )
 
-    async def _reject(self, owned: _Owned, payload: bytes) -> admin_pb2.RejectResponse:
-        now_us = self._clock.now_us()
-        rejects = [reject_of_request(one, now_us) for one in admin_pb2.RejectRequest.FromString(payload).rejects]
-        if owned.owner.rejects is None:
-            raise failed(Failure.NO_REJECTS, "this shard keeps no rejects")
-        kept: int = await asyncio.wrap_future(owned.owner.rejects.keep(rejects))
-        return admin_pb2.RejectResponse(kept=kept)
-
     async def _ingest(self, owned: _Owned, payload: bytes, caller: Caller) -> signal_pb2.IngestResponse:
         folded = await owned.owner.signals(payload, caller=caller)
         return signal_pb2.IngestResponse(
@@ -456,11 +459,7 @@ class Shard:
         self, owned: _Owned, payload: bytes, caller: Caller, laps: Laps | None
     ) -> decision_pb2.DecideResponse:
         call = shard_pb2.DecideCall.FromString(payload)
-        channels = owned.owner.state.plan.channel_by_name
-        if call.request.channel not in channels:
-            raise unknown_channel(call.request.channel, channels)
-        if not owned.owner.state.plan.channels[channels[call.request.channel]].inbound:
-            raise not_inbound(call.request.channel, owned.owner.state.plan)
+        check_asks_on(owned.owner.state.plan, call.request.channel)
         return await owned.decider.decide(
             DecideCall(
                 household=call.request.household.encode(),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from actors.partition.stock_told import ITEM
 from actors.partition.unknown_fields import UNKNOWN_FIELD
 from actors.passing_over import passing_over
 from cluster.commands.placement_lines import placement_lines
@@ -135,6 +136,7 @@ def _print_state(state: object) -> None:
     _print_ways(partitions)
     _print_snapshots(partitions)
     _print_unknown_fields(partitions)
+    _print_items(partitions)
     for partition, one in state["partitions"].items():
         if one.get("bad_snapshots"):
             print(f"  partition {partition} passed over bad snapshots: {one['bad_snapshots_because']}")
@@ -198,6 +200,15 @@ def _print_unknown_fields(partitions: list[dict[str, Any]]) -> None:
         shown = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(UNKNOWN_FIELDS_SHOWN_MAX))
         more = f" and {len(counts) - UNKNOWN_FIELDS_SHOWN_MAX:,} more" if len(counts) > UNKNOWN_FIELDS_SHOWN_MAX else ""
         print(f"  fields that the playbook does not know, in signals since the start: {shown}{more}")
+
+
+def _print_items(partitions: list[dict[str, Any]]) -> None:
+    """Tell how much of each scarce item is given away."""
+    for one in partitions:
+        for key in [key for key in one if key.startswith(ITEM) and key.endswith(" granted")]:
+            name = key.removeprefix(ITEM).removesuffix(" granted")
+            held, free = one[f"{ITEM}{name} held"], one[f"{ITEM}{name} free"]
+            print(f"  item {name}: {one[key]:,} granted, {held:,} held, {free:,} free")
 
 
 def _connector(one: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from household.deciding.standing import is_live, journey_of_action, truths, why_
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect, Halt
 from household.state import PartitionState
+from household.tables.claims import ClaimState
 from household.tables.outbox import Outbound
 from household.traits import UNKNOWN, Traits, traits_of
 
@@ -45,8 +46,20 @@ def next_step(state: PartitionState, action_id: str, listened: Collection[str]) 
         if blocking := rules.blocking(channel):
             return DeliveryNote(action_id=action_id, step=DeliveryStep.WITHDRAWN, channel=name, reason=blocking)
         if name in listened and not rules.broken(channel):
-            return DeliveryNote(action_id=action_id, step=DeliveryStep.HANDED, channel=name)
+            step = _step_with_item(state, outbound)
+            return None if step is None else DeliveryNote(action_id=action_id, step=step, channel=name)
     return None
+
+
+def _step_with_item(state: PartitionState, outbound: Outbound) -> DeliveryStep | None:
+    """Return what is next for an action that may go out: what uses a unit of an item goes once that is held."""
+    action = state.actions.get(outbound.action_id) if state.plan.inventory and not outbound.handed_us else None
+    if action is None or state.inventory.item_of(state.plan.offer_by_name.get(action.offer, NONE)) is None:
+        return DeliveryStep.HANDED
+    claim = state.inventory.claim_of(action.action_id)
+    if claim is None:
+        return DeliveryStep.CLAIMED
+    return None if claim.state is ClaimState.HOLDING else DeliveryStep.HANDED
 
 
 def _traits(state: PartitionState, outbound: Outbound) -> Traits:

@@ -75,6 +75,16 @@ def by_budget(budget: str) -> str:
     return f"BUDGET:{budget}"
 
 
+def by_item(item: str) -> str:
+    """Return the reason that no unit of an item is free."""
+    return f"INVENTORY:{item}"
+
+
+def by_hold_over(item: str) -> str:
+    """Return the reason that the time is over for which a unit of an item was held."""
+    return f"HOLD_OVER:{item}"
+
+
 def by_degraded(term: str) -> str:
     """Return the reason that a model of a term of values beside acceptance is in force and could not be used."""
     return f"DEGRADED:{term}"

@@ -1,7 +1,7 @@
 """What a decision takes of what is scarce: only what it gives out uses anything, and each action once."""
 
 from household.deciding.draft import Draft
-from household.deciding.reasons import by_budget
+from household.deciding.reasons import by_budget, by_item
 from household.deciding.sending import Sending
 from household.decision import ScarcePrice, SlateAction
 from household.plan import NONE
@@ -13,13 +13,28 @@ def unaffordable_answers(
     state: PartitionState, draft: Draft, standings: Standings | None
 ) -> dict[str, tuple[str, ...]]:
     """Return, by id, the actions of the standing slate for which too little is left, and of what."""
-    if standings is None or draft.standing is None or draft.ask.channel == NONE:
+    is_scarce = standings is not None or bool(state.plan.inventory)
+    if not is_scarce or draft.standing is None or draft.ask.channel == NONE:
         return {}
     found = {
-        action.action_id: tuple(map(by_budget, too_much(_uses_as_answer(state, action, draft.ask.channel), standings)))
+        action.action_id: (*_too_much(state, action, draft.ask.channel, standings), *_gone(state, action))
         for action in draft.standing.decision.slate
     }
-    return {action_id: budgets for action_id, budgets in found.items() if budgets}
+    return {action_id: scarce for action_id, scarce in found.items() if scarce}
+
+
+def _too_much(state: PartitionState, action: SlateAction, channel: int, standings: Standings | None) -> tuple[str, ...]:
+    if standings is None:
+        return ()
+    return tuple(map(by_budget, too_much(_uses_as_answer(state, action, channel), standings)))
+
+
+def _gone(state: PartitionState, action: SlateAction) -> tuple[str, ...]:
+    if not state.plan.inventory:
+        return ()
+    offer = state.plan.offer_by_name.get(action.offer, NONE)
+    gone = state.inventory.gone_for(state, action.action_id, offer)
+    return (by_item(gone),) if gone else ()
 
 
 def unaffordable_sending(

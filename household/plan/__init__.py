@@ -38,6 +38,7 @@ from household.plan.flow import (
     WhenMerged,
 )
 from household.plan.halts import Halt, HaltedJourney
+from household.plan.inventory import Item
 from household.plan.journeys import Journey, Trigger
 from household.plan.models import TermModels, ValueTerm
 from household.plan.offers import Offer, SegmentPrice, Treatment
@@ -89,6 +90,7 @@ __all__ = [
     "GraphRules",
     "Halt",
     "HaltedJourney",
+    "Item",
     "Journey",
     "JourneyListener",
     "JourneyStep",

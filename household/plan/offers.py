@@ -56,6 +56,8 @@ class Offer:
     tags: tuple[str, ...] = later(())
     increment_minor: int | None = later(None)
     """What an acceptance brings that would not have come anyway; None where no uplift is known: the margin counts."""
+    item: int = later(NONE)
+    """Of the inventory: what an acceptance uses a unit of."""
     retains: bool = later(False)
     """What an acceptance brings is a household kept that would have left, so churn makes it worth more, not less."""
 

@@ -15,6 +15,7 @@ from household.plan.experiments import ALL_BP, CONTROL, TREATED, Arm, Draw, Expe
 from household.plan.features import Feature, Window
 from household.plan.flow import JourneyListener, listeners_of
 from household.plan.halts import Halt, HaltedJourney
+from household.plan.inventory import Item
 from household.plan.journeys import Journey
 from household.plan.models import TermModels
 from household.plan.offers import Offer
@@ -55,6 +56,7 @@ class Plan:
     budgets: tuple[Budget, ...] = later(())
     products: tuple[Product, ...] = later(())
     models: TermModels = later(TermModels())
+    inventory: tuple[Item, ...] = later(())
     halted: tuple[HaltedJourney, ...] = later(())
     """Journeys that a person has paused or stopped, in order of their names."""
 
@@ -87,6 +89,11 @@ class Plan:
     def offer_by_name(self) -> dict[str, int]:
         """Index of each offer."""
         return {offer.name: index for index, offer in enumerate(self.offers)}
+
+    @cached_property
+    def item_by_name(self) -> dict[str, int]:
+        """Index of each item."""
+        return {item.name: index for index, item in enumerate(self.inventory)}
 
     @cached_property
     def journey_by_name(self) -> dict[str, int]:

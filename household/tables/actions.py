@@ -70,6 +70,7 @@ class LiveAction:
 def _expire(state: "PartitionState", table: "Table[LiveAction]", slots: NDArray[np.int64]) -> None:
     """Expire what was live; forget what was settled long enough ago that nobody retries its request any more."""
     is_live = table.values("status", slots) == list(ActionStatus).index(ActionStatus.LIVE)
+    state.inventory.expired(state, slots[is_live])
     expired = list(ActionStatus).index(ActionStatus.EXPIRED)
     table.set(slots[is_live], status=expired, settled_us=int(state.now_us))
     table.forget(slots[~is_live])

@@ -7,12 +7,14 @@ from household.tables.acts import ACTS
 from household.tables.arms import ARMS
 from household.tables.budgets import BUDGETS, EARMARKS
 from household.tables.capacities import CAPACITIES
+from household.tables.claims import CLAIMS, KNOWN_STOCK
 from household.tables.contacts import CONTACTS
 from household.tables.contract import Declaration
 from household.tables.decisions import DECISIONS
 from household.tables.encounters import ENCOUNTERS
 from household.tables.graph_events import GRAPH_EVENTS
 from household.tables.heard import HEARD
+from household.tables.holds import HOLDS, STOCK
 from household.tables.instances import INSTANCES
 from household.tables.moments import PENDING, SETTLED
 from household.tables.outbox import OUTBOX
@@ -45,5 +47,9 @@ TABLES: tuple[Declaration[Any], ...] = (
     HEARD,
     INSTANCES,
     ACTS,
+    CLAIMS,
+    KNOWN_STOCK,
+    HOLDS,
+    STOCK,
 )
 """In the order in which a tick looks at them."""

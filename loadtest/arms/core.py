@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from household.apply import apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.apply import apply_decision, apply_delivery, apply_epoch, apply_inventory, apply_signals, apply_tick
 from household.decide import decide, prepare
 from household.deciding.draft import Ask, Draft, Scores
 from household.deciding.hand_over import next_step
@@ -138,6 +138,8 @@ class Core:
     def hand_over(self, now_us: int) -> Iterator[Spoken]:
         """Yield what goes out now, each once it is recorded."""
         state = self.state
+        while claims := state.inventory.alone(state):
+            apply_inventory(state, claims, epoch=EPOCH, stamp_us=now_us)
         for action_id, _ in list(state.outbox.up_to("not_before_us", now_us, "action_id", "channel")):
             outbound = state.outbox.get(action_id)
             if outbound is None or outbound.handed_us:

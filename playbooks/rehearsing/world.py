@@ -10,7 +10,15 @@ from enum import Enum, auto
 
 import numpy as np
 
-from household.apply import Applied, apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.apply import (
+    Applied,
+    apply_decision,
+    apply_delivery,
+    apply_epoch,
+    apply_inventory,
+    apply_signals,
+    apply_tick,
+)
 from household.decide import decide, prepare
 from household.deciding.draft import Ask, Scores
 from household.deciding.hand_over import next_step
@@ -23,6 +31,8 @@ from household.freeze import Freeze, thaw
 from household.migration import migrated
 from household.plan import NONE, Plan
 from household.state import PartitionState
+from household.tables.claims import CLAIMS
+from household.tables.holds import HOLDS
 from household.tables.instances import Ending, Instance
 from playbooks.rehearsing.script import GatewayManner
 
@@ -180,7 +190,8 @@ class RehearsalStage:
 
     def _next_us(self) -> int | None:
         state = self.state
-        due = [table.next_due_us() for table in (state.outbox, state.instances)]
+        tables = (state.outbox, state.instances, state.tables.of(CLAIMS), state.tables.of(HOLDS))
+        due = [table.next_due_us() for table in tables]
         times = [max(one, self.now_us + 1) for one in due if one is not None]
         for one in state.outbox:
             if not one.handed_us:
@@ -192,7 +203,7 @@ class RehearsalStage:
     def settle(self) -> None:
         """Decide what has arisen, and hand over what may go out now."""
         for _ in range(ROUNDS_MAX):
-            if not (self._decide_next() or self._hand_over_next()):
+            if not (self._decide_next() or self._hand_over_next() or self._claim_next()):
                 return
         raise AssertionError("decisions and hand-overs do not come to an end")
 
@@ -238,6 +249,12 @@ class RehearsalStage:
                 self._deliver(note)
                 return True
         return False
+
+    def _claim_next(self) -> bool:
+        note, stamp_us = self.state.inventory.alone(self.state), self.now_us
+        if note:
+            self._folded(lambda state: apply_inventory(state, note, epoch=1, stamp_us=stamp_us))
+        return bool(note)
 
     def _deliver(self, note: DeliveryNote) -> None:
         stamp_us, action = self.now_us, self.state.actions[note.action_id]

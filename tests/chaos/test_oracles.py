@@ -156,7 +156,7 @@ def test_the_truth_is_found_clean(evidence):
     assert verdict.acknowledged_events == len({one.event_id for call in evidence.history.calls for one in call.sent})
     assert verdict.actions == 1
     assert verdict.applied_events == verdict.acknowledged_events - 2, "one was late and one lacked its amount"
-    assert {one.record.kind for one in evidence.records} >= STATE_KINDS - {RecordKind.DELIVERY}, (
+    assert {one.record.kind for one in evidence.records} >= STATE_KINDS - {RecordKind.DELIVERY, RecordKind.INVENTORY}, (
         "something of everything"
     )
 

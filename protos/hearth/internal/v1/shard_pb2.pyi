@@ -28,6 +28,7 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_CONFIRM_CLOCK: _ClassVar[Method]
     METHOD_DESCRIBE: _ClassVar[Method]
     METHOD_GRAPH: _ClassVar[Method]
+    METHOD_INVENTORY: _ClassVar[Method]
 METHOD_UNSPECIFIED: Method
 METHOD_INGEST: Method
 METHOD_DECIDE: Method
@@ -41,6 +42,7 @@ METHOD_REJECT: Method
 METHOD_CONFIRM_CLOCK: Method
 METHOD_DESCRIBE: Method
 METHOD_GRAPH: Method
+METHOD_INVENTORY: Method
 
 class Call(_message.Message):
     __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")
