@@ -17,6 +17,8 @@ from typing import Any
 from cluster.board import Seen, board, report_lines, seen_from
 from cluster.children import Child, child, nobody_left
 from cluster.config import HearthConfig
+from cluster.demo_arms import arms_lines, lived_arms
+from cluster.demo_page import page_lines, written_page
 from cluster.errors import CommandFailed
 from cluster.interruptions import INTERRUPTED, terminable
 from cluster.output import say
@@ -74,8 +76,13 @@ def demo(config: HearthConfig, plan: DemoPlan) -> int:
             for line in ("", *report_lines(seen), *_model_lines(model), ""):
                 print(line)
             _tell(story)
+            page = written_page(folder)
+            say("living some weeks under control, batch and moment, in another town ...")
+            arms = lived_arms(config.playbook or _remembered(folder))
+            for line in ("", *arms_lines(arms), "", *page_lines(page)):
+                print(line)
             if plan.report is not None:
-                _write(plan.report, seen, town, model, story, seconds=time.monotonic() - started_s)
+                _write(plan.report, seen, town, model, story, arms, seconds=time.monotonic() - started_s)
             say("stopping Hearth ...")
     except KeyboardInterrupt:
         say("interrupted; everything that was started is stopped")
@@ -207,8 +214,12 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
     lines = [f"model      {learned}: {worth}"]
     if model["champion"]:
         return [*lines, "           better than the playbook's priors beyond doubt: in force from here on"]
-    verdict = model.get("comparison", {}).get("verdict", "not compared")
-    return [*lines, f"           against the playbook's priors: {verdict}; so the priors go on scoring"]
+    compared = model.get("comparison", {})
+    verdict, why = compared.get("verdict", "not compared"), compared.get("why", "")
+    judged = (
+        f"           against the playbook's priors, on what it has not seen: {verdict}; so the priors go on scoring"
+    )
+    return [*lines, judged, *([f"           {why}"] if why else [])]
 
 
 def _story(address: str) -> dict[str, Any]:
@@ -235,7 +246,14 @@ def _tell(story: dict[str, Any]) -> None:
 
 
 def _write(
-    file: Path, seen: Seen, town: dict[str, Any], model: dict[str, Any], story: dict[str, Any], *, seconds: float
+    file: Path,
+    seen: Seen,
+    town: dict[str, Any],
+    model: dict[str, Any],
+    story: dict[str, Any],
+    arms: dict[str, Any],
+    *,
+    seconds: float,
 ) -> None:
     report = {
         "model": model,
@@ -254,6 +272,7 @@ def _write(
         "story_ok": bool(story.get("ok")),
         "explanation": story.get("explanation", {}),
         "town": town,
+        "arms": {name: value for name, value in arms.items() if name != "told"},
     }
     try:
         file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")

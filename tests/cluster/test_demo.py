@@ -55,7 +55,8 @@ TRAIN = """
     facts = {"rows": 600, "positives": 60, "auc": 0.67, "prior_auc": 0.65, "holdout_rows": 120}
     told = {"version": "m1", "training": facts, "champion": True}
     if "--worse" in FLAGS:
-        print(json.dumps({**told, "champion": False, "comparison": {"verdict": "worse"}, "refused": "it is worse"}))
+        compared = {"verdict": "worse", "why": "too few"}
+        print(json.dumps({**told, "champion": False, "comparison": compared, "refused": "it is worse"}))
         sys.exit(1)
     print(json.dumps(told))
 """
@@ -67,10 +68,33 @@ STORY = """
     print(json.dumps({**told, "explanation": {"reasons": ["MOMENT"]}}))
 """
 
+ARMS = """
+    import sys
+    import numpy as np
+    asked = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    count = int(asked["--households"])
+    rng = np.random.default_rng(1)
+    before = rng.normal(1000.0, 100.0, count)
+    lift = np.array([0.0, 0.0, 500.0])[:, None]
+    revenue = before * 2 + lift + rng.normal(0.0, 5.0, (3, count))
+    names = ("conversion", "left", "sent", "shown", "accepted")
+    some = {name: rng.integers(0, 2, (3, count)).astype(float) for name in names}
+    np.savez(asked["--out"], revenue_minor=revenue, margin_minor=0.4 * revenue, revenue_before_minor=before,
+             taken_before=np.zeros(count), **some)
+"""
+
+REPORT = """
+    import sys
+    if "--undrawn" in FLAGS:
+        sys.exit("it cannot be drawn")
+    open(sys.argv[sys.argv.index("--out") + 1], "w").write("page")
+"""
+
 
 def stage(folder: Path, mark: str, *, flags: str = "", lost: int = 1) -> dict[str, str]:
     """Write the three programs that the demo runs, and return how the environment finds them."""
-    for name, source in (("fake_up", UP), ("fake_train", TRAIN), ("fake_drive", DRIVE), ("fake_story", STORY)):
+    programs = {"up": UP, "train": TRAIN, "drive": DRIVE, "story": STORY, "arms": ARMS, "report": REPORT}
+    for name, source in ((f"fake_{what}", source) for what, source in programs.items()):
         text = textwrap.dedent(source).replace("MARK", mark).replace("FLAGS", repr(flags)).replace("LOST", str(lost))
         (folder / f"{name}.py").write_text(text)
     return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
@@ -82,6 +106,9 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("cluster.demo.TRAIN_MODULE", "fake_train")
     monkeypatch.setattr("cluster.demo.DRIVE_MODULE", "fake_drive")
     monkeypatch.setattr("cluster.demo.STORY_MODULE", "fake_story")
+    monkeypatch.setattr("cluster.demo_arms.ARMS_MODULE", "fake_arms")
+    monkeypatch.setattr("cluster.demo_page.REPORT_MODULE", "fake_report")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
 
     def prepare(**changes: Any) -> str:
         mark = f"hearth-test-{tmp_path}"
@@ -98,7 +125,7 @@ def left_behind(mark: str) -> list[int]:
 ARGUMENTS = ("demo", "--households", "20", "--days", "2")
 
 
-def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
+def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run, tmp_path: Path):
     mark = staged()
 
     ended = run(*ARGUMENTS, "--report", "r.json")
@@ -116,7 +143,14 @@ def test_the_report_tells_all_and_nothing_is_left(staged: Any, run: Run):
         "looks",
     ):
         assert told in ended.out
+    assert (tmp_path / "hearth-demo-report.html").read_text() == "page"
+    assert str(tmp_path / "hearth-demo-report.html") in ended.out
     report = json.loads(Path("r.json").read_text())
+    advantages = {(one["measure"], one["arm"], one["over"]): one for one in report["arms"]["advantages"]}
+    ahead = advantages["margin", "moment", "batch"]
+    assert ahead["low"] > 0
+    assert ahead["low"] <= ahead["truth"] <= ahead["high"]
+    assert advantages["margin", "batch", "control"]["low"] < 0 < advantages["margin", "batch", "control"]["high"]
     assert report["signals"] == {"in": 10, "applied": 7, "duplicate": 1, "late": 1, "rejected": 1}
     assert report["decisions"] == {"total": 5, "nothing": 2, "by_channel": {"app": 5}, "by_action": {"topup": 3}}
     assert report["latency_ms"] == {"p50": 1.5, "p99": 4.0}
@@ -144,11 +178,19 @@ def test_too_little_to_learn_from_is_told_and_the_story_goes_on(staged: Any, run
     assert "too little to learn from: the playbook's priors score" in ended.out
 
 
+def test_a_page_that_cannot_be_drawn_is_told_and_ends_nothing(staged: Any, run: Run):
+    staged(flags="--undrawn")
+    ended = run(*ARGUMENTS)
+    assert ended.code == 0
+    assert "no page for a meeting was written" in ended.out
+
+
 def test_a_model_that_is_not_better_is_told_and_the_priors_go_on(staged: Any, run: Run):
     staged(flags="--worse")
     ended = run(*ARGUMENTS, "--report", "r.json")
     assert ended.code == 0
-    assert "against the playbook's priors: worse; so the priors go on scoring" in ended.out
+    assert "priors, on what it has not seen: worse; so the priors go on scoring" in ended.out
+    assert "too few" in ended.out
     assert "in force" not in ended.out
     model = json.loads(Path("r.json").read_text())["model"]
     assert (model["champion"], model["refused"]) == (False, "it is worse")
