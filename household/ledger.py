@@ -25,7 +25,7 @@ from household.open_actions import set_status, withdraw_action, withdraw_outboun
 from household.plan import NONE, Plan
 from household.state import NEVER_US, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
-from household.tables.claims import CLAIMS
+from household.tables.claims import CLAIMS, ClaimState
 from household.tables.decisions import KnownDecision
 from household.tables.holds import HOLDS
 from household.tables.moments import SettledMoment
@@ -297,7 +297,7 @@ def outcome_reported(
             return True
         case "decline":
             if not _settle(state, action, ActionStatus.DECLINED, time_us=time_us, now_us=now_us):
-                return False
+                return _given_back(state, action, now_us=now_us)
             counting.refused(state, action, channel, time_us=min(time_us, now_us))
             policy = state.plan.policy
             _extend(state.declined_offers, household, action.offer, time_us + policy.decline_offer_us)
@@ -317,6 +317,16 @@ def _accepted(state: PartitionState, action: LiveAction, *, now_us: int) -> None
     _withdraw_offers(state, action.household, offers=offers, family="", now_us=now_us)
     if state.fold_version >= 2:
         _extend(state.accepted_offers, action.household, action.offer, action.valid_until_us)
+
+
+def _given_back(state: PartitionState, action: LiveAction, *, now_us: int) -> bool:
+    """Give back the unit of an item that an accepted action has, or is about to get; return whether there is one."""
+    claim = state.inventory.claim_of(action.action_id) if action.status is ActionStatus.ACCEPTED else None
+    if claim is None or claim.state is ClaimState.RELEASING:
+        return False
+    set_status(state, action, ActionStatus.DECLINED, now_us)
+    state.accepted_offers.remove(action.household, action.offer)
+    return True
 
 
 def _extend(pauses: Table[Pause], household: int, name: str, until_us: int) -> None:

@@ -126,6 +126,24 @@ def test_an_acceptance_behind_the_end_of_its_hold_gets_a_seat_if_one_is_free():
     assert list(world.claims().values()) == ["granted"]
 
 
+@pytest.mark.parametrize("is_granted", [False, True])
+def test_what_was_accepted_may_be_given_back_and_is_granted_again(is_granted: bool):
+    world = World(count=1, **CALM)
+    for place in range(SEATS):
+        world.ask()
+        world.report("accept", place)
+    if is_granted:
+        world.exchange()
+    assert world.report("decline", 0)
+    assert not world.report("decline", 0), "once"
+    world.exchange()
+    assert (world.home.state.inventory.free(ITEM), world.statuses()[world.given[0][2]]) == (1, "declined")
+    assert world.ask() == "wallet"
+    world.report("accept", SEATS)
+    world.exchange()
+    assert world.home.state.inventory.free(ITEM) == 0
+
+
 @pytest.mark.parametrize("late", [Wish.HOLD, Wish.GRANT])
 def test_what_comes_behind_its_time_or_behind_a_greater_wish_does_nothing(late: Wish):
     world = World(count=1, **CALM)
