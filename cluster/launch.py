@@ -208,12 +208,15 @@ def _serve(
             write_status(config.data_dir, report | {"models": champion.report()})
         for partition, why in report["down"].items():
             say(f"warning: partition {partition} is down: {why}")
+        from cluster.keeping_rollups import keep_rollups
+
         stop = _heed_signals()
         tell({"ready": True, "address": edge.address})
         ingress.start_others(edge)
         plane.stand_by()
         captures.start(_start_connectors(config, connectors, target=reachable(edge.address)))
         champion.follow(lambda model: ray.get(plane.coordinator.use_model.remote(model)))
+        keep_rollups(config, stop)
         _stand_watch(config, plane, captures, Restarting(LiveParts(plane, edge)), stop)
         say("stopping: finishing what waits ...")
     except ingress.PortInUse as wrong:

@@ -17,8 +17,9 @@ from cluster.exporting import Reach, log_reader
 from household.delivery import DeliveryStep
 from household.plan import Plan
 from insight.measures.definitions import Definitions, DefinitionsInvalid, read_definitions
-from insight.measures.facts import Facts, read_facts
+from insight.measures.facts import Facts
 from insight.measures.journeys import JourneyRecords, read_journeys
+from insight.measures.reading import read_facts
 
 if TYPE_CHECKING:
     from actors.snapshots.store import SnapshotStore

@@ -1,33 +1,37 @@
 """What is measured, out of the rollups of a log: of one part of all households at a time, however long the log is."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TypeVar
 
 from actors.exports.rollup_files import bucket_of
-from actors.exports.rollups import Rollups
+from actors.exports.rollups import ROLLUPS_NAME, Rollups
 from cluster.config import HearthConfig
 from cluster.data_dir import LAYOUT_NAME
+from cluster.entangled import Entangled
 from cluster.exporting import log_partitions
 from cluster.measured import clock_of, definitions_of, journeys_of, mistakes
 from household.graph.events import GRAPH_TYPES
 from household.graph.membership import Membership
 from household.plan import Plan
 from insight.measures.definitions import Definitions
-from insight.measures.facts import Facts, columns_of, read_facts
+from insight.measures.facts import Facts
 from insight.measures.journeys import JourneyRecords
 from insight.measures.knowledge import Knowledge, ask, types_in
 from insight.measures.owners import membership_of
 from insight.measures.parts import entangled, joined, together
-
-ROLLUPS_NAME = "rollups"
-"""In the data directory."""
+from insight.measures.reading import columns_of, let_through, read_facts
 
 WORKERS = 2
 """Parts at once: more would take more memory and, on two cores, no less time."""
+
+PART_ROWS = 2_000_000
+"""Signals of a part, about: of buckets of more, one share after another is taken."""
 
 T = TypeVar("T")
 
@@ -70,20 +74,39 @@ class RolledLog:
         """Return how many events do not count, by reason."""
         return {reason: count for reason, count in sorted(self.left_out.items()) if count}
 
-    def facts(self, bucket: int) -> Facts:
-        """Return the facts of a bucket."""
-        return facts_of(self.rollups, bucket, self.definitions, self.plans)
-
-    def over_parts(self, do: Callable[[Knowledge], T], *, time_us: int, known_us: int | None) -> Iterator[T]:
+    def over_parts(
+        self,
+        do: Callable[[Knowledge], T],
+        *,
+        time_us: int,
+        known_us: int | None,
+        uses_since_us: int | None = None,
+        rows_most: int = PART_ROWS,
+    ) -> Iterator[T]:
         """Yield what is made of what is known of each part of the households, two at a time.
 
-        Those whom graph events name are a part of their own, as large as they are: who was merged with whom, and held
-        whose identifier, is in one part then.
+        Those whom graph events name are parts of their own: who was merged with whom, and held whose identifier, is in
+        one part then.
+
+        Args:
+            do: is given each part, in one of two threads.
+            time_us, known_us: as of when, and as known by when; see `ask`.
+            uses_since_us: what is nothing but use and happened before is not asked for; None: all is.
+            rows_most: signals of a part, about.
         """
         membership = self._membership(time_us, known_us)
         roots = together(membership)
-        named = self.journeys.by(lambda key: None if key in roots else bucket_of(key, self.rollups.buckets))
-        kept_back: dict[int, Facts] = {}
+        count = self.rollups.buckets
+        shares = [max(-(-self.rollups.rows(bucket) // rows_most), 1) for bucket in range(count)]
+        places = [(bucket, share) for bucket in range(count) for share in range(shares[bucket])]
+
+        def place_of(key: str) -> tuple[int, int] | None:
+            if key in roots:
+                return None
+            bucket = bucket_of(key, count)
+            return bucket, bucket_of(key, count * shares[bucket]) // count
+
+        named = self.journeys.by(place_of)
 
         def asked_of(facts: Facts, journeys: JourneyRecords) -> Knowledge:
             return ask(
@@ -97,36 +120,40 @@ class RolledLog:
                 there=self.there,
             )
 
-        def of_bucket(bucket: int) -> tuple[T, Mapping[str, int]]:
-            facts = self.facts(bucket)
+        def of_place(place: tuple[int, int]) -> tuple[T, Mapping[str, int]]:
+            bucket, share = place
+            tables = self.rollups.tables(bucket, self._columns, share=share, of=shares[bucket])
+            facts = read_facts(tables, self.definitions, self.plans, uses_since_us=uses_since_us)
             left_out = facts.left_out
             is_entangled = entangled(facts, roots)
             if is_entangled.any():
-                kept_back[bucket] = facts.take(is_entangled)
+                waiting.keep(place, facts.take(is_entangled))
                 facts = facts.take(~is_entangled)
-            return do(asked_of(facts, named.get(bucket, self.journeys.none()))), left_out
+            return do(asked_of(facts, named.get(place, self.journeys.none()))), left_out
 
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="measuring") as pool:
-            for found, left_out in pool.map(of_bucket, range(self.rollups.buckets)):
-                self.left_out.update(left_out)
-                yield found
-        if kept_back or None in named:
+        with Entangled(roots, rows_most=rows_most) as waiting:
+            with ThreadPoolExecutor(WORKERS, thread_name_prefix="measuring") as pool:
+                for found, left_out in pool.map(of_place, places):
+                    self.left_out.update(left_out)
+                    yield found
+            theirs = named.get(None, self.journeys.none()).by(waiting.share_of)
             nothing = read_facts([], self.definitions, self.plans)
-            facts = joined([kept_back[bucket] for bucket in sorted(kept_back)]) if kept_back else nothing
-            yield do(asked_of(facts, named.get(None, self.journeys.none())))
+            for share, facts in waiting.parts():
+                if facts is not None or share in theirs:
+                    yield do(asked_of(facts or nothing, theirs.get(share, self.journeys.none())))
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return columns_of(self.definitions)
 
     def _membership(self, time_us: int, known_us: int | None) -> Membership:
         """Return who belongs together by then."""
-        bits = 0
-        for name, there in self.rollups.kinds().items():
-            bits |= there if name in GRAPH_TYPES else 0
-        parts = []
-        for bucket in range(self.rollups.buckets):
-            if bits >> bucket & 1:
-                facts = self.facts(bucket)
-                parts.append(facts.take(facts.is_of(GRAPH_TYPES)))
-        if not parts:
+        kinds = self.rollups.kinds()
+        bits = reduce(or_, (kinds[name] for name in GRAPH_TYPES if name in kinds), 0)
+        buckets = [bucket for bucket in range(self.rollups.buckets) if bits >> bucket & 1]
+        if not buckets:
             return Membership(self.plan.graph)
+        parts = [facts_of(self.rollups, bucket, self.definitions, self.plans, only=GRAPH_TYPES) for bucket in buckets]
         return membership_of(joined(parts).as_of(time_us=time_us, known_us=known_us), self.plan.graph)
 
 
@@ -185,18 +212,21 @@ def asked_of_rollups(rollups: Rollups) -> RolledLog:
     )
 
 
-def facts_of(rollups: Rollups, bucket: int, definitions: Definitions, plans: tuple[Plan, ...]) -> Facts:
-    """Return the facts of a bucket."""
-    return read_facts(rollups.tables(bucket, columns_of(definitions)), definitions, plans)
+def facts_of(
+    rollups: Rollups, bucket: int, definitions: Definitions, plans: tuple[Plan, ...], *, only: Collection[str]
+) -> Facts:
+    """Return the facts of a bucket that are of some event types."""
+    tables = rollups.tables(bucket, columns_of(definitions), kinds=only)
+    return read_facts(tables, definitions, plans, only=only)
 
 
 def _there(rollups: Rollups, definitions: Definitions, plans: tuple[Plan, ...]) -> frozenset[str]:
     """Return the event types of which any event counts: of each, buckets that have some are read until one does."""
     kinds = rollups.kinds()
-    open_kinds = set(kinds)
+    left = set(let_through(kinds.keys() & definitions.types, plans))
     found: set[str] = set()
     for bucket in range(rollups.buckets):
-        if any(kinds[name] >> bucket & 1 for name in open_kinds & definitions.types):
-            found |= types_in(facts_of(rollups, bucket, definitions, plans))
-            open_kinds -= found
+        if asked := [name for name in left if kinds[name] >> bucket & 1]:
+            found |= types_in(facts_of(rollups, bucket, definitions, plans, only=asked))
+            left -= found
     return frozenset(found)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,18 +85,22 @@ class Rollup:
             self.footers.append(pq.read_metadata(self.signals))
         return self.footers[0]
 
+    @property
+    def rows(self) -> int:
+        """How many signals it holds."""
+        return sum(self.buckets)
+
     def table(self, bucket: int, columns: Sequence[str]) -> pa.Table | None:
         """Return some columns of the signals of a bucket, those that it has; None where there are none."""
         if not self.buckets[bucket]:
             return None
         texts = [name for name in columns if self.columns.get(name)]
-        there = [name for name in ("offset", *columns) if name in self.columns]
+        there = ["offset", *(name for name in columns if name in self.columns and name != "offset")]
         group = sum(count > 0 for count in self.buckets[:bucket])
         # The footer tells of every column of every bucket: it is looked at once.
         with pq.ParquetFile(self.signals, metadata=self.footer(), read_dictionary=texts, memory_map=True) as file:
-            found = file.read_row_group(
-                group, columns=there if self.since > self.first else there[1:], use_threads=False
-            )
+            is_asked = self.since > self.first or "offset" in columns
+            found = file.read_row_group(group, columns=there if is_asked else there[1:], use_threads=False)
         return found.filter(pc.field("offset") >= self.since) if self.since > self.first else found
 
 
@@ -125,8 +129,7 @@ def write_rollup(
         last: fingerprint of its last record.
         count: of buckets.
     """
-    name = f"{first:020d}-{end:020d}"
-    signals_file, records_file = folder / f"{name}.signals.parquet", folder / f"{name}.records.parquet"
+    signals_file, records_file = files_of(folder, first, end)
     buckets = buckets_by_name(signals, count)
     counts = np.bincount(buckets, minlength=count)
     told = {
@@ -138,21 +141,38 @@ def write_rollup(
         "kinds": _kinds(signals, buckets, count),
         "newest_us": newest_of(signals, 2**62),
         "ahead_us": _ahead_us(signals),
-        "columns": {one.name: bool(pa.types.is_string(one.type)) and one.name not in _PLAIN for one in signals.schema},
+        "columns": texts_in(signals.schema),
     }
-    schema = signals.schema.with_metadata({_META: json.dumps(told)})
     signals = signals.take(pa.array(np.argsort(buckets, kind="stable")))
-    with _whole(signals_file) as unfinished:
-        repeating = [one for one in schema.names if one not in (*_PLAIN, "offset", "identity")]
-        with pq.ParquetWriter(unfinished, schema, compression="lz4", use_dictionary=repeating) as file:
-            start = 0
-            for rows in counts.tolist():
-                if rows:
-                    file.write_table(signals.slice(start, rows).cast(schema), row_group_size=rows)
-                start += rows
-    with _whole(records_file) as unfinished:
+    ends = np.cumsum(counts).tolist()
+    groups = (signals.slice(start, end - start) for start, end in zip([0, *ends], ends, strict=False))
+    # First what is no signal: what is there is what has a file of signals.
+    with whole(records_file) as unfinished:
         pq.write_table(_record_table(records), unfinished, compression="zstd")
-    return _rollup(told, signals_file, records_file)
+    with whole(signals_file) as unfinished:
+        write_signals(unfinished, signals.schema, told, groups)
+    return rollup_told(told, signals_file, records_file)
+
+
+def write_signals(file: Path, schema: pa.Schema, told: Mapping[str, Any], groups: Iterable[pa.Table]) -> None:
+    """Write signals, a row group for each bucket that has any."""
+    schema = schema.with_metadata({_META: json.dumps(told)})
+    repeating = [one for one in schema.names if one not in (*_PLAIN, "offset", "identity")]
+    with pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=repeating) as writer:
+        for group in groups:
+            if group.num_rows:
+                writer.write_table(group.cast(schema), row_group_size=group.num_rows)
+
+
+def files_of(folder: Path, first: Offset, end: Offset) -> tuple[Path, Path]:
+    """Return where the signals and the other records of a rollup are."""
+    name = f"{first:020d}-{end:020d}"
+    return folder / f"{name}.signals.parquet", folder / f"{name}.records.parquet"
+
+
+def texts_in(schema: pa.Schema) -> dict[str, bool]:
+    """Return of each column whether it is of texts that repeat."""
+    return {one.name: bool(pa.types.is_string(one.type)) and one.name not in _PLAIN for one in schema}
 
 
 def fingerprint(stored: StoredRecord) -> str:
@@ -163,14 +183,28 @@ def fingerprint(stored: StoredRecord) -> str:
 
 
 def present_rollups(folder: Path, count: int) -> list[Rollup]:
-    """Return the rollups that are there, as far as each goes on where the one before ends."""
-    found: list[Rollup] = []
-    for path in sorted(folder.glob("*.signals.parquet")):
+    """Return the rollups that are there, as far as each goes on where the one before ends.
+
+    Of several that begin alike the longest counts: it was made of the others, which are still there.
+    """
+    by_first: dict[Offset, Rollup] = {}
+    paths = sorted(folder.glob("*.signals.parquet"))
+    for path in paths:
         rollup = _read(path)
-        if rollup is None or len(rollup.buckets) != count or (found and rollup.first != found[-1].end):
-            return found
-        found.append(rollup)
+        if rollup is not None and len(rollup.buckets) == count:
+            longest = by_first.setdefault(rollup.first, rollup)
+            by_first[rollup.first] = rollup if rollup.end > longest.end else longest
+    # The first may be one that cannot be read: then nothing is there, though others follow.
+    place, found = _first_of(paths[0]) if paths else LOG_START, list[Rollup]()
+    while place in by_first:
+        found.append(by_first[place])
+        place = found[-1].end
     return found
+
+
+def _first_of(path: Path) -> Offset:
+    digits = path.name.partition("-")[0]
+    return Offset(int(digits)) if digits.isdigit() else LOG_START
 
 
 def _read(path: Path) -> Rollup | None:
@@ -182,10 +216,11 @@ def _read(path: Path) -> Rollup | None:
         return None
     if told.get("format") != FORMAT or not records.is_file():
         return None
-    return _rollup(told, path, records)
+    return rollup_told(told, path, records)
 
 
-def _rollup(told: Mapping[str, Any], signals: Path, records: Path) -> Rollup:
+def rollup_told(told: Mapping[str, Any], signals: Path, records: Path) -> Rollup:
+    """Return a rollup by what its file of signals says of it."""
     return Rollup(
         first=Offset(told["first"]),
         end=Offset(told["end"]),
@@ -226,7 +261,8 @@ def _ahead_us(signals: pa.Table) -> int:
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[Path]:
+def whole(file: Path) -> Iterator[Path]:
+    """Yield where to write a file that takes its name once it is whole."""
     unfinished = file.with_name(f"{file.name}.part")
     try:
         yield unfinished

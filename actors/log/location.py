@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from actors.log.contract import LogStore, Offset, PartitionId, StoredRecord
-    from actors.log.reading import ReadLogs
+    from actors.log.reading import LogMark, ReadLogs
 
 KAFKA_SCHEME: Final = "kafka:"
 
@@ -144,16 +144,20 @@ class PartitionReader:
     """Those that were ever written to."""
     read: Callable[[PartitionId, Offset], Iterator[StoredRecord]]
     """A partition's records from an offset on, or from where its log begins if that is later."""
+    grown: Callable[[PartitionId, LogMark | None], tuple[int, LogMark]] | None = None
+    """How much a partition has grown since a mark, without reading it; None where reading from there costs no more."""
 
 
 def partition_reader(location: LogLocation) -> PartitionReader:
     """Return what reads single partitions of a location; raises as `log_store` does."""
     match location:
         case InFiles(directory):
-            from actors.log.reading import partitions_in, read_partition
+            from actors.log.reading import grown_since, partitions_in, read_partition
 
             return PartitionReader(
-                partitions=partial(partitions_in, directory), read=partial(read_partition, directory)
+                partitions=partial(partitions_in, directory),
+                read=partial(read_partition, directory),
+                grown=partial(grown_since, directory),
             )
         case OnKafka(url):
             from actors.log.kafka import kafka_store

@@ -13,8 +13,10 @@ from actors.log.contract import (
     StoredRecord,
     UnknownFormat,
 )
+from actors.log.files import Files
 from actors.log.inspection import Inspected, inspect, proves_damage
-from actors.log.segment_files import partition_directory, partition_of_directory
+from actors.log.segment_files import partition_directory, partition_of_directory, segment_paths
+from actors.passing_over import passing_over
 
 ReadLogs = Callable[[], Iterator[tuple[int, StoredRecord]]]
 """(partition, record) of whole logs, partition after partition, in log order; from the beginning at every call."""
@@ -45,6 +47,28 @@ def read_partition(directory: Path, partition: PartitionId, start: Offset) -> It
     """Yield a partition's records from `start` on, or from where its log begins; raises as read_only_logs does."""
     records = _partition(partition, directory / partition_directory(partition), start)
     return (stored for _, stored in records if stored.offset >= start)
+
+
+LogMark = tuple[str, int]
+"""How far a log went at some time: its last segment, and the size of that."""
+
+
+def grown_since(directory: Path, partition: PartitionId, mark: LogMark | None) -> tuple[int, LogMark]:
+    """Return how many bytes a partition's log has grown by since a mark (None: 0), and a mark of how far it goes now.
+
+    Nothing of it is read. Raises:
+        OSError: the folder cannot be listed.
+    """
+    sizes: dict[str, int] = {}
+    for path in segment_paths(directory / partition_directory(partition), Files()):
+        with passing_over(FileNotFoundError, because="it was dropped meanwhile"):
+            sizes[path.name] = path.stat().st_size
+    newest = max(sizes, default="")
+    if mark is None:
+        return 0, (newest, sizes.get(newest, 0))
+    name, size = mark
+    grown = sum(own for other, own in sizes.items() if other > name) + max(sizes.get(name, size) - size, 0)
+    return grown, (newest, sizes.get(newest, 0))
 
 
 def _partition(partition: PartitionId, folder: Path, start: Offset = LOG_START) -> Iterator[tuple[int, StoredRecord]]:

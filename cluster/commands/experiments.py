@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import inf, isfinite
 from pathlib import Path
 
 from cluster.commands.models import plain
@@ -16,8 +17,9 @@ from insight.experiments.report import ExperimentConfig, ExperimentReport, famil
 from insight.experiments.roi import ArmRoi
 from insight.experiments.spending import Spendings, spendings
 from insight.experiments.verdict import Reading, Stakes
+from insight.measures.coded import NONE
 from insight.measures.definitions import DAY_US
-from insight.measures.facts import NONE, REPORTS
+from insight.measures.facts import REPORTS
 from insight.measures.journeys import CONVERTING, table_rows
 from insight.measures.knowledge import Knowledge, ask
 
@@ -111,7 +113,9 @@ def spendings_of(log: FromLog, asked: Knowledge) -> Spendings:
 def _check(question: ExperimentQuestion) -> None:
     if question.measure not in MEASURES:
         raise UsageWrong(f"--measure {question.measure} is not known; it is one of {', '.join(MEASURES)}")
-    if question.worthwhile is not None and question.worthwhile <= 0:
+    if not (isfinite(question.window_days) and isfinite(question.break_even)):
+        raise UsageWrong("--window-days and --break-even are numbers that end, e.g. 30 and 0.5")
+    if question.worthwhile is not None and not 0 < question.worthwhile < inf:
         raise UsageWrong(f"--worthwhile {question.worthwhile:g} is no gain; it is above 0, per household")
     if not 0.5 <= question.confidence < 1:
         raise UsageWrong(f"--confidence {question.confidence:g} is none; it is from 0.5 to below 1, e.g. 0.95")

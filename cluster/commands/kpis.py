@@ -17,8 +17,9 @@ from cluster.output import meter, print_json, say
 from cluster.rolled import RolledLog, read_rolled
 from insight.measures.adding_up import Sums
 from insight.measures.figures import FigureRow, Grouping
-from insight.measures.knowledge import Knowledge
+from insight.measures.knowledge import Knowledge, months_of
 from insight.measures.kpis import SPLITS, WINDOW_US, NoSuchRow, by_arms, by_segment, events_behind, in_order
+from insight.measures.use import uses_asked_since_us
 
 T = TypeVar("T")
 
@@ -109,11 +110,12 @@ class _Asked:
     log: RolledLog
     time_us: int
     known_us: int | None
+    uses_since_us: int
     grouping: Callable[[Knowledge], Grouping | None]
     """Of the households of a part."""
 
     def parts(self, do: Callable[[Knowledge], T]) -> Iterator[T]:
-        return self.log.over_parts(do, time_us=self.time_us, known_us=self.known_us)
+        return self.log.over_parts(do, time_us=self.time_us, known_us=self.known_us, uses_since_us=self.uses_since_us)
 
 
 def _asked(config: HearthConfig, log: RolledLog, question: KpiQuestion) -> _Asked:
@@ -127,7 +129,8 @@ def _asked(config: HearthConfig, log: RolledLog, question: KpiQuestion) -> _Aske
             raise UsageWrong("--known-by cannot be told where the newest event is now: all was learnt when it happened")
         known_us = instant_us(question.known_by, option="--known-by", zone=zone)
     grouping = _grouping(config, log, question, time_us=time_us)
-    return _Asked(log=log, time_us=time_us, known_us=known_us, grouping=grouping)
+    since_us = uses_asked_since_us(months_of(time_us=time_us, count=question.months, zone=zone))
+    return _Asked(log=log, time_us=time_us, known_us=known_us, uses_since_us=since_us, grouping=grouping)
 
 
 def _rows(asked: _Asked, question: KpiQuestion) -> list[FigureRow]:

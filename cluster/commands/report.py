@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +63,8 @@ def page_file(question: ReportQuestion) -> Path:
 
 def write_report(config: HearthConfig, question: ReportQuestion, *, as_json: bool) -> int:
     """Write the page, whole or not at all, and say where it is."""
+    if not isfinite(question.window_days):
+        raise UsageWrong(f"--window-days {question.window_days:g} is no number of days; write it like 30")
     page_of = _page()
     out = page_file(question)
     log = read_measured(config, question.definitions, decided=("candidates",))

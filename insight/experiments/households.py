@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from insight.experiments.effect import Measured
+from insight.measures.coded import NONE
 from insight.measures.definitions import DAY_US
-from insight.measures.facts import NONE
 from insight.measures.holdings import family_of_events
 from insight.measures.knowledge import Knowledge
 from insight.measures.revenue import Revenue

@@ -7,7 +7,7 @@ before they are counted), and no difference between the arms means anything.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import erfc, exp, pi, sqrt
+from math import erfc, exp, inf, pi, sqrt
 from typing import Final
 
 ALL_BP: Final = 10_000
@@ -66,16 +66,19 @@ def _ratio(experiment: str, versions: list[list[Counted]]) -> SampleRatio:
             wanted = total * one.share_bp / ALL_BP
             counts[one.arm] += one.households
             expected[one.arm] += wanted  # type: ignore[assignment]
-            distance += (one.households - wanted) ** 2 / wanted if wanted else 0.0
+            if wanted:
+                distance += (one.households - wanted) ** 2 / wanted
+            elif one.households:
+                distance = inf  # an arm that nobody was to be in
         # The arms of which nobody is there.
         absent = total * (ALL_BP - sum(one.share_bp for one in arms)) / ALL_BP
         distance += absent
-        freedom += len(arms) - (absent == 0.0)
+        freedom += sum(one.share_bp > 0 for one in arms) - (absent == 0.0)
     return SampleRatio(
         experiment=experiment,
         counts=dict(counts),
         expected=dict(expected),
-        p_value=chi_square_tail(distance, freedom) if freedom else 1.0,
+        p_value=0.0 if distance == inf else chi_square_tail(distance, freedom) if freedom else 1.0,
     )
 
 

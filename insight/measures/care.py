@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from insight.measures.facts import NONE
+from insight.measures.coded import NONE
 from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, none, one_of_each
 from insight.measures.knowledge import Knowledge
 

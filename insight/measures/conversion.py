@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from insight.experiments.effect import Measured, difference
-from insight.measures.facts import NONE
+from insight.measures.coded import NONE
 from insight.measures.figures import Addends, Figure, FigureRow, Noted, Period, one_of_each
 from insight.measures.holdings import family_of_events, holding_signals
 from insight.measures.journeys import is_control
@@ -85,7 +85,7 @@ def entered(asked: Knowledge, period: Period, *, window_us: int) -> list[Entered
             key = (met.experiment, asked.by_key[met.household])
             first[key] = min(first.get(key, met.time_us), met.time_us)
     of_household: dict[int, list[TakenUp]] = defaultdict(list)
-    for one in taken_up(asked):
+    for one in asked.once(taken_up) if first else ():
         of_household[one.household].append(one)
     return [
         Entered(
@@ -109,7 +109,7 @@ def cross_category(asked: Knowledge, period: Period, *, window_us: int) -> list[
 
     The denominator is frozen with each entry's window; those whose window is still open are told apart.
     """
-    all_of_them = entered(asked, period, window_us=window_us)
+    all_of_them = asked.once(entered, period, window_us=window_us)
     journeys = asked.journeys.names.entered
     over = [one for one in all_of_them if one.is_over]
     took = [(one, taken) for one in over for taken in one.took]
@@ -175,10 +175,12 @@ class Trials:
 
     def add(self, asked: Knowledge, period: Period, *, window_us: int) -> None:
         """Add some households."""
-        over = [one for one in entered(asked, period, window_us=window_us) if one.is_over]
+        over = [one for one in asked.once(entered, period, window_us=window_us) if one.is_over]
         for journey in sorted({one.journey for one in over}):
             met = asked.journeys.arms(journey, time_us=asked.time_us)
-            arm_of = {asked.by_key[key]: one.arm for key, one in met.items()}
+            # Of one that was merged, the first of its arms.
+            by_time = sorted(met.items(), key=lambda of: of[1].time_us, reverse=True)
+            arm_of = {asked.by_key[key]: one.arm for key, one in by_time}
             drawn = [one for one in over if one.journey == journey and one.household in arm_of]
             outcome = np.array([float(bool(one.took)) for one in drawn], np.float64)
             control = np.array([is_control(arm_of[one.household]) for one in drawn], np.bool_)

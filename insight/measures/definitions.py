@@ -185,6 +185,12 @@ class Definitions(_Part):
         return frozenset(found)
 
     @property
+    def mere_uses(self) -> frozenset[str]:
+        """Event types that nothing but the categories of `uses` asks for."""
+        used = frozenset(name for one in self.uses.values() for name in one.events)
+        return used - self.model_copy(update={"uses": {}}).types
+
+    @property
     def amounts(self) -> dict[str, str]:
         """The field with the amount, of each event type that must have one."""
         sold = {name: one.amount for one in self.revenue for name in one.events}

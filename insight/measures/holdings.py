@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from insight.measures.facts import NONE
+from insight.measures.coded import NONE
 from insight.measures.figures import NO_PART, Addends, Figure, Integers, Noted, Period, one_of_each
 from insight.measures.knowledge import Knowledge
 

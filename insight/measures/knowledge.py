@@ -46,7 +46,7 @@ class Knowledge:
 
     def once(self, make: Callable[Concatenate["Knowledge", P], T], *of: P.args, **more: P.kwargs) -> T:
         """Return what is made of it, and of something else, the same each time."""
-        key = (make, of)
+        key = (make, of, *sorted(more.items()))
         if key not in self.made:
             self.made[key] = make(self, *of, **more)
         return cast(T, self.made[key])
@@ -98,7 +98,7 @@ def types_in(facts: Facts) -> frozenset[str]:
 
 
 def months_of(*, time_us: int, count: int, zone: str) -> tuple[Period, ...]:
-    """Return the calendar months up to a time, the oldest first; the last is the one that is under way.
+    """Return the calendar months up to a time, the oldest first, none before 1970; the last is the one under way.
 
     >>> [one.name for one in months_of(time_us=1_767_225_600_000_000, count=2, zone="UTC")]
     ['2025-11', '2025-12']
@@ -122,6 +122,8 @@ def months_of(*, time_us: int, count: int, zone: str) -> tuple[Period, ...]:
             )
         )
         last = start_us - 1
+        if last < 0:
+            break  # nothing happened before 1970
     return tuple(reversed(found))
 
 

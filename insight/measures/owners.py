@@ -11,7 +11,8 @@ from household.graph.identifiers import is_subject, normalised
 from household.graph.membership import Membership
 from household.plan import GraphRules
 from household.tables.graph_events import GraphEvent
-from insight.measures.facts import NONE, Coded, Facts
+from insight.measures.coded import NONE, Coded
+from insight.measures.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

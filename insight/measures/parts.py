@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,12 @@ from numpy.typing import NDArray
 
 from household.graph.identifiers import normalised
 from household.graph.membership import Membership
-from insight.measures.facts import NONE, Coded, Facts, Ids
+from insight.measures.coded import NONE, Coded, Ids, coded, in_one_piece
+from insight.measures.facts import Facts
 from insight.measures.owners import household_of
+
+_TEXTS = ("type", "source", "told", "member")
+_NUMBERS = ("time_us", "learnt_us", "is_identifier", "amount_minor", "probability")
 
 
 def together(membership: Membership) -> dict[str, str]:
@@ -59,7 +64,7 @@ def joined(parts: Sequence[Facts]) -> Facts:
         time_us=time_us,
         learnt_us=np.concatenate([one.learnt_us for one in parts]),
         type=_coded([one.type for one in parts]),
-        event_id=Ids(texts=pa.concat_arrays([one.event_id.texts for one in parts])),
+        event_id=Ids.of(pa.concat_arrays([one.event_id.texts for one in parts])),
         source=_coded([one.source for one in parts]),
         told=_coded([one.told for one in parts]),
         is_identifier=np.concatenate([one.is_identifier for one in parts]),
@@ -69,6 +74,34 @@ def joined(parts: Sequence[Facts]) -> Facts:
         probability=np.concatenate([one.probability for one in parts]),
     )
     return whole.take(np.argsort(time_us, kind="stable"))
+
+
+def table_of(facts: Facts) -> pa.Table:
+    """Return facts as a table, for `facts_in`."""
+    texts = {name: getattr(facts, name) for name in _TEXTS} | {f"text.{name}": one for name, one in facts.texts.items()}
+    columns = {name: _texts_of(one) for name, one in texts.items()}
+    columns |= {name: pa.array(np.ascontiguousarray(getattr(facts, name))) for name in _NUMBERS}
+    return pa.table({**columns, "event_id": facts.event_id.texts})
+
+
+def facts_in(table: pa.Table) -> Facts:
+    """Return the facts of a table that `table_of` made, or of some of its rows, in their order."""
+    fields = [name.removeprefix("text.") for name in table.column_names if name.startswith("text.")]
+    columns: dict[str, Any] = {name: coded(table.column(name)) for name in _TEXTS}
+    columns |= {name: table.column(name).to_numpy() for name in _NUMBERS}
+    return Facts(
+        **columns,
+        event_id=Ids.of(in_one_piece(table.column("event_id"))),
+        texts={name: coded(table.column(f"text.{name}")) for name in fields},
+        left_out={},
+        newest_us=0,
+    )
+
+
+def _texts_of(one: Coded) -> pa.Array:
+    codes = np.asarray(one.codes, np.int32)
+    indices = pa.array(codes, mask=codes == NONE)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(one.names, pa.string())).cast(pa.string())
 
 
 def _coded(parts: Sequence[Coded]) -> Coded:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from insight.measures.coded import NONE
 from insight.measures.definitions import PPM
-from insight.measures.facts import NONE
 from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, one_of_each
 from insight.measures.holdings import held_before, to_thirty_days
 from insight.measures.knowledge import Knowledge
@@ -68,7 +68,8 @@ class Revenue:
 def sale_of(asked: Knowledge, rows: Integers, sales: Integers, *, field: str) -> Integers:
     """(rows,) the row of what each takes back, which it names by its event id; NONE where that is not known.
 
-    It is looked for among `sales` that were told of the same household.
+    It is looked for among `sales` that were told of the same name, then among those of the same household: what was
+    sold to one that was merged since is taken back under the name that stands.
     """
     facts = asked.facts
     named = facts.texts[field]
@@ -79,10 +80,14 @@ def sale_of(asked: Knowledge, rows: Integers, sales: Integers, *, field: str) ->
     sales = sales[
         pc.is_in(ids, value_set=pa.array(sorted(set(wanted) - {""}), ids.type)).to_numpy(zero_copy_only=False)
     ]
-    identities = zip(facts.told.codes[sales].tolist(), facts.event_id.take(sales).texts.to_pylist(), strict=True)
-    by_identity = dict(zip(identities, sales.tolist(), strict=True))
-    found = [by_identity.get(one, NONE) for one in zip(facts.told.codes[rows].tolist(), wanted, strict=True)]
-    return np.array(found, np.int64).reshape(len(rows))
+    texts = facts.event_id.take(sales).texts.to_pylist()
+    found = np.full(len(rows), NONE, np.int64)
+    for whose in (asked.household, facts.told.codes):
+        by_identity = dict(zip(zip(whose[sales].tolist(), texts, strict=True), sales.tolist(), strict=True))
+        named_so = zip(whose[rows].tolist(), wanted, strict=True)
+        rows_of = np.array([by_identity.get(one, NONE) for one in named_so], np.int64).reshape(len(rows))
+        found = np.where(rows_of != NONE, rows_of, found)
+    return found
 
 
 def ecosystem_arpu(asked: Knowledge, period: Period) -> list[Figure]:

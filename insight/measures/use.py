@@ -1,11 +1,12 @@
 """How households use what they could: K3 retention depth, and K5 how often wallets are used."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 
+from insight.measures.coded import NONE
 from insight.measures.definitions import DAY_US, PPM
-from insight.measures.facts import NONE
 from insight.measures.figures import Addends, Figure, Integers, Noted, Period, missing_of, one_of_each
 from insight.measures.holdings import held_before, holding_signals, last_of
 from insight.measures.knowledge import Knowledge
@@ -13,6 +14,11 @@ from insight.measures.revenue import sale_of
 
 HABIT_US = 30 * DAY_US
 _PER_PPM = Fraction(1, PPM)
+
+
+def uses_asked_since_us(periods: Iterable[Period]) -> int:
+    """Return since when use counts for any of these periods; what was used before is asked for by nobody."""
+    return min(one.end_us for one in periods) - HABIT_US
 
 
 def retention_depth(asked: Knowledge, period: Period) -> list[Figure]:

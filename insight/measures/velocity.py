@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from insight.measures.facts import NONE
+from insight.measures.coded import NONE
 from insight.measures.figures import FigureRow, Grouping, Period
 from insight.measures.journeys import CONVERTING, JourneyEntry
 from insight.measures.knowledge import Knowledge

@@ -14,7 +14,8 @@ from household.experiments.control import bringing
 from household.plan import Plan
 from household.plan.experiments import CONTROL
 from insight.experiments.households import Lives
-from insight.measures.facts import NONE, REPORTS
+from insight.measures.coded import NONE
+from insight.measures.facts import REPORTS
 from insight.measures.journeys import CONVERTING, is_control
 from insight.measures.knowledge import Knowledge
 

@@ -72,16 +72,16 @@ def a_batch(draw: np.random.Generator, *, first: int, rows: int, partition: int,
     is_refund = kinds == "billing.refund"
 
     def texts(values: np.ndarray, is_there: np.ndarray) -> pa.Array:
-        return pa.array(values, mask=~is_there).dictionary_encode()
+        return whole(pa.array(values, mask=~is_there)).dictionary_encode()
 
     ids = np.char.add("e", (first + np.arange(rows)).astype(str))
     named = np.char.add("e", (first + draw.integers(0, rows, rows)).astype(str))
     return pa.record_batch(
         {
-            "event_id": pa.array(ids).cast(pa.binary()),
-            "household": pa.array(np.char.add("H", households.astype(str))).cast(pa.binary()),
-            "member": pa.array(np.char.add("M", draw.integers(0, 3, rows).astype(str))).cast(pa.binary()),
-            "type": pa.array(kinds).dictionary_encode(),
+            "event_id": whole(pa.array(ids)).cast(pa.binary()),
+            "household": whole(pa.array(np.char.add("H", households.astype(str)))).cast(pa.binary()),
+            "member": whole(pa.array(np.char.add("M", draw.integers(0, 3, rows).astype(str)))).cast(pa.binary()),
+            "type": whole(pa.array(kinds)).dictionary_encode(),
             "time": pa.array(time_us),
             "n:amount_minor": pa.array(draw.integers(90, 5_000, rows).astype(np.float64), mask=~has_amount),
             "n:minutes": pa.array(draw.random(rows) * 60, mask=has_amount),
@@ -90,6 +90,11 @@ def a_batch(draw: np.random.Generator, *, first: int, rows: int, partition: int,
             "s:payment": texts(named, kinds == "wallet.refund"),
         }
     )
+
+
+def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return a column of texts in one piece: of a million Arrow makes several."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def write_log(directory: Path, *, events: int, rows: int = 2_000) -> None:
@@ -132,7 +137,9 @@ def ask(folder: Path) -> dict[str, Any]:
     """Ask all that `hearth kpis` prints."""
     from cluster.rolled import asked_of_rollups
     from insight.measures.adding_up import Sums
+    from insight.measures.knowledge import months_of
     from insight.measures.kpis import WINDOW_US
+    from insight.measures.use import uses_asked_since_us
 
     began = time.perf_counter()
     log = asked_of_rollups(Rollups(folder, _nothing_new(folder)).present())
@@ -141,6 +148,7 @@ def ask(folder: Path) -> dict[str, Any]:
         lambda part: _sums(Sums(time_us=log.end_us, zone="UTC", months=2, by="", window_us=WINDOW_US), part),
         time_us=log.end_us,
         known_us=None,
+        uses_since_us=uses_asked_since_us(months_of(time_us=log.end_us, count=2, zone="UTC")),
     ):
         if whole is None:
             whole = one

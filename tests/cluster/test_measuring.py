@@ -179,6 +179,7 @@ def test_figures_are_those_of_the_log_and_name_their_events(monkeypatch, data_di
         (("--by", "arm"), "--by arm needs --experiment; households have met low"),
         (("--by", "arm", "--experiment", "none"), "--experiment none has met nobody; households have met low"),
         (("--as-of", "yesterday"), "--as-of yesterday is no instant"),
+        (("--as-of", "9999-12-31"), "--as-of 9999-12-31 lies outside of what can be asked for"),
         (("--explain", "K7"), "there is no row 'K7'"),
         (("--measures", "none.yaml"), "none.yaml cannot be read"),
     ],

@@ -14,14 +14,16 @@ from actors.exports.rollup_files import bucket_of
 from actors.exports.rollups import Rollups
 from actors.log.contract import Epoch, Offset, PartitionId, Record, RecordKind, StoredRecord
 from actors.log.location import PartitionReader
-from cluster.rolled import RolledLog, asked_of_rollups
+from cluster.rolled import PART_ROWS, RolledLog, asked_of_rollups
 from hearth.v1 import signal_pb2
 from insight.measures.adding_up import Sums
 from insight.measures.definitions import read_definitions
-from insight.measures.facts import Facts, read_facts
+from insight.measures.facts import Facts
 from insight.measures.figures import FigureRow
-from insight.measures.knowledge import Knowledge, ask
+from insight.measures.knowledge import Knowledge, ask, months_of
 from insight.measures.kpis import WINDOW_US, events_behind, explained, in_order, kpis
+from insight.measures.reading import read_facts
+from insight.measures.use import uses_asked_since_us
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import signal
 from tests.insight.measures_log import START, lived
@@ -73,7 +75,14 @@ def as_signal(event: Event) -> signal_pb2.Signal:
     return told
 
 
-def by_parts(log: RolledLog, *, as_of: int, known_by: int | None) -> list[FigureRow]:
+def by_parts(
+    log: RolledLog,
+    *,
+    as_of: int,
+    known_by: int | None,
+    uses_since_us: int | None = None,
+    rows_most: int = PART_ROWS,
+) -> list[FigureRow]:
     def sums(part: Knowledge | None = None) -> Sums:
         made = Sums(time_us=as_of, zone="UTC", months=3, by="category", window_us=WINDOW_US)
         if part is not None:
@@ -81,7 +90,7 @@ def by_parts(log: RolledLog, *, as_of: int, known_by: int | None) -> list[Figure
         return made
 
     whole = sums()
-    for one in log.over_parts(sums, time_us=as_of, known_us=known_by):
+    for one in log.over_parts(sums, time_us=as_of, known_us=known_by, uses_since_us=uses_since_us, rows_most=rows_most):
         whole.merge(one)
     return whole.rows()
 
@@ -90,8 +99,8 @@ def in_memory(log: MemoryLog) -> Facts:
     return read_facts(export_table(log.all, "signals"), read_definitions(), ())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_figures_are_those_of_the_whole_log(tmp_path: Path, seed: int):
+@pytest.mark.parametrize(("seed", "rows_most"), [(1, PART_ROWS), (2, 60)])
+def test_figures_are_those_of_the_whole_log(tmp_path: Path, seed: int, rows_most: int):
     events, log = lived(seed=seed), MemoryLog()
     third = len(events) // 3
     for part in range(3):
@@ -106,8 +115,11 @@ def test_figures_are_those_of_the_whole_log(tmp_path: Path, seed: int):
         for known_by in (None, as_of - 3 * DAY):
             measured.left_out.clear()
             whole = ask(facts, read_definitions(), time_us=as_of, known_us=known_by, zone="UTC")
-            assert by_parts(measured, as_of=as_of, known_by=known_by) == kpis(whole, months=3, by="category")
+            wanted = kpis(whole, months=3, by="category")
+            assert by_parts(measured, as_of=as_of, known_by=known_by, rows_most=rows_most) == wanted
             assert measured.told_left_out() == facts.left_out
+        since_us = uses_asked_since_us(months_of(time_us=as_of, count=3, zone="UTC"))
+        assert by_parts(measured, as_of=as_of, known_by=known_by, uses_since_us=since_us, rows_most=rows_most) == wanted
 
     name = "K2.arpu/2026-10/category=partner"
 

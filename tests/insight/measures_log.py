@@ -95,7 +95,8 @@ def lived(*, seed: int, households: int = 40, events: int = 2_500, days: int = 7
             kind in ("billing.topup", "partner.purchase", "wallet.payment", "billing.bill_issued")
             and draw.random() < 0.2
         ):
-            found.append(_taken_back(event, number, draw))
+            whom = event.household if draw.random() < 0.8 else names[int(draw.integers(households))]
+            found.append(_taken_back(event, number, draw, told_of=whom))
         if draw.random() < 0.1:  # told again, and later
             found.append(Event(**{**vars(event), "learnt": event.learnt + int(draw.integers(1, DAY))}))
     for number in range(households // 5):
@@ -107,7 +108,7 @@ def lived(*, seed: int, households: int = 40, events: int = 2_500, days: int = 7
     return sorted(found, key=lambda one: one.learnt)
 
 
-def _taken_back(event: Event, number: int, draw: np.random.Generator) -> Event:
+def _taken_back(event: Event, number: int, draw: np.random.Generator, *, told_of: str) -> Event:
     time = event.time + int(draw.integers(1, 40 * DAY))
     named = event.id if draw.random() < 0.9 else "nobody-knows"
     if event.type == "wallet.payment":
@@ -116,7 +117,7 @@ def _taken_back(event: Event, number: int, draw: np.random.Generator) -> Event:
         part = draw.integers(1, 101)
         fields = {"sale": named, "amount_minor": float(int((event.fields["amount_minor"] or 100) * part // 100))}
         kind = "billing.refund"
-    return Event(id=f"r{number}", type=kind, household=event.household, time=time, learnt=time + 5, fields=fields)
+    return Event(id=f"r{number}", type=kind, household=told_of, time=time, learnt=time + 5, fields=fields)
 
 
 def _graph(kind: str, household: str, number: int, time: int, *, learnt: int, **fields: str) -> Event:
@@ -145,7 +146,7 @@ def town_log(*, seed: int, households: int, days: float) -> list[Event]:
             )
             found.append(event)
             if kind in (*SOLD, "wallet.payment") and draw.random() < 0.1:
-                found.append(_taken_back(event, len(found), draw))
+                found.append(_taken_back(event, len(found), draw, told_of=household))
     names = sorted({one.household for one in found})
     for number in range(households // 10):
         ours, theirs = (names[int(one)] for one in draw.choice(len(names), 2, replace=False))

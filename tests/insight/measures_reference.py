@@ -153,14 +153,16 @@ class Reference:
     def money(self) -> list[tuple[int, str, str, int, bool]]:
         """(when it counts, household, category, net minor, all ours)."""
         found = []
-        sales = {(one.household, one.id): one for one in self.events if one.type in SHARES}
+        sold = [one for one in self.events if one.type in SHARES]
+        sales = {(self.house(one), one.id): one for one in sold} | {(one.household, one.id): one for one in sold}
         for one in self.events:
             if one.type in SHARES:
                 share = SHARES[one.type]
                 net = int(one.fields["amount_minor"] * share)
                 found.append((one.time, self.house(one), CATEGORIES[one.type], net, share == 1))
             elif one.type == "billing.refund":
-                sale = sales.get((one.household, one.fields.get("sale", "")))
+                named = one.fields.get("sale", "")
+                sale = sales.get((one.household, named)) or sales.get((self.house(one), named))
                 amount = int(one.fields["amount_minor"])
                 if sale is None:
                     found.append((one.time, self.house(one), "refunds of unknown sales", -amount, False))
@@ -201,11 +203,13 @@ class Reference:
         return dict(ppm), len(base)
 
     def k5(self, start: int, end: int) -> tuple[int, int]:
-        back = {(one.household, one.fields.get("payment", "")) for one in self.events if one.type == "wallet.refund"}
+        reversals = [one for one in self.events if one.type == "wallet.refund"]
+        back = {(name, one.fields.get("payment", "")) for one in reversals for name in (one.household, self.house(one))}
         good = [
             one
             for one in self.events
-            if one.type == "wallet.payment" and (one.household, one.id) not in back and start <= one.time < end
+            if one.type == "wallet.payment" and start <= one.time < end
+            if not back & {(one.household, one.id), (self.house(one), one.id)}
         ]
         return len(good), len({(one.household, one.member) for one in good})
 

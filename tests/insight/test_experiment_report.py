@@ -11,9 +11,9 @@ from insight.experiments.exposure import Exposures, Report, exposures
 from insight.experiments.report import ExperimentConfig, ExperimentReport, families_of, report
 from insight.experiments.verdict import LaunchVerdict, Stakes
 from insight.measures.definitions import read_definitions
-from insight.measures.facts import read_facts
 from insight.measures.journeys import JourneyRecords, Met
 from insight.measures.knowledge import Knowledge, ask
+from insight.measures.reading import read_facts
 from tests.actors.harness import corner
 from tests.insight.measures_log import START, exported
 from tests.insight.measures_reference import DAY, Event

@@ -69,7 +69,11 @@ def test_arms_that_lose_households_show():
     (gone,) = sample_ratios(counted("1", treated=(9_000, 200)))
     (little,) = sample_ratios(counted("1", treated=(9_000, 3)))
 
+    (barred,) = sample_ratios(counted("1", control=(0, 1), treated=(10_000, 900)))
+    (none,) = sample_ratios(counted("1", control=(0, 0), treated=(10_000, 900)))
+
     assert [one.is_off for one in (fair, lost, gone, little)] == [False, True, True, False]
+    assert (barred.p_value, none.p_value) == (0.0, 1.0)
     assert fair.expected == {"control": 1_000.0, "treated": 9_000.0}
     assert fair.p_value == pytest.approx(0.505, abs=0.001)
 

@@ -11,11 +11,11 @@ from scipy import stats
 
 from insight.measures.conversion import cross_category, increments
 from insight.measures.definitions import read_definitions
-from insight.measures.facts import read_facts
 from insight.measures.figures import FigureRow
 from insight.measures.journeys import JourneyEntry, JourneyRecords, Met
 from insight.measures.knowledge import Knowledge, ask, months_of
 from insight.measures.kpis import by_arm, explained, kpis
+from insight.measures.reading import read_facts
 from insight.measures.survival import median_time, quantile
 from tests.insight.measures_log import START, exported, lived
 from tests.insight.measures_reference import DAY, Event, Reference, survivors

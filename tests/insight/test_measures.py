@@ -3,6 +3,7 @@ events that come again, late and taken back, and with households that merge; par
 restated is the month it happened in; and each number names its events.
 """
 
+import itertools
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from insight.measures.definitions import DefinitionsInvalid, read_definitions
-from insight.measures.facts import read_facts
 from insight.measures.figures import FigureRow, Grouping
 from insight.measures.knowledge import Knowledge, ask, months_of
 from insight.measures.kpis import NoSuchRow, explained, kpis
+from insight.measures.reading import read_facts
 from loadtest.town import MONDAY_US
 from tests.insight.measures_log import START, exported, lived, town_log
 from tests.insight.measures_reference import DAY, Event, Reference
@@ -244,6 +245,22 @@ def test_what_was_merged_is_one_household_and_what_was_taken_back_is_two():
     )
 
 
+def test_what_was_sold_to_one_that_was_merged_is_taken_back_under_the_name_that_stands():
+    log = [
+        one("billing.topup", "H2", day=2, id_="sale", amount_minor=500.0),
+        one("wallet.payment", "H2", day=2, id_="p1", member="M1"),
+        one("wallet.payment", "H2", day=3, id_="p2", member="M1"),
+        one("billing.refund", "H1", day=6, sale="sale", amount_minor=200.0),
+        one("wallet.refund", "H1", day=6, payment="p1"),
+    ]
+    merge = one("hearth.graph.merge", "H1", day=5, other="H2", cause="same door")
+    assert value([*log, merge], "K2.arpu/2026-11/category=connectivity") == 300.0
+    assert value([*log, merge], "K5.frequency/2026-11") == 1.0
+    # Of a household that it has nothing to do with it takes nothing back.
+    assert value(log, "K2.arpu/2026-11/category=refunds of unknown sales") == -100.0
+    assert value(log, "K5.frequency/2026-11") == 2.0
+
+
 def test_a_late_event_counts_when_it_happened():
     log = [*activated("H1", "mobile"), one("billing.topup", day=20, learnt=25, amount_minor=900.0)]
     assert value(log, "K2.arpu/2026-11", as_of=DECEMBER, known_by=DECEMBER) == 0.0
@@ -315,6 +332,17 @@ def test_a_report_without_a_time_is_of_when_it_was_recorded():
     facts = read_facts([table.set_column(place, "time", nothing)], read_definitions(), ())
     assert facts.time_us.tolist() == [accepted.learnt]
     assert dict(facts.left_out) == {"no time": 1}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Havana", "Asia/Kathmandu", "Pacific/Apia", "Africa/Casablanca"])
+@pytest.mark.parametrize("as_of", [0, 1, 40 * DAY, NOVEMBER, NOVEMBER + 3_600_000_000, DECEMBER - 1])
+def test_months_follow_one_another_and_none_comes_twice(zone: str, as_of: int):
+    found = months_of(time_us=as_of, count=14, zone=zone)
+    assert 1 <= len(found) <= 14
+    assert len({one.name for one in found}) == len(found)
+    assert all(one.end_us == after.start_us for one, after in itertools.pairwise(found))
+    assert all(one.is_over and one.days in (28, 29, 30, 31) for one in found[:-1] if one.start_us >= 0)
+    assert found[-1].end_us <= max(as_of, 1)
 
 
 def test_what_is_missing_is_named():

@@ -14,9 +14,9 @@ from insight.experiments.report import ExperimentConfig, report
 from insight.experiments.roi import arm_roi
 from insight.experiments.spending import NOTHING, Spendings, Spent, spendings
 from insight.measures.definitions import Definitions, read_definitions
-from insight.measures.facts import read_facts
 from insight.measures.journeys import JourneyRecords
 from insight.measures.knowledge import ask
+from insight.measures.reading import read_facts
 from tests.actors.harness import corner
 from tests.insight.measures_log import START, exported
 from tests.insight.measures_reference import DAY, Event
