@@ -7,7 +7,7 @@ pickle, no joblib, no MLflow pyfunc.
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +15,31 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from household.plan import ValueTerm
 from household.scoring import NEVER, FeatureSchema
 from serving.models.bundle import TRANSLATION, BundleDraft, BundleRefused, ask_probe, read_plain
-from serving.models.probe import ADOPT, HEADER, NAMES_TOLD, SCORE_TOLERANCE, STARTS_FROM_PRIORS, difference
+from serving.models.probe import (
+    ADOPT,
+    ADOPTED,
+    HEADER,
+    NAMES_TOLD,
+    OBJECTIVES,
+    ONE,
+    PARTS,
+    SCORE_TOLERANCE,
+    STARTS_FROM_PRIORS,
+    VALUE_OBJECTIVES,
+    combined,
+    difference,
+    not_probabilities,
+    together,
+)
 from serving.models.translation import CATBOOST, LIGHTGBM
 
 FILE_BYTES_MAX: Final = 128 << 20
 GOLDEN_ROWS: Final = 32
+BEST_ROUNDS: Final = "best_rounds"
+"""Of what is told of training: after how many rounds a booster did best that has more."""
 
 WANTED: Final = "a booster saved by XGBoost 1.7 or newer is needed: booster.save_model('model.ubj')"
 
@@ -112,46 +130,130 @@ def adopt(
     origin: Origin,
     columns: Sequence[str] | None = None,
     golden: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    term: ValueTerm = ValueTerm.ACCEPTANCE,
+    others: Sequence[Path] = (),
 ) -> BundleDraft:
     """Return a model from elsewhere as a draft for the registry; takes seconds, and blocks.
 
     Args:
         columns: names of its columns, in order; None for a booster that names them itself.
         golden: (n, columns) rows and the (n,) scores that it gave where it was trained; rows of no meaning if None.
+        term: what it is to give.
+        others: of an uplift that several boosters make, those after the first, in the order of `PARTS`.
 
     Raises:
         BundleRefused: what is wrong with it, and what to do. Nothing of it was opened in this process.
     """
-    content = read_plain(file, FILE_BYTES_MAX)
-    if wrong := foreign_kind(content):
-        raise BundleRefused(file, wrong)
-    if columns is not None and (other := difference(columns, schema.names)):
+    way = _way_of(file, term, 1 + len(others))
+    if origin.starts_from_priors and term is not ValueTerm.ACCEPTANCE:
+        raise BundleRefused(file, f"is to start from the priors of acceptance, which say nothing of {term}")
+    names = schema.names_for(term)
+    if columns is not None and (other := difference(columns, names)):
         raise BundleRefused(file, f"{other} in the feature schema of the playbook")
-    made_by = translated_from(content)
-    if made_by:
-        content = ask_probe(file, content, task=made_by, program=TRANSLATION)
-    rows = golden[0] if golden is not None else made_up_rows(schema)
-    flags = STARTS_FROM_PRIORS * origin.starts_from_priors | NAMES_TOLD * (columns is not None)
-    names = bytes([flags]) + json.dumps({one.name: len(one.values) for one in schema.columns}).encode()
-    asked = struct.pack(HEADER, len(content), len(names), *rows.shape) + content + names
-    answer = ask_probe(file, asked + np.ascontiguousarray(rows, np.float32).tobytes(), task=ADOPT)
-    (length,) = struct.unpack_from("<Q", answer)
-    model, scores = answer[8 : 8 + length], np.frombuffer(answer[8 + length :], np.float32)
-    tolerance = TRANSLATED_TOLERANCE if made_by else SCORE_TOLERANCE
-    if golden is not None and not np.allclose(scores, golden[1], rtol=0, atol=tolerance):
-        worst = int(np.argmax(np.abs(scores - golden[1])))
-        told = f"golden row {worst} scores {scores[worst]:.6f} here, and {golden[1][worst]:.6f} where it was trained"
-        priors = "" if origin.starts_from_priors else "; were its trees trained from the priors as base margin?"
-        raise BundleRefused(file, told + priors)
+    rows = golden[0] if golden is not None else made_up_rows(schema)[:, : len(names)]
+    objectives = [one for _, one in PARTS[way]] if way != ONE else [_alone(term)]
+    brought = [
+        _brought(
+            one,
+            rows,
+            codes={column.name: column.values for column in schema.columns[: len(names)]},
+            objectives=allowed,
+            flags=STARTS_FROM_PRIORS * origin.starts_from_priors | NAMES_TOLD * (columns is not None),
+        )
+        for one, allowed in zip((file, *others), objectives, strict=True)
+    ]
+    model = brought[0].model if way == ONE else together(way, [one.model for one in brought])
+    scores = combined(way, [one.scores for one in brought])
+    if wrong := not_probabilities(scores, term.value):
+        raise BundleRefused(file, wrong)
+    if golden is not None:
+        _check_golden(file, scores, golden[1], origin, term, is_translated=any(one.made_by for one in brought))
     return BundleDraft(
         model=model,
         feature_schema_hash=schema.hash,
-        columns=schema.names,
+        columns=names,
         golden_rows=rows,
         golden_scores=scores,
         playbook_version=playbook_version,
-        training=_facts(origin) | ({"translated_from": made_by} if made_by else {}),
+        training=_facts(origin, brought[0]),
+        term=term.value,
     )
+
+
+def _alone(term: ValueTerm) -> tuple[str, ...]:
+    return VALUE_OBJECTIVES if term is ValueTerm.VALUE else OBJECTIVES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Brought:
+    """A booster that a throw-away process has brought to the contract."""
+
+    model: bytes
+    scores: NDArray[np.float32]
+    """(n,) of the rows."""
+    made_by: str
+    """The library it was translated from; empty for XGBoost."""
+    best_rounds: int
+    """After how many rounds it did best, where its training went on; 0 where nothing tells of that."""
+
+
+def _way_of(file: Path, term: ValueTerm, count: int) -> str:
+    """Return how so many boosters make a score of a term."""
+    if term is not ValueTerm.UPLIFT:
+        if count != 1:
+            raise BundleRefused(file, f"is one of {count} files; a model of {term} is one booster")
+        return ONE
+    for way, parts in PARTS.items():
+        if len(parts) == count:
+            return way
+    needed = "; ".join(", ".join(name for name, _ in parts) for parts in PARTS.values())
+    raise BundleRefused(file, f"is one of {count} files; an uplift is made of boosters for: {needed}")
+
+
+def _brought(
+    file: Path,
+    rows: NDArray[np.float32],
+    *,
+    codes: Mapping[str, Sequence[str]],
+    objectives: Sequence[str],
+    flags: int,
+) -> _Brought:
+    content = read_plain(file, FILE_BYTES_MAX)
+    if wrong := foreign_kind(content):
+        raise BundleRefused(file, wrong)
+    made_by = translated_from(content)
+    if made_by:
+        content = ask_probe(file, content, task=made_by, program=TRANSLATION)
+    told = bytes([flags]) + json.dumps({"codes": codes, "objectives": objectives}).encode()
+    asked = struct.pack(HEADER, len(content), len(told), *rows.shape) + content + told
+    answer = ask_probe(file, asked + np.ascontiguousarray(rows, np.float32).tobytes(), task=ADOPT)
+    length, best_rounds = struct.unpack_from(ADOPTED, answer)
+    model_at = struct.calcsize(ADOPTED)
+    return _Brought(
+        model=answer[model_at : model_at + length],
+        scores=np.frombuffer(answer[model_at + length :], np.float32),
+        made_by=made_by,
+        best_rounds=best_rounds,
+    )
+
+
+def _check_golden(
+    file: Path,
+    scores: NDArray[np.float32],
+    wanted: NDArray[np.float32],
+    origin: Origin,
+    term: ValueTerm,
+    *,
+    is_translated: bool,
+) -> None:
+    tolerance = TRANSLATED_TOLERANCE if is_translated else SCORE_TOLERANCE
+    if np.allclose(scores, wanted, rtol=tolerance if term is ValueTerm.VALUE else 0, atol=tolerance):
+        return
+    worst = int(np.argmax(np.abs(scores - wanted)))
+    told = f"golden row {worst} scores {scores[worst]:.6f} here, and {wanted[worst]:.6f} where it was trained"
+    is_of_priors = origin.starts_from_priors or term is not ValueTerm.ACCEPTANCE
+    priors = "" if is_of_priors else "; were its trees trained from the priors as base margin?"
+    raise BundleRefused(file, told + priors)
 
 
 def made_up_rows(schema: FeatureSchema, *, seed: int = 0) -> NDArray[np.float32]:
@@ -168,10 +270,14 @@ def made_up_rows(schema: FeatureSchema, *, seed: int = 0) -> NDArray[np.float32]
     return np.concatenate([rows, edges])
 
 
-def _facts(origin: Origin) -> dict[str, Any]:
+def _facts(origin: Origin, first: _Brought) -> dict[str, Any]:
     facts: dict[str, Any] = {"label": "trained elsewhere", "starts_from_priors": origin.starts_from_priors}
     if origin.seen_to_us is not None:
         facts["seen_to_us"] = origin.seen_to_us
     if origin.made_of:
         facts["made_of"] = origin.made_of
+    if first.made_by:
+        facts["translated_from"] = first.made_by
+    if first.best_rounds:
+        facts[BEST_ROUNDS] = first.best_rounds
     return facts

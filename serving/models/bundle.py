@@ -57,6 +57,9 @@ PROBE_TIMEOUT_S: Final = 60.0
 MODEL_BYTES_MAX: Final = 256 << 20
 MANIFEST_BYTES_MAX: Final = 64 << 20
 
+TAKEN: Final = frozenset({"prior", "champion", "canary", "shadow", "retired"})
+"""What no version may be called: decisions and commands mean something else by it."""
+
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -197,11 +200,12 @@ def save_bundle(registry: Path, name: str, draft: BundleDraft, *, created: str, 
     Raises:
         BundleExists: the registry already has this version of this name.
         BundleRefused: the draft does not give its own golden scores, or is no model of its columns.
+        ValueError: no version may be called so.
     """
     way, parts = apart(draft.model)
     sha256 = {file: hashlib.sha256(part).hexdigest() for file, part in zip(files_of(way), parts, strict=True)}
     version = digest_of(way, list(sha256.values()))[:12] if version is None else version
-    folder = registry / checked_name(name) / checked_name(version)
+    folder = registry / checked_name(name) / new_version(version)
     if folder.exists():
         raise BundleExists(f"{folder} exists")
     manifest = Manifest(
@@ -340,6 +344,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def new_version(version: str) -> str:
+    """Return what a version may be called; a ValueError says what one may not."""
+    if version in TAKEN or version.endswith(".json"):
+        raise ValueError(f"{version!r}: is what something else is called; a version has a name of its own")
+    return checked_name(version)
+
+
 def _probe(file: Path, manifest: Manifest, model: bytes) -> None:
     """Load the model and score the golden rows in a process that may die of it."""
     rows = np.ascontiguousarray(manifest.golden_rows, np.float32)
@@ -445,8 +456,12 @@ def _write_durably(file: Path, content: bytes) -> None:
 def replace_durably(file: Path, content: bytes) -> None:
     """Put a file in the place of another: readers see the old one or the new one, never a part."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    _write_durably(unfinished, content)
-    unfinished.rename(file)
+    try:
+        _write_durably(unfinished, content)
+        unfinished.rename(file)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
     _sync_directory(file.parent)
 
 

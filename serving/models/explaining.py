@@ -61,7 +61,7 @@ class CannotExplain(Exception):
 def contributions(booster: xgboost.Booster, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return (n, columns + 1) what each column adds to each row's log odds; the last is what it starts from."""
     names = booster.feature_names
-    data = xgboost.DMatrix(rows, feature_names=names, feature_types=booster.feature_types, nthread=1)
+    data = xgboost.DMatrix(rows, feature_names=names, nthread=1)
     margin = prior_margin(booster, rows)
     if margin is not None:
         data.set_base_margin(margin)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from household.plan import Plan
+from household.plan import Plan, ValueTerm
 from household.scoring import feature_schema
 from serving.models import bundle
 from serving.models.adoption import Origin, adopt
@@ -90,6 +90,10 @@ class Follower:
     """Who follows, given why."""
     usual_share: float
     """Of the households, for a canary that names none."""
+    model: str = MODEL_NAME
+    """What the followed model is called in this registry."""
+    term: ValueTerm = ValueTerm.ACCEPTANCE
+    """What it gives."""
     _refused: dict[ModelStage, tuple[str, str]] = field(default_factory=dict)
     """(where it points, under which schema) when it was refused: it is tried again once either is another."""
     _failed: dict[ModelStage, str] = field(default_factory=dict)
@@ -148,41 +152,41 @@ class Follower:
             raise StageRefused(now.wrong)
         version = self._brought_in(now)
         by = self.by(f"{alias} of {self.name}")
-        stages = read_stages(self.registry, MODEL_NAME)
+        stages = read_stages(self.registry, self.model)
         if alias is not ModelStage.CHAMPION and stages.champion == version:
             return f"{version} is champion, so it is no {alias} besides"
         match alias:
             case ModelStage.CHAMPION:
-                before = promote(self.registry, MODEL_NAME, version, by=by, is_forced=True)
+                before = promote(self.registry, self.model, version, by=by, is_forced=True)
                 return f"{version} is champion; before it was {before or 'none: the priors of the playbook'}"
             case ModelStage.CANARY:
                 if stages.canary and stages.canary != version and stages.canary.startswith(f"{self.name}-"):
                     # The alias has left it, and there is one at a time.
-                    roll_back(self.registry, MODEL_NAME, stages.canary, by=by)
+                    roll_back(self.registry, self.model, stages.canary, by=by)
                 share = self._share(now)
-                canary(self.registry, MODEL_NAME, version, share, by=by, is_forced=True)
+                canary(self.registry, self.model, version, share, by=by, is_forced=True)
                 return f"{version} is canary for {share * 100:g} % of the households"
             case _:
                 for other in stages.shadows:
                     if other != version and other.startswith(f"{self.name}-"):
-                        roll_back(self.registry, MODEL_NAME, other, by=by)
-                shadow(self.registry, MODEL_NAME, version, by=by)
+                        roll_back(self.registry, self.model, other, by=by)
+                shadow(self.registry, self.model, version, by=by)
                 return f"{version} is in shadow"
 
     def _end(self, alias: ModelStage, followed: str) -> str:
         """Return what became of a version that the alias has left for none."""
         version = self._version(followed.partition("@")[0])
-        if read_stages(self.registry, MODEL_NAME).stage_of(version) is not alias:
+        if read_stages(self.registry, self.model).stage_of(version) is not alias:
             return f"{alias} names nothing any more; {version} is not {alias} here either"
         if alias is ModelStage.CHAMPION:
             return f"champion names nothing any more; {version} stays champion until it names another"
-        roll_back(self.registry, MODEL_NAME, version, by=self.by(f"{alias} of {self.name} names it no more"))
+        roll_back(self.registry, self.model, version, by=self.by(f"{alias} of {self.name} names it no more"))
         return f"{version} is {alias} no more"
 
     def _brought_in(self, now: Pointed) -> str:
         """Return the version here of one there, fetched and checked if it is not here yet."""
         version, plan = self._version(now.number), self.plan()
-        folder, schema = self.registry / MODEL_NAME / version, feature_schema(plan)
+        folder, schema = self.registry / self.model / version, feature_schema(plan)
         if folder.exists():
             manifest = read_manifest(folder)
             if (known := manifest.training.get("made_of", "")) != now.origin.made_of:
@@ -196,16 +200,18 @@ class Follower:
                     folder,
                     f"is of feature schema {manifest.feature_schema_hash}, the playbook in force of {schema.hash}",
                 )
+            if manifest.term != self.term:
+                raise BundleRefused(folder, f"gives {manifest.term}, and {self.model} is to give {self.term}")
             return version
         with tempfile.TemporaryDirectory(prefix="hearth-model-") as into:
             file = self.source.fetch(now.number, Path(into))
-            draft = adopt(file, schema=schema, playbook_version=plan.version, origin=now.origin)
+            draft = adopt(file, schema=schema, playbook_version=plan.version, origin=now.origin, term=self.term)
         by = self.by(f"{self.name} {now.number}")
         try:
-            save_bundle(self.registry, MODEL_NAME, draft, created=by.time, version=version)
+            save_bundle(self.registry, self.model, draft, created=by.time, version=version)
         except BundleExists:
             return version
-        register(self.registry, MODEL_NAME, version, by=by)
+        register(self.registry, self.model, version, by=by)
         return version
 
     def _followed(self) -> dict[str, str]:
@@ -217,7 +223,7 @@ class Follower:
 
     @property
     def _file(self) -> Path:
-        return self.registry / MODEL_NAME / FOLLOWED_FILE
+        return self.registry / self.model / FOLLOWED_FILE
 
     def _followed_of_all(self) -> dict[str, Any]:
         if not self._file.exists():

@@ -4,6 +4,8 @@
 """
 
 import json
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -78,6 +80,8 @@ def read_history(registry: Path, name: str) -> list[Change]:
     try:
         entries = json.loads(read_plain(file, HISTORY_BYTES_MAX, may_be_link=True))
         changes = [Change(**{key: str(value) for key, value in entry.items()}) for entry in entries]
+        if wrong := [one.share for one in changes if one.share and not math.isfinite(float(one.share))]:
+            raise ValueError(f"the share {wrong[0][:80]}")
     except BundleRefused as refused:
         if isinstance(refused.__cause__, FileNotFoundError):
             return []
@@ -101,8 +105,10 @@ def note(registry: Path, name: str, change: Change) -> None:
 _ALWAYS: Final = ("time", "champion", "before", "how")
 
 
-def before_present(history: list[Change], present: str) -> str:
+def before_present(history: list[Change], present: str, *, retired: Collection[str] = ()) -> str:
     """Return the champion that was in force before the present one; PRIORS if there was none.
+
+    What is retired since is passed over: it comes into service no more.
 
     Raises:
         NothingBefore: the history does not reach back so far.
@@ -114,6 +120,8 @@ def before_present(history: list[Change], present: str) -> str:
     'b'
     >>> before_present([*three, change("c", "b", ROLLED_BACK)], "b")
     'a'
+    >>> before_present(three, "c", retired=["b"])
+    'a'
     """
     in_force: list[str] = []
     history = [change for change in history if change.champion != change.before]
@@ -122,6 +130,9 @@ def before_present(history: list[Change], present: str) -> str:
             in_force.append(change.before)
         if change.how == ROLLED_BACK:
             in_force.pop()
+            while change.champion in in_force and in_force[-1] != change.champion:
+                # It was retired by then, and passed over.
+                in_force.pop()
         if not in_force or in_force[-1] != change.champion:
             in_force.append(change.champion)
     if history and present == history[-1].before and history[-1].how != ROLLED_BACK:
@@ -129,9 +140,10 @@ def before_present(history: list[Change], present: str) -> str:
         in_force.pop()
     if not in_force or in_force[-1] != present:
         in_force.append(present)
-    if len(in_force) < 2:
+    before = [one for one in in_force[:-1] if one not in retired and one != present]
+    if not before:
         raise NothingBefore("nothing is known of a champion before it")
-    return in_force[-2]
+    return before[-1]
 
 
 def last_stage(history: list[Change], version: str) -> ModelStage:

@@ -37,7 +37,7 @@ OUTCOMES: Final = frozenset(
         *("responded", "responder", "redeemed", "clicked", "purchased", "bought", "upgraded", "renewed", "retained"),
         *("churn", "churned", "churner", "churns", "attrition", "cancelled", "canceled", "cancellation"),
         *("terminated", "termination", "deactivated", "deactivation", "disconnected", "disconnection"),
-        *("unsubscribed", "exited", "resigned", "label", "labels", "outcome", "outcomes"),
+        *("unsubscribed", "exited", "resigned", "won", "winback", "label", "labels", "outcome", "outcomes"),
     )
 )
 """Words for what comes of a decision."""
@@ -53,9 +53,10 @@ BEHIND: Final = frozenset(
 AHEAD: Final = re.compile(
     r"\b(future|afterwards?|will|upcoming|eventual|eventually|subsequent|subsequently|later"
     r"|after (decision|offer|contact|treatment|campaign|call|send|sent|impression|exposure)"
-    r"|post (decision|offer|contact|treatment|campaign|call|exposure|churn)"
+    r"|post (decision|offer|contact|treatment|campaign|call|exposure|churn|period)"
+    r"|following (day|week|month|quarter|year|period)|\d+ ?(d|h|w|days?|weeks?|months?|hours?) after|t plus \d+"
     r"|next \d* ?(d|h|w|day|days|week|weeks|month|months|quarter|year|hour|hours)"
-    r"|within \d+)\b"
+    r"|within \d+ ?(d|h|w|days?|weeks?|months?|hours?)?)\b"
 )
 """What says by itself that it lies ahead."""
 GENERIC: Final = frozenset({"is", "has", "flag", "the", "value", "within", "label", "target"})

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -64,6 +64,8 @@ TOGETHER: Final = b"hearth models together\n"
 TREES_MAX: Final = 5_000
 LEAVES_MAX: Final = 2_000_000
 """A model beyond these would take longer than a decision may."""
+LEAVES_TOGETHER_MAX: Final = 1e30
+"""Of the absolutely largest leaf of each tree: sums near the end of float32 may be no number."""
 DEPTH_MAX: Final = 500
 """What explains a score walks a tree by calling itself."""
 
@@ -83,6 +85,9 @@ ADOPT: Final = "adopt"
 STARTS_FROM_PRIORS: Final = 1
 NAMES_TOLD: Final = 2
 """Whoever brings it says what its columns are, should it not name them itself."""
+
+ADOPTED: Final = "<QI"
+"""What its answer begins with."""
 
 HEADER: Final = "<QQII"
 """What a probe is asked begins with: length of the model and of its columns' names, shape of the golden rows."""
@@ -150,22 +155,36 @@ class OpenModel:
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n,) float32 scores of `rows`, (n, columns)."""
-        if self.way == ONE:
-            return predict(self.boosters[0], rows)
-        said = [predict(booster, rows) for booster in self.boosters]
-        if self.way == EFFECT:
-            made = said[0]
-        elif self.way == DIFFERENCE:
-            made = said[1] - said[0]
-        else:
-            made = said[2] * said[0] + (1 - said[2]) * said[1]
-        # An effect is learned as any number is, and more than certain there is nothing.
-        return np.asarray(np.clip(made, -1, 1), np.float32)
+        return combined(self.way, [predict(booster, rows) for booster in self.boosters])
+
+
+def combined(way: str, said: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the (n,) float32 score that is made of what each booster says, (n,)."""
+    if way == ONE:
+        return said[0]
+    if way == EFFECT:
+        made = said[0]
+    elif way == DIFFERENCE:
+        made = said[1] - said[0]
+    else:
+        made = said[2] * said[0] + (1 - said[2]) * said[1]
+    # An effect is learned as any number is, and more than certain there is nothing.
+    return np.asarray(np.clip(made, -1, 1), np.float32)
 
 
 def not_probabilities(scores: NDArray[np.float32], term: str = ACCEPTANCE) -> str:
     """Return what keeps (n,) scores from being what a term takes, probabilities mostly; empty if nothing does."""
-    least, most = RANGES[term]
+    return beyond(scores, RANGES[term])
+
+
+def range_of(objectives: Sequence[str]) -> tuple[float, float]:
+    """Return the least and the most that a booster with one of these objectives may say."""
+    return RANGES[ACCEPTANCE if tuple(objectives) == OBJECTIVES else VALUE]
+
+
+def beyond(scores: NDArray[np.float32], bounds: Sequence[float]) -> str:
+    """Return what keeps (n,) scores from lying within bounds; empty if nothing does."""
+    least, most = bounds
     if bool((scores >= least).all() and (scores <= most).all()):
         return ""
     wrong = scores[~((scores >= least) & (scores <= most))][0]
@@ -212,9 +231,10 @@ def _answer_probe() -> None:
 def _adopt() -> None:
     """Be the process in which a model of unknown origin is brought to the contract.
 
-    Asked as above, without scores; before the columns' names stands a byte of the flags below ADOPT, and to each name
-    belongs how many codes its column has, 0 for a number.
-    Says `ok`, then the model in UBJSON with its columns named, its length before it, then the scores of the rows.
+    Asked as above, without scores; before the rest stands a byte of the flags below ADOPT, then as JSON `codes`, the
+    names of its columns with the values of each that is coded, and the `objectives` that it may have.
+    Says `ok`, then the length of the model in UBJSON and after how many rounds it was best if not after all, that model
+    with its columns named and nothing else beside its trees, then the scores of the rows.
     """
     import xgboost
 
@@ -225,7 +245,8 @@ def _adopt() -> None:
     model_at = struct.calcsize(HEADER)
     names_at = model_at + length
     rows_at = names_at + names_length
-    flags, codes = asked[names_at], json.loads(asked[names_at + 1 : rows_at])
+    flags, told = asked[names_at], json.loads(asked[names_at + 1 : rows_at])
+    codes, objectives = told["codes"], tuple(told["objectives"])
     names = list(codes)
     rows = np.frombuffer(asked[rows_at:], np.float32).reshape(count, columns)
     answer = b""
@@ -235,21 +256,32 @@ def _adopt() -> None:
         is_unnamed = given in ([], [f"f{place}" for place in range(len(names))])
         if flags & NAMES_TOLD and is_unnamed and booster.num_features() == len(names):
             booster.feature_names = names
+        best = _best_rounds(booster)
+        # Anything may stand there, of any length, and whoever opens the model later would believe it.
+        booster.set_attr(**dict.fromkeys(booster.attributes()))
+        booster.feature_types = None
         booster.set_attr(**{OWN_MARGIN: None if flags & STARTS_FROM_PRIORS else "1"})
-        wrong = _misfit(booster, names, OBJECTIVES) or _misdated(asked[model_at:names_at], xgboost.__version__)
+        wrong = _misfit(booster, names, objectives) or _misdated(asked[model_at:names_at], xgboost.__version__)
         wrong = wrong or _overgrown(booster) or _miscoded(booster, codes)
         if not wrong:
             edges = np.array([np.full(columns, edge, np.float32) for edge in (np.nan, 0.0, -1e30, 1e30)])
             scores = predict(booster, rows)
             if scores.shape != (count,):
                 wrong = f"gives scores {scores.shape} for {count} rows; it must give one per row"
-            wrong = wrong or not_probabilities(np.concatenate([scores, predict(booster, edges)]))
+            wrong = wrong or beyond(np.concatenate([scores, predict(booster, edges)]), range_of(objectives))
             wrong = wrong or _slow(booster, rows)
             model = bytes(booster.save_raw("ubj"))
-            answer = struct.pack("<Q", len(model)) + model + scores.tobytes()
+            answer = struct.pack(ADOPTED, len(model), best) + model + scores.tobytes()
     except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as failed:
         wrong = "does not load: " + " ".join(str(failed).split())[:400]
     sys.stdout.buffer.write(wrong.encode() or OK + answer)
+
+
+def _best_rounds(booster: xgboost.Booster) -> int:
+    """Return after how many rounds a booster did best that was stopped later; 0 for one that tells nothing of it."""
+    told = booster.attr("best_iteration") or ""
+    rounds = int(told) + 1 if told.isdecimal() and len(told) < 9 else 0
+    return rounds if rounds < booster.num_boosted_rounds() else 0
 
 
 def _overgrown(booster: xgboost.Booster) -> str:
@@ -260,16 +292,23 @@ def _overgrown(booster: xgboost.Booster) -> str:
         return f"is a {kind}; trees are needed: {' or '.join(BOOSTERS)}"
     if booster.num_boosted_rounds() > TREES_MAX:
         return f"has {booster.num_boosted_rounds():,} trees; at most {TREES_MAX:,} are served"
-    trees = _trees_of(booster)
+    model, drops = _grown(booster)
+    trees = model["trees"]
     if len(trees) > TREES_MAX:
         return f"has {len(trees):,} trees; at most {TREES_MAX:,} are served"
-    leaves = 0
+    if not trees:
+        return "has no trees, and says the same of everybody"
+    if wrong := _unordered(model, drops):
+        return wrong
+    leaves, most = 0, 0.0
     for number, tree in enumerate(trees):
         left, right, values = tree["left_children"], tree["right_children"], tree["split_conditions"]
         leaves += len(left)
         if leaves > LEAVES_MAX:
             return f"has more than {LEAVES_MAX:,} nodes"
-        if not np.isfinite(np.delete(values, tree["categories_nodes"])).all():
+        is_leaf = np.array(left) == -1
+        by_category = [node for node in tree["categories_nodes"] if 0 <= node < len(left) and not is_leaf[node]]
+        if not np.isfinite(np.delete(values, by_category)).all():
             return f"has a split or a leaf that is no number, in tree {number}"
         if not 0 <= max(tree["split_indices"]) < booster.num_features() or min(tree["split_indices"]) < 0:
             return f"splits by a column that it has not, in tree {number}"
@@ -278,19 +317,40 @@ def _overgrown(booster: xgboost.Booster) -> str:
             return f"has a tree of {depth:,} splits one below the other, tree {number}; at most {DEPTH_MAX} are served"
         if depth < 0:
             return f"has a tree that is none: the nodes of tree {number} go in circles, or nowhere"
+        most += abs(drops[number]) * float(np.abs(np.array(values)[is_leaf]).max(initial=0.0))
+    if most > LEAVES_TOGETHER_MAX:
+        return f"has leaves that add up to {most:.3g}, and beyond {LEAVES_TOGETHER_MAX:g} sums may be no number"
     return ""
 
 
-def _trees_of(booster: xgboost.Booster) -> list[dict[str, Any]]:
-    model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
-    trees: list[dict[str, Any]] = (model["gbtree"] if model["name"] == "dart" else model)["model"]["trees"]
-    return trees
+def _grown(booster: xgboost.Booster) -> tuple[dict[str, Any], list[float]]:
+    """Return the trees of a booster with what is told of them, and by how much each one counts."""
+    told = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    is_dart = told["name"] == "dart"
+    model: dict[str, Any] = (told["gbtree"] if is_dart else told)["model"]
+    return model, told["weight_drop"] if is_dart else [1.0] * len(model["trees"])
 
 
-def _miscoded(booster: xgboost.Booster, codes: dict[str, int]) -> str:
+def _unordered(model: dict[str, Any], drops: list[float]) -> str:
+    """Return why the trees cannot be gone through as they are told of; empty if they can."""
+    count, ends = len(model["trees"]), model["iteration_indptr"]
+    is_growing = all(low < high for low, high in pairwise(ends))
+    if not ends or ends[0] != 0 or ends[-1] != count or not is_growing:
+        return f"has {count:,} trees, and says that its rounds end after {str(ends)[:80]}"
+    if any(model["tree_info"]) or len(model["tree_info"]) != count:
+        return "has a tree of another score than its one"
+    if len(drops) != count or not np.isfinite(drops).all():
+        return f"has {count:,} trees, and {len(drops):,} numbers by which they count, or one that is none"
+    return ""
+
+
+def _miscoded(booster: xgboost.Booster, codes: dict[str, list[str]]) -> str:
     """Return which split takes a column for categories that the playbook does not have; empty if none does."""
-    columns = list(codes.items())
-    for number, tree in enumerate(_trees_of(booster)):
+    columns = [(name, len(values)) for name, values in codes.items()]
+    model, _ = _grown(booster)
+    if wrong := _recoded(model.get("cats") or {}, codes):
+        return wrong
+    for number, tree in enumerate(model["trees"]):
         starts, sizes = tree["categories_segments"], tree["categories_sizes"]
         for node, start, size in zip(tree["categories_nodes"], starts, sizes, strict=True):
             name, known = columns[tree["split_indices"][node]]
@@ -299,6 +359,26 @@ def _miscoded(booster: xgboost.Booster, codes: dict[str, int]) -> str:
             unknown = [one for one in tree["categories"][start : start + size] if not 0 <= one < known]
             if unknown:
                 return f"splits {name!r} by category {unknown[0]}, in tree {number}; the playbook has {known}"
+    return ""
+
+
+def _recoded(cats: dict[str, Any], codes: dict[str, list[str]]) -> str:
+    """Return which column was coded otherwise where it was trained, as far as the model tells; empty if none was.
+
+    Since 3.1 XGBoost keeps the categories of the table that a model was trained on; it does not ask for them here.
+    """
+    for (name, values), told in zip(codes.items(), cats.get("enc") or (), strict=False):
+        ends, known = told.get("offsets"), told.get("values") or []
+        if ends is not None:
+            text = bytes(one % 256 for one in known)
+            given = [text[low:high].decode(errors="replace") for low, high in pairwise(ends)]
+            wanted = values
+        else:
+            given, wanted = [f"{one:g}" for one in known], [str(at) for at in range(len(values))]
+        for place, (ours, theirs) in enumerate(zip_longest(wanted[: len(given)], given)):
+            if ours != theirs:
+                has = f"the playbook has {ours!r}" if ours is not None else "the playbook has none"
+                return f"was trained with {theirs[:80]!r} as category {place} of {name!r}, where {has}"
     return ""
 
 
@@ -391,8 +471,11 @@ def _misfit(booster: xgboost.Booster, columns: list[str], objectives: Sequence[s
     learner = json.loads(booster.save_config())["learner"]
     objective = learner["objective"]["name"]
     if objective not in objectives:
-        what = "a probability" if objectives == OBJECTIVES else "a number"
+        what = "a probability" if tuple(objectives) == OBJECTIVES else "a number"
         return f"has the objective {objective}; it must give {what}: {' or '.join(objectives)}"
+    outputs = max(int(learner["learner_model_param"].get(name, 0)) for name in ("num_class", "num_target"))
+    if outputs > 1:
+        return f"gives {outputs:,} scores for each row; it must give one per row"
     return ""
 
 

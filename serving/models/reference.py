@@ -67,7 +67,7 @@ def reference_of(
     """Return the histograms of a training set.
 
     Args:
-        rows: (n, columns).
+        rows: (n, columns); of a term that is the household's, those of the household alone.
         households: (n,) whose row it is.
         scores: (m,) of rows as a decision would meet them: best of those that the model was not fitted to.
         scored_households: (m,).
@@ -77,7 +77,7 @@ def reference_of(
     return Reference(
         columns=tuple(
             histogram_of(column.name, rows[:, place], units, codes=len(column.values))
-            for place, column in enumerate(schema.columns)
+            for place, column in enumerate(schema.columns[: rows.shape[1]])
         ),
         scores=histogram_of(SCORES, scores, scored_units, codes=0),
     )

@@ -141,17 +141,27 @@ def canary(registry: Path, name: str, version: str, share: float, *, by: By, is_
     return True
 
 
-def promote(registry: Path, name: str, version: str, *, by: By, is_forced: bool) -> str:
+def promote(
+    registry: Path, name: str, version: str, *, by: By, is_forced: bool, compared_with: str | None = None
+) -> str:
     """Make a version champion and note it; return what was in force before, which may be the same.
 
+    Args:
+        compared_with: the champion that it has proved better than, empty for none; None where that plays no part.
+
     Raises:
-        StageRefused: it is retired.
+        StageRefused: it is retired, or has proved better than what is champion no more.
         BundleRefused: the version is not in the registry, or its aliases or history cannot be read.
     """
     with changing(registry, name):
         stages = read_stages(registry, name)
         _refuse_retired(stages, version)
         before = stages.champion
+        if compared_with is not None and before not in (compared_with, version):
+            raise StageRefused(
+                f"it was compared with {compared_with or 'the priors of the playbook'}, and "
+                f"{before or 'no model'} came into force meanwhile; compare it with that"
+            )
         if before != version:
             how = FORCED if is_forced else PROMOTED
             change = replace(_beside_champion(by, version, version, how=how), before=before)
@@ -206,7 +216,8 @@ def roll_back(registry: Path, name: str, version: str = "", *, by: By) -> Change
         stages = read_stages(registry, name)
         back, stage = to_roll_back(stages, version)
         if stage is ModelStage.CHAMPION:
-            champion = before_present(read_history(registry, name), stages.champion)
+            history = read_history(registry, name)
+            champion = before_present(history, stages.champion, retired=stages.retired)
             change = replace(_beside_champion(by, champion, back, how=ROLLED_BACK), before=stages.champion)
             _change(registry, name, replace(stages.without(champion), champion=champion), change)
         else:

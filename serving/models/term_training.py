@@ -26,6 +26,7 @@ from household.scoring import feature_schema, schema_hash
 from serving.models.bundle import BundleDraft
 from serving.models.examples import NotEnoughData
 from serving.models.probe import BLEND, DIFFERENCE, EFFECT, OWN_MARGIN, OpenModel, together
+from serving.models.reference import reference_of, to_plain
 from serving.models.training import golden_rows
 
 Floats = NDArray[np.float64]
@@ -328,6 +329,15 @@ def _learned(
         "predicted_mean": float(scores.mean(dtype=np.float64)),
         "observed_mean": float(observed.outcome.mean()),
         "trees": sum(one.num_boosted_rounds() for one in opened.boosters),
+        "reference": to_plain(
+            reference_of(
+                feature_schema(plan),
+                observed.rows,
+                observed.households,
+                scores=scores,
+                scored_households=held.households,
+            )
+        ),
     }
     draft = BundleDraft(
         model=model,

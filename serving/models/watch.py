@@ -12,11 +12,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from household.canary import is_in_canary
-from household.plan import Plan
+from household.plan import Plan, ValueTerm
 from household.scoring import feature_schema, schema_hash
 from serving.models.calibration import Calibrated, ScoreCalibration, calibration_of
 from serving.models.drift import Drift, Drifted, drift_of
@@ -33,6 +32,7 @@ from serving.models.in_force import ModelStage
 from serving.models.measures import auc
 from serving.models.reference import Reference, misfit
 from serving.models.tables import flags, text, times
+from serving.models.told_scores import decided_by, scores_of
 
 DECISIONS_MIN: Final = 200
 HOUSEHOLDS_MIN: Final = 30
@@ -100,6 +100,7 @@ class Watched:
     """That of its report."""
     degraded: Degraded
     latency: Latency | None = None
+    term: ValueTerm = ValueTerm.ACCEPTANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,21 +130,24 @@ def watch(
     history: Sequence[Change],
     window_us: int,
     latency: Latency | None = None,
+    term: ValueTerm = ValueTerm.ACCEPTANCE,
 ) -> Watched:
     """Return how a version does on decisions, as `hearth log export` tells them, in any order.
+
+    What came true of another term than acceptance the log does not tell, so its scores are held against nothing.
 
     Raises:
         BadExport: a column is missing or holds something else.
     """
-    seen = _seen(version, stage, decisions, outcomes, plan, earlier_plans, window_us=window_us)
+    seen = _seen(version, stage, decisions, outcomes, plan, earlier_plans, window_us=window_us, term=term)
     households = int(seen.units.max()) + 1 if len(seen.units) else 0
-    schema = feature_schema(plan)
+    names = feature_schema(plan).names_for(term)
     features: tuple[Drift, ...] = ()
     scores = None
     if reference is None:
         silence = "its manifest does not tell what it was trained on, so drift cannot be told; train it anew, or "
         silence += "register it with --trained-on"
-    elif misfit(reference, schema.names):
+    elif misfit(reference, names):
         silence = "it was trained on other columns than the playbook in force has"
     elif len(seen.rows) < DECISIONS_MIN or households < HOUSEHOLDS_MIN:
         silence = (
@@ -160,8 +164,10 @@ def watch(
         features = tuple(sorted(found, key=lambda one: -one.psi))
         scores = drift_of(reference.scores, seen.scores, seen.units, looks=looks)
     known = seen.is_known
-    calibration = calibration_of(seen.scores[known], seen.accepted[known], seen.units[known])
-    is_told = 0 < calibration.accepted < calibration.rows
+    calibration = None
+    if term is ValueTerm.ACCEPTANCE:
+        calibration = calibration_of(seen.scores[known], seen.accepted[known], seen.units[known])
+    is_told = calibration is not None and 0 < calibration.accepted < calibration.rows
     trained = training.get("auc")
     watched = Watched(
         version=version,
@@ -179,8 +185,9 @@ def watch(
         calibration=calibration,
         auc=auc(seen.scores[known], seen.accepted[known]) if is_told else None,
         trained_auc=float(trained) if isinstance(trained, int | float) else None,
-        degraded=degraded_of(version, decisions, history),
+        degraded=degraded_of(version, decisions, history, term=term),
         latency=latency,
+        term=term,
     )
     findings = tuple(_findings(watched))
     return replace(watched, findings=findings, verdict=_verdict(watched, findings))
@@ -209,10 +216,12 @@ def _verdict(watched: Watched, findings: tuple[WatchFinding, ...]) -> str:
         return f"nothing is off that can be told; {watched.silence}"
     drifts = (*watched.features, *([watched.scores] if watched.scores is not None else []))
     unknown = [one.name for one in drifts if one.verdict is Drifted.UNKNOWN]
-    is_open = watched.calibration is None or watched.calibration.verdict is Calibrated.UNKNOWN
+    is_open = watched.calibration is not None and watched.calibration.verdict is Calibrated.UNKNOWN
     if unknown or is_open:
         open_questions = [f"{len(unknown)} of {len(drifts)} columns"] * bool(unknown) + ["calibration"] * is_open
         return f"nothing is off that can be told; too few decisions for {' and '.join(open_questions)}"
+    if watched.calibration is None:
+        return f"columns and scores are as they were in training; what came true of {watched.term} is not in the log"
     return "nothing to report: columns, scores and calibration are as they were in training"
 
 
@@ -225,6 +234,7 @@ def _seen(
     earlier_plans: Sequence[Plan],
     *,
     window_us: int,
+    term: ValueTerm,
 ) -> _Seen:
     plans: dict[str, Plan] = {each.version: each for each in (*earlier_plans, plan)}
     left_out = Counter[str]()
@@ -232,7 +242,8 @@ def _seen(
     newest_us = max(
         (int(of.max()) for of in (times(table, "decided_at"), times(outcomes, "time")) if len(of)), default=0
     )
-    scores = _scores_of(version, stage, table)
+    scores = scores_of(version, table, term=term, is_shadow=stage is ModelStage.SHADOW)
+    names = feature_schema(plan).names_for(term)
 
     def keep(mask: NDArray[np.bool_], reason: str) -> None:
         nonlocal table, scores
@@ -241,7 +252,7 @@ def _seen(
         table, scores = table.filter(pa.array(mask)), scores[mask]
 
     # Those of other versions are nothing that was left out.
-    keep(_is_of(version, stage, table), "")
+    keep(_is_of(version, stage, table, term), "")
     keep(text(table, "action_id") != "", "nothing_chosen")
     keep(~np.isnan(scores), "not_scored")
     keep(~flags(table, "withheld"), "withheld")
@@ -253,9 +264,9 @@ def _seen(
     ends_us = decided_us + np.minimum(validity_us(table, plans), window_us)
     _, units = np.unique(text(table, "household"), return_inverse=True)
     return _Seen(
-        rows=decision_rows(table, plans, plan)
+        rows=decision_rows(table, plans, plan)[:, : len(names)]
         if table.num_rows
-        else np.empty((0, len(feature_schema(plan).names)), np.float32),
+        else np.empty((0, len(names)), np.float32),
         scores=scores.astype(np.float32),
         units=np.asarray(units, np.intp),
         decided_us=decided_us,
@@ -265,38 +276,24 @@ def _seen(
     )
 
 
-def _is_of(version: str, stage: ModelStage, table: pa.Table) -> NDArray[np.bool_]:
+def _is_of(version: str, stage: ModelStage, table: pa.Table, term: ValueTerm) -> NDArray[np.bool_]:
     """Return (n,) which decisions a version scored, as what decided or as a shadow."""
     if stage is not ModelStage.SHADOW:
-        return np.asarray((text(table, "model_version") == version) & ~flags(table, "degraded"))
-    return np.asarray(~np.isnan(_scores_of(version, stage, table)))
+        by = decided_by(table, term)
+        return np.asarray((by.version == version) & ~by.degraded)
+    return np.asarray(~np.isnan(scores_of(version, table, term=term, is_shadow=True)))
 
 
-def _scores_of(version: str, stage: ModelStage, table: pa.Table) -> NDArray[np.float64]:
-    """Return (n,) what a version gave to what each decision chose; NaN where it gave nothing."""
-    if stage is not ModelStage.SHADOW:
-        return np.asarray(table["chosen_score"].cast(pa.float64()).fill_null(np.nan).to_numpy(), np.float64)
-    scores = np.full(table.num_rows, np.nan)
-    if "shadows" not in table.column_names:
-        return scores
-    lists = table["shadows"].combine_chunks()
-    parents, flat = pc.list_parent_indices(lists), lists.flatten()
-    chosen = table["chosen_offer"].cast(pa.string()).combine_chunks().take(parents)
-    is_it = pc.and_(
-        pc.equal(pc.struct_field(flat, "model_version"), version), pc.equal(pc.struct_field(flat, "offer"), chosen)
-    ).fill_null(False)
-    scores[np.asarray(parents.filter(is_it), np.intp)] = pc.struct_field(flat, "score").filter(is_it).to_numpy(False)
-    return scores
-
-
-def degraded_of(version: str, decisions: pa.Table, history: Sequence[Change]) -> Degraded:
+def degraded_of(
+    version: str, decisions: pa.Table, history: Sequence[Change], *, term: ValueTerm = ValueTerm.ACCEPTANCE
+) -> Degraded:
     """Return how often a version was to decide, and how often something worse did.
 
     Which version was to decide is what the registry's history says of that time, and of that household.
     """
-    is_degraded = flags(decisions, "degraded")
-    scored = int(((text(decisions, "model_version") == version) & ~is_degraded).sum())
-    worse = decisions.filter(pa.array(is_degraded))
+    by = decided_by(decisions, term)
+    scored = int(((by.version == version) & ~by.degraded).sum())
+    worse = decisions.filter(pa.array(by.degraded))
     wanted = to_decide(history, times(worse, "decided_at"), text(worse, "household"))
     degraded = int((wanted == version).sum())
     return Degraded(decisions=scored + degraded, degraded=degraded)

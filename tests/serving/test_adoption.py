@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import xgboost
 
@@ -138,6 +139,75 @@ def chain(model: dict[str, Any]) -> None:
     tree["tree_param"]["num_nodes"] = str(nodes)
 
 
+def of_the_next_row(model: dict[str, Any]) -> None:
+    """Have the trees add to a score that there is not: to the next row's, as it lies in memory."""
+    booster = model["learner"]["gradient_booster"]["model"]
+    booster["tree_info"] = [1] * len(booster["tree_info"])
+
+
+def rounds_beyond(model: dict[str, Any]) -> None:
+    booster = model["learner"]["gradient_booster"]["model"]
+    booster["iteration_indptr"] = [0, 400_000, *booster["iteration_indptr"][2:]]
+
+
+def dropped(weight: float, *, count: int | None = None) -> bytes:
+    """Return a booster whose trees were dropped now and then, and count as much as is told."""
+    model = json.loads(saved("json", names=list(SCHEMA.names), booster="dart", rate_drop=0.5))
+    booster = model["learner"]["gradient_booster"]
+    booster["weight_drop"] = [weight] * (len(booster["weight_drop"]) if count is None else count)
+    return json.dumps(model).encode()
+
+
+def hidden_leaf(model: dict[str, Any]) -> None:
+    """Hide a leaf that is no number among the splits by category, whose thresholds mean nothing."""
+    tree = trees(model)[0]
+    leaf = tree["left_children"].index(-1)
+    tree["split_conditions"][leaf], tree["split_type"][leaf] = float("nan"), 1
+    tree["split_indices"][leaf] = next(at for at, one in enumerate(SCHEMA.columns) if one.values)
+    tree |= {"categories": [0], "categories_nodes": [leaf], "categories_segments": [0], "categories_sizes": [1]}
+
+
+def large_leaves(model: dict[str, Any]) -> None:
+    """Let sums of leaves go beyond what is a number, for rows that nobody has tried."""
+    for tree in trees(model):
+        for node in [at for at, left in enumerate(tree["left_children"]) if left == -1]:
+            tree["split_conditions"][node] = 3e38 if node % 2 else -3e38
+
+
+def other_end() -> bytes:
+    """Return a model whose arrays have the least byte of each number first, as the processor has and UBJSON has not."""
+    model = saved(names=list(SCHEMA.names))
+    for mark, size in ((b"[$d#L", 4), (b"[$l#L", 4)):
+        at = model.find(mark)
+        while at >= 0:
+            begin = at + len(mark) + 8
+            count = int.from_bytes(model[begin - 8 : begin], "big")
+            numbers = np.frombuffer(model[begin : begin + size * count], f">i{size}").astype(f"<i{size}").tobytes()
+            model = model[:begin] + numbers + model[begin + size * count :]
+            at = model.find(mark, begin + size * count)
+    return model
+
+
+def two_outputs() -> bytes:
+    rows = np.random.default_rng(3).normal(size=(200, COLUMNS)).astype(np.float32)
+    data = xgboost.DMatrix(rows, (rows[:, :2] > 0).astype(np.float32), feature_names=list(SCHEMA.names))
+    booster = xgboost.train({"objective": "binary:logistic", "multi_strategy": "multi_output_tree"}, data, 2)
+    return bytes(booster.save_raw("ubj"))
+
+
+def coded_otherwise() -> bytes:
+    """Return a model of a table whose categories stood in another order than the playbook has them."""
+    draw = np.random.default_rng(3)
+    place = next(at for at, one in enumerate(SCHEMA.columns) if len(one.values) > 1)
+    codes = draw.integers(0, len(SCHEMA.columns[place].values), 200)
+    columns = {name: pa.array(draw.normal(size=200)) for name in SCHEMA.names}
+    columns[SCHEMA.names[place]] = pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), pa.array(SCHEMA.columns[place].values[::-1])
+    )
+    data = xgboost.DMatrix(pa.table(columns), (codes == 0).astype(np.float32), enable_categorical=True)
+    return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 2).save_raw("json"))
+
+
 def zipped(name: str, content: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -180,6 +250,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "endless brackets": (lambda: b'{"learner":' + b"[" * 100_000, "does not load|killed|said|RecursionError"),
     "cut in the middle": (lambda: saved(names=list(SCHEMA.names))[:-700], "does not load|killed"),
     "cut JSON": (lambda: saved("json", names=list(SCHEMA.names))[:-700], "does not load|killed"),
+    "numbers of the other end": (other_end, "nowhere|in circles|no number|that it has not|not load|killed"),
     "wrong magic": (lambda: b"{X" + saved()[2:], "does not load|killed"),
     "a leaf that is no number": (lambda: set_in_tree("split_conditions", float("nan"), -1), "no number|not load"),
     "an endless leaf": (lambda: set_in_tree("split_conditions", float("inf"), -1), "no number|not load|no probab"),
@@ -214,13 +285,29 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a version of less than nothing": (lambda: set_version([-1, 0, 0]), "not load|by which XGBoost|killed"),
     "a version in words": (lambda: set_version("three"), "not load|by which XGBoost|killed"),
     "no version": (lambda: altered(lambda model: model.pop("version")), "not load|by which XGBoost|killed"),
-    "a tree of a class that is none": (lambda: altered(other_class), "not load|killed|no probab|per row"),
+    "a tree of a class that is none": (lambda: altered(other_class), "of another score|not load|killed"),
     "a node that is its own parent's": (lambda: set_in_tree("right_children", 1), "in circles|not load|killed"),
     "a name that leads out": (
         lambda: saved(names=["../../etc/passwd", *SCHEMA.names[1:]]),
         "column 0 is '../../etc/passwd'",
     ),
     "a name with lines": (lambda: saved(names=["ok\nok", *SCHEMA.names[1:]]), r"column 0 is 'ok\\nok'|not load"),
+    "no trees": (lambda: saved(names=list(SCHEMA.names), rounds=0), "has no trees"),
+    "trees of a score beside the one": (lambda: altered(of_the_next_row), "of another score|not load|killed"),
+    "rounds that end beyond the trees": (lambda: altered(rounds_beyond), "its rounds end|not load|killed"),
+    "dropped trees that count endlessly": (lambda: dropped(float("inf")), "one that is none|not load"),
+    "dropped trees of which few count": (
+        lambda: dropped(1.0, count=1),
+        "1 numbers by which|not load|killed",
+    ),
+    "a leaf that passes for a split by category": (lambda: altered(hidden_leaf), "no number|not load"),
+    "leaves that add up to no number": (lambda: altered(large_leaves), "sums may be no number"),
+    "a crowd of classes": (
+        lambda: altered(lambda model: model["learner"]["learner_model_param"].update(num_class="1000000000")),
+        "gives 1,000,000,000 scores|not load",
+    ),
+    "two outputs": (two_outputs, "gives 2 scores for each row"),
+    "codes in another order": (coded_otherwise, "as category 0 of"),
     "a linear model": (lambda: saved(names=list(SCHEMA.names), booster="gblinear"), "gblinear|not load"),
 }
 
@@ -324,6 +411,18 @@ def test_a_booster_of_any_form_is_taken_and_scores_as_where_it_was_trained(tmp_p
         wrong = rows, golden[1] + np.float32(0.01)
         with pytest.raises(BundleRefused, match=r"golden row \d+ scores"):
             adopt(file, schema=SCHEMA, playbook_version="p", origin=Origin(), golden=wrong)
+
+
+def test_what_stands_beside_the_trees_is_not_kept_and_an_early_stop_is_told(tmp_path: Path):
+    booster = trained(names=list(SCHEMA.names))
+    booster.set_attr(best_iteration="1", note="x" * 100_000)
+    booster.feature_types = ["c"] * COLUMNS
+    booster.save_model(tmp_path / "mine.ubj")
+    draft = adopt(tmp_path / "mine.ubj", schema=SCHEMA, playbook_version="p", origin=Origin())
+    kept = open_booster(draft.model)
+    assert (list(kept.attributes()), kept.feature_types) == ([probe.OWN_MARGIN], None)
+    assert draft.training["best_rounds"] == 2  # type: ignore[index]
+    assert len(draft.model) < 20_000
 
 
 def test_a_model_whose_trees_start_from_the_priors_says_so(tmp_path: Path):

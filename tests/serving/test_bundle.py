@@ -358,6 +358,13 @@ def test_names_that_lead_out_of_the_registry_are_refused(tmp_path: Path, name: s
         find_bundle(tmp_path, name)
 
 
+@pytest.mark.parametrize("version", ["prior", "champion", "canary", "aliases.json", "history.json"])
+def test_no_version_is_called_as_something_else_is(tmp_path: Path, draft: BundleDraft, version: str):
+    with pytest.raises(ValueError, match="a name of its own"):
+        save_bundle(tmp_path, "acceptance", draft, created="now", version=version)
+    assert not (tmp_path / "acceptance").exists()
+
+
 def test_what_a_crash_left_unfinished_is_no_version(saved: Path, tmp_path: Path):
     (tmp_path / "acceptance" / ".v2.123").mkdir()
     (tmp_path / "acceptance" / "v3").mkdir()

@@ -18,6 +18,7 @@ import pytest
 
 from cluster.commands.following import is_signed, webhook_of
 from cluster.errors import UsageWrong
+from household.plan import ValueTerm
 from household.scoring import feature_schema
 from serving.models import bundle as bundles
 from serving.models import following, mlflow_source
@@ -66,9 +67,9 @@ class Elsewhere:
 
 
 def adopted(file: Path, *, origin: Origin, **known: Any) -> BundleDraft:
-    """Take in a model: really the first time, and whenever it is not the sound one."""
+    """Take in a model: really the first time, and whenever it is not the sound one for acceptance."""
     content = file.read_bytes()
-    if content != MODEL or not ADOPTED:
+    if content not in ADOPTED or content != MODEL or known["term"] is not ValueTerm.ACCEPTANCE:
         ADOPTED[content] = adopt(file, origin=origin, **known)
     facts = {**ADOPTED[content].training, "made_of": origin.made_of}  # type: ignore[dict-item]
     return replace(ADOPTED[content], training=facts)
@@ -163,6 +164,22 @@ def test_what_was_rolled_back_here_stays_so_until_the_alias_moves(elsewhere: Els
     assert stages(registry)[0] == "mlflow-1"
     elsewhere.point(CHAMPION, "3")
     assert follower_here.look() == ["mlflow-3 is champion; before it was mlflow-1"]
+
+
+def test_a_model_of_another_term_comes_into_its_own_folder(elsewhere: Elsewhere, registry: Path):
+    columns = SCHEMA.names_for(ValueTerm.CHURN)
+    elsewhere.files["1"] = saved(names=list(columns), columns=len(columns))
+    elsewhere.point(CHAMPION, "1")
+    elsewhere.point(SHADOW, "2")
+    follower_here = replace(follower(elsewhere, registry), model="leavers", term=ValueTerm.CHURN)
+    told = follower_here.look()
+    assert told[0] == "mlflow-1 is champion; before it was none: the priors of the playbook"
+    # It sees what acceptance sees.
+    assert "shadow 2: refused, what is in service stays" in told[1]
+    assert f"has {len(SCHEMA.names)} columns" in told[1]
+    assert read_manifest(registry / "leavers" / "mlflow-1").term == "churn"
+    assert read_stages(registry, "leavers").champion == "mlflow-1"
+    assert stages(registry)[0] == ""
 
 
 def test_a_champion_that_nothing_follows_any_more_stays(elsewhere: Elsewhere, registry: Path):

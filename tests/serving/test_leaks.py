@@ -81,6 +81,9 @@ PLANTED = {
     "by name in one word": ("churnOutcome", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
     "by the label's name": ("purchase_reason", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
     "by what lies ahead": ("spend_next_30d", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
+    "by what follows": ("usage_following_month", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
+    "by its own window": ("churned_within_30d", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
+    "by days after": ("calls_30d_after", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
     "by what comes after": ("calls_after_offer", lambda label: np.zeros(ROWS), LeakKind.OUTCOME),
 }
 

@@ -5,6 +5,7 @@ for nothing; the history is only added to.
 """
 
 import doctest
+import errno
 import json
 from pathlib import Path
 
@@ -111,7 +112,10 @@ def test_what_is_not_in_the_registry_is_neither_promoted_nor_returned_to(registr
     assert len(read_history(registry, NAME)) == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "[1]", '[{"time": "t"}]'])
+SHARE_IN_WORDS = '[{"time": "t", "champion": "b", "before": "b", "how": "canary", "share": "half"}]'
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "[1]", '[{"time": "t"}]', SHARE_IN_WORDS])
 def test_a_damaged_history_is_refused_and_the_champion_stays(registry: Path, content: str):
     put(registry, "a", "b")
     (registry / NAME / "history.json").write_text(content)
@@ -120,6 +124,39 @@ def test_a_damaged_history_is_refused_and_the_champion_stays(registry: Path, con
             change(registry)
     assert champion(registry) == "b"
     assert (registry / NAME / "history.json").read_text() == content
+
+
+def test_a_rollback_passes_over_what_is_retired_since_and_the_next_goes_on_from_there(registry: Path):
+    put(registry, "a", "b", "c")
+    retire(registry, NAME, "b", by=BY)
+    assert back(registry) == "a"
+    assert back(registry) == ""
+    put(registry, "c")
+    retire(registry, NAME, "a", by=BY)
+    assert back(registry) == ""
+
+
+def test_of_two_that_proved_better_than_the_same_only_the_first_is_promoted(registry: Path):
+    put(registry, "a")
+    promote(registry, NAME, "b", by=BY, is_forced=False, compared_with="a")
+    with pytest.raises(StageRefused, match="compared with a, and b came into force meanwhile"):
+        promote(registry, NAME, "c", by=BY, is_forced=False, compared_with="a")
+    assert champion(registry) == "b"
+    assert promote(registry, NAME, "b", by=BY, is_forced=False, compared_with="a") == "b"
+
+
+def test_a_full_disk_changes_nothing_and_leaves_nothing_behind(registry: Path, monkeypatch: pytest.MonkeyPatch):
+    put(registry, "a")
+    before = sorted(registry.rglob("*"))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundles.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        put(registry, "b")
+    assert champion(registry) == "a"
+    assert sorted(registry.rglob("*")) == before
 
 
 def test_the_history_tells_who_insisted(registry: Path):

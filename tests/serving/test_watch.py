@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from household.plan import ValueTerm
 from household.scoring import NEVER, ScoreColumn, feature_schema
 from serving.models.calibration import Calibrated, calibration_of
 from serving.models.drift import Drifted, drift_of
@@ -231,6 +232,33 @@ def test_a_shadow_is_judged_by_its_own_scores():
     assert found.calibration is not None
     assert found.calibration.predicted == pytest.approx(0.9)
     assert WatchFinding.CALIBRATION in found.findings
+
+
+def test_a_model_of_another_term_is_watched_by_its_own_scores_of_its_own_columns():
+    def told(number: int) -> list[dict[str, Any]]:
+        version, is_degraded = ("c1", False) if number % 2 else ("prior", number % 4 == 0)
+        scores = [{"offer": "films", "score": 0.9}, {"offer": "data", "score": 0.1 + number % 5 / 100}]
+        return [{"term": "churn", "model_version": version, "degraded": is_degraded, "scores": scores}]
+
+    of_acceptance, schema, draw = trained_on(), feature_schema(PLAN), np.random.default_rng(2)
+    churn = reference_of(
+        schema,
+        np.column_stack([draw.poisson(2.0, 3_000), draw.exponential(60.0, 3_000)]).astype(np.float32),
+        np.arange(3_000) // 3,
+        scores=np.array([0.1 + number % 5 / 100 for number in range(3_000)], np.float32),
+        scored_households=np.arange(3_000) // 3,
+    )
+    noted = [Change(time="1970-01-01T00:00:00+00:00", champion="c1", before="", how="promoted")]
+    more = {"version": "c1", "term": ValueTerm.CHURN, "history": noted}
+    found = watched(*lived(3_000, term_scores=told), reference=churn, **more)
+    assert (found.decisions, found.calibration, found.auc) == (1_500, None, None)
+    assert sorted(one.name for one in found.features) == sorted(schema.names_for(ValueTerm.CHURN))
+    assert (found.degraded.decisions, found.degraded.degraded) == (2_250, 750)
+    assert found.findings == (WatchFinding.DEGRADED,)
+    assert "other columns" in watched(*lived(300, term_scores=told), reference=of_acceptance, **more).silence
+    moved = watched(*lived(3_000, term_scores=told, streams=5.0), reference=churn, **more)
+    assert WatchFinding.FEATURES in moved.findings
+    assert watched(*lived(300), reference=churn, **more).decisions == 0
 
 
 def test_degraded_decisions_count_against_the_version_that_was_to_decide():
