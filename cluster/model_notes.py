@@ -22,40 +22,43 @@ class ModelNotes:
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
-        self._read: tuple[str, tuple[int, int], list[Note]] = ("", NOTHING_SEEN, [])
+        self._read: dict[Path, tuple[tuple[int, int], list[Note]]] = {}
+        """By the folder of a model: how its file of notes looked when it was read, and what it said."""
 
     def points(self, model: ModelInForce) -> dict[str, Points]:
-        """Return what was found of the versions in service, and since when; nothing of one never looked at."""
+        """Return what was found of the versions in service, and since when; nothing of one never looked at.
+
+        Versions are called as Serve and shards call them: two models may each have one of a name.
+        """
         # A coordinator that shows nothing does without.
         from serving.models.findings import WatchFinding
 
-        known = {note.version: note for note in self._notes(model)}
-        versions = [one.version for one in (model, *(beside.model for beside in model.beside)) if one.version]
-        noted = [known[version] for version in versions if version in known]
+        noted: list[tuple[str, Note]] = []
+        for term in (model, *model.terms):
+            for one in (term, *(beside.model for beside in term.beside)):
+                if one.version and one.bundle_path:
+                    notes = self._notes(Path(one.bundle_path).parent)
+                    noted += [(one.served_as, note) for note in notes if note.version == one.version]
         return {
             "hearth.model.findings": [
-                ({"hearth.model.version": note.version, "hearth.finding": str(one)}, int(one in note.findings))
-                for note in noted
+                ({"hearth.model.version": called, "hearth.finding": str(one)}, int(one in note.findings))
+                for called, note in noted
                 for one in WatchFinding
             ],
             "hearth.model.watch.age": [
-                ({"hearth.model.version": note.version}, age)
-                for note in noted
+                ({"hearth.model.version": called}, age)
+                for called, note in noted
                 if (age := self._age_s(note)) is not None
             ],
         }
 
-    def _notes(self, model: ModelInForce) -> list[Note]:
+    def _notes(self, folder: Path) -> list[Note]:
         from serving.models.findings import NOTES_FILE, read_notes
 
-        paths = [one.bundle_path for one in (model, *(beside.model for beside in model.beside)) if one.bundle_path]
-        if not paths:
-            return []
-        folder = Path(paths[0]).parent
         looks = _looks(folder / NOTES_FILE)
-        if self._read[:2] != (str(folder), looks):
-            self._read = (str(folder), looks, read_notes(folder))
-        return self._read[2]
+        if folder not in self._read or self._read[folder][0] != looks:
+            self._read[folder] = looks, read_notes(folder)
+        return self._read[folder][1]
 
     def _age_s(self, note: Note) -> int | None:
         try:

@@ -10,7 +10,14 @@ from cluster.command_line.options import DataDir, Json, LogOption, Playbook, Ver
 from cluster.config import load_config
 from cluster.instants import instant_us
 
-OfModel = Annotated[str, typer.Option("--model", help="Name of the model in the registry.")]
+OfModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Name of the model in the registry.  [default: the playbook's of acceptance]",
+        show_default=False,
+    ),
+]
 Because = Annotated[str, typer.Option("--why", help="Kept in the history of the registry.", show_default=False)]
 
 
@@ -94,7 +101,10 @@ def models_train(
             as_json=as_json,
         )
         leave(ended)
-    leave(run(config, seed=seed, enough=enough, how=how, is_promoted=promote, is_forced=force, as_json=as_json))
+    ended = run(
+        config, seed=seed, enough=enough, how=how, is_promoted=promote, is_forced=force, as_json=as_json, name=model
+    )
+    leave(ended)
 
 
 def models_dataset(
@@ -176,7 +186,7 @@ def features(
     leave(run(settings_of(data_dir=data_dir, log=log), asked, as_json=as_json))
 
 
-def models_list(model: OfModel = "acceptance", data_dir: DataDir = None, as_json: Json = False) -> None:
+def models_list(model: OfModel = "", data_dir: DataDir = None, as_json: Json = False) -> None:
     """List the versions of a model in the registry."""
     from cluster.commands.models import list_models as run
 
@@ -186,7 +196,7 @@ def models_list(model: OfModel = "acceptance", data_dir: DataDir = None, as_json
 def models_promote(
     version: VersionArgument,
     force: Annotated[bool, typer.Option("--force", help="Even if it has not proved better.")] = False,
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     why: Because = "",
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -201,7 +211,32 @@ def models_promote(
 
 
 def models_register(
-    file: Annotated[Path, typer.Argument(help="Booster of XGBoost 1.7 or newer: .ubj or .json.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Booster of XGBoost 1.7 or newer: .ubj or .json. Of an uplift: of the effect; or of control and "
+            "treated; or of the effects on control and treated, and the propensity.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", help="Its name in the registry.  [default: the playbook's for the term]")
+    ] = "",
+    term: Annotated[
+        str,
+        typer.Option(
+            "--term",
+            help="What it gives: acceptance, uplift, churn or value.  [default: as the playbook has the model]",
+            show_default=False,
+        ),
+    ] = "",
+    judge_on: Annotated[
+        Path | None,
+        typer.Option(
+            "--judge-on", help="Set that a model of uplift, churn or value has not seen; its promotion needs it."
+        ),
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option("--columns", help="Names in order, a file or with commas.  [default: those in the booster]"),
@@ -231,7 +266,7 @@ def models_register(
     as_json: Json = False,
 ) -> None:
     """Check a model that was trained elsewhere, in a process of its own, and save it in the registry."""
-    from cluster.commands.registering import TrainedOn
+    from cluster.commands.registering import ModelMeant, TrainedOn
     from cluster.commands.registering import register_version as run
     from serving.models.adoption import Origin
 
@@ -241,7 +276,8 @@ def models_register(
     told = TrainedOn(file=trained_on, vouched_for=frozenset(not_a_leak or ()))
     ended = run(
         config,
-        file,
+        files,
+        meant=ModelMeant(name=model, term=term, judged_on=judge_on),
         columns=columns,
         golden=golden,
         version=version,
@@ -255,7 +291,7 @@ def models_register(
 
 def models_shadow(
     version: VersionArgument,
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -275,7 +311,7 @@ def models_canary(
     force: Annotated[
         bool, typer.Option("--force", help="Even if it was never in shadow, or has proved worse.")
     ] = False,
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     why: Because = "",
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -306,7 +342,7 @@ def models_rollback(
     version: Annotated[
         str | None, typer.Argument(metavar="[VERSION]", help="[default: the canary, or else the champion]")
     ] = None,
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -320,7 +356,7 @@ def models_rollback(
 
 def models_retire(
     version: VersionArgument,
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     why: Because = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -351,6 +387,10 @@ def models_follow(
     webhook_key: Annotated[
         Path | None, typer.Option("--webhook-key", help="PEM.  [default: in the certificate]")
     ] = None,
+    here: Annotated[
+        str,
+        typer.Option("--here", help="The model of this registry that it is.  [default: the playbook's of acceptance]"),
+    ] = "",
     once: Annotated[bool, typer.Option("--once", help="Look once; exit code 1 if something was refused.")] = False,
     data_dir: DataDir = None,
     playbook: Playbook = None,
@@ -371,6 +411,7 @@ def models_follow(
             model=model,
             every_s=every,
             usual_share=share,
+            here=here,
             webhook=listening,
             is_once=once,
             as_json=as_json,
@@ -380,7 +421,7 @@ def models_follow(
 
 def models_show(
     version: Annotated[str, typer.Argument(metavar="[VERSION]", help="A version, or an alias.")] = "champion",
-    model: OfModel = "acceptance",
+    model: OfModel = "",
     data_dir: DataDir = None,
     playbook: Playbook = None,
     as_json: Json = False,
@@ -396,6 +437,11 @@ def models_compare(
     other: Annotated[
         str | None, typer.Argument(metavar="[OTHER]", help="Or `prior`.  [default: what is in force]")
     ] = None,
+    on: Annotated[
+        Path | None,
+        typer.Option("--on", help="Labelled set, for other terms than acceptance as well.  [default: the log]"),
+    ] = None,
+    model: OfModel = "",
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -405,4 +451,4 @@ def models_compare(
     from cluster.commands.promotion import compare_versions as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, other, as_json=as_json))
+    leave(run(config, version, other, on=on, as_json=as_json, name=model))

@@ -13,6 +13,9 @@ def models_watch(
         list[str] | None, typer.Argument(metavar="[VERSION]...", help="[default: all that are in service]")
     ] = None,
     days: Annotated[float, typer.Option("--days", min=0.01, help="Of the newest decisions in the log.")] = 7.0,
+    model: Annotated[
+        str, typer.Option("--model", help="Its name in the registry.  [default: all that the playbook names]")
+    ] = "",
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -25,7 +28,7 @@ def models_watch(
     from cluster.commands.watching_models import watch_versions as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, versions or [], days=days, as_json=as_json))
+    leave(run(config, versions or [], days=days, as_json=as_json, name=model))
 
 
 def models_report(
@@ -41,6 +44,9 @@ def models_report(
         str, typer.Option("--mlflow", help="Server where it is put beside the run that the version came from.")
     ] = "",
     run_id: Annotated[str, typer.Option("--run", help="Another run of that server.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", help="Its name in the registry.  [default: the playbook's of acceptance]")
+    ] = "",
     data_dir: DataDir = None,
     log: LogOption = None,
     playbook: Playbook = None,
@@ -50,4 +56,4 @@ def models_report(
     from cluster.commands.reporting import report_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, out, on=on, mlflow=mlflow, run=run_id, as_json=as_json))
+    leave(run(config, version, out, on=on, mlflow=mlflow, run=run_id, as_json=as_json, name=model))

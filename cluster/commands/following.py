@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from cluster.commands.model_names import model_named, term_named
 from cluster.commands.promotion import by_us, plan_of
 from cluster.config import HearthConfig, utc_now
 from cluster.environment import environment_variable, export_environment
@@ -64,11 +65,24 @@ def follow(
     model: str,
     every_s: float,
     usual_share: float,
+    here: str,
     webhook: Webhook | None,
     is_once: bool,
     as_json: bool,
 ) -> int:
-    """Follow until interrupted; once only if asked, and then return 1 where something was refused or not answered."""
+    """Follow until interrupted; once only if asked, and then return 1 where something was refused or not answered.
+
+    Raises:
+        UsageWrong: the playbook has no model of the name that it is to have here.
+    """
+    plan = plan_of(config)
+    name = model_named(plan, here)
+    term = term_named(plan, name)
+    if term is None:
+        known = ", ".join(f"{one} ({what})" for what, one in plan.models.named)
+        raise UsageWrong(
+            f"--here {name}: the playbook asks no model of that name, so what it gives is not told; {known}"
+        )
     with mlflow_client():
         from serving.models.mlflow_source import MlflowSource
 
@@ -80,6 +94,8 @@ def follow(
         plan=lambda: plan_of(config),
         by=by_us,
         usual_share=usual_share,
+        model=name,
+        term=term,
     )
     if is_once:
         return _once(follower, as_json=as_json)
@@ -108,7 +124,7 @@ def _once(follower: Follower, *, as_json: bool) -> int:
         told = follower.look()
     except SourceFailed as gone:
         raise CommandFailed(f"nothing can be learned from MLflow: {gone}; what is in service stays") from gone
-    except BundleRefused as broken:
+    except (BundleRefused, OSError) as broken:
         raise CommandFailed(f"this registry cannot be changed: {broken}") from broken
     for line in told or ["nothing has changed"]:
         _tell(line, as_json=as_json)
@@ -124,7 +140,7 @@ def _follow(follower: Follower, changed: threading.Event, *, every_s: float, as_
             told, now = follower.look(), ""
         except SourceFailed as gone:
             told, now = [], f"nothing can be learned from MLflow: {gone}; what is in service stays"
-        except BundleRefused as broken:
+        except (BundleRefused, OSError) as broken:
             told, now = [], f"this registry cannot be changed: {broken}; what is in service stays"
         for line in told:
             _tell(line, as_json=as_json)

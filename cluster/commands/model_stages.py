@@ -4,6 +4,7 @@ A version comes into no stage that it cannot be served in, or that its registry'
 forbids. Data may forbid a canary as well: one that has proved worse than what is in force.
 """
 
+from cluster.commands.model_names import gives, model_asked, model_named
 from cluster.commands.models import read_log
 from cluster.commands.promotion import (
     by_us,
@@ -19,17 +20,20 @@ from cluster.config import HearthConfig
 from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
 from cluster.output import print_json, say
+from household.plan import ValueTerm
 from serving.models.bundle import BundleRefused
 from serving.models.comparison import Verdict, of_bundle
 from serving.models.history import NothingBefore, before_present
-from serving.models.in_force import MODEL_NAME, ModelStage
+from serving.models.in_force import ModelStage
 from serving.models.rollout import StageRefused, canary, retire, roll_back, shadow, to_roll_back
 
 
-def shadow_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
+def shadow_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = "") -> int:
     """Have a version scored for every decision, and recorded with it; nothing is decided by it."""
+    plan = plan_of(config)
+    name = model_named(plan, name)
     folder = folder_of(config, version, name)
-    load(config, plan_of(config), folder)
+    load(config, plan, folder)
     try:
         is_new = shadow(config.model_path, name, folder.name, by=by_us(why))
     except (StageRefused, BundleRefused) as refused:
@@ -51,13 +55,16 @@ def canary_version(
     is_forced: bool,
     why: str,
     as_json: bool,
-    name: str = MODEL_NAME,
+    name: str = "",
 ) -> int:
     """Have a version decide for a share of the households, unless it has proved worse than what is in force."""
-    plan, folder = plan_of(config), folder_of(config, version, name)
+    plan = plan_of(config)
+    name = model_named(plan, name)
+    folder = folder_of(config, version, name)
     bundle = load(config, plan, folder)
-    if not is_forced and name == MODEL_NAME:
-        comparison = compared(plan, read_log(config, log_reader(config)), of_bundle(bundle), in_force(config, plan))
+    if not is_forced and gives(folder) is ValueTerm.ACCEPTANCE:
+        learned_from, incumbent = read_log(config, log_reader(config)), in_force(config, plan, name)
+        comparison = compared(plan, learned_from, of_bundle(bundle), incumbent)
         if comparison.verdict is Verdict.WORSE:
             raise CommandFailed(
                 f"no canary: model {folder.name} has proved worse than {comparison.incumbent}: {comparison.why}; "
@@ -75,17 +82,19 @@ def canary_version(
     return 0
 
 
-def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
+def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bool, name: str = "") -> int:
     """Take back the canary, else the champion, or the version named."""
+    name = model_asked(config, name)
     registry, stages = config.model_path, stages_of(config, name)
     named, before = folder_of(config, version, name).name if version is not None else "", ""
     try:
         back, stage = to_roll_back(stages, named)
         if stage is ModelStage.CHAMPION:
-            before = before_present(history_of(config, name), stages.champion)
+            before = before_present(history_of(config, name), stages.champion, retired=stages.retired)
         if before:
             load(config, plan_of(config), registry / name / before)
-        change = roll_back(registry, name, named, by=by_us(why))
+        # By its name: of two who are alarmed at once, the second must not take back what the first has returned to.
+        change = roll_back(registry, name, back, by=by_us(why))
     except NothingBefore:
         raise CommandFailed(
             f"there is no champion before {stages.champion or 'the priors of the playbook'} to go back to; "
@@ -116,8 +125,9 @@ def rollback(config: HearthConfig, version: str | None, *, why: str, as_json: bo
     return 0
 
 
-def retire_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = MODEL_NAME) -> int:
+def retire_version(config: HearthConfig, version: str, *, why: str, as_json: bool, name: str = "") -> int:
     """Have a version never come into service again; its files stay, for what it decided."""
+    name = model_asked(config, name)
     folder = folder_of(config, version, name)
     try:
         is_new = retire(config.model_path, name, folder.name, by=by_us(why))

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.log.reading import ReadLogs
+from cluster.commands.model_names import model_asked, refuse_other_term
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader
 from cluster.output import meter, print_json, say
 from cluster.playbook_in_force import playbook_in_force
-from household.plan import Plan, PlanUnreadable
-from serving.models.in_force import MODEL_NAME
+from household.plan import Plan, PlanUnreadable, ValueTerm
 
 if TYPE_CHECKING:
     from cluster.commands.training_from import How
@@ -56,6 +56,7 @@ def train(
     is_promoted: bool,
     is_forced: bool,
     as_json: bool,
+    name: str = "",
 ) -> int:
     """Train on all that the data directory holds, or on a training set; make it champion if asked and if it is better.
 
@@ -70,10 +71,12 @@ def train(
         raise UsageWrong("--force goes with --promote: it has a model promoted that has not proved better")
     read = log_reader(config)
     plan = playbook_in_force(config).plan
-    _check_aliases(config)
+    name = name or plan.models.acceptance
+    refuse_other_term(plan, name, ValueTerm.ACCEPTANCE)
+    _check_aliases(config, name)
     try:
         draft, learned_from = _learned(config, read, plan, seed=seed, enough=enough, how=how)
-        folder = save_bundle(config.model_path, MODEL_NAME, draft, created=utc_now().isoformat(timespec="seconds"))
+        folder = save_bundle(config.model_path, name, draft, created=utc_now().isoformat(timespec="seconds"))
     except NotEnoughData as short:
         raise CommandFailed(
             f"there is too little to learn from yet: {short}; the playbook's priors stay in force"
@@ -87,13 +90,13 @@ def train(
         raise CommandFailed(f"training failed: {wrong}") from wrong
     comparison, refusal = None, ""
     assert isinstance(draft.training, TrainingFacts), "it was trained here"
-    note_registered(config, folder.name, why=f"trained on {draft.training.rows:,} decisions")
+    note_registered(config, folder.name, why=f"trained on {draft.training.rows:,} decisions", name=name)
     if is_promoted:
         from cluster.commands.promotion import promote_if_better
 
         # What it was fitted to or stopped by is compared on by nobody.
         learned_from = learned_from or read_log(config, read, since_us=draft.training.seen_to_us)
-        comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced)
+        comparison, refusal = promote_if_better(config, plan, folder, learned_from, is_forced=is_forced)
     facts = asdict(draft.training)
     is_champion = is_promoted and not refusal
     if as_json:
@@ -179,7 +182,7 @@ def _by_way_of_disk(
     return replace(draft, training=replace(facts, left_out=left_out))
 
 
-def note_registered(config: HearthConfig, version: str, *, why: str, name: str = MODEL_NAME) -> None:
+def note_registered(config: HearthConfig, version: str, *, why: str, name: str) -> None:
     """Note in the history that a version is in the registry from now on."""
     from cluster.commands.promotion import by_us
     from serving.models.bundle import BundleRefused
@@ -191,12 +194,13 @@ def note_registered(config: HearthConfig, version: str, *, why: str, name: str =
         raise CommandFailed(f"model {version} is in the registry, and its history cannot be read: {broken}") from broken
 
 
-def list_models(config: HearthConfig, *, as_json: bool, name: str = MODEL_NAME) -> int:
+def list_models(config: HearthConfig, *, as_json: bool, name: str = "") -> int:
     """Print the versions in the registry, oldest first."""
     from serving.models.bundle import BundleRefused, read_manifest
     from serving.models.history import Change, last_stage, read_history
     from serving.models.registry import Aliases, list_versions, read_aliases, read_stages
 
+    name = model_asked(config, name)
     registry = config.model_path
     is_there = (registry / name).is_dir()
     aliases, stages, history, refused = {}, Aliases(), list[Change](), ""
@@ -228,10 +232,12 @@ def list_models(config: HearthConfig, *, as_json: bool, name: str = MODEL_NAME) 
         told: dict[str, object] = {"registry": str(registry), "name": name, "versions": versions}
         print_json(told | ({"refused": refused} if refused else {}))
     elif not versions:
-        print(f"no model in {registry} yet; `hearth models train` makes one")
+        print(f"no model in {registry / name} yet; `hearth models train` makes one")
     else:
         for entry in versions:
             print("  ".join(f"{key}={_short(value)}" for key, value in entry.items() if value not in (None, [])))
+    if others := sorted(one.parent.name for one in registry.glob("*/history.json") if one.parent.name != name):
+        say(f"other models in {registry}: {', '.join(others)} (--model NAME)")
     if refused:
         raise CommandFailed(refused)
     return 0
@@ -242,13 +248,13 @@ def aliases_refused(broken: Exception) -> str:
     return f"which version is champion cannot be told: {broken}; mend the file, or move it away and promote a version"
 
 
-def _check_aliases(config: HearthConfig) -> None:
+def _check_aliases(config: HearthConfig, name: str) -> None:
     """Learn that the registry is broken before a model is learned that could not be put into force."""
     from serving.models.bundle import BundleRefused
     from serving.models.registry import read_aliases
 
     try:
-        read_aliases(config.model_path, MODEL_NAME)
+        read_aliases(config.model_path, name)
     except BundleRefused as broken:
         raise CommandFailed(aliases_refused(broken)) from broken
 

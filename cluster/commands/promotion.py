@@ -9,6 +9,7 @@ import pwd
 from dataclasses import asdict
 from pathlib import Path
 
+from cluster.commands.model_names import gives, in_one_line, model_named, only_acceptance, term_named
 from cluster.commands.models import LearnedFrom, aliases_refused, plain, read_log, read_plans
 from cluster.commands.training_terms import BETTER, WHY
 from cluster.config import HearthConfig, utc_now
@@ -22,17 +23,18 @@ from serving.models.bundle import Bundle, BundleRefused, Manifest, checked_name,
 from serving.models.comparison import PRIOR, Comparison, Contender, Verdict, compare, of_bundle, of_priors
 from serving.models.examples import NotEnoughData, TrainingConfig, gather
 from serving.models.history import By, Change, last_stage, read_history
-from serving.models.in_force import MODEL_NAME, ModelStage
+from serving.models.in_force import ModelStage
 from serving.models.registry import Aliases, list_versions, read_aliases, read_stages
 from serving.models.rollout import StageRefused, promote, refusal_of
 from serving.models.tables import BadExport
 
 
 def promote_version(
-    config: HearthConfig, version: str, *, is_forced: bool, why: str, as_json: bool, name: str = MODEL_NAME
+    config: HearthConfig, version: str, *, is_forced: bool, why: str, as_json: bool, name: str = ""
 ) -> int:
     """Make a version champion, if it is better or the caller insists."""
     plan = plan_of(config)
+    name = model_named(plan, name)
     folder = folder_of(config, version, name)
     before = _champion(config, name)
     if before == folder.name:
@@ -43,25 +45,18 @@ def promote_version(
             raise CommandFailed(refusal)
         _tell_champion(folder.name, before=before, comparison=None, as_json=as_json)
         return 0
-    if name != MODEL_NAME and not is_forced:
-        raise CommandFailed(
-            f"only versions of {MODEL_NAME} are compared with what is in force; --force promotes others"
-        )
-    if name != MODEL_NAME:
-        _made_champion(config, folder, by=by_us(why), is_forced=True)
-        _tell_champion(folder.name, before=before, comparison=None, as_json=as_json)
-        return 0
     learned_from = None if is_forced else read_log(config, log_reader(config))
-    comparison, refusal = promote_if_better(config, plan, folder.name, learned_from, is_forced=is_forced, why=why)
+    comparison, refusal = promote_if_better(config, plan, folder, learned_from, is_forced=is_forced, why=why)
     if refusal:
         raise CommandFailed(f"{refusal}; --force promotes it nonetheless")
     _tell_champion(folder.name, before=before, comparison=comparison, as_json=as_json)
     return 0
 
 
-def show(config: HearthConfig, version: str, *, as_json: bool, name: str = MODEL_NAME) -> int:
+def show(config: HearthConfig, version: str, *, as_json: bool, name: str = "") -> int:
     """Print all there is to know of a version."""
     plan = plan_of(config)
+    name = model_named(plan, name)
     folder = folder_of(config, version, name)
     manifest = _manifest(folder)
     aliases = sorted(alias for alias, points_at in _aliases(config, name).items() if points_at == folder.name)
@@ -101,9 +96,9 @@ def show(config: HearthConfig, version: str, *, as_json: bool, name: str = MODEL
     print(f"  made {manifest.created} for playbook {manifest.playbook_version}")
     print(f"  {len(manifest.columns)} columns of feature schema {manifest.feature_schema_hash}")
     print(f"  can be served: {f'no, {refused}' if refused else 'yes'}")
-    for name, value in manifest.training.items():
-        if name not in ("calibration", "reference"):
-            print(f"  {name}: {value}")
+    for fact, value in manifest.training.items():
+        if fact not in ("calibration", "reference"):
+            print(f"  {in_one_line(fact)}: {in_one_line(value)}")
     for change in history:
         print(f"  {change_text(change)}")
     return 0
@@ -120,23 +115,47 @@ def change_text(change: dict[str, str]) -> str:
     return f"{change['time']} {change['how']}{what}{who}{why}"
 
 
-def compare_versions(config: HearthConfig, candidate: str, incumbent: str | None, *, as_json: bool) -> int:
-    """Print how a version does against another, the champion if none is named; `prior` names the playbook's priors."""
+def compare_versions(
+    config: HearthConfig, candidate: str, incumbent: str | None, *, on: Path | None, as_json: bool, name: str = ""
+) -> int:
+    """Print how a version does against another, the champion if none is named; `prior` names the playbook's priors.
+
+    Args:
+        on: a labelled set that neither has seen; None for the decisions of the log.
+    """
+    from cluster.commands.comparing_on import compare_on, labelled
+
     plan = plan_of(config)
-    ours = of_bundle(load(config, plan, folder_of(config, candidate)))
+    name = model_named(plan, name)
+    folder = folder_of(config, candidate, name)
+    if on is None:
+        only_acceptance(folder, "compared on the decisions of the log", "--on FILE names a set that neither has seen")
+    if on is not None and (term := gives(folder)) is not ValueTerm.ACCEPTANCE:
+        other = _champion(config, name) if incumbent is None else incumbent
+        against = folder_of(config, other, name) if other and other != PRIOR else None
+        _tell_comparison(compare_on(config, plan, on, term=term, candidate=folder, incumbent=against), as_json=as_json)
+        return 0
+    ours = of_bundle(load(config, plan, folder))
     if incumbent is None:
-        theirs = in_force(config, plan)
+        theirs = in_force(config, plan, name)
     elif incumbent == PRIOR:
         theirs = of_priors(plan)
     else:
-        theirs = of_bundle(load(config, plan, folder_of(config, incumbent)))
-    comparison = compared(plan, read_log(config, log_reader(config)), ours, theirs)
+        theirs = of_bundle(load(config, plan, folder_of(config, incumbent, name)))
+    if on is not None:
+        comparison = compare(labelled(plan, on), candidate=ours, incumbent=theirs)
+    else:
+        comparison = compared(plan, read_log(config, log_reader(config)), ours, theirs)
+    _tell_comparison(comparison, as_json=as_json)
+    return 0
+
+
+def _tell_comparison(comparison: Comparison, *, as_json: bool) -> None:
     if as_json:
         print_json(_comparison_json(comparison))
     else:
         print(f"{comparison.candidate} against {comparison.incumbent}: {comparison.verdict.value}")
         print(f"  {comparison.why}")
-    return 0
 
 
 def contender(config: HearthConfig, version: str) -> tuple[Plan, Contender]:
@@ -148,7 +167,9 @@ def contender(config: HearthConfig, version: str) -> tuple[Plan, Contender]:
     plan = plan_of(config)
     if version == PRIOR:
         return plan, of_priors(plan)
-    return plan, of_bundle(load(config, plan, folder_of(config, version)))
+    folder = folder_of(config, version, plan.models.acceptance)
+    only_acceptance(folder, "a policy by itself", "name a version of the model of acceptance")
+    return plan, of_bundle(load(config, plan, folder))
 
 
 def plans_known(config: HearthConfig) -> list[Plan]:
@@ -163,7 +184,7 @@ def plans_known(config: HearthConfig) -> list[Plan]:
 def promote_if_better(
     config: HearthConfig,
     plan: Plan,
-    version: str,
+    folder: Path,
     learned_from: LearnedFrom | None,
     *,
     is_forced: bool,
@@ -177,15 +198,16 @@ def promote_if_better(
     Raises:
         CommandFailed: the version must not be served at all, or its registry is broken.
     """
-    bundle = load(config, plan, config.model_path / MODEL_NAME / version)
-    comparison = None
+    bundle, name = load(config, plan, folder), folder.parent.name
+    comparison, compared_with = None, None
     if not is_forced:
         assert learned_from is not None, "only what is forced is not compared"
-        comparison = compared(plan, learned_from, of_bundle(bundle), in_force(config, plan))
+        compared_with = _champion(config, name)
+        comparison = compared(plan, learned_from, of_bundle(bundle), in_force(config, plan, name))
         if refusal := refusal_of(comparison):
             return _comparison_json(comparison), refusal
     by = by_us(why or (comparison.why if comparison is not None else ""))
-    _made_champion(config, config.model_path / MODEL_NAME / version, by=by, is_forced=is_forced)
+    _made_champion(config, folder, by=by, is_forced=is_forced, compared_with=compared_with)
     return _comparison_json(comparison) if comparison is not None else None, ""
 
 
@@ -203,14 +225,12 @@ def promote_term(config: HearthConfig, plan: Plan, folder: Path, *, is_forced: b
     return ""
 
 
-def gives(folder: Path) -> ValueTerm:
-    """Return the term that a version gives."""
-    return ValueTerm(_manifest(folder).term)
-
-
-def _made_champion(config: HearthConfig, folder: Path, *, by: By, is_forced: bool) -> None:
+def _made_champion(
+    config: HearthConfig, folder: Path, *, by: By, is_forced: bool, compared_with: str | None = None
+) -> None:
+    name = folder.parent.name
     try:
-        promote(config.model_path, folder.parent.name, folder.name, by=by, is_forced=is_forced)
+        promote(config.model_path, name, folder.name, by=by, is_forced=is_forced, compared_with=compared_with)
     except StageRefused as refused:
         raise CommandFailed(f"not promoted: {refused}") from refused
     except BundleRefused as wrong:
@@ -245,13 +265,13 @@ def compared(plan: Plan, learned_from: LearnedFrom, ours: Contender, theirs: Con
     return compare(examples, candidate=ours, incumbent=theirs)
 
 
-def in_force(config: HearthConfig, plan: Plan) -> Contender:
-    """Return what scores now: the champion, or the priors where there is none that can be served."""
-    champion = _champion(config)
+def in_force(config: HearthConfig, plan: Plan, name: str) -> Contender:
+    """Return what scores acceptance now: the champion of that name, or the priors where none can be served."""
+    champion = _champion(config, name)
     if not champion:
         return of_priors(plan)
     try:
-        return of_bundle(load(config, plan, config.model_path / MODEL_NAME / champion))
+        return of_bundle(load(config, plan, config.model_path / name / champion))
     except CommandFailed as wrong:
         say(f"the champion {champion} cannot score ({wrong}), so the playbook's priors are compared with")
         return of_priors(plan)
@@ -259,10 +279,11 @@ def in_force(config: HearthConfig, plan: Plan) -> Contender:
 
 def load(config: HearthConfig, plan: Plan, folder: Path) -> Bundle:
     """Return a version that can be served under a playbook; a CommandFailed says why one cannot."""
-    schema = feature_schema(plan)
+    schema, wanted = feature_schema(plan), term_named(plan, folder.parent.name)
     try:
         columns = schema.names_for(ValueTerm(read_manifest(folder).term))
-        return load_bundle(folder, feature_schema_hash=schema.hash, columns=columns)
+        term = wanted.value if wanted is not None else None
+        return load_bundle(folder, feature_schema_hash=schema.hash, columns=columns, term=term)
     except BundleRefused as refused:
         raise CommandFailed(f"model {folder.name} cannot be served: {refused}") from refused
 
@@ -272,7 +293,7 @@ def plan_of(config: HearthConfig) -> Plan:
     return playbook_in_force(config).plan
 
 
-def folder_of(config: HearthConfig, version: str, name: str = MODEL_NAME) -> Path:
+def folder_of(config: HearthConfig, version: str, name: str) -> Path:
     """Return the folder of a version, or of what an alias points at.
 
     Raises:
@@ -299,14 +320,14 @@ def _manifest(folder: Path) -> Manifest:
         raise CommandFailed(f"model {folder.name} cannot be shown: {refused}") from refused
 
 
-def _aliases(config: HearthConfig, name: str = MODEL_NAME) -> dict[str, str]:
+def _aliases(config: HearthConfig, name: str) -> dict[str, str]:
     try:
         return read_aliases(config.model_path, name)
     except BundleRefused as broken:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def stages_of(config: HearthConfig, name: str = MODEL_NAME) -> Aliases:
+def stages_of(config: HearthConfig, name: str) -> Aliases:
     """Return what is in service as what.
 
     Raises:
@@ -318,11 +339,11 @@ def stages_of(config: HearthConfig, name: str = MODEL_NAME) -> Aliases:
         raise CommandFailed(aliases_refused(broken)) from broken
 
 
-def _champion(config: HearthConfig, name: str = MODEL_NAME) -> str:
+def _champion(config: HearthConfig, name: str) -> str:
     return stages_of(config, name).champion
 
 
-def history_of(config: HearthConfig, name: str = MODEL_NAME) -> list[Change]:
+def history_of(config: HearthConfig, name: str) -> list[Change]:
     """Return every change of the registry, oldest first; a CommandFailed says that the file is broken."""
     try:
         return read_history(config.model_path, name)

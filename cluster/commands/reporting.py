@@ -1,6 +1,6 @@
 """`hearth models report`: all there is to know of a version, in one HTML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 
 from cluster.commands.arbitrated_policy import policy_of_version
 from cluster.commands.attaching import attached_to, run_of
+from cluster.commands.comparing_on import labelled
+from cluster.commands.model_names import model_named, only_acceptance
 from cluster.commands.models import LearnedFrom, plain, read_log
-from cluster.commands.promotion import change_text, folder_of, history_of, in_force, load, plan_of, stages_of
+from cluster.commands.promotion import (
+    change_text,
+    folder_of,
+    history_of,
+    in_force,
+    load,
+    plan_of,
+    stages_of,
+)
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import log_reader, write_whole
 from cluster.output import print_json, say
-from cluster.report.facts import ColumnFacts, Missing, Quality, ReportFacts, ScoredTenth
+from cluster.report.facts import Missing, Quality, ReportFacts, ScoredTenth
+from cluster.report.trained import columns_told, training_told
 from cluster.report.verdict import judged, off
 from household.plan import Plan
 from household.scoring import feature_schema
@@ -28,8 +39,6 @@ from insight.tables import BadTable
 from serving.models.bundle import Bundle
 from serving.models.calibration import ScoreCalibration, calibration_of
 from serving.models.comparison import PRIOR, Comparison, Contender, compare, of_bundle, of_priors
-from serving.models.dataset import LABEL
-from serving.models.drift import bin_name
 from serving.models.examples import Examples, NotEnoughData, TrainingConfig, gather
 from serving.models.explaining import CannotExplain, Explained, explain
 from serving.models.fairness import Part, coded_values, parts_of
@@ -38,21 +47,12 @@ from serving.models.in_force import ModelStage
 from serving.models.measures import auc, logloss
 from serving.models.probe import open_booster
 from serving.models.reference import Reference, from_plain
-from serving.models.tables import BadExport, flags, text, times
-from serving.models.training_sets import DECIDED, HOUSEHOLD, TrainingSet
+from serving.models.tables import BadExport
 from serving.models.watch import Watched, watch
 
 TENTHS = 10
-LABELLED_MAX = 200_000
-"""Rows of a labelled set that a version is held against; of more, about as many are drawn."""
 PARTS_LEAST = 50
 """Decisions of a part of the households that is shown."""
-
-NUMBERS = (
-    *("rows", "positives", "from_us", "to_us", "trees", "holdout_rows", "holdout_positives"),
-    *("auc", "logloss", "prior_auc", "prior_logloss"),
-)
-"""Of a version that was trained here."""
 
 NO_LOG = "There are no decisions in the log whose outcomes are known, and that this version has not seen."
 
@@ -81,23 +81,39 @@ class _Subject:
 
 
 def report_version(
-    config: HearthConfig, version: str, out: Path | None, *, on: Path | None, mlflow: str, run: str, as_json: bool
+    config: HearthConfig,
+    version: str,
+    out: Path | None,
+    *,
+    on: Path | None,
+    mlflow: str,
+    run: str,
+    as_json: bool,
+    name: str = "",
 ) -> int:
     """Write the report of a version, held against the log, or a labelled set; put it into MLflow where it is asked."""
     page_of = _page()
-    plan, folder = plan_of(config), folder_of(config, version)
+    plan = plan_of(config)
+    name = model_named(plan, name)
+    folder = folder_of(config, version, name)
+    only_acceptance(
+        folder,
+        "reported on as one that does",
+        "`hearth models show` tells what its own held-out rows say, `hearth models watch` how it does in service, and "
+        "`hearth models uplift` what a trial says of an uplift",
+    )
     bundle = load(config, plan, folder)
     run = run_of(bundle, run) if mlflow else ""
     out = out if out is not None else Path(f"model-{folder.name}.html")
-    history = history_of(config)
+    history = history_of(config, name)
     log = _log(config, folder.name)
-    examples, too_little = _examples(plan, log) if on is None else (_labelled(plan, on), "")
+    examples, too_little = _examples(plan, log) if on is None else (labelled(plan, on), "")
     subject = _Subject(
         config=config,
         plan=plan,
         bundle=bundle,
         contender=of_bundle(bundle),
-        stage=stages_of(config).stage_of(folder.name) or last_stage(history, folder.name),
+        stage=stages_of(config, name).stage_of(folder.name) or last_stage(history, folder.name),
         history=history,
         log=log,
         examples=examples,
@@ -142,25 +158,6 @@ def _log(config: HearthConfig, version: str) -> LearnedFrom:
     return read_log(config, read, is_whole=True)
 
 
-def _labelled(plan: Plan, file: Path) -> Examples:
-    """Return the rows of a set as `hearth models dataset` writes it, or of as many as fit, with their labels."""
-    try:
-        source = TrainingSet(file, feature_schema(plan))
-        sample = source.sample(LABELLED_MAX, also=(DECIDED, HOUSEHOLD))
-        count = sample.num_rows
-        is_told = HOUSEHOLD in sample.column_names
-        return Examples(
-            rows=source.rows_of(sample),
-            accepted=flags(sample, LABEL),
-            propensity=np.ones(count),
-            decided_us=times(sample, DECIDED),
-            households=text(sample, HOUSEHOLD) if is_told else np.arange(count).astype(np.str_),
-            left_out={},
-        )
-    except BadExport as wrong:
-        raise UsageWrong(f"--on: {wrong}") from wrong
-
-
 def _examples(plan: Plan, log: LearnedFrom) -> tuple[Examples | None, str]:
     decisions, outcomes, plans = log
     if not decisions.num_rows:
@@ -176,7 +173,7 @@ def _examples(plan: Plan, log: LearnedFrom) -> tuple[Examples | None, str]:
 
 def _facts(it: _Subject) -> ReportFacts:
     manifest, schema = it.bundle.manifest, feature_schema(it.plan)
-    training = _training(manifest.training)
+    training = training_told(manifest.training)
     reference = from_plain(manifest.training.get("reference"))
     explained, explained_on = _explained(it)
     watched = _watched(it, reference)
@@ -197,7 +194,7 @@ def _facts(it: _Subject) -> ReportFacts:
             for one in it.history
             if it.bundle.version in (one.champion, one.before, one.version)
         ],
-        columns=_columns(schema.columns, reference),
+        columns=columns_told(schema.columns, reference),
         judged_on=_judged_on(it),
         judged=unseen,
         quality=_quality(it),
@@ -211,47 +208,6 @@ def _facts(it: _Subject) -> ReportFacts:
         verdict=verdict,
         reasons=reasons,
     )
-
-
-def _training(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a manifest tells of training, as far as it is what one of Hearth's own says: it is anybody's text."""
-    if all(isinstance(told.get(name), int | float) and not isinstance(told.get(name), bool) for name in NUMBERS):
-        groups = told.get("calibration")
-        is_sound = isinstance(groups, list) and all(
-            isinstance(one, list) and len(one) == 3 and all(isinstance(number, int | float) for number in one)
-            for one in groups
-        )
-        left_out = told.get("left_out")
-        kept = {name: told[name] for name in NUMBERS}
-        kept["label"] = str(told.get("label", ""))
-        kept["left_out"] = dict(left_out) if isinstance(left_out, dict) else {}
-        return kept | {"calibration": groups if is_sound else []}
-    return {name: str(told[name]) for name in ("label", "translated_from") if name in told}
-
-
-def _columns(columns: Sequence[Any], reference: Reference | None) -> list[ColumnFacts]:
-    known = {one.name: one for one in reference.columns} if reference is not None else {}
-    found = []
-    for column in columns:
-        one = known.get(column.name)
-        counts = np.array(one.counts, np.float64) if one is not None else np.zeros(0)
-        share = counts / counts.sum() if counts.sum() else counts
-        middle = ""
-        if one is not None and share[:-2].sum() > 0:
-            place = int(np.searchsorted(np.cumsum(share[:-2]), share[:-2].sum() / 2))
-            is_code = bool(column.values) and place < len(column.values)
-            middle = column.values[place] if is_code else bin_name(one, place)
-        found.append(
-            ColumnFacts(
-                name=column.name,
-                unit=column.unit,
-                values=column.values,
-                unknown=float(share[-1]) if one is not None else None,
-                never=float(share[-2]) if one is not None else None,
-                middle=middle,
-            )
-        )
-    return found
 
 
 def _judged_on(it: _Subject) -> str:
@@ -358,7 +314,7 @@ def _comparisons(it: _Subject) -> list[Comparison]:
     if it.examples is None:
         return []
     others = [of_priors(it.plan)]
-    champion = in_force(it.config, it.plan)
+    champion = in_force(it.config, it.plan, it.bundle.path.parent.name)
     if champion.version not in (PRIOR, it.bundle.version):
         others.insert(0, champion)
     return [compare(it.examples, candidate=it.contender, incumbent=other) for other in others]

@@ -77,6 +77,7 @@ def train_term(
 ) -> int:
     """Train a model of another term than acceptance, and save it; make it champion if asked and if it is good."""
     from cluster.commands.leaks import refuse_leaks
+    from cluster.commands.model_names import refuse_other_term
     from cluster.commands.models import note_registered
     from cluster.commands.promotion import promote_term
     from household.scoring import feature_schema
@@ -88,6 +89,7 @@ def train_term(
 
     plan = playbook_in_force(config).plan
     name = asked.name or plan.models.name_of(asked.term) or asked.term.value
+    refuse_other_term(plan, name, asked.term)
     learning = TermConfig(rows_min=rows_min, positives_min=positives_min, thread_count=how.threads or all_threads())
     try:
         observed = _observed(config, plan, asked, how)
@@ -116,7 +118,8 @@ def train_term(
     refusal = promote_term(config, plan, folder, is_forced=is_forced, why=str(told[WHY])) if is_promoted else ""
     if as_json:
         about = {"version": folder.name, "model": name, "term": asked.term, "path": str(folder)}
-        print_json({**about, "champion": is_promoted and not refusal, "training": training, "refused": refusal})
+        shown = {fact: value for fact, value in training.items() if fact != "reference"}
+        print_json({**about, "champion": is_promoted and not refusal, "training": shown, "refused": refusal})
     else:
         print(f"model {folder.name} of {name}, which gives {asked.term}, in {folder}")
         print(f"  {told[WHY]}")
@@ -181,10 +184,10 @@ def judged(learned: "Learned", term: ValueTerm) -> tuple[bool, dict[str, Any]]:
         from serving.models.measures import auc
 
         usual = float(np.clip(outcome.mean(), 1e-6, 1 - 1e-6))
-        losses = _log_losses(scores, outcome) - _log_losses(np.full(len(outcome), usual), outcome)
+        losses = log_losses(scores, outcome) - log_losses(np.full(len(outcome), usual), outcome)
         told: dict[str, Any] = {
             "auc": auc(scores, outcome > 0.5),
-            "logloss": float(_log_losses(scores, outcome).mean()),
+            "logloss": float(log_losses(scores, outcome).mean()),
         }
         what, than = "log loss", f"saying {usual:.4f} of everybody"
     else:
@@ -192,7 +195,7 @@ def judged(learned: "Learned", term: ValueTerm) -> tuple[bool, dict[str, Any]]:
         losses = (scores - outcome) ** 2 - (margins - outcome) ** 2
         told = {"rmse": sqrt(float(((scores - outcome) ** 2).mean()))}
         what, than = "squared error", "the playbook's margins"
-    low, high = _interval(losses, learned.held.households)
+    low, high = interval_of(losses, learned.held.households)
     is_better = high < 0
     verdict = "better" if is_better else "not better beyond doubt"
     why = f"{verdict} than {than} on {len(outcome):,} rows that it has not seen: {what} {low:+.5g} to {high:+.5g}"
@@ -222,12 +225,13 @@ def _judged_uplift(learned: "Learned") -> tuple[bool, dict[str, Any]]:
     return found.verdict is UpliftVerdict.TARGETS, {"qini": qini, WHY: f"{found.verdict.value}: {found.why}"}
 
 
-def _log_losses(scores: NDArray[np.float64], outcome: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_losses(scores: NDArray[np.float64], outcome: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n,) the log loss of probabilities, given (n,) outcomes of 0 or 1."""
     likely = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.asarray(-np.log(np.where(outcome > 0.5, likely, 1 - likely)), np.float64)
 
 
-def _interval(losses: NDArray[np.float64], households: NDArray[np.generic]) -> tuple[float, float]:
+def interval_of(losses: NDArray[np.float64], households: NDArray[np.generic]) -> tuple[float, float]:
     """Return the 95 % interval of the mean of (n,) differences, those of one household together."""
     units = np.unique(households, return_inverse=True)[1]
     mean = float(losses.mean())

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.commands.model_names import model_named
 from cluster.commands.models import LearnedFrom, plain, read_log
 from cluster.commands.promotion import folder_of, history_of, plan_of, stages_of
 from cluster.config import HearthConfig, utc_now
@@ -15,14 +16,16 @@ from cluster.errors import CommandFailed
 from cluster.exporting import log_reader
 from cluster.output import print_json, say
 from cluster.scrape import quantile, scrape
+from household.plan import ValueTerm
 from serving.models.bundle import BundleRefused, read_manifest
 from serving.models.calibration import Calibrated, ScoreCalibration
 from serving.models.drift import Drift, Drifted
 from serving.models.examples import TrainingConfig
 from serving.models.findings import Note, write_notes
 from serving.models.history import last_stage
-from serving.models.in_force import MODEL_NAME, ModelStage
+from serving.models.in_force import ModelStage
 from serving.models.reference import from_plain
+from serving.models.registry import Aliases
 from serving.models.tables import BadExport, times
 from serving.models.watch import Latency, Watched, watch
 
@@ -32,14 +35,13 @@ SHOWN_MAX = 5
 """Columns that are shown although they have not moved."""
 
 
-def watch_versions(config: HearthConfig, versions: list[str], *, days: float, as_json: bool) -> int:
-    """Print how versions do, those in service if none is named; 1 where something is off."""
+def watch_versions(config: HearthConfig, versions: list[str], *, days: float, as_json: bool, name: str = "") -> int:
+    """Print how versions do, of all models those in service if none is named; 1 where something is off."""
     plan = plan_of(config)
-    stages, history = stages_of(config), history_of(config)
-    folders = [folder_of(config, version) for version in versions]
-    if not folders:
-        in_service = [one for one in (stages.champion, stages.canary, *stages.shadows) if one]
-        folders = [folder_of(config, version) for version in in_service]
+    names = [model_named(plan, name)] if name or versions else [one for _, one in plan.models.named]
+    folders = [
+        folder_of(config, version, one) for one in names for version in versions or _in_service(stages_of(config, one))
+    ]
     if not folders:
         say("no model is in service, so there is none to watch; the playbook's priors score")
         if as_json:
@@ -47,36 +49,44 @@ def watch_versions(config: HearthConfig, versions: list[str], *, days: float, as
         return 0
     decisions, outcomes, plans = _lately(read_log(config, log_reader(config)), days)
     latencies = _latencies(config)
-    found = []
+    found: list[tuple[str, Watched]] = []
     for folder in folders:
+        stages, history = stages_of(config, folder.parent.name), history_of(config, folder.parent.name)
         try:
-            training = read_manifest(folder).training
+            manifest = read_manifest(folder)
         except BundleRefused as refused:
             raise CommandFailed(f"model {folder.name} cannot be watched: {refused}") from refused
         try:
             one = watch(
                 folder.name,
                 stages.stage_of(folder.name) or last_stage(history, folder.name),
-                from_plain(training.get("reference")),
-                training,
+                from_plain(manifest.training.get("reference")),
+                manifest.training,
                 decisions=decisions,
                 outcomes=outcomes,
                 plan=plan,
                 earlier_plans=plans,
                 history=history,
                 window_us=TrainingConfig().window_us,
-                latency=latencies.get(folder.name),
+                # Counted of the versions of acceptance alone.
+                latency=latencies.get(folder.name) if manifest.term == ValueTerm.ACCEPTANCE else None,
+                term=ValueTerm(manifest.term),
             )
         except BadExport as wrong:
             raise CommandFailed(f"the log cannot be watched: {wrong}") from wrong
-        found.append(one)
-    _note(config, found)
+        found.append((folder.parent.name, one))
+    for name in dict.fromkeys(name for name, _ in found):
+        _note(config, name, [one for of, one in found if of == name])
     if as_json:
-        print_json({"versions": [_json(one) for one in found]})
+        print_json({"versions": [{"model": name, **_json(one)} for name, one in found]})
     else:
-        for one in found:
-            _print(one)
-    return 1 if any(one.findings for one in found) else 0
+        for name, one in found:
+            _print(name, one)
+    return 1 if any(one.findings for _, one in found) else 0
+
+
+def _in_service(stages: Aliases) -> list[str]:
+    return [one for one in (stages.champion, stages.canary, *stages.shadows) if one]
 
 
 def _lately(learned_from: LearnedFrom, days: float) -> LearnedFrom:
@@ -117,12 +127,12 @@ def latencies_of(page: str) -> dict[str, Latency]:
     return latencies
 
 
-def _note(config: HearthConfig, found: list[Watched]) -> None:
+def _note(config: HearthConfig, name: str, found: list[Watched]) -> None:
     """Leave what was found to a running Hearth, for its metrics."""
     at = utc_now().isoformat(timespec="seconds")
     notes = [Note(version=one.version, at=at, findings=one.findings, verdict=one.verdict) for one in found]
     try:
-        write_notes(config.model_path, MODEL_NAME, notes)
+        write_notes(config.model_path, name, notes)
     except OSError as failed:
         say(f"warning: what was found is not noted in {config.model_path} ({failed.strerror}), so no metric shows it")
 
@@ -133,8 +143,9 @@ def _json(one: Watched) -> dict[str, object]:
     return told | {"degraded": {**told["degraded"], "share": one.degraded.share}}
 
 
-def _print(one: Watched) -> None:
-    print(f"model {one.version} ({one.stage}): {one.verdict}")
+def _print(name: str, one: Watched) -> None:
+    whose = "" if one.term is ValueTerm.ACCEPTANCE else f" of {name}, which gives {one.term}"
+    print(f"model {one.version}{whose} ({one.stage}): {one.verdict}")
     if one.from_us is not None and one.to_us is not None:
         span = f"{_day(one.from_us)} to {_day(one.to_us)}"
         print(f"  {one.decisions:,} decisions of {one.households:,} households, {span}")

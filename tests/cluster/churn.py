@@ -112,9 +112,14 @@ def fitted(rows: NDArray[np.float32], left: NDArray[np.bool_], names: tuple[str,
     return xgboost.train(PARAMETERS, matrix, TREES, verbose_eval=False)
 
 
+def folds(customers: Customers) -> NDArray[np.intp]:
+    """Return (customers,) the fold of each, fixed by the seed."""
+    return np.random.default_rng(SEED).permutation(len(customers.left)) % FOLDS
+
+
 def judged(customers: Customers) -> tuple[float, float]:
     """Return AUC and Brier score of models on the folds that they have not seen, all together."""
-    fold = np.random.default_rng(SEED).permutation(len(customers.left)) % FOLDS
+    fold = folds(customers)
     names, scores = feature_schema(customers.plan).names, np.empty(len(customers.left), np.float32)
     for part in range(FOLDS):
         booster = fitted(customers.rows[fold != part], customers.left[fold != part], names)

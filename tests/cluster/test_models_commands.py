@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xgboost
 
 import cluster.report
 from hearth.v1 import decision_pb2, decision_pb2_grpc
@@ -447,6 +448,88 @@ def test_what_no_term_can_be_learned_from_is_refused_with_what_is_missing(
         ended = run("models", "train", *options, *data)
         assert (ended.code, why in ended.err) == (code, True), (options, ended.err)
     assert not list(registry(tmp_path).glob("*/*/manifest.json"))
+
+
+def brought(file: Path, columns: tuple[str, ...], *, of: int = 0, objective: str = "binary:logistic") -> str:
+    """Save a booster that was trained elsewhere, by the trial's own rule."""
+    draw = np.random.default_rng(of)
+    rows = draw.normal(size=(2_000, len(columns))).astype(np.float32)
+    label = (draw.random(2_000) < 0.2 + 0.5 * (rows[:, 0] > 0) * of).astype(np.float32)
+    settings = {"objective": objective, "max_depth": 2, "nthread": 1}
+    xgboost.train(settings, xgboost.DMatrix(rows, label, feature_names=list(columns)), 20).save_model(file)
+    return str(file)
+
+
+def test_models_of_other_terms_are_brought_from_elsewhere_and_judged_before_they_are_promoted(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    trial = a_set(tmp_path / "trial.parquet")
+    files = [brought(tmp_path / f"{of}.ubj", NAMES, of=of) for of in (0, 1)]
+    uplift = ("--model", "spring", *data)
+    ended = run("models", "register", *files, "--term", "uplift", "--judge-on", trial, "--json", *uplift)
+    assert (ended.code, ended.json["term"], ended.json["model"]) == (0, "uplift", "spring"), ended.err
+    promoted = run("models", "promote", ended.json["version"], *uplift)
+    assert promoted.code == 0, promoted.err
+    assert "tells whom to treat" in run("models", "show", "--json", *uplift).json["training"]["judged"]
+    # What is for acceptance alone says so, and what to do instead.
+    for words, instead in ((("compare", "champion"), "--on FILE"), (("report", "champion"), "`hearth models show`")):
+        refused = run("models", *words, *uplift)
+        assert (refused.code, "gives uplift" in refused.err, instead in refused.err) == (2, True, True), refused.err
+    watched = run("models", "watch", "--json", *uplift)
+    assert [(one["model"], one["term"], one["decisions"]) for one in watched.json["versions"]] == [
+        ("spring", "uplift", 0)
+    ]
+
+
+def test_versions_of_other_terms_are_compared_on_a_set_that_neither_has_seen(
+    run: Run, data: tuple[str, ...], tmp_path: Path
+):
+    sets = {effect: a_set(tmp_path / f"{effect}.parquet", effect=effect) for effect in (0.5, -0.2)}
+    uplift, found = ("--model", "spring", *data), {}
+    for effect, trial in sets.items():
+        ended = run("models", "train", "--learner", "t", "--from", trial, "--json", *uplift)
+        assert ended.code == 0, ended.err
+        found[effect] = ended.json["version"]
+    on = ("--on", sets[0.5], "--json", *uplift)
+    told = run("models", "compare", found[0.5], found[-0.2], *on).json
+    # What was held out of the training of both, a fifth.
+    assert (told["verdict"], told["rows"], told["logloss_interval"]) == ("better", 600, None), told["why"]
+    assert run("models", "compare", found[-0.2], found[0.5], *on).json["verdict"] == "worse"
+    assert run("models", "compare", found[0.5], found[0.5], *on).json["verdict"] == "not better"
+    assert run("models", "compare", found[0.5], *on).json["incumbent"] == "prior"
+    alone = a_set(tmp_path / "alone.parquet", is_treated=True)
+    assert "tells of no trial" in run("models", "compare", found[0.5], "--on", alone, *uplift).err
+
+
+def test_what_a_model_from_elsewhere_gives_is_told_or_refused(run: Run, data: tuple[str, ...], tmp_path: Path):
+    model, other = (brought(tmp_path / f"{of}.ubj", NAMES, of=of) for of in (0, 1))
+    for words, code, why in (
+        ((model, other), 1, "is one of 2 files; a model of acceptance is one booster"),
+        ((model, "--term", "joy"), 2, "none of acceptance, uplift, churn, value"),
+        ((model, "--term", "churn", "--model", "acceptance"), 2, "is to give acceptance"),
+        ((model, "--term", "churn", "--from-priors"), 1, "which say nothing of churn"),
+        ((model, "--term", "churn"), 1, f"has {len(NAMES)} columns"),
+        ((model, "--judge-on", model), 2, "for other terms"),
+        ((model, "--version", "aliases.json"), 1, "a name of its own"),
+        ((model, "--model", "../out"), 2, "letters, digits"),
+    ):
+        ended = run("models", "register", *words, *data)
+        assert (ended.code, why in ended.err) == (code, True), (words, ended.err)
+    assert run("models", "train", "--model", "../out", *data).code == 2
+    assert run("models", "train", "--term", "churn", "--model", "acceptance", "--from", model, *data).code == 2
+    assert not list(registry(tmp_path).glob("*/*/manifest.json"))
+
+
+def test_acceptance_is_of_the_model_that_the_playbook_names(run: Run, data: tuple[str, ...], tmp_path: Path):
+    playbook = tmp_path / "named.yaml"
+    playbook.write_text(CORNER + "models: {acceptance: takeup}\n", encoding="utf-8")
+    data = (*data[:2], "--playbook", str(playbook))
+    ended = run("models", "train", "--promote", "--json", *ENOUGH, *data)
+    assert (ended.code, ended.json["champion"], ended.json["comparison"]["incumbent"]) == (0, True, "prior"), ended.err
+    assert Path(ended.json["path"]).parent.name == "takeup"
+    assert run("models", "show", "--json", *data).json["version"] == ended.json["version"]
+    assert run("models", "compare", "champion", "prior", "--json", *data).json["verdict"] == "better"
+    assert run("models", "rollback", "--json", *data).json == {"champion": None, "before": ended.json["version"]}
 
 
 def test_a_hazard_is_learned_from_the_features_of_households_alone(run: Run, data: tuple[str, ...], tmp_path: Path):
