@@ -1,5 +1,6 @@
 """A life in which features move while decisions are under way: signals of the same household in the same groups, late
-ones, repeats, merged households, moments, another playbook, snapshots and restarts. What was scored is remembered.
+ones, repeats, households merged at once or told of late, moments, another playbook, snapshots and restarts. What was
+scored is remembered.
 """
 
 import asyncio
@@ -119,9 +120,11 @@ async def _come(
         other = f"h{draw.integers(0, life.households)}"
         if other != name and hearth.partition_of(other) == hearth.partition_of(name):
             told = {"other": other, "cause": f"merger-{event}"}
+            # Every other one is told late: what was decided meanwhile stays as it was seen then.
+            since_us = now_us - int(draw.integers(0, 2)) * int(draw.integers(1, 20)) * HOUR
             others.append(
                 asyncio.create_task(
-                    hearth.ingest(signal(f"{event}-g", name, "hearth.graph.merge", now_us, fields=told))
+                    hearth.ingest(signal(f"{event}-g", name, "hearth.graph.merge", since_us, fields=told))
                 )
             )
     for _ in range(int(draw.integers(0, 5))):
