@@ -18,6 +18,8 @@ class SimulationMode(StrEnum):
     """The log, by the playbooks it was decided by: is each decision the same?"""
     PATHS = "paths"
     """Generated instances: is each state and way of a playbook's journeys reached?"""
+    COUNTERFACTUAL = "counterfactual"
+    """Another playbook over the same log: who would be contacted, how often, at what cost, and what is it worth?"""
 
 
 def playbook_test(
@@ -58,13 +60,26 @@ def playbook_simulate(
     instances: Annotated[
         int, typer.Option("--instances", min=1, help="Paths: of a journey at most; it stops when all is reached.")
     ] = 2_000,
+    samples: Annotated[
+        int, typer.Option("--samples", min=0, help="Counterfactual: households to tell of, newly and no longer.")
+    ] = 20,
+    window_hours: Annotated[
+        float, typer.Option("--window-hours", min=0.01, help="Counterfactual: how long an acceptance counts.")
+    ] = 24.0,
+    min_effective_sample: Annotated[
+        float, typer.Option("--min-effective-sample", min=0.0, help="Counterfactual: with less, no value is told.")
+    ] = 100.0,
+    only_supported: Annotated[
+        bool, typer.Option("--only-supported", help="Counterfactual: value decisions alone that could be so.")
+    ] = False,
+    confidence: Annotated[float, typer.Option("--confidence", help="Counterfactual: of the intervals.")] = 0.95,
     log: LogOption = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate: a log decided once more, or generated instances on all paths of a playbook.
+    """Simulate: a log decided once more, all paths of a playbook, or what another one would have done over the log.
 
-    Exit code 1 if a decision comes out otherwise, or something cannot be reached. Nothing is written to the log; it may
-    run beside a Hearth that is up.
+    Exit code 1 if a decision comes out otherwise, something cannot be reached, or the data cannot tell a value. Nothing
+    is written to the log; it may run beside a Hearth that is up.
     """
     from cluster.commands.simulation import PathsAsked, simulate_paths, simulate_replay
 
@@ -77,5 +92,24 @@ def playbook_simulate(
         case SimulationMode.PATHS:
             asked = PathsAsked(journeys=journey or (), seed=seed, instances=instances)
             leave(simulate_paths(config, playbook, asked, as_json=as_json))
+        case SimulationMode.COUNTERFACTUAL:
+            from cluster.commands.counterfactual import US_PER_HOUR, CounterfactualAsked
+            from cluster.commands.counterfactual_told import simulate_counterfactual
+            from cluster.commands.evaluation import check_confidence
+            from insight.evaluation.evaluate import EvaluationConfig
+
+            evaluation = EvaluationConfig(
+                confidence=check_confidence(confidence),
+                effective_sample_min=min_effective_sample,
+                only_supported=only_supported,
+                seed=seed,
+            )
+            wanted = CounterfactualAsked(
+                playbook=playbook,
+                samples=samples,
+                window_us=round(window_hours * US_PER_HOUR),
+                evaluation=evaluation,
+            )
+            leave(simulate_counterfactual(config, wanted, as_json=as_json))
         case _:
             assert_never(mode)

@@ -108,6 +108,19 @@ class Evaluation:
     snips: Estimate | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PolicyValued:
+    """What a policy would have brought, with how each decision moves that."""
+
+    decisions: LoggedDecisions
+    """Those that it speaks for."""
+    policy: Policy
+    overlap: Overlap
+    dr: Valued
+    ips: Valued
+    snips: Valued
+
+
 def evaluate(
     decisions: LoggedDecisions,
     policy: Policy,
@@ -122,6 +135,29 @@ def evaluate(
         model: of outcomes, for DR; None takes trees where there is context, and means of actions where not.
     """
     config = config or EvaluationConfig()
+    found = valued(decisions, policy, config=config, model=model)
+    if isinstance(found, Evaluation):
+        return found
+    decisions, robust, logged = found.decisions, found.dr, mean_of(found.decisions.reward)
+
+    def interval(one: Valued) -> Estimate:
+        return estimate(one.value, one.influence, decisions.units, confidence=config.confidence)
+
+    gained = Valued(value=robust.value - logged.value, influence=robust.influence - logged.influence)
+    return replace(
+        _refused(decisions, found.policy, None, found.overlap),
+        logged=interval(logged),
+        dr=interval(robust),
+        difference=interval(gained),
+        ips=interval(found.ips),
+        snips=interval(found.snips),
+    )
+
+
+def valued(
+    decisions: LoggedDecisions, policy: Policy, *, config: EvaluationConfig, model: OutcomeModel | None = None
+) -> PolicyValued | Evaluation:
+    """Return what a policy would have brought, decision by decision, or the refusal; arguments as of `evaluate`."""
     refusal = _unusable(decisions)
     if refusal is not None:
         return _refused(decisions, policy, refusal)
@@ -140,20 +176,13 @@ def evaluate(
     if model is None:
         model = BoostedTrees(seed=config.seed) if decisions.context.shape[1] else ActionMeans()
     done, expected = cross_fitted(decisions, policy.choices, model=model, seed=config.seed)
-    robust = doubly_robust(decisions.reward, weights, expected_done=done, expected_policy=expected)
-    logged = mean_of(decisions.reward)
-
-    def interval(valued: Valued) -> Estimate:
-        return estimate(valued.value, valued.influence, decisions.units, confidence=config.confidence)
-
-    gained = Valued(value=robust.value - logged.value, influence=robust.influence - logged.influence)
-    return replace(
-        _refused(decisions, policy, None, overlap),
-        logged=interval(logged),
-        dr=interval(robust),
-        difference=interval(gained),
-        ips=interval(ips(decisions.reward, weights)),
-        snips=interval(snips(decisions.reward, weights)),
+    return PolicyValued(
+        decisions=decisions,
+        policy=policy,
+        overlap=overlap,
+        dr=doubly_robust(decisions.reward, weights, expected_done=done, expected_policy=expected),
+        ips=ips(decisions.reward, weights),
+        snips=snips(decisions.reward, weights),
     )
 
 
