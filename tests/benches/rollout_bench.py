@@ -30,12 +30,14 @@ from serving.models.history import By
 from serving.models.in_force import MODEL_NAME
 from serving.models.rollout import canary, promote, roll_back, shadow
 from tests.actors.harness import CORNER, corner, signal
+from tests.chaos.cluster_processes import Part, find
 from tests.end_to_end.hearth_process import running
 from tests.serving.test_bundle import make_draft
 
 TIMES_MAX = 1.15
 SETTLES_S = 4.0
 """After a change, before anything is measured: it is in force after one or two, and the first scores are slow."""
+REPLICAS_WITHIN_S = 60.0
 SHARE = 0.5
 FRESH = count()
 BY = By(time="2026-11-02T00:00:00Z", who="bench")
@@ -88,7 +90,15 @@ class Load:
         versions[told.model_version] += 1
 
 
-async def turn(load: Load, registry: Path, beside: Beside, seconds: float) -> list[float]:
+async def replicas(pid: int, count: int) -> None:
+    """Wait until Serve runs so many: one that starts or ends is the work of the machine, and of no turn."""
+    until_s = time.monotonic() + REPLICAS_WITHIN_S
+    while len(find(pid, Part.MODEL)) != count:
+        assert time.monotonic() < until_s, f"there are not {count} replicas of models after {REPLICAS_WITHIN_S:g} s"
+        await asyncio.sleep(0.5)
+
+
+async def turn(load: Load, registry: Path, pid: int, beside: Beside, seconds: float) -> list[float]:
     """Return what decisions take with something beside the champion, which is gone afterwards."""
     match beside:
         case Beside.NOBODY:
@@ -97,16 +107,20 @@ async def turn(load: Load, registry: Path, beside: Beside, seconds: float) -> li
             shadow(registry, MODEL_NAME, "v2", by=BY)
         case Beside.CANARY:
             canary(registry, MODEL_NAME, "v2", SHARE, by=BY, is_forced=True)
+    await replicas(pid, 2 if beside is Beside.CANARY else 1)
     await asyncio.sleep(SETTLES_S)
     took_ms = await load.measured(seconds)
     wanted = {"v1", "v2"} if beside is Beside.CANARY else {"v1"}
     assert set(load.versions) == wanted, f"{beside}: decided by {dict(load.versions)}"
     if beside is not Beside.NOBODY:
         roll_back(registry, MODEL_NAME, "v2", by=BY)
+    await replicas(pid, 1)
     return took_ms
 
 
-async def bench(address: str, registry: Path, *, rate: float, seconds: float, rounds: int) -> dict[Beside, float]:
+async def bench(
+    address: str, registry: Path, pid: int, *, rate: float, seconds: float, rounds: int
+) -> dict[Beside, float]:
     """Return how many times the median without anybody beside that with each is; tell of every round."""
     schema = feature_schema(corner())
     for seed, version in enumerate(("v1", "v2"), start=1):
@@ -119,11 +133,12 @@ async def bench(address: str, registry: Path, *, rate: float, seconds: float, ro
     async with grpc.aio.insecure_channel(address) as channel:
         load = Load(decision_pb2_grpc.DecisionServiceStub(channel), rate)
         running_load = asyncio.create_task(load.run())
-        await asyncio.sleep(20)  # until Serve runs it, and every connection is warm
+        await replicas(pid, 1)
+        await asyncio.sleep(10)  # until every connection is warm
         order = list(Beside)
         for number in range(rounds):
             order = [*order[1:], order[0]]
-            took_ms = {one: await turn(load, registry, one, seconds) for one in order}
+            took_ms = {one: await turn(load, registry, pid, one, seconds) for one in order}
             for one, times in took_ms.items():
                 all_ms[one] += times
             p50 = {str(one): round(float(np.median(took_ms[one])), 2) for one in Beside}
@@ -155,6 +170,7 @@ def main() -> None:
             made = bench(
                 hearth.address,
                 folder / "data" / "models",
+                hearth.process.pid,
                 rate=arguments.rate,
                 seconds=arguments.seconds,
                 rounds=arguments.rounds,
