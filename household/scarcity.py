@@ -9,9 +9,8 @@ the fold keeps, so a replay has the same prices. Each partition has its share of
 nobody: what does not fit into the share is vetoed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -79,7 +78,7 @@ class Scarcity:
         """Take the tables as they will be by the first question."""
         self._plan, self._budgets = plan, plan.budgets
         self._uses, self._earmarks = tables.of(BUDGETS), tables.of(EARMARKS)
-        self._worth = tuple(_worth_of_unit(plan, index) for index in range(len(plan.budgets)))
+        self._worth = _worths(plan)
         self._uses_by_action: dict[tuple[int, str, int], Uses] = {}
         self._promised: dict[int, int] = {}
 
@@ -240,27 +239,43 @@ def too_much(uses: Uses, standings: Standings) -> tuple[str, ...]:
 
 
 def _uses(plan: Plan, offer: int, journey: str, channel: int) -> Uses:
-    traits, found = traits_of(plan, plan.offers[offer].name, journey), plan.offers[offer]
-    cost_minor = found.cost_minor + (0 if channel == NONE else plan.channels[channel].cost_minor)
+    return _uses_on(plan, offer, channel, _meant(plan, offer, journey))
+
+
+def _meant(plan: Plan, offer: int, journey: str) -> list[int]:
+    """Return the budgets that mean an offer, by index, of a journey, on whatever channel."""
+    traits = traits_of(plan, plan.offers[offer].name, journey)
+    return [index for index, budget in enumerate(plan.budgets) if is_meant(budget.of, traits)]
+
+
+def _uses_on(plan: Plan, offer: int, channel: int, meant: Sequence[int]) -> Uses:
+    cost_minor = plan.offers[offer].cost_minor + (0 if channel == NONE else plan.channels[channel].cost_minor)
     return tuple(
-        (index, cost_minor if budget.unit is BudgetUnit.MONEY else 1)
-        for index, budget in enumerate(plan.budgets)
-        if is_meant(budget.of, traits) and (not budget.of.channels or channel in budget.of.channels)
+        (index, cost_minor if plan.budgets[index].unit is BudgetUnit.MONEY else 1)
+        for index in meant
+        if not plan.budgets[index].of.channels or channel in plan.budgets[index].of.channels
     )
 
 
-def _worth_of_unit(plan: Plan, index: int) -> _Worth:
-    expected = most = 0.0
-    use_most = 1
-    for offer, one in enumerate(plan.offers):
+def _worths(plan: Plan) -> tuple[_Worth, ...]:
+    """Return what a unit of each budget is worth. A state that is laid out waits for it: all budgets at once."""
+    count = len(plan.budgets)
+    expected, most, use_most = [0.0] * count, [0.0] * count, [1] * count
+    for offer, one in enumerate(plan.offers if count else ()):
         journeys = ["", *(journey.name for journey in plan.journeys if offer in journey.offers)]
         channels = {treatment.channel for treatment in one.treatments}
-        for journey, channel in product(journeys, channels):
-            if amount := dict(_uses(plan, offer, journey, channel)).get(index, 0):
-                brings = one.brings_minor * one.lever / amount
-                expected, most = max(expected, brings * one.prior_acceptance), max(most, brings)
-                use_most = max(use_most, amount)
-    return _Worth(max(round(expected * SCALE), 1), max(round(most * SCALE), 1), use_most)
+        # Most journeys differ in nothing that budgets look at.
+        for meant in dict.fromkeys(tuple(_meant(plan, offer, journey)) for journey in journeys):
+            for index, amount in (use for channel in channels for use in _uses_on(plan, offer, channel, meant)):
+                if amount:
+                    brings = one.brings_minor * one.lever / amount
+                    expected[index] = max(expected[index], brings * one.prior_acceptance)
+                    most[index] = max(most[index], brings)
+                    use_most[index] = max(use_most[index], amount)
+    return tuple(
+        _Worth(max(round(expected[index] * SCALE), 1), max(round(most[index] * SCALE), 1), use_most[index])
+        for index in range(count)
+    )
 
 
 def _step_ppm(budget: Budget, share: int, worth: _Worth) -> int:

@@ -7,6 +7,7 @@ the next. The fold and the decision are those of a live Hearth, record by record
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,6 +39,8 @@ from playbooks.rehearsing.script import GatewayManner
 
 LOOKED_AT_EVERY_US = 60_000_000
 """What waits for its hand-over is looked at as often."""
+
+VERSIONS_KEPT = 128
 
 ROUNDS_MAX = 200
 """Decisions and hand-overs at one instant; more would go on for ever."""
@@ -77,6 +80,28 @@ class Happening:
 _Record = Callable[[PartitionState], object]
 
 
+class _Playbook:
+    """A plan that is known by its version."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __hash__(self) -> int:
+        return hash(self.plan.version)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Playbook) and other.plan.version == self.plan.version
+
+
+@lru_cache(maxsize=VERSIONS_KEPT)
+def _rehearsed(playbook: _Playbook, number: int) -> Plan:
+    """Return the so-many-th version of a playbook, as all its rehearsals have it: what its hash is of takes time."""
+    plan = playbook.plan
+    # A test tells what is best; a decision that tries something else now and then would tell nothing.
+    arbitration = replace(plan.arbitration, exploration=0.0)
+    return replace(plan, name=plan.name if number == 1 else f"{plan.name}~{number}", arbitration=arbitration)
+
+
 class RehearsalStage:
     """The partition. `happenings` grows by what is done."""
 
@@ -92,8 +117,8 @@ class RehearsalStage:
             first_member: who is meant where nobody is named.
             gateways: channel → what its gateway does, of those that do not just deliver.
         """
-        # A test tells what is best; a decision that tries something else now and then would tell nothing.
-        self.plan = replace(plan, arbitration=replace(plan.arbitration, exploration=0.0))
+        self._playbook, self._version = _Playbook(plan), 1
+        self.plan = _rehearsed(self._playbook, self._version)
         self.household, self.now_us, self.gateways = household, now_us, gateways
         self.first_member = first_member
         self.happenings: list[Happening] = []
@@ -107,6 +132,7 @@ class RehearsalStage:
         self._listened = [
             one.name for one in plan.channels if one.outbound and gateways.get(one.name) is not GatewayManner.ABSENT
         ]
+        self._open = frozenset(plan.channel_by_name[name] for name in self._listened)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -194,7 +220,8 @@ class RehearsalStage:
         due = [table.next_due_us() for table in tables]
         times = [max(one, self.now_us + 1) for one in due if one is not None]
         for one in state.outbox:
-            if not one.handed_us:
+            # What nobody listens for is fetched by nobody, however often it is looked at.
+            if not one.handed_us and not self._open.isdisjoint((one.channel, *one.fallbacks)):
                 times.append(max(one.not_before_us, self.now_us + LOOKED_AT_EVERY_US))
                 if one.not_before_us > self.now_us:
                     times.append(one.not_before_us)
@@ -368,8 +395,8 @@ class RehearsalStage:
 
     def take_next_version(self) -> None:
         """Let another version of the playbook come into force that has the same in it."""
-        name, _, number = self.plan.name.rpartition("~")
-        self.plan = replace(self.plan, name=f"{name or self.plan.name}~{int(number) + 1 if name else 2}")
+        self._version += 1
+        self.plan = _rehearsed(self._playbook, self._version)
         self.state = migrated(self.state, self.plan)
 
     def is_replayed(self) -> bool:
