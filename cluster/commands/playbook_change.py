@@ -100,7 +100,8 @@ def halt(journey: str, how: str, *, why: str, target: str, as_json: bool) -> int
     if as_json:
         print_json(_plain(answer))
     elif not answer.changed:
-        print(f"{journey} is so already")
+        already = {"JOURNEY_HALT_PAUSE": "is paused already", "JOURNEY_HALT_STOP": "is stopped already"}
+        print(f"{journey} {already.get(how, 'is neither paused nor stopped')}")
     else:
         done = {
             "JOURNEY_HALT_PAUSE": "is paused: it enters nobody and says nothing, and its timers stand still",
@@ -162,20 +163,25 @@ def pull(path: Path, *, version: str, target: str, as_json: bool) -> int:
     Raises:
         CommandFailed: only its plan is known, or the folder holds what would be lost.
     """
+    if path.exists() and not path.is_dir():
+        raise UsageWrong(f"{path} is a file; name a folder, which is made if there is none")
     shown = shown_playbook(target, version=version, is_in_force=not version)
     name = _whole(shown, version)
     if not shown.files:
         raise CommandFailed(f"of version {name} the plan is known and not its files")
-    present = dict(files_of(path)) if path.exists() else {}
+    present = dict(_files(path)) if path.exists() else {}
     if present and present != dict(shown.files) and present != _files_of_base(path, target):
         raise CommandFailed(
             f"{path} holds what was never pushed, which would be lost; push it, or pull into a new folder"
         )
-    for gone in present.keys() - shown.files.keys():
-        (path / gone).unlink()
-    for file, text in shown.files.items():
-        (path / file).parent.mkdir(parents=True, exist_ok=True)
-        (path / file).write_text(text, encoding="utf-8")
+    try:
+        for gone in present.keys() - shown.files.keys():
+            (path / gone).unlink()
+        for file, text in shown.files.items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_text(text, encoding="utf-8")
+    except OSError as failed:
+        raise CommandFailed(f"{failed.filename or path} cannot be written: {failed.strerror}") from failed
     remember_base(path, name)
     if as_json:
         print_json({"version": name, "files": sorted(shown.files)})
