@@ -22,7 +22,7 @@ from cluster.errors import CommandFailed
 from cluster.launching import overrides, without_control
 from cluster.playbook_asking import Asker, Refused, remark, time_of
 from cluster.playbook_drafts import approve, approver_of, submit, used_up
-from cluster.playbook_history import APPROVED, Halted, PlaybookDraft
+from cluster.playbook_history import APPROVED, WAITING, Halted, PlaybookDraft
 from cluster.playbook_ledger import ChangeReason, PlaybookLedger
 from cluster.playbook_schedule import schedule, schedule_end, start_due
 from cluster.playbook_spread import PlaybookSpread
@@ -207,8 +207,10 @@ class PlaybookDesk:
 
 
 def _check_approved(draft: PlaybookDraft) -> None:
-    if draft.state != APPROVED:
+    if draft.state == WAITING:
         raise Refused(f"draft {draft.draft} is {draft.state}; it takes `hearth playbook approve {draft.draft}` first")
+    if draft.state != APPROVED:
+        raise Refused(f"draft {draft.draft} is {draft.state} already; `hearth playbook submit` makes another one")
 
 
 def _halt_name(how: str) -> str:

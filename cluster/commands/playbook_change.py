@@ -1,7 +1,8 @@
 """`hearth playbook push`, `rollback`, `pause`, `submit` and their like: the playbook of a Hearth that runs, changed.
 
 A folder remembers the version it was made from in `.hearth-base` beside its files: what was pushed from it, or pulled
-into it last. So an edit of somebody else's in between shows, and is not lost.
+into it last. So an edit of somebody else's in between shows, and is not lost. Behind it stand drafts that were
+submitted from it: once one of them is in force, it is what the folder was made from.
 """
 
 from __future__ import annotations
@@ -124,6 +125,9 @@ def submit(path: Path, *, from_version: str, why: str, target: str, as_json: boo
         stub = playbook_pb2_grpc.PlaybookServiceStub(channel)
         request.from_version = from_version or _base_of(path, stub, target)
         answer = _called(stub.Submit, request, doing="submitting the playbook", target=target)
+        if not answer.problems:
+            before = _remembered(path)[1:] if _base_file(path).exists() else []
+            remember_base(path, request.from_version, *before, answer.draft.version)
     if as_json:
         print_json(_plain(answer))
     elif answer.problems:
@@ -240,7 +244,7 @@ def _files_of_base(path: Path, target: str) -> Mapping[str, str]:
     """Return the files of the version that a folder remembers as its base; none where it remembers none."""
     if not _base_file(path).exists():
         return {}
-    return dict(shown_playbook(target, version=_base_file(path).read_text().strip()).files)
+    return dict(shown_playbook(target, version=_remembered(path)[0]).files)
 
 
 def _whole(shown: playbook_pb2.ShowPlaybookResponse, version: str) -> str:
@@ -268,10 +272,19 @@ def _base_file(path: Path) -> Path:
     return path / BASE_NAME if path.is_dir() else path.with_name(f".{path.name}{BASE_NAME}")
 
 
-def remember_base(path: Path, version: str) -> None:
-    """Keep beside a playbook which version its files are."""
+def _remembered(path: Path) -> list[str]:
+    """Return the version that a folder was made from, and those that were submitted from it since.
+
+    Raises:
+        OSError: it remembers none.
+    """
+    return _base_file(path).read_text().split() or [""]
+
+
+def remember_base(path: Path, version: str, *submitted: str) -> None:
+    """Keep beside a playbook which version its files are, or were made from, and which were submitted from there."""
     try:
-        _base_file(path).write_text(f"{version}\n")
+        _base_file(path).write_text("".join(f"{one}\n" for one in dict.fromkeys((version, *submitted))))
     except OSError as wrong:
         say(f"warning: {_base_file(path)} cannot be written ({wrong.strerror}); next time name --from {version}")
 
@@ -279,11 +292,16 @@ def remember_base(path: Path, version: str) -> None:
 def _base_of(path: Path, stub: playbook_pb2_grpc.PlaybookServiceStub, target: str) -> str:
     """Return the version that a folder was made from, as it remembers, or as Hearth knows that was started with it."""
     try:
-        return _base_file(path).read_text().strip()
+        base, *submitted = _remembered(path)
     except OSError:
-        shown: playbook_pb2.ShowPlaybookResponse = _called(
-            stub.ShowPlaybook, playbook_pb2.ShowPlaybookRequest(), doing="looking at the playbook", target=target
-        )
+        base, submitted = "", []
+    if base and not submitted:
+        return base
+    shown: playbook_pb2.ShowPlaybookResponse = _called(
+        stub.ShowPlaybook, playbook_pb2.ShowPlaybookRequest(), doing="looking at the playbook", target=target
+    )
+    if base:
+        return shown.version if shown.version in submitted else base
     if shown.source == str(path.absolute()):
         return shown.version
     raise UsageWrong(
