@@ -175,6 +175,8 @@ class _Reading:
                 return replace(feature, gap_us=reader.duration_us("gap", 1, required=True))
             case Parameter.UNIT:
                 return replace(feature, unit_us=self._unit_us())
+            case Parameter.LEAST:
+                return replace(feature, least=reader.number("least", 0.0, required=True))
             case Parameter.INITIAL:
                 return replace(feature, initial=self._initial(self._vocabulary.fields[feature.field]))
             case Parameter.FIELD | Parameter.OFF_EVENTS | Parameter.BUCKET:

@@ -36,7 +36,7 @@ END_WORD = "end"
 
 COUNT_MOST = 1_000
 
-KEYS = ("wait", "pause", "act", "branch", "shares")
+KEYS = ("wait", "pause", "act", "repeat", "branch", "shares")
 """Of a state: it has one of them, or is `end`."""
 
 
@@ -257,6 +257,8 @@ class _FlowReader:
                 )
             case "act":
                 self._act(entry, reader)
+            case "repeat":
+                self._repeat(entry, reader)
             case "branch":
                 self._branch(entry, reader)
             case _:
@@ -325,6 +327,29 @@ class _FlowReader:
             wrong = f"{reader.what} has 'missed' and no slot"
             self._problems.add(reader.key_place("missed"), wrong, "write its 'slot: {from: 7d, to: 14d}'")
         self._add(JourneyStep(name=name, kind=StepKind.ACT, act=act, target=target), entry, places)
+
+    def _repeat(self, entry: Entry, reader: Reader) -> None:
+        name = reader.scalar("repeat", required=True)
+        within_us = reader.duration_us("within", required=True)
+        hold_us = reader.duration_us("hold", zero=True)
+        blocked = reader.choice("blocked", WhenBlocked) or WhenBlocked.SKIP
+        failed = self._target(reader, "failed") if reader.has("failed") else END
+        target = self._target(reader, "then")
+        repeats, offers = 0, tuple[int, ...]()
+        if name is not None and (index := self._state_named(name.text, name.place)) != END:
+            node = next(one.value for one in self._states.entries if one.key == name.text)
+            if isinstance(node, YamlMapping) and any(one.key == "act" for one in node.entries):
+                repeats = index + (1 if _has_slot(node) else 0)
+                silent = Reader(node, "", Problems())
+                offers = self._setting.resolve_offers(silent.names("act"))
+            else:
+                wrong = f"{reader.what} repeats '{name.text}', which says nothing"
+                self._problems.add(name.place, wrong, "name a state with 'act'")
+        if len(self._journey.names("outbound")) < 2:
+            wrong = f"{reader.what} says on another channel what was said, and {self._journey.what} has no other"
+            self._problems.add(reader.key_place("repeat"), wrong, "write at least two: 'outbound: [push, sms]'")
+        act = Act(offers=offers, within_us=within_us, hold_us=hold_us, blocked=blocked, failed=failed, repeats=repeats)
+        self._add(JourneyStep(name=entry.key, kind=StepKind.ACT, act=act, target=target), entry, _keys(reader))
 
     def _slot(self, reader: Reader) -> Slot | None:
         inner = reader.reader("slot", f"the slot of {reader.what}")

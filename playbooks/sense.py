@@ -7,6 +7,7 @@ What may well be meant, and is only worth knowing, is an information.
 from household.columns.program import Op
 from household.money import minor_digits
 from household.plan import NONE, ContactCap, Journey, Offer, Plan, Program
+from playbooks.answer_sense import AnswerSense
 from playbooks.condition_sense import ConditionSense
 from playbooks.contact_rule_sense import ContactRuleSense
 from playbooks.control_sense import ControlSense
@@ -36,7 +37,7 @@ def remarks_on(plan: Plan, tree: YamlMapping, offers: Offers) -> Remarks:
     written = Written(tree)
     remarks = Remarks()
     key_by_offer = {index: key for key, group in offers.group_by_name.items() for index in group}
-    for check in (ConditionSense, _Money, _Reach, ControlSense, _Policy, _Days, _Unused):
+    for check in (ConditionSense, _Money, _Reach, AnswerSense, ControlSense, _Policy, _Days, _Unused):
         check(plan, written, key_by_offer, remarks).look()
     return remarks
 

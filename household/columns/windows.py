@@ -141,6 +141,18 @@ def window_read(slab: Slab, handle: float, after: int, until: int) -> tuple[floa
 
 
 @kernel
+def window_reached(slab: Slab, handle: float, after: int, until: int, least: float) -> float:
+    """Return in how many of the buckets in (after, until] the sum is at least so much."""
+    packed = np.int64(handle)
+    at, length = packed >> 16, packed & 2047
+    count = 0.0
+    for j in range(at, at + length):
+        if after < slab.bucket[j] <= until and slab.total[j] >= least:
+            count += 1.0
+    return count
+
+
+@kernel
 def window_combined(slab: Slab, ours: float, theirs: float, bucket_count: int) -> float:
     """Return the handle of a window with the events of two, which shares nothing with theirs; ours is freed.
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from household.deciding.reasons import Reason
 from household.decision import Decision, Moment
 from household.events import EventBatch
+from household.journeys.consequences import Consequence, ConsequenceKind
 from household.journeys.course import ActOutcome, Course, outcome_key
-from household.journeys.lanes import Consequence, ConsequenceKind, lane_member, moved_on, settled
-from household.open_actions import moment_arose, withdraw_action
+from household.journeys.lanes import lane_member, moved_on, settled
+from household.journeys.repeats import put_on_its_way
+from household.open_actions import moment_arose, withdraw_action, withdraw_outbound
 from household.plan import NONE, ListensFor
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus
@@ -167,6 +169,9 @@ def carried_out(state: PartitionState, effects: Iterable[Consequence]) -> list[t
             case ConsequenceKind.TAKEN_BACK:
                 assert effect.act is not None
                 _take_back(state, effect.owner, effect.act)
+            case ConsequenceKind.SAID_AGAIN:
+                assert effect.act is not None
+                _say_again(state, effect.owner, effect.act, effect.until_us)
     return arose
 
 
@@ -178,6 +183,19 @@ def _take_back(state: PartitionState, household: int, act: ActOfInstance) -> Non
     action = state.actions.get(act.action_id)
     if action is not None and not action.handed_us:
         withdraw_action(state, action.household, act.action_id, Reason.JOURNEY_OVER)
+    elif action is not None and (outbound := state.outbox.get(act.action_id)) and not outbound.handed_us:
+        # It was to be said once more, or on another channel: where it has been said it stays, and goes nowhere else.
+        withdraw_outbound(state, action.household, act.action_id)
+
+
+def _say_again(state: PartitionState, row: int, act: ActOfInstance, until_us: int) -> None:
+    """Let what was said go out once more; the instance waits for that, or goes on where it cannot be."""
+    action_id = put_on_its_way(state, row, act, until_us)
+    status, outcome = ActStatus.DECIDED, ActOutcome.HELD
+    if not action_id:
+        status, outcome = ActStatus.SILENT, ActOutcome.NOTHING
+    state.acts.put(replace(act, status=status, action_id=action_id), owner=row)
+    _told(state, row, act, outcome, state.now_us)
 
 
 # --- what became of acts ----------------------------------------------------------------------------------------------
@@ -298,7 +316,8 @@ def _of_action(
     was_said: bool = False,
 ) -> None:
     for row in state.rows_together(household):
-        for act in state.acts.of(row):
+        # The newest first: what was said may have been said again since.
+        for act in reversed(state.acts.of(row)):
             is_open = act.status is ActStatus.DECIDED or (was_said and act.status is ActStatus.SAID)
             if act.action_id == action_id and is_open:
                 _mark(state, row, act, status)

@@ -6,11 +6,10 @@ where it was when that could still be: so whatever order things are learned in, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 import numpy as np
 
-from household.decision import Moment
+from household.journeys.consequences import Consequence, ConsequenceKind, begun
 from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, is_entry, way_key
 from household.journeys.standing_still import is_paused, standing_us
 from household.journeys.walk import Lane, Walk
@@ -34,26 +33,6 @@ TAKES_BACK = frozenset(
     }
 )
 """Endings after which nothing that an instance has said already is to be shown any more."""
-
-
-class ConsequenceKind(Enum):
-    """What is to be carried out."""
-
-    ARISES = auto()
-    """A moment is to be decided."""
-    TAKEN_BACK = auto()
-    """What was not said yet of an act never will be."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consequence:
-    """Something that moving on brought about, as data."""
-
-    kind: ConsequenceKind
-    owner: int
-    """Row of the household beneath which the instance lies."""
-    moment: Moment | None = None
-    act: ActOfInstance | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -276,9 +255,7 @@ def _stored(state: PartitionState, lane: Lane, found: _Found) -> list[Consequenc
         effects += _taken_back(state, course, key, walk)
         if (act := _to_say(state, course, walk, row.member)) is not None:
             state.acts.put(act, owner=walk.owner)
-            effects.append(
-                Consequence(kind=ConsequenceKind.ARISES, owner=walk.owner, act=act, moment=_moment(walk, act))
-            )
+            effects.append(begun(course, walk, act))
     return effects
 
 
@@ -383,17 +360,4 @@ def _to_say(state: PartitionState, course: Course, walk: Walk, member: int) -> A
         visit=visit,
         status=ActStatus.PENDING,
         keep_until_us=walk.due_us + state.plan.clock.lateness_us + 1,
-    )
-
-
-def _moment(walk: Walk, act: ActOfInstance) -> Moment:
-    return Moment(
-        moment_id=act.moment_id,
-        journey=act.journey,
-        member=walk.entrant,
-        event_id=b"",
-        event_type="",
-        time_us=walk.since_us,
-        step=act.step,
-        until_us=walk.due_us,
     )

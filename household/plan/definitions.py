@@ -62,6 +62,7 @@ class FeatureDefinition:
     unit_us: int
     initial: float | None
     values: tuple[str, ...]
+    least: float
 
     def kept(self, *, is_recoded: bool) -> "FeatureDefinition":
         """Return it without what only a reading depends on: equal ones have cells that mean the same.
@@ -70,7 +71,7 @@ class FeatureDefinition:
             is_recoded: whether values are written anew by name, so that they may be others.
         """
         values = () if is_recoded else self.values or self.field_values
-        only_read = replace(self, result="", unit="", window=None, span_us=0, unit_us=1, initial=None)
+        only_read = replace(self, result="", unit="", window=None, span_us=0, unit_us=1, initial=None, least=0.0)
         return replace(only_read, values=values, field_values=())
 
 
@@ -107,6 +108,7 @@ def feature_definition(plan: Plan, feature: Feature) -> FeatureDefinition:
         unit_us=feature.unit_us,
         initial=feature.initial,
         values=feature.values,
+        least=feature.least,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from household.later import later
 from household.plan.references import NONE, Scope
 
 
@@ -29,6 +30,12 @@ class FeatureKind(StrEnum):
     """1 after an `events` event, 0 after an `off_events` event; the newest decides."""
     MOST_USED = "most_used"
     """Enum value with the largest decayed count; unknown before the first event."""
+    MEDIAN_GAP = "median_gap"
+    """Median of the gaps between the newest `keep` events in `unit_us`; unknown before there are two gaps."""
+    PEAK_HOUR = "peak_hour"
+    """Whether it is the hour of the day with the largest decayed count; unknown before the first event."""
+    WINDOW_REACHED = "window_reached"
+    """In how many of the newest buckets the sum of a field is at least `least`."""
     LINES_HOLDING = "lines_holding"
     """How many lines (values of `field`, at most `keep` of them) hold it: of each the newest event decides."""
 
@@ -75,3 +82,5 @@ class Feature:
     """Names of an enum result."""
     scored: bool = True
     """Whether models see it. Sensitive features are conditions only, never model inputs."""
+    least: float = later(0.0)
+    """Of a sum, for its bucket to count."""

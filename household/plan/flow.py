@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from household.later import later
 from household.plan.references import NONE
 
 END = -1
@@ -100,6 +101,9 @@ class Act:
     """Where a permanent failure leads; END ends with ERROR."""
     slot: Slot | None = None
     """It is not said after the end of this."""
+    repeats: int = later(NONE)
+    """The state that acts whose very action is handed over once more, on the journey's next channel; NONE for an act
+    that is decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class Outbound:
     handed_us: TimeUs = later(0)
     """`now` when it was first handed over on this channel; 0 for not yet."""
     is_fallback: Flag = later(False)
-    """Another channel could not deliver it."""
+    """It went out on another channel before, which could not deliver it, or on which nobody answered."""
     copies: Names = later(())
     """Groups of subscribers that are still to acknowledge a copy of their own."""
     is_delivered: Flag = later(False)

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _DID = frozenset({Doing.ENTERED, Doing.EXITED, Doing.SAID, Doing.ANSWERED, Doing.WITHHELD, Doing.TAKEN_BACK})
 
 
+_BY_CONTACT = frozenset({Doing.ANSWERED, Doing.WITHHELD, Doing.DECIDED})
+
+
+def is_about(one: Happening, journey: str) -> bool:
+    """Return whether something is a journey's; what only a contact brought up carries none, and is anybody's."""
+    return not journey or one.journey == journey or (not one.journey and one.doing in _BY_CONTACT)
+
+
 class Unexpected(Exception):
     """Something came otherwise than expected."""
 
@@ -29,7 +37,7 @@ class Judging:
     def __init__(self, playing: "Playing", step: Expectation) -> None:
         self._playing, self._step = playing, step
         since = playing.since()
-        self._own = [one for one in since if not step.journey or one.journey == step.journey]
+        self._own = [one for one in since if is_about(one, step.journey)]
         self._since = since
 
     def judge(self) -> None:

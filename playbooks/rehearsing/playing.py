@@ -10,7 +10,7 @@ from household.local_time import local_datetime
 from household.plan import Plan
 from household.plan.experiments import CONTROL, TREATED
 from household.tables.instances import Ending, Instance
-from playbooks.rehearsing.judging import Judging, Unexpected
+from playbooks.rehearsing.judging import Judging, Unexpected, is_about
 from playbooks.rehearsing.reading import experiments_about
 from playbooks.rehearsing.script import (
     Base,
@@ -173,7 +173,7 @@ class Playing:
 
     def _newest(self, step: Expectation) -> str:
         said = [one for one in self.since() if one.action_id and one.doing in (Doing.SAID, Doing.ANSWERED)]
-        wanted = [one for one in said if not step.journey or one.journey == step.journey]
+        wanted = [one for one in said if is_about(one, step.journey)]
         return wanted[-1].action_id if wanted else ""
 
     def _name(self, signal: Signal, number: int) -> str:

@@ -5,9 +5,8 @@ the next. The fold and the decision are those of a live Hearth, record by record
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 
 import numpy as np
 
@@ -36,11 +35,10 @@ from household.tables.claims import CLAIMS
 from household.tables.holds import HOLDS
 from household.tables.instances import Ending, Instance
 from playbooks.rehearsing.script import GatewayManner
+from playbooks.rehearsing.versions import RehearsedPlaybook, rehearsed
 
 LOOKED_AT_EVERY_US = 60_000_000
 """What waits for its hand-over is looked at as often."""
-
-VERSIONS_KEPT = 128
 
 ROUNDS_MAX = 200
 """Decisions and hand-overs at one instant; more would go on for ever."""
@@ -80,28 +78,6 @@ class Happening:
 _Record = Callable[[PartitionState], object]
 
 
-class _Playbook:
-    """A plan that is known by its version."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def __hash__(self) -> int:
-        return hash(self.plan.version)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Playbook) and other.plan.version == self.plan.version
-
-
-@lru_cache(maxsize=VERSIONS_KEPT)
-def _rehearsed(playbook: _Playbook, number: int) -> Plan:
-    """Return the so-many-th version of a playbook, as all its rehearsals have it: what its hash is of takes time."""
-    plan = playbook.plan
-    # A test tells what is best; a decision that tries something else now and then would tell nothing.
-    arbitration = replace(plan.arbitration, exploration=0.0)
-    return replace(plan, name=plan.name if number == 1 else f"{plan.name}~{number}", arbitration=arbitration)
-
-
 class RehearsalStage:
     """The partition. `happenings` grows by what is done."""
 
@@ -117,8 +93,8 @@ class RehearsalStage:
             first_member: who is meant where nobody is named.
             gateways: channel → what its gateway does, of those that do not just deliver.
         """
-        self._playbook, self._version = _Playbook(plan), 1
-        self.plan = _rehearsed(self._playbook, self._version)
+        self._playbook, self._version = RehearsedPlaybook(plan), 1
+        self.plan = rehearsed(self._playbook, self._version)
         self.household, self.now_us, self.gateways = household, now_us, gateways
         self.first_member = first_member
         self.happenings: list[Happening] = []
@@ -396,7 +372,7 @@ class RehearsalStage:
     def take_next_version(self) -> None:
         """Let another version of the playbook come into force that has the same in it."""
         self._version += 1
-        self.plan = _rehearsed(self._playbook, self._version)
+        self.plan = rehearsed(self._playbook, self._version)
         self.state = migrated(self.state, self.plan)
 
     def is_replayed(self) -> bool:

@@ -176,7 +176,8 @@ class GeneratedInstance:
         yield _Move(JourneyWay(index, WayKind.BLOCKED))
         if self._ways.why_never_said(index) is None:
             if self._is_control:
-                yield _Move(JourneyWay(index, WayKind.WITHHELD))
+                if JourneyWay(index, WayKind.WITHHELD) in self._ways.of(index):
+                    yield _Move(JourneyWay(index, WayKind.WITHHELD))
             else:
                 yield _Move(JourneyWay(index, WayKind.SAID))
                 if self._ways.journey.outbound:

@@ -76,11 +76,27 @@ class JourneyWays:
     flow: Flow
     together: Together
     has_control: bool = field(init=False)
+    untreated: frozenset[int] = field(init=False)
+    """States that who is told nothing, and so answers nothing, can come to."""
 
     def __post_init__(self) -> None:
         """Look whether some of those who enter are left untreated."""
         coverage, name = Coverage(self.plan), self.journey.name
         self.has_control = any(coverage.of(offer, (name,)) for offer in self.journey.offers)
+        reached, open_ones = {0}, [0]
+        while open_ones:
+            for target in self._untreated_from(open_ones.pop()):
+                if target != NONE and target not in reached:
+                    reached.add(target)
+                    open_ones.append(target)
+        self.untreated = frozenset(reached)
+
+    def _untreated_from(self, index: int) -> Iterator[int]:
+        step = self.flow.steps[index]
+        yield step.target
+        yield step.missed
+        yield from (one.target for one in step.ways)
+        yield from (one.target for one in step.waits if not all(map(self.is_report, one.events)))
 
     def of(self, index: int) -> Iterator[JourneyWay]:
         """Yield the ways out of a state."""
@@ -93,7 +109,9 @@ class JourneyWays:
                 yield from (JourneyWay(index, WayKind.IN_SLOT), JourneyWay(index, WayKind.MISSED))
             case StepKind.ACT:
                 yield from (JourneyWay(index, WayKind.SAID), JourneyWay(index, WayKind.NOTHING))
-                if self.has_control:
+                assert step.act is not None
+                # Whoever is in control has been told nothing, so there is nothing to answer, or to say once more.
+                if self.has_control and index in self.untreated and step.act.repeats == NONE:
                     yield JourneyWay(index, WayKind.WITHHELD)
                 yield JourneyWay(index, WayKind.BLOCKED)
                 if self.journey.outbound:

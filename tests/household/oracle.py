@@ -8,7 +8,9 @@ equality is exact. Decayed counts depend on the order of arithmetic, so they are
 as of the newest event, decayed to the next one.
 """
 
+import itertools
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -312,7 +314,9 @@ def _update(feature: Feature, kept: Kept, t: float, fields: list[float], *, is_o
             kept.number += decay.py_func(kept.newest_us - t, float(feature.half_life_us))
         case FeatureKind.LAST_SEEN:
             kept.newest_us = t if is_newest else kept.newest_us
-        case FeatureKind.NEWEST_TIMES:
+        case FeatureKind.PEAK_HOUR:
+            _use(kept, int(t) // 3_600_000_000 % 24, t, float(feature.half_life_us))
+        case FeatureKind.NEWEST_TIMES | FeatureKind.MEDIAN_GAP:
             kept.times_us = sorted([*kept.times_us, t])[-feature.keep :]
         case FeatureKind.SESSION_LENGTH:
             kept.session = _session(kept.session, t, float(feature.gap_us))
@@ -392,6 +396,9 @@ def _window_reading(feature: Feature, window: Window, kept: Kept, as_of_us: int)
         return number
     if feature.kind is FeatureKind.WINDOW_SUM:
         return total
+    if feature.kind is FeatureKind.WINDOW_REACHED:
+        chosen = [sums for bucket, (_, sums) in kept.buckets.items() if newest - span < bucket <= newest]
+        return float(sum(one >= feature.least for one in chosen))
     before, _ = within(newest - 2 * span, newest - span)
     return (number - before) / max(before, 1.0)
 
@@ -406,6 +413,14 @@ def _reading(feature: Feature, kept: Kept, t: float) -> float:
             return kept.number * float(decay.py_func(max(t - kept.newest_us, 0.0), float(feature.half_life_us)))
         case FeatureKind.NEWEST_TIMES:
             return float(sum(t - feature.span_us < time_us <= t for time_us in kept.times_us))
+        case FeatureKind.MEDIAN_GAP:
+            gaps = [after - before for before, after in itertools.pairwise(kept.times_us)]
+            return statistics.median(gaps) / feature.unit_us if len(gaps) > 1 else UNKNOWN
+        case FeatureKind.PEAK_HOUR if math.isnan(kept.newest_us):
+            return UNKNOWN
+        case FeatureKind.PEAK_HOUR:
+            most = max(range(24), key=lambda hour: (kept.shares.get(hour, 0.0), -hour))
+            return float(most == int(t) // 3_600_000_000 % 24)
         case FeatureKind.LAST_SEEN:
             return math.inf if math.isnan(kept.newest_us) else max(t - kept.newest_us, 0.0) / feature.unit_us
         case FeatureKind.DISTINCT:
@@ -434,7 +449,10 @@ def plain_cells(feature: Feature, kept: Kept) -> Iterator[tuple[str, float]]:
             yield name, kept.number
         case FeatureKind.LAST_SEEN:
             yield name, kept.newest_us
-        case FeatureKind.NEWEST_TIMES:
+        case FeatureKind.PEAK_HOUR:
+            yield from ((f"{name}.hour_{hour}", kept.shares.get(hour, 0.0)) for hour in range(24))
+            yield f"{name}.as_of", kept.newest_us
+        case FeatureKind.NEWEST_TIMES | FeatureKind.MEDIAN_GAP:
             newest_first = [*reversed(kept.times_us), *[math.nan] * feature.keep]
             yield from ((f"{name}.time_{k}", newest_first[k]) for k in range(feature.keep))
         case FeatureKind.DISTINCT:

@@ -158,7 +158,7 @@ def parameters(kind: Kind, parameter: Parameter, events: tuple[int, ...]) -> st.
             values = GENRES if kind.has_cell_per_value else ()
             fields = [FIELD_OF_KIND[one] for one in kind.field_kinds]
             return st.sampled_from(fields).map(lambda field: {"field": field, "values": values})
-        case Parameter.BUCKET:
+        case Parameter.LEAST | Parameter.BUCKET:
             raise AssertionError(f"{kind.kind} reads no window")
 
 
@@ -190,6 +190,8 @@ def features_and_windows(
             most = window.bucket_count // definition.spans
             span = window.bucket_us * draw(st.integers(1, most))
             feature = replace(feature, scope=window.scope, events=(), window=windows.index(window), span_us=span)
+            if Parameter.LEAST in definition.parameters:
+                feature = replace(feature, least=draw(st.sampled_from([0.0, 1.0, 7.0])))
         else:
             for parameter in definition.parameters:
                 feature = replace(feature, **draw(parameters(definition, parameter, events)))

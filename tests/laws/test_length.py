@@ -9,6 +9,7 @@ LINES_MAX = 500
 LINES_WITHOUT_REASON_MAX = 400
 
 REASONS: dict[str, str] = {
+    "playbooks/flows.py": "the kinds of states, one beneath another, read against one vocabulary",
     "actors/partition/answers.py": "what is told of a household, read from state in one place",
     "cluster/command_line/learning.py": "options of the commands about models, a few lines for each",
     "serving/models/bundle.py": "the whole contract of a version: what stands in it, how it is written and checked",

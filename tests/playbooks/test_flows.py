@@ -38,7 +38,11 @@ states:
   lost: end
 """
 
+REST = "rest: {pause: {after: 3d}, then: two}"
 MISTAKES = [
+    (REST, "rest: {repeat: first, within: 1h, then: two}", "repeats 'first', which says nothing; name a state with"),
+    (REST, "rest: {repeat: invite, within: 1h, then: two}", "and journey 'story' has no other; write at least two"),
+    (REST, "rest: {repeat: invit, within: 1h, then: two}", "has no state 'invit'; did you mean 'invite'?"),
     ("then: which\n    timeout", "then: wich\n    timeout", "has no state 'wich'; did you mean 'which'?"),
     ("  lost: end\n", "  lost: end\n  alone: {pause: {after: 1d}, then: end}\n", "no way leads to state 'alone'"),
     ("    timeout: {after: 7d, at: \"18:00\", then: later}\n", "", "waits for an event, and for ever if none comes"),
@@ -66,7 +70,7 @@ MISTAKES = [
     ("when: event.amount >= 100.0", "when: event.amount >= 100", "write 100.0"),
     ("{on: app.visit}", "{on: app.visits}", "did you mean 'app.visit'?"),
     ("rest: {pause: {after: 3d}, then", "rest: {pause: {after: 3d}, act: invite, then", "has 'pause' and 'act'"),
-    ("rest: {pause: {after: 3d}, then", "rest: {then", "has none of wait, pause, act, branch, shares"),
+    ("rest: {pause: {after: 3d}, then", "rest: {then", "has none of wait, pause, act, repeat, branch, shares"),
     ("merged: exit", "merged: both", "did you mean 'keep_both'?"),
     ("window: 365d", "windw: 365d", "needs 'window'"),
     ("failed: lost, then: first}", "failed: invite, then: invite}", "of journey 'story' no way leads to an end"),

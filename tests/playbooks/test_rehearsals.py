@@ -14,6 +14,7 @@ from household.plan import Plan
 from playbooks.compiler import TELCO, compile_playbook
 from playbooks.rehearsing.playing import play
 from playbooks.rehearsing.reading import GROUPS_FILE, read_rehearsals
+from playbooks.rehearsing.script import Variant
 from playbooks.source import test_files as files_of_tests
 from tests.household.journey_world import playbook_text
 from written.problems import Problems
@@ -217,3 +218,25 @@ def test_the_playbook_we_ship_does_what_its_tests_say(telco: Plan, file: str):
     assert not problems, problems.in_reading_order()
     assert tests
     assert [str(one.problem) for one in (play(test, telco) for test in tests) if one.problem is not None] == []
+
+
+COMMON = ("golden_path", "boundary", "disorder", "control", "goal_before_the_next_step", "no_consent")
+JOURNEYS = sorted(one.name for one in (TELCO / "tests").glob("j?_*.yaml"))
+
+
+@pytest.mark.parametrize("file", JOURNEYS)
+def test_each_journey_is_tested_in_all_the_ways_in_which_journeys_go_wrong(telco: Plan, file: str):
+    problems = Problems()
+    tests = read_rehearsals(TELCO / "tests" / file, telco, problems, name=file)
+    assert not problems, problems.in_reading_order()
+    for name in COMMON:
+        assert any(one.name.startswith(name) for one in tests), name
+    # Duplicates, a restart and another version at every step of the way, for who is treated and who is not.
+    for name in ("golden_path", "control"):
+        assert {one.also for one in tests if one.name == name} == {tuple(Variant)}
+    assert all(one.arm == "control" for one in tests if one.name == "control")
+    assert sum(one.name.startswith("boundary") for one in tests) >= 4
+
+
+def test_the_six_journeys_are_tested():
+    assert [name[:2] for name in JOURNEYS] == ["j1", "j2", "j3", "j4", "j5", "j6"]

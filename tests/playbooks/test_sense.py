@@ -15,6 +15,7 @@ import pytest
 from household.columns.program import evaluate
 from playbooks.compiler import TELCO, Examined, compile_playbook, examine
 from playbooks.satisfiable import Scene, contradiction, tree_of
+from tests.household.journey_world import playbook_text
 
 SOUND = """\
 playbook: {name: sound, currency: EUR}
@@ -276,6 +277,34 @@ def test_what_is_hardly_meant_is_told_with_its_line_and_what_would_be_right(
     assert all(one.right for one in found.warnings)
     assert matching[0].place.file == "shop.yaml"
     assert matching[0].place.line > 1
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"),
+    [
+        ("{on: hearth.decline}, then: lost, timeout: {after: 14d, then: end}", None),
+        ("{on: wallet.payment}, then: lost, timeout: {after: 30d, then: end}", None),
+        ("[{on: app.visit, then: lost}, {on: hearth.decline, then: lost}], timeout: {after: 30d, then: end}", None),
+        ("{on: hearth.decline}, then: lost, timeout: {after: 15d, then: end}", "waits 15d for an answer to what 'say'"),
+        ("[{on: hearth.accept, then: lost}], timeout: {after: 30d, then: end}", "says, which is valid for 14d"),
+    ],
+)
+def test_who_waits_for_an_answer_to_what_has_expired_is_told(tmp_path: Path, wait: str, told: str | None):
+    journey = f"""
+    trigger: {{on: wallet.topup}}
+    goal: {{on: wallet.payment}}
+    states:
+      say: {{act: remind, within: 1h, blocked: skip, failed: lost, then: listen}}
+      listen: {{wait: {wait}}}
+      lost: end
+    """
+    path = tmp_path / "shop.yaml"
+    path.write_text(playbook_text(journey, control="10%"))
+    found = examine(path)
+    assert found.plan is not None, found.problems
+    matching = [one for one in found.warnings if "answer" in one.wrong]
+    assert [told in one.wrong for one in matching] == ([] if told is None else [True])
+    assert all(path.read_text().splitlines()[one.place.line - 1].strip().startswith("listen:") for one in matching)
 
 
 def test_the_place_is_where_it_is_written(tmp_path: Path):

@@ -55,7 +55,7 @@ async def town(hearth: Hearth) -> None:
         if chance.integers(2):
             add("wallet.activated")
         if chance.integers(3) == 0:
-            add("network.outage", "", minutes=90.0)
+            add("network.outage", "", minutes=29.0)  # too short for a moment of its own
         if chance.integers(3) == 0:
             add("call_centre.complaint")
         if chance.integers(2):
@@ -92,11 +92,13 @@ async def test_every_channel_is_answered_from_the_same_state_with_the_same_actio
             order = [INBOUND[index] for index in chance.permutation(len(INBOUND))]
             first = await contact(hearth, name, order[0])
             record = await hearth.explain(name, first.decision_id)
-            assert len(record.slate) > 0, "in this town there is something for everyone"
+            # What a moment brought up before, such as an outage, stands.
+            slate = (await hearth.explain(name, record.stands)).slate if record.stands else record.slate
+            assert len(slate) > 0, "in this town there is something for everyone"
             for channel in order[1:]:
                 # Mere questions: a contact's signal would be one more thing that is known.
                 answer = await hearth.decide(name, member=MEMBER, channel=channel)
-                wanted = first_for(channel, record.slate)
+                wanted = first_for(channel, slate)
                 assert answer.action.action_id == (wanted.action_id if wanted else "")
                 assert answer.reasons[0] == "SLATE_STANDS"
                 assert answer.HasField("action") == (wanted is not None)
@@ -120,6 +122,7 @@ async def test_what_was_declined_on_one_channel_is_on_none_in_any_later_call_nor
             first = await contact(hearth, name, where)
             if not first.HasField("action"):
                 continue
+            before = {one.decision_id for one in await hearth.decisions(name)}
             declined = await hearth.decline(name, first.action.action_id, member=MEMBER, channel=where)
             assert (declined.effective, declined.status) == (True, decision_pb2.ACTION_STATUS_DECLINED)
             later = await asyncio.gather(*(contact(hearth, name, channel, 1) for channel in INBOUND))
@@ -128,7 +131,7 @@ async def test_what_was_declined_on_one_channel_is_on_none_in_any_later_call_nor
                 assert answer.action.offer != first.action.offer
                 assert answer.action.family != first.action.family or not answer.HasField("action")
             for answer in await hearth.decisions(name):
-                if answer.decision_id not in (first.decision_id,):
+                if answer.decision_id not in before:
                     assert first.action.family not in {family_of(action.offer) for action in answer.slate}
 
 

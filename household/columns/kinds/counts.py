@@ -132,7 +132,7 @@ def _count_newest(flat: Floats, cell: int, keep: int, after: float, until: float
 
 
 @inlined
-def _keep_time(flat: Floats, cell: int, keep: int, terms: Floats, row: int, value: float, t: float) -> None:
+def keep_time(flat: Floats, cell: int, keep: int, terms: Floats, row: int, value: float, t: float) -> None:
     _add_newest(flat, cell, keep, t)
 
 
@@ -142,7 +142,7 @@ def _read_newest(flat: Floats, slab: Slab, cell: int, keep: int, terms: Floats, 
 
 
 @inlined
-def _combine_newest(flat: Floats, cell: int, other: int, keep: int, terms: Floats, row: int) -> None:
+def combine_newest(flat: Floats, cell: int, other: int, keep: int, terms: Floats, row: int) -> None:
     for j in range(keep):
         if not np.isnan(flat[other + j]):
             _add_newest(flat, cell, keep, flat[other + j])
@@ -158,9 +158,9 @@ NEWEST_TIMES = Kind(
     cells=lambda feature: tuple(
         Cell(part=f"time_{k}", dtype="time", unit="us", initial=NAN) for k in range(feature.keep)
     ),
-    update=_keep_time,
+    update=keep_time,
     read=_read_newest,
-    combine=_combine_newest,
+    combine=combine_newest,
     combination=Combination.EXACT,
     example=Example(
         written="keep: 3, span: 10s",
@@ -183,7 +183,7 @@ def _add_distinct(flat: Floats, cell: int, keep: int, value: float) -> None:
 
 
 @kernel
-def _count_known(flat: Floats, cell: int, keep: int) -> float:
+def count_known(flat: Floats, cell: int, keep: int) -> float:
     number = 0.0
     for j in range(keep):
         if not np.isnan(flat[cell + j]):
@@ -199,7 +199,7 @@ def _keep_value(flat: Floats, cell: int, keep: int, terms: Floats, row: int, val
 
 @inlined
 def _read_distinct(flat: Floats, slab: Slab, cell: int, keep: int, terms: Floats, row: int, t: float) -> float:
-    return _count_known(flat, cell, keep)
+    return count_known(flat, cell, keep)
 
 
 @inlined
@@ -247,7 +247,7 @@ def _age_shares(flat: Floats, cell: int, values: int, t: float, half_life: float
 
 
 @kernel
-def _add_most_used(flat: Floats, cell: int, values: int, used: int, t: float, half_life: float) -> None:
+def add_most_used(flat: Floats, cell: int, values: int, used: int, t: float, half_life: float) -> None:
     newest = flat[cell + values]
     if np.isnan(newest) or t >= newest:
         _age_shares(flat, cell, values, t, half_life)
@@ -257,7 +257,7 @@ def _add_most_used(flat: Floats, cell: int, values: int, used: int, t: float, ha
 
 
 @kernel
-def _most_used(flat: Floats, cell: int, values: int) -> float:
+def most_used(flat: Floats, cell: int, values: int) -> float:
     best, most = np.nan, 0.0
     for j in range(values):
         if flat[cell + j] > most:
@@ -268,16 +268,16 @@ def _most_used(flat: Floats, cell: int, values: int) -> float:
 @inlined
 def _use(flat: Floats, cell: int, keep: int, terms: Floats, row: int, value: float, t: float) -> None:
     if not np.isnan(value):
-        _add_most_used(flat, cell, keep, np.int64(value), t, terms[row, HALF_LIFE_US])
+        add_most_used(flat, cell, keep, np.int64(value), t, terms[row, HALF_LIFE_US])
 
 
 @inlined
 def _read_most_used(flat: Floats, slab: Slab, cell: int, keep: int, terms: Floats, row: int, t: float) -> float:
-    return _most_used(flat, cell, keep)
+    return most_used(flat, cell, keep)
 
 
 @kernel
-def _add_shares(flat: Floats, cell: int, other: int, values: int, half_life: float) -> None:
+def add_shares(flat: Floats, cell: int, other: int, values: int, half_life: float) -> None:
     theirs = flat[other + values]
     if np.isnan(theirs):
         return
@@ -289,7 +289,7 @@ def _add_shares(flat: Floats, cell: int, other: int, values: int, half_life: flo
 
 @inlined
 def _combine_most_used(flat: Floats, cell: int, other: int, keep: int, terms: Floats, row: int) -> None:
-    _add_shares(flat, cell, other, keep, terms[row, HALF_LIFE_US])
+    add_shares(flat, cell, other, keep, terms[row, HALF_LIFE_US])
 
 
 MOST_USED = Kind(

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from household.plan import Feature, FeatureKind, FieldKind
 
-SPAN_US, HALF_LIFE_US, GAP_US, UNIT_US, BUCKET_US, UNSEEN = range(6)
+SPAN_US, HALF_LIFE_US, GAP_US, UNIT_US, BUCKET_US, UNSEEN, LEAST = range(7)
 """Columns of `terms`. UNSEEN: what the feature reads of one never seen."""
 
-TERM_COUNT: Final = 6
+TERM_COUNT: Final = 7
 
 NAN: Final = math.nan
 
@@ -39,6 +39,7 @@ class Parameter(StrEnum):
     GAP = "gap"
     UNIT = "unit"
     """One of the units of time; for kinds that do not read a time it may be any word, for people."""
+    LEAST = "least"
     OFF_EVENTS = "off_events"
     INITIAL = "initial"
 
@@ -192,4 +193,5 @@ def terms_of(kind: Kind, feature: Feature, bucket_us: int) -> NDArray[np.float64
     terms = np.zeros(TERM_COUNT)
     terms[SPAN_US], terms[HALF_LIFE_US], terms[GAP_US] = feature.span_us, feature.half_life_us, feature.gap_us
     terms[UNIT_US], terms[BUCKET_US], terms[UNSEEN] = feature.unit_us, bucket_us, kind.unseen_reading(feature)
+    terms[LEAST] = feature.least
     return terms

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Final
 
-from household.columns.kinds import counts, holding, newest, windowed
+from household.columns.kinds import counts, holding, newest, rhythm, windowed
 from household.columns.kinds.definition import Kind
 from household.plan import FeatureKind
 
-FILES: Final = (counts, newest, windowed, holding)
+FILES: Final = (counts, newest, windowed, rhythm, holding)
 
 
 def _defined(files: tuple[ModuleType, ...]) -> dict[FeatureKind, Kind]:

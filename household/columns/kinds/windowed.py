@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from household.columns.kinds.definition import (
     BUCKET_US,
+    LEAST,
     SPAN_US,
     Combination,
     Example,
@@ -13,7 +14,7 @@ from household.columns.kinds.definition import (
     Readings,
     Result,
 )
-from household.columns.windows import Slab, window_read
+from household.columns.windows import Slab, window_reached, window_read
 from household.kernel import inlined
 from household.plan import FeatureKind, FieldKind
 
@@ -43,6 +44,13 @@ def _read_trend(flat: Floats, slab: Slab, cell: int, keep: int, terms: Floats, r
     number, _ = window_read(slab, flat[cell], newest - buckets, newest)
     before, _ = window_read(slab, flat[cell], newest - 2 * buckets, newest - buckets)
     return (number - before) / max(before, 1.0)
+
+
+@inlined
+def _read_reached(flat: Floats, slab: Slab, cell: int, keep: int, terms: Floats, row: int, t: float) -> float:
+    bucket_us = np.int64(terms[row, BUCKET_US])
+    newest, buckets = np.int64(t) // bucket_us, np.int64(terms[row, SPAN_US]) // bucket_us
+    return window_reached(slab, flat[cell], newest - buckets, newest, terms[row, LEAST])
 
 
 WINDOW_COUNT = Kind(
@@ -96,5 +104,25 @@ TREND = Kind(
         written="span: 10s, bucket: 5s",
         told=((0, None), (12, None), (13, None), (14, None)),
         reads=((14, 2.0), (19, 2.0), (25, -1.0)),
+    ),
+)
+
+WINDOW_REACHED = Kind(
+    kind=FeatureKind.WINDOW_REACHED,
+    summary="in how many of the newest buckets the sum of a field is at least `least`",
+    parameters=(Parameter.SPAN, Parameter.BUCKET, Parameter.FIELD, Parameter.LEAST),
+    field_kinds=(FieldKind.NUMBER, FieldKind.FLAG),
+    result=Result.INT,
+    unit="buckets",
+    readings=Readings.WHOLE_FROM_ZERO,
+    cells=None,
+    spans=1,
+    read=_read_reached,
+    combination=Combination.BUT_FOR_ROUNDING,
+    combination_note="sums are added bucket by bucket; sums of whole numbers are the same",
+    example=Example(
+        written="span: 10s, bucket: 5s, field: amount, least: 6",
+        told=((0, 4.0), (1, 3.0), (6, 5.0), (7, 1.0)),
+        reads=((7, 2.0), (10, 1.0), (15, 0.0)),
     ),
 )
