@@ -45,6 +45,8 @@ class StatePlane:
     spare_count: int
 
     champion: ChampionFollower
+    kept: Any
+    """What the coordinator is made anew of. Ray keeps small arguments of an actor itself, and forgets larger ones."""
 
     def introduce(self) -> Any:
         """Tell the coordinator of the shards and of the model in force; return what is ready once they serve."""
@@ -169,6 +171,9 @@ def start_state_plane(
             telemetry=telemetry_settings(config),
         )
 
+    # Of a hundred thousand bytes and more, it would be gone when the coordinator has died: "deleted by the reference
+    # counting protocol". An object that we hold is there for every coordinator that Ray makes.
+    plan_bytes = ray.put(plan_bytes_in_force(config))
     coordinator: Any = (
         ray.remote(Coordinator)
         .options(
@@ -184,7 +189,7 @@ def start_state_plane(
             lease_margin_ms=lease.margin_ms,
             uneven_after_s=config.rebalance_after_s,
             partition_count=config.partition_count,
-            plan_bytes=plan_bytes_in_force(config),
+            plan_bytes=plan_bytes,
             data_dir=config.data_dir.absolute(),
             telemetry=telemetry_settings(config),
             end_actor=_end_actor if config.ray_address is not None else None,
@@ -198,6 +203,7 @@ def start_state_plane(
         make=make,
         spare_count=config.spare_shard_count,
         champion=champion,
+        kept=plan_bytes,
     )
 
 

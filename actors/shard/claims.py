@@ -53,6 +53,7 @@ class ShardClaims:
 
     def begin(self, owner: PartitionOwner) -> None:
         """Send what waits in a partition from now on."""
+        self.end(owner.partition)
         count = self._partition_count
         self._by_partition[owner.partition] = Claims(owner, self._state_thread, self._forward, partition_count=count)
 

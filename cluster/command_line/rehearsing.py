@@ -6,7 +6,7 @@ from typing import Annotated, assert_never
 
 import typer
 
-from cluster.command_line.options import Json, LogOption, leave, settings_of
+from cluster.command_line.options import DataDir, Json, LogOption, leave, settings_of
 from cluster.config import shipped_playbook
 from cluster.errors import UsageWrong
 
@@ -44,11 +44,7 @@ def playbook_test(
 
 
 def playbook_simulate(
-    data_dir: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DATA_DIR]", help="Whose log it is about.  [default: ./hearth-data; paths need none]"),
-    ] = None,
-    mode: Annotated[SimulationMode, typer.Option("--mode", help="What to simulate.", show_default=False)] = ...,  # type: ignore[assignment]
+    mode: Annotated[SimulationMode, typer.Option("--mode", help="What to simulate.", show_default=False)],
     playbook: Annotated[
         str | None,
         typer.Option("--playbook", help="Folder, file or kept version.  [default: the one in force; else telco]"),
@@ -73,6 +69,7 @@ def playbook_simulate(
         bool, typer.Option("--only-supported", help="Counterfactual: value decisions alone that could be so.")
     ] = False,
     confidence: Annotated[float, typer.Option("--confidence", help="Counterfactual: of the intervals.")] = 0.95,
+    data_dir: DataDir = None,
     log: LogOption = None,
     as_json: Json = False,
 ) -> None:

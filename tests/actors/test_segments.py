@@ -348,9 +348,9 @@ def test_a_record_of_a_newer_version_is_neither_cut_nor_called_damage(tmp_path: 
     (path,) = write(tmp_path, GROUPS[:1])
     before = path.read_bytes()
     chained = Checksum(int.from_bytes(before[-byte_count(GROUPS[0][1:]) :][:8], "little"))
-    newer = Record(kind=9, version=1, epoch=Epoch(1), stamp_us=5, payload=b"")  # type: ignore[arg-type]
+    newer = Record(kind=99, version=1, epoch=Epoch(1), stamp_us=5, payload=b"")  # type: ignore[arg-type]
     path.write_bytes(before + encode_group([newer], offset=Offset(2), previous=chained)[0])
-    with pytest.raises(UnknownFormat, match="record 2 is of unknown kind 9"):
+    with pytest.raises(UnknownFormat, match="record 2 is of unknown kind 99"):
         reopened(tmp_path)
     assert path.stat().st_size == len(before) + FRAME_HEADER_BYTES
 

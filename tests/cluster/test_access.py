@@ -5,6 +5,7 @@ do, everything goes as before; the rules of the last start hold until others are
 import inspect
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import get_args
 
@@ -94,6 +95,12 @@ def test_a_command_asks_before_it_does_anything(data_dir: Path):
 READING = [one.name for one in COMMANDS if one.reads and not RIGHTS[f"hearth {one.name}"].by_system]
 
 
+def _value_of(kind: object) -> str:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return str(next(iter(kind)))
+    return "1" if kind in (int, float) else "x"
+
+
 def arguments(name: str) -> list[str]:
     """Return something for all that a command has to be asked with."""
     (command,) = (one for one in COMMANDS if one.name == name)
@@ -102,7 +109,7 @@ def arguments(name: str) -> list[str]:
         if one.default is inspect.Parameter.empty:
             kind, told = get_args(one.annotation)[:2]
             name_of = [told.default] if isinstance(told, OptionInfo) else []  # Typer takes its first name for one
-            given += [*name_of, "1" if kind in (int, float) else "x"]
+            given += [*name_of, _value_of(kind)]
     return given
 
 

@@ -43,6 +43,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
             told = [signal(f"{name}-m", name, "consent", at_us, member="ann", fields={"marketing": True})]
             told += [signal(f"{name}-c{one}", name, "check", at_us, member="ann") for one in range(checks_of(number))]
             assert not telling.Ingest(signal_pb2.IngestRequest(signals=told), timeout=20).rejections
+        hearth.until(lambda: not any(facts["pending"] for facts in hearth.shard.report().values()))
         clock.pass_us(3 * DAY)
         for number in range(HOUSEHOLDS):
             name = f"home-{number}"
@@ -72,7 +73,18 @@ def simulated(run: Run, lived: Path, folder: Path, *changes: tuple[str, str], mo
         assert old in text
         text = text.replace(old, new)
     (folder / "other.yaml").write_text(text)
-    return run("playbook", "simulate", lived, "--mode", "counterfactual", "--playbook", "other.yaml", "--json", *more)
+    return run(
+        "playbook",
+        "simulate",
+        "--data-dir",
+        lived,
+        "--mode",
+        "counterfactual",
+        "--playbook",
+        "other.yaml",
+        "--json",
+        *more,
+    )
 
 
 def test_the_playbook_of_the_log_changes_nothing(run: Run, lived: Path, tmp_path: Path):
@@ -145,7 +157,9 @@ def test_what_nobody_was_ever_told_is_refused_and_it_is_said_for_whom(
     assert never[action]["households"] >= HOUSEHOLDS // 2
     assert all(one.startswith("~") for one in never[action]["some"])
     assert "the data cannot tell" in told.err
-    people = run("playbook", "simulate", lived, "--mode", "counterfactual", "--playbook", "other.yaml", *FEW)
+    people = run(
+        "playbook", "simulate", "--data-dir", lived, "--mode", "counterfactual", "--playbook", "other.yaml", *FEW
+    )
     assert f"propensity 0: {action}" in people.out
     assert "nothing here knows that" in people.out
 
@@ -174,7 +188,7 @@ def test_another_preference_is_valued(run: Run, lived: Path, tmp_path: Path):
 
 
 def test_what_cannot_be_simulated_is_refused(run: Run, lived: Path, tmp_path: Path):
-    nowhere = run("playbook", "simulate", tmp_path / "nowhere", "--mode", "counterfactual")
+    nowhere = run("playbook", "simulate", "--data-dir", tmp_path / "nowhere", "--mode", "counterfactual")
     assert (nowhere.code, "is no data directory of Hearth" in nowhere.err) == (2, True)
-    unknown = run("playbook", "simulate", lived, "--mode", "counterfactual", "--playbook", "ffff")
+    unknown = run("playbook", "simulate", "--data-dir", lived, "--mode", "counterfactual", "--playbook", "ffff")
     assert (unknown.code, "there is no playbook ffff" in unknown.err) == (2, True)

@@ -46,12 +46,12 @@ def log_bytes(data: Path) -> dict[str, str]:
 
 def test_a_log_is_decided_once_more_as_it_was_and_not_written_to(run: Run, lived: Path):
     before = log_bytes(lived)
-    told = run("playbook", "simulate", lived, "--mode", "replay", "--json")
+    told = run("playbook", "simulate", "--data-dir", lived, "--mode", "replay", "--json")
     assert told.code == 0, told.err
     assert told.json["ok"] is True
     assert told.json["decisions"] == told.json["equal"] >= 24
     assert told.json["first_difference"] is None
-    assert "all equal to the last bit" in run("playbook", "simulate", lived, "--mode", "replay").out
+    assert "all equal to the last bit" in run("playbook", "simulate", "--data-dir", lived, "--mode", "replay").out
     assert log_bytes(lived) == before
     looks = run("audit", "list", "--data-dir", lived, "--json").json["entries"]
     assert [one["did"] for one in looks].count("hearth playbook simulate") == 2
@@ -65,14 +65,14 @@ def test_a_decision_that_comes_out_otherwise_is_told_by_pseudonym(
         return decide(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr("actors.exports.redeciding.decide", otherwise)
-    told = run("playbook", "simulate", lived, "--mode", "replay", "--json")
+    told = run("playbook", "simulate", "--data-dir", lived, "--mode", "replay", "--json")
     assert told.code == 1
     assert told.json["equal"] == 0
     first = told.json["first_difference"]
     assert first["field"] == "schema_hash"
     assert first["made"] == "'another'"
     assert first["household"].startswith("~")
-    assert "home-" not in run("playbook", "simulate", lived, "--mode", "replay").out
+    assert "home-" not in run("playbook", "simulate", "--data-dir", lived, "--mode", "replay").out
 
 
 def test_paths_need_no_data_directory(run: Run, tmp_path: Path):

@@ -90,7 +90,7 @@ def test_where_nobody_accepts_and_nobody_tires_the_arms_differ_in_what_contacts_
         assert np.array_equal(of_arms[MOMENT], of_arms[CONTROL])
     cost = found.margin_minor[CONTROL] - found.margin_minor
     assert (cost >= 0).all()
-    assert cost[BATCH].sum() > 0
+    assert cost[MOMENT].sum() > 0
 
 
 def test_the_arms_are_treated_with_the_same_actions_and_the_town_has_the_only_control(plan: Plan) -> None:
