@@ -116,11 +116,17 @@ class Claims:
         self.stock: dict[str, int] = {}
         """For a shard's report."""
         self._changed.set()
-        self._task = owner.supervised(asyncio.create_task(self._work(), name=f"claims-{owner.partition}"))
+        task = asyncio.create_task(self._work(), name=f"claims-{owner.partition}")
+        self._task: asyncio.Task[None] | None = owner.supervised(task)
 
     def stop(self) -> None:
-        """Send nothing more; what waits is sent by whoever owns the partition next."""
-        self._task.cancel()
+        """Send nothing more; what waits is sent by whoever owns the partition next.
+
+        Nothing of it refers to the task any more: what is frozen for the garbage collector would keep the owner.
+        """
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
 
     def look(self) -> None:
         """Send what waits, soon."""
