@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 
-def sampled(cases: Iterable[str], *, one_in: int) -> list[Any]:
+def sampled(cases: Iterable[str | tuple[str, ...]], *, one_in: int) -> list[Any]:
     """Return the cases as parameters: one in so many runs in `make test`, the others in `make test-chaos`."""
+    parameters = [(case,) if isinstance(case, str) else case for case in cases]
     return [
-        pytest.param(case, id=case, marks=() if place % one_in == 0 else pytest.mark.chaos)
-        for place, case in enumerate(cases)
+        pytest.param(*one, id="-".join(one), marks=() if place % one_in == 0 else pytest.mark.chaos)
+        for place, one in enumerate(parameters)
     ]

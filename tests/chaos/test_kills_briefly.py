@@ -29,6 +29,7 @@ def test_a_shard_killed_here_and_there_loses_and_doubles_nothing(tmp_path):
     assert verdict.acknowledged_events > 200
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(("switch", "law"), [("ack-before-append", Law.LOST), ("dedupe-off", Law.DOUBLED)])
 def test_the_judges_find_what_a_broken_guarantee_does(switch, law, tmp_path):
     verdict = verdict_of(tmp_path, at_random(3), "--break", switch, seed=2)

@@ -399,6 +399,7 @@ def a_set(file: Path, *, effect: float = 0.5, is_treated: bool | None = None, ro
     return str(file)
 
 
+@pytest.mark.chaos
 def test_an_uplift_is_learned_judged_promoted_and_rolled_back(run: Run, data: tuple[str, ...], tmp_path: Path):
     trial = a_set(tmp_path / "trial.parquet")
     uplift = ("--from", trial, "--model", "spring", *data)
@@ -481,6 +482,7 @@ def test_models_of_other_terms_are_brought_from_elsewhere_and_judged_before_they
     ]
 
 
+@pytest.mark.chaos
 def test_versions_of_other_terms_are_compared_on_a_set_that_neither_has_seen(
     run: Run, data: tuple[str, ...], tmp_path: Path
 ):

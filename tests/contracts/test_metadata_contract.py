@@ -395,6 +395,7 @@ os._exit(9)
     store.close()
 
 
+@pytest.mark.chaos
 def test_what_postgresql_answered_outlives_its_sudden_end(server: Server) -> None:
     store = MetadataStore(server.create_database("sudden_end"))
     registered(store, "a/1")

@@ -20,10 +20,12 @@ def test_batches_partitions_and_snapshots_do_not_show(plan, chance, event_count)
         assert differences(world_of(plan, chance), chance, event_count=event_count) == []
 
 
+@pytest.mark.chaos
 def test_lists_from_seeds_hold_as_well():
     assert broken_lists(range(300)) == []
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fold_in_which_batches_or_snapshots_show_is_found(fault):
     with fault():

@@ -143,7 +143,7 @@ def test_features_and_known_ids_thaw_as_they_were_whatever_is_folded_meanwhile(
     check(begin, records, min(at, len(records)), steps)
 
 
-@pytest.mark.parametrize("lateness_s", [1_000, 20])
+@pytest.mark.parametrize("lateness_s", [pytest.param(1_000, marks=pytest.mark.chaos), 20])
 @pytest.mark.parametrize("step", [0, 1, 40, 500])
 def test_ids_rows_and_windows_may_need_room_during_a_freeze(step: int, lateness_s: int):
     plan = replace(BUSY, clock=EventTimeRules(lateness_us=lateness_s * S, future_us=10**12))

@@ -44,6 +44,7 @@ def refused(found: UpliftEvaluation) -> tuple[TrialRefusalReason, str]:
     return found.refusal.reason, found.refusal.why
 
 
+@pytest.mark.chaos
 def test_where_there_is_an_effect_the_targeted_half_brings_more_than_a_random_one_in_every_town():
     town, more, told = known_town(), 0, 0
     for seed in range(TOWNS):
@@ -58,6 +59,7 @@ def test_where_there_is_an_effect_the_targeted_half_brings_more_than_a_random_on
     assert (more, told) == (TOWNS, TOWNS)
 
 
+@pytest.mark.chaos
 def test_where_there_is_none_it_says_so_in_95_of_100():
     town, said = known_town(), 0
     for seed in range(TOWNS):

@@ -20,6 +20,7 @@ from tests.insight.experiment_town import lived, treatment
 RUNS = 400
 
 
+@pytest.mark.chaos
 def test_twenty_looks_find_nothing_where_there_is_nothing():
     runs = 120
     found = bench.a_a(runs=runs, households=1_000)
@@ -30,12 +31,14 @@ def test_twenty_looks_find_nothing_where_there_is_nothing():
     assert found["conversion, intervals of one look"] > 0.15 * runs, "and that looking is not free without them"
 
 
+@pytest.mark.chaos
 def test_an_interval_of_95_percent_holds_the_truth_in_95_of_100():
     held = bench.coverage(runs=RUNS, lifts=(bench.WORTHWHILE,))
 
     assert {name: count for name, count in held.items() if not 371 <= count <= 389} == {}
 
 
+@pytest.mark.chaos
 def test_the_first_word_of_twenty_looks_is_right():
     runs = 80
     right, _ = bench.verdicts(runs=runs)
