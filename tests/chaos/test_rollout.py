@@ -78,6 +78,8 @@ class Asked:
     """Of each attempt that had no answer."""
     decision_id: str = ""
     version: str = ""
+    stands: bool = False
+    """Decided before: nothing was scored, by whatever version."""
     answered_s: float = 0.0
 
 
@@ -130,6 +132,7 @@ class Gateway:
                 await asyncio.sleep(_pause_s(failed) * self._chance.uniform(0.5, 1.0))
                 continue
             one.decision_id, one.version, one.answered_s = told.decision_id, told.model_version, time.time()
+            one.stands = "SLATE_STANDS" in told.reasons
             return
 
 
@@ -209,6 +212,7 @@ class Course:
         """Return whether all who were answered in the last two seconds were decided for as they are to be."""
         now_s = time.time()
         lately = [one for one in self._gateway.asked[-int(5 * RATE) :] if one.answered_s > now_s - 2.0]
+        lately = [one for one in lately if not one.stands]
         is_new = now_s - change.began_s > 2.0 and len(lately) > RATE / 4
         return is_new and all(one.version == change.version_of(one.household) for one in lately)
 
