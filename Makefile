@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # What was imported once stays compiled, also where the environment asks Python to leave no files: every process of a Hearth
-# would compile Ray and all else again, three seconds of processor each.
+# would compile Ray and all else again, which takes longer than what it then does.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin

@@ -9,7 +9,9 @@ are killed one after another:
 - a rollback is in force within ten seconds.
 
 One Hearth lives through it; the tests judge its log and its callers' answers. What was measured is printed (-s).
-CHAOS_ROLLOUT_RATE decisions are asked for in a second, CHAOS_ROLLOUT_STAGE_S seconds a stage goes on once in force.
+CHAOS_ROLLOUT_RATE decisions are asked for in a second, CHAOS_ROLLOUT_STAGE_S seconds a stage goes on once in force. The
+rate is one that two cores answer while what they score by is killed: on a machine that is asked for more than it can,
+refusals, and how long a change takes, tell of its speed.
 """
 
 import asyncio
@@ -49,7 +51,7 @@ from tests.end_to_end.hearth_process import Hearth, command, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(1_200)]
 
-RATE = float(os.environ.get("CHAOS_ROLLOUT_RATE", "200"))
+RATE = float(os.environ.get("CHAOS_ROLLOUT_RATE", "80"))
 STAGE_S = float(os.environ.get("CHAOS_ROLLOUT_STAGE_S", "20"))
 HOUSEHOLDS = 2_000
 SHARDS, SPARES, EDGES = 2, 1, 2

@@ -8,8 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,17 +41,6 @@ class RealHearth:
 
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         return self.shard.report()
-
-    def until(self, is_so: Callable[[], bool]) -> None:
-        """Return as soon as something is so.
-
-        Raises:
-            AssertionError: it does not come about within half a minute.
-        """
-        given_up_s = time.monotonic() + 30.0
-        while not is_so():
-            assert time.monotonic() < given_up_s
-            time.sleep(0.01)
 
     def settle(self) -> None:
         """Wait until every reject is written."""

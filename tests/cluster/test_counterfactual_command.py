@@ -13,6 +13,7 @@ import pytest
 
 from hearth.v1 import decision_pb2, decision_pb2_grpc, signal_pb2, signal_pb2_grpc
 from tests.actors.harness import CORNER, SettableClock, corner, signal
+from tests.chaos.cluster_processes import until
 from tests.cluster.conftest import Outcome, Run
 from tests.cluster.real_hearth import running
 from tests.cluster.test_models_commands import accept
@@ -43,7 +44,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
             told = [signal(f"{name}-m", name, "consent", at_us, member="ann", fields={"marketing": True})]
             told += [signal(f"{name}-c{one}", name, "check", at_us, member="ann") for one in range(checks_of(number))]
             assert not telling.Ingest(signal_pb2.IngestRequest(signals=told), timeout=20).rejections
-        hearth.until(lambda: not any(facts["pending"] for facts in hearth.shard.report().values()))
+        until(lambda: not any(one["pending"] for one in hearth.report().values()), within_s=30, what="nothing pends")
         clock.pass_us(3 * DAY)
         for number in range(HOUSEHOLDS):
             name = f"home-{number}"
