@@ -69,6 +69,17 @@ def registered(store: MetadataStore, *holders: str) -> None:
         )
 
 
+def renewed_at_last(store: MetadataStore, holder: str) -> None:
+    """Renew with a store whose deadline a busy machine's disk can miss, until it answers."""
+    limit = time.monotonic() + WAIT_S
+    while True:
+        try:
+            assert store.renew(holder)
+            return
+        except MetadataUnavailable:
+            assert time.monotonic() < limit, "it never answers"
+
+
 def owner(store: MetadataStore, partition: int = 0) -> tuple[str, int]:
     owned = store.ownership(partition)
     return owned.holder, owned.epoch
@@ -410,32 +421,37 @@ def test_what_postgresql_answered_outlives_its_sudden_end(server: Server) -> Non
 
 
 def test_a_stopped_postgresql_is_unavailable_within_the_deadlines(server: Server) -> None:
-    store = MetadataStore(server.create_database("stopped"), call_deadline_s=0.3)
-    registered(store, "a/1")
+    url = server.create_database("stopped")
+    patient, hurried = MetadataStore(url, call_deadline_s=WAIT_S), MetadataStore(url, call_deadline_s=0.3)
+    registered(patient, "a/1")
+    renewed_at_last(hurried, "a/1")
     server.pause()
     try:
         began = time.monotonic()
         with pytest.raises(MetadataUnavailable, match="unavailable"):
-            store.renew("a/1")
+            hurried.renew("a/1")
         # 0.3 s until the connection is given up, 2 s for a new one, and what a busy machine needs.
         assert time.monotonic() - began < 2.3 + 3.0
     finally:
         server.resume()
-    assert store.renew("a/1")
-    store.close()
+    renewed_at_last(hurried, "a/1")
+    patient.close()
+    hurried.close()
 
 
 def test_a_lock_that_is_not_let_go_is_unavailable_within_the_deadline(url: str) -> None:
     patient, hurried = MetadataStore(url, call_deadline_s=WAIT_S), MetadataStore(url, call_deadline_s=0.3)
     registered(patient, "a/1")
+    renewed_at_last(hurried, "a/1")
     with patient._changing() as connection:
-        connection.execute(update(LEASES).values(renewals=5))
+        connection.execute(update(LEASES).values(renewals=500))
         began = time.monotonic()
         with pytest.raises(MetadataUnavailable):
             hurried.renew("a/1")
         assert time.monotonic() - began < 0.3 + 3.0
-    assert hurried.renew("a/1")
-    assert [lease.renewals for lease in hurried.leases()] == [6]
+    renewed_at_last(hurried, "a/1")
+    # A renewal can have been written whose answer came too late, and was made once more.
+    assert all(lease.renewals > 500 for lease in patient.leases())
     patient.close()
     hurried.close()
 
