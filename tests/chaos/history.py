@@ -94,6 +94,10 @@ class Call:
     """live, accepted, declined, expired or withdrawn, as the answer said."""
     effective: bool = False
     """Of a report's answer: it changed something."""
+    reason: str = ""
+    """Of an answer that is an error: what it names, else its status."""
+    retry_after_s: float = 0.0
+    """Of an answer that is an error: how long to wait before the next attempt, as the gateways' page has it."""
 
     @property
     def is_ok(self) -> bool:

@@ -18,6 +18,7 @@ from hearth.v1 import (
     signal_pb2,
     signal_pb2_grpc,
 )
+from loadtest.gateway import waits_s
 from serving.signal_batches import DELIVERED, TYPE_BY_OUTCOME, UNDELIVERED
 from tests.chaos import client as internal
 from tests.chaos.history import Call, History, Kind, Result, Sent
@@ -162,7 +163,12 @@ class PublicClient(internal.Client):
         except grpc.aio.AioRpcError as failed:
             status = rpc_status.from_call(failed)
             reason = reason_of(status) if status is not None else ""
-            self.history.end(call, Result.FAILED if reason in internal.NOT_CARRIED_OUT else Result.UNKNOWN)
+            self.history.end(
+                call,
+                Result.FAILED if reason in internal.NOT_CARRIED_OUT else Result.UNKNOWN,
+                reason=reason or failed.code().name,
+                retry_after_s=waits_s(failed, 0, 1.0),
+            )
             return None
 
 

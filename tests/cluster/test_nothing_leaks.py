@@ -1,11 +1,13 @@
 """Law: no household key, member, identifier, id or token that somebody sends, well or ill, stands in a log line, a
-metric, a span, the audit log, or what another caller is told; not even where a defect of ours quotes it.
+metric, a span, the audit log, a support bundle, or what another caller is told; not even where a defect of ours quotes
+it.
 
 A real edge and a real shard in this process; marks are sent in every field of every call.
 """
 
 import logging
 import math
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
 from actors.partition.telemetry import ShardTelemetry
+from cluster.commands.support_bundle import support_bundle
+from cluster.config import HearthConfig
 from cluster.exposition import Exposition
 from cluster.logs import LogSettings, safe_text, start_logging
 from cluster.metrics import shard_points
 from cluster.spans import Spans
 from cluster.telemetry import EdgeTelemetry
-from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, signal_pb2
+from hearth.v1 import admin_pb2, decision_pb2, delivery_pb2, household_pb2, playbook_pb2, signal_pb2
 from serving.access.rights import RIGHTS
 from tests.actors.harness import MONDAY, SettableClock, corner
 from tests.cluster.real_hearth import RealHearth, running
@@ -133,9 +137,58 @@ def requests() -> Iterator[tuple[str, Message | bytes]]:
         )
         yield "AdminService/Reject", admin_pb2.RejectRequest(rejects=[reject])
     yield "AdminService/ConfirmClock", admin_pb2.ConfirmClockRequest()
+    yield from by_identifier()
+    yield from changes()
     for name in sorted(RIGHTS):
         if name.startswith("/hearth"):
             yield name.removeprefix("/hearth.v1."), marked("no message").encode()
+
+
+def by_identifier() -> Iterator[tuple[str, Message]]:
+    """Yield the calls that may name a household by what the caller knows of it, sound identifiers and others."""
+    for name in (f"msisdn:{marked('number')}", f"{marked('kind')}:{marked('number')}", marked("identifier")):
+        about = {"identifier": name}
+        (one,) = signals(amount=5.0)
+        one.household, one.identifier = "", name
+        yield "SignalService/Ingest", signal_pb2.IngestRequest(signals=[one])
+        yield "HouseholdService/Get", household_pb2.GetRequest(**about, whole_identifiers=True)
+        yield "HouseholdService/Explain", household_pb2.ExplainRequest(**about)
+        yield "HouseholdService/Decisions", household_pb2.DecisionsRequest(**about)
+        yield (
+            "DecisionService/Decide",
+            decision_pb2.DecideRequest(request_id=marked("by"), channel="app", signals=[one], **about),
+        )
+        yield "DecisionService/Report", decision_pb2.ReportRequest(
+            request_id=marked("by"), action_id=marked("action"), channel="app", outcome=decision_pb2.OUTCOME_DECLINE,
+            **about,
+        )  # fmt: skip
+        yield "DeliveryService/Ack", delivery_pb2.AckRequest(
+            request_id=marked("by"), action_id=marked("action"), channel="app", **about
+        )  # fmt: skip
+
+
+def changes() -> Iterator[tuple[str, Message]]:
+    """Yield what people ask for, each text of theirs a mark."""
+    merge = household_pb2.MergeChange(household=marked("household"), other=marked("other"), cause=marked("cause"))
+    said = {"request_id": marked("request"), "note": marked("note")}
+    yield "HouseholdService/Quarantine", household_pb2.QuarantineRequest(limit=10**6)
+    yield "HouseholdService/Change", household_pb2.ChangeRequest(merge=merge, **said)
+    yield "HouseholdService/Change", household_pb2.ChangeRequest(unmerge=marked("cause"), **said)
+    yield "HouseholdService/Change", household_pb2.ChangeRequest(confirm=marked("cause"), **said)
+    files = {f"{marked('file')}.yaml": f"playbook: {{name: {marked('playbook')}}}"}
+    why = {"why": marked("why"), "by": marked("who")}
+    version = {"from_version": marked("version"), "source": marked("folder")}
+    yield "PlaybookService/Push", playbook_pb2.PushRequest(files=files, **version, **why)
+    yield "PlaybookService/Push", playbook_pb2.PushRequest(version=marked("version"), **why)
+    yield "PlaybookService/Push", playbook_pb2.PushRequest(draft=marked("draft"), **why)
+    yield "PlaybookService/Submit", playbook_pb2.SubmitRequest(files=files, **version, **why)
+    yield "PlaybookService/Approve", playbook_pb2.ApproveRequest(draft=marked("draft"), **why)
+    yield "PlaybookService/Halt", playbook_pb2.HaltRequest(journey=marked("journey"), **why)
+    yield "PlaybookService/ShowPlaybook", playbook_pb2.ShowPlaybookRequest(version=marked("version"))
+    yield "AdminService/Scale", admin_pb2.ScaleRequest(shards=10**6)
+    yield "AdminService/Drain", admin_pb2.DrainRequest(name=marked("node"))
+    for name in ("Rebalance", "Restart", "ShowPlacement"):
+        yield f"AdminService/{name}", getattr(admin_pb2, f"{name}Request")()
 
 
 def call(channel: grpc.Channel, method: str, request: Message | bytes) -> str:
@@ -160,7 +213,9 @@ def call(channel: grpc.Channel, method: str, request: Message | bytes) -> str:
 def test_what_is_sent_stands_nowhere_but_in_the_log_of_records(
     tmp_path: Path, root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ):
-    start_logging(LogSettings(folder=tmp_path / "logs", level="debug"), "all")
+    logs = tmp_path / "data" / "logs"
+    logs.mkdir(parents=True)
+    start_logging(LogSettings(folder=logs, level="debug"), "all")
     kept = Kept()
     numbers, edge = ShardTelemetry(), EdgeTelemetry(Spans(kept), trace_share=1.0)
     methods, texts = set(), []
@@ -185,17 +240,27 @@ def test_what_is_sent_stands_nowhere_but_in_the_log_of_records(
     page.take("shard-0", points)
     registry.register(page)  # type: ignore[arg-type]
     shown = {
-        "logs": "".join(path.read_text() for path in (tmp_path / "logs").iterdir()),
+        "logs": "".join(path.read_text() for path in logs.iterdir()),
         "metrics": generate_latest(registry).decode(),
         "spans": "".join(f"{one.name} {dict(one.attributes or {})} {one.events} {one.status}" for one in kept.spans),
+        "bundle": bundled(tmp_path),
     }
     assert "a defect" in shown["logs"] or "failed" in shown["logs"]
     assert "hearth_signals" in shown["metrics"]
     assert "DecisionService" in shown["spans"]
+    assert "failed on partition" in shown["bundle"]
     for where, text in shown.items():
         at = text.find(MARK)
         assert at < 0, f"{where}: {text[max(0, at - 300) : at + 100]}"
     assert not any("token.signature" in text for text in texts)
+
+
+def bundled(folder: Path) -> str:
+    """Return all that a support bundle of it holds."""
+    out = folder / "bundle.tar.gz"
+    assert support_bundle(HearthConfig(data_dir=folder / "data"), out=out, as_json=True) == 0
+    with tarfile.open(out) as bundle:
+        return "\n".join(bundle.extractfile(one).read().decode() for one in bundle.getnames())  # type: ignore[union-attr]
 
 
 class Kept:
