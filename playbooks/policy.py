@@ -50,11 +50,15 @@ def read_heading(top: Reader, problems: Problems) -> Heading:
     return heading
 
 
+OF_THE_MACHINE = frozenset({"localtime", "Factory"})
+"""Names of time zones that are another one on every machine, or none."""
+
+
 def _time_zone(reader: Reader, default: str) -> str:
     zone = reader.scalar("time_zone")
     if zone is None:
         return default
-    known = zoneinfo.available_timezones()
+    known = zoneinfo.available_timezones() - OF_THE_MACHINE
     if known and zone.text not in known:
         close = suggestion(zone.text, known)
         right = close if close.startswith("did") else "write a name such as Europe/Berlin"
@@ -164,7 +168,7 @@ def read_contact_policy(
 
 def _member_time_zone(policy: Reader, features: tuple[Feature, ...], problems: Problems) -> int:
     index = feature_named(policy, "member_time_zone", _by_name(features), features, must_be_enum=True)
-    known = zoneinfo.available_timezones()
+    known = zoneinfo.available_timezones() - OF_THE_MACHINE
     unknown = [] if index == NONE else [name for name in features[index].values if name not in known]
     if unknown and known:
         wrong = f"the values of '{features[index].name}' are to be time zones, and '{unknown[0]}' does not exist"

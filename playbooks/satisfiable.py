@@ -288,7 +288,12 @@ class _World:
         if term.is_name:
             return self._scene.range_of(term)
         parts = [self.range_of(part) for part in term.parts]
+        is_same = len(term.parts) == 2 and term.parts[0] == term.parts[1]
         match term.op:
+            case Op.SUBTRACT if is_same:
+                return Range(least=0.0, most=0.0, is_whole=True)
+            case Op.MULTIPLY if is_same:
+                return _over(parts, lambda a, b: a * b, is_whole=_whole(parts)).meet(ranges.AT_LEAST_ZERO)
             case Op.NEGATE:
                 return Range(least=-parts[0].most, most=-parts[0].least, is_whole=parts[0].is_whole)
             case Op.ADD:
@@ -299,9 +304,15 @@ class _World:
                 return _over(parts, lambda a, b: a * b, is_whole=_whole(parts))
             case Op.DIVIDE if parts[1].point:
                 return _over(parts, lambda a, b: a / b, is_whole=False)
+            case Op.DIVIDE_INT if parts[1].point:
+                return _truncated(_over(parts, lambda a, b: a / b, is_whole=False))
+            case Op.MODULO_INT if parts[1].point:
+                return _remainder(parts[0], abs(parts[1].least))
+            case Op.TRUNCATE:
+                return _truncated(parts[0])
             case Op.SELECT:
                 return ranges.joined(parts[1:])
-            case Op.DIVIDE | Op.DIVIDE_INT | Op.MODULO_INT | Op.TRUNCATE:
+            case Op.DIVIDE | Op.DIVIDE_INT | Op.MODULO_INT:
                 return ANY
             case _:
                 return TRUTH
@@ -309,6 +320,23 @@ class _World:
 
 def _whole(parts: list[Range]) -> bool:
     return all(one.is_whole for one in parts)
+
+
+def _truncated(whole: Range) -> Range:
+    return Range(
+        least=math.trunc(whole.least) if math.isfinite(whole.least) else whole.least,
+        most=math.trunc(whole.most) if math.isfinite(whole.most) else whole.most,
+        is_whole=True,
+    )
+
+
+def _remainder(divided: Range, divisor: float) -> Range:
+    """Return what may be left of a division: less than the divisor, and of the sign of the dividend."""
+    return Range(
+        least=max(divided.least, 1.0 - divisor) if divided.least < 0.0 else 0.0,
+        most=min(divided.most, divisor - 1.0) if divided.most > 0.0 else 0.0,
+        is_whole=True,
+    )
 
 
 def _over(parts: list[Range], apply: Callable[[float, float], float], *, is_whole: bool) -> Range:

@@ -29,6 +29,8 @@ DAY_US = UNIT_US["d"]
 NOON, NIGHT = 12 * 60, 3 * 60
 """Minutes of the day at which nobody minds, and everybody does."""
 
+DAY_MINUTES, LEAST_LOUD_MINUTES = 24 * 60, 60
+
 MUCH_EXPLORED = 0.5
 
 
@@ -277,6 +279,10 @@ class _Policy(Check):
         if has_quiet_hours and self._is_quiet(NOON) and not self._is_quiet(NIGHT):
             wrong = "the quiet hours are those of the day: we would speak at night"
             self.warn(wrong, "swap 'from' and 'to'", "contact_policy", "quiet_hours")
+        loud = (plan.policy.quiet_from_minute - plan.policy.quiet_to_minute) % DAY_MINUTES
+        if has_quiet_hours and loud < LEAST_LOUD_MINUTES:
+            wrong = f"the quiet hours leave {loud} min of a day: next to nothing is ever sent"
+            self.warn(wrong, "let them end earlier, or begin later", "contact_policy", "quiet_hours")
         if has_quiet_hours and not any(one.outbound for one in quiet):
             wrong = "no outbound channel keeps the quiet hours"
             self.warn(wrong, "write 'quiet_hours: true' for those that shall", "contact_policy", "quiet_hours")

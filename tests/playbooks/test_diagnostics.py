@@ -275,6 +275,7 @@ CASES = [
     ("outbound: [push]", "outbound: [«app]", "'app', which is not outbound", "the outbound channels are push"),
     ("currency: EUR", "currency: «Euro", "'currency' is 'Euro'", "such as EUR"),
     ("Europe/Berlin", "«Europe/Berln", "does not exist", "did you mean 'Europe/Berlin'?"),
+    ("Europe/Berlin", "«localtime", "the time zone 'localtime' does not exist", "write a name such as Europe/Berlin"),
     ('from: "21:00"', 'from: «"25:00"', "'from' of 'quiet_hours' of the contact policy is '25:00'", "such as 21:00"),
     (
         "    contact: app.visit\n",

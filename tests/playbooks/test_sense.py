@@ -143,6 +143,12 @@ CONDITIONS = [
     ),
     ("checks >= 3", "checks > 3", "'when' of journey 'low' can never be true"),
     ("checks >= 3", "checks == 7", "'when' of journey 'low' can never be true"),
+    ("checks >= 3", "checks / 2 >= 2", "'when' of journey 'low' can never be true"),
+    ("checks >= 3", "checks % 2 == 2", "'when' of journey 'low' can never be true"),
+    ("checks >= 3", "checks % 2 == -1", "'when' of journey 'low' can never be true"),
+    ("checks >= 3", "checks - member.checks > 0", "'when' of journey 'low' can never be true"),
+    ("checks >= 3", "checks * member.checks < 0", "'when' of journey 'low' can never be true"),
+    ("member.checks >= 3", "int(member.age) > 120", "'when' of journey 'low' can never be true"),
     ("checks >= 3", "member.packs >= 4", "but member.packs lies between 0 and 3"),
     (
         "payments >= 3",
@@ -234,6 +240,11 @@ REACH = [
 
 POLICY = [
     ('from: "21:00", to: "09:00"', 'from: "09:00", to: "21:00"', "the quiet hours are those of the day"),
+    (
+        'from: "21:00", to: "09:00"',
+        'from: "00:00", to: "23:59"',
+        "the quiet hours leave 1 min of a day",
+    ),
     (
         "cost: 0.04",
         "cost: 4",
