@@ -6,7 +6,6 @@ themselves are folders (bundle.py).
 
 import fcntl
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -70,7 +69,7 @@ def read_stages(registry: Path, name: str) -> Aliases:
     """
     file = registry / checked_name(name) / ALIASES_FILE
     try:
-        told = json.loads(read_plain(file, ALIASES_BYTES_MAX, may_be_link=True))
+        told = json.loads(read_plain(file, ALIASES_BYTES_MAX, may_be_link=True), object_pairs_hook=_each_once)
     except BundleRefused as refused:
         if isinstance(refused.__cause__, FileNotFoundError):
             return Aliases()
@@ -85,14 +84,22 @@ def read_stages(registry: Path, name: str) -> Aliases:
         raise BundleRefused(file, f"not an object of alias: version: {wrong}") from wrong
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{doubled[:100]!r} is told twice, and only one of the two can be meant")
+    return told
+
+
 def _aliases_of(told: dict[str, Any]) -> Aliases:
     canary, share = told.get(CANARY, ""), 0.0
     if CANARY in told:
         if not isinstance(canary, dict) or set(canary) != {"version", "share"}:
             raise ValueError(f'{CANARY!r} is {str(canary)[:100]!r}, and {{"version": …, "share": …}} is needed')
         share, canary = canary["share"], canary["version"]
-        is_share = isinstance(share, int | float) and not isinstance(share, bool) and math.isfinite(share)
-        if not is_share or not 0 < share <= 1:
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
             raise ValueError(f"the share of {CANARY!r} is {str(share)[:100]!r}, and above 0 and at most 1 is needed")
     shadows, retired = (_several(told, name) for name in (SHADOW, RETIRED))
     others = {alias: version for alias, version in told.items() if alias not in (CHAMPION, CANARY, SHADOW, RETIRED)}

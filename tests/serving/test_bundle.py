@@ -338,6 +338,9 @@ def test_an_alias_of_what_is_not_there_is_refused_and_changes_nothing(saved: Pat
         b'{"champion": "v1\\n"}',
         b'{"champion": ""}',
         b'{"../champion": "v1"}',
+        b'{"champion": "v1", "champion": "v2"}',
+        b'{"champion": "v1", "canary": {"version": "v2", "share": 0.1, "share": 0.5}}',
+        b'{"canary": {"version": "v2", "share": 1' + b"0" * 400 + b"}}",
     ],
 )
 def test_a_damaged_alias_file_is_refused(saved: Path, tmp_path: Path, content: bytes):
