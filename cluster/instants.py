@@ -11,11 +11,15 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """What is later, or before the epoch, has no place in every calendar that it would be shown in."""
 
-_MICROSECONDS = re.compile(r"[0-9]{1,18}")
+_MICROSECONDS = re.compile(r"[0-9]{1,7}|[0-9]{9,18}")
+"""Eight digits are a day, as ISO 8601 has them."""
+
+_LIKE_SECONDS: Final = range(10**9, 10**14)
+"""Numbers that are seconds or milliseconds of our days; as microseconds they would be of the early seventies."""
 
 
 def instant_us(text: str, *, option: str, zone: str = "UTC") -> int:
-    """Return an instant in microseconds since 1970, of ISO 8601 or of such a number.
+    """Return an instant in microseconds since 1970, of ISO 8601 or of such a number; none of seconds or milliseconds.
 
     Args:
         text: as it was typed.
@@ -32,6 +36,9 @@ def instant_us(text: str, *, option: str, zone: str = "UTC") -> int:
     """
     try:
         if _MICROSECONDS.fullmatch(text):
+            if int(text) in _LIKE_SECONDS:
+                wrong = f"{option} {text} is too small for microseconds since 1970; write 2026-11-01T12:00:00Z"
+                raise UsageWrong(wrong)
             found = EPOCH + timedelta(microseconds=int(text))
         else:
             found = datetime.fromisoformat(text)

@@ -24,6 +24,13 @@ def test_whatever_is_typed_is_an_instant_that_can_be_shown_or_is_named(text: str
     assert datetime.fromtimestamp(found / 1e6, tz=UTC).year < 10_000
 
 
+def test_days_and_seconds_are_not_taken_for_microseconds():
+    assert instant_us("20250106", option="--at") == instant_us("2025-01-06", option="--at")
+    for seconds in ("1736157600", "1736157600000", "00001736157600"):
+        with pytest.raises(UsageWrong, match=r"--at .* is too small for microseconds"):
+            instant_us(seconds, option="--at")
+
+
 def test_an_instant_is_read_to_the_microsecond_and_in_the_zone_that_is_meant():
     assert instant_us("2025-01-06T10:00:00.000001", option="--at") == 1_736_157_600_000_001
     assert instant_us("2025-01-06T10:00", option="--at", zone="Europe/Berlin") == 1_736_154_000_000_000
