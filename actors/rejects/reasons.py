@@ -46,7 +46,7 @@ def why_rejected(status: Status, batch: pa.RecordBatch, row: int, plan: Plan | N
         case Status.UNKNOWN_TYPE:
             return _about("type", _unknown_type(_cell(batch, "type", row) or "", plan))
         case Status.MISSING_TIME:
-            return _about("time", "is missing")
+            return _about("time", "is missing, or its nanos are none: 0 to 999,999,999")
         case Status.PAST_CALENDAR | Status.FUTURE:
             return _about("time", _time(status, _cell(batch, "time", row), plan, stamp_us))
         case Status.BAD_ID:
@@ -106,8 +106,18 @@ def _time(status: Status, time_us: object, plan: Plan | None, stamp_us: int | No
         return f"{_instant(time_us)} is {'before 1970' if time_us < 0 else 'after 2199'}"
     if stamp_us is None:
         return f"{_instant(time_us)} is ahead of the owner's clock"
-    most = f", at most {plan.clock.future_us / 1e6:,.0f} s are allowed" if plan is not None else ""
-    return f"{_instant(time_us)} is {(time_us - stamp_us) / 1e6:,.0f} s ahead of the owner's clock{most}"
+    most = f", at most {_seconds(plan.clock.future_us)} s are allowed" if plan is not None else ""
+    return f"{_instant(time_us)} is {_seconds(time_us - stamp_us)} s ahead of the owner's clock{most}"
+
+
+def _seconds(us: int) -> str:
+    """Return a time in seconds, to the last digit: what is beyond a bound must not read as if it were at it.
+
+    >>> _seconds(300_000_000), _seconds(3_600_000_001)
+    ('300', '3,600.000001')
+    """
+    whole, rest = divmod(us, 1_000_000)
+    return f"{whole:,}" + (f".{rest:06}".rstrip("0") if rest else "")
 
 
 def _instant(time_us: int) -> str:

@@ -8,7 +8,7 @@ from actors.partition.answers import description
 from actors.partition.unknown_fields import NAMES_MAX, UnknownFields
 from hearth.v1 import signal_pb2
 from serving.signal_batches import TooManyFields, batch_from_signals, pass_over
-from tests.actors.harness import DAY, MONDAY, SECOND, corner, in_loop, running, signal
+from tests.actors.harness import DAY, MINUTE, MONDAY, SECOND, corner, in_loop, running, signal
 
 LONG = "x" * 129
 
@@ -42,7 +42,8 @@ def untimed() -> signal_pb2.Signal:
          "marketing: 3 is neither 0 nor 1"),
         (signal("e", "h", "visit", -5 * SECOND), "PAST_CALENDAR", "time",
          "time: 1969-12-31T23:59:55+00:00 is before 1970"),
-        (untimed(), "MISSING_TIME", "time", "time: is missing"),
+        (untimed(), "MISSING_TIME", "time",
+         "time: is missing, or its nanos are none: 0 to 999,999,999"),
         (signal("", "h", "visit", MONDAY), "BAD_ID", "event_id", "event_id: is missing"),
         (signal(LONG, "h", "visit", MONDAY), "BAD_ID", "event_id", "event_id: 129 bytes, at most 128 are allowed"),
         (signal("e", "", "visit", MONDAY), "BAD_KEY", "household", "household: is missing"),
@@ -69,6 +70,8 @@ async def test_a_time_ahead_is_told_with_what_is_allowed(tmp_path: Path):
         (found,) = (await hearth.ingest(signal("e", "h", "visit", MONDAY + DAY))).rejections
         assert found.field == "time"
         assert "86,400 s ahead of the owner's clock, at most" in found.detail
+        (found,) = (await hearth.ingest(signal("f", "h", "visit", MONDAY + 5 * MINUTE + 1))).rejections
+        assert "300.000001 s ahead of the owner's clock, at most 300 s" in found.detail
 
 
 @in_loop
