@@ -11,6 +11,8 @@ from intake.reading.signals import FIELD_PREFIX, FILE_COLUMN, ROW_COLUMN
 from wire.batches import IDENTIFIER_COLUMN, SIGNAL_COUNT_MAX, SOURCE_COLUMN, ipc_bytes
 
 OUR_COLUMNS = ("event_id", "type", "household", "member", "time")
+OF_SIGNALS = frozenset({*OUR_COLUMNS, SOURCE_COLUMN, IDENTIFIER_COLUMN})
+"""What a column of such a name would be taken for, also where the signals have none of it."""
 
 
 def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
@@ -30,7 +32,7 @@ def request_of(signals: pa.Table) -> signal_pb2.IngestRequest:
     present = [name for name, column in zip(table.column_names, table.columns, strict=True) if _is_sent(name, column)]
     table = table.select(present)
     fields = [name.removeprefix(FIELD_PREFIX) for name in present if name.startswith(FIELD_PREFIX)]
-    if any(name in (*ours, SOURCE_COLUMN) for name in fields):
+    if not OF_SIGNALS.isdisjoint(fields):
         return signal_pb2.IngestRequest(signals=_signals_of(table))
     return signal_pb2.IngestRequest(arrow_stream=ipc_bytes(table.rename_columns([*ours, *fields])))
 

@@ -208,18 +208,31 @@ class _Converter:
         quoted = node.style is not None
         if not quoted and node.value in ("", "~", "null"):
             return Nothing(place, node.value)
-        return Scalar(place, node.value, quoted, raw)
+        return Scalar(place, self._text_of(node, place), quoted, raw)
+
+    def _text_of(self, node: yaml.ScalarNode, place: Place) -> str:
+        r"""Return a scalar's text; a pair of surrogates, written \ud83d\ude00 as in JSON, is one character."""
+        try:
+            text: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._problems.add(place, "this holds half a surrogate pair, which is no text", "write the whole character")
+            return ""
+        return text
 
     def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> YamlMapping:
         entries: dict[str, Entry] = {}
         merged: dict[str, Entry] = {}
+        is_merged = False
         for key_node, value_node in node.value:
             key_place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problems.add(key_place, "a key is a name, not a list or a mapping", "write one name per key")
                 continue
-            key = key_node.value
+            key = self._text_of(key_node, key_place)
             if key == "<<":
+                if is_merged:
+                    self._problems.add(key_place, "'<<' is already given here", "list what is merged: <<: [*a, *b]")
+                is_merged = True
                 merged = self._merged(key_place, self.convert(value_node, depth + 1)) | merged
             elif key in entries:
                 wrong = f"'{key}' is already given in line {entries[key].place.line}"

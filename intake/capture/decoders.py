@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -13,7 +14,8 @@ from google.protobuf.message import DecodeError
 from hearth.v1 import signal_pb2
 from intake.capture.ports import Decoded, Decoder, Message, SourcePartition, UnreadableMessage
 from intake.capture.settings import CaptureSettings
-from intake.reading.json_file import Flat, RowWrong, event_of, text_of_cell
+from intake.reading.json_file import SHOWN_LENGTH_MAX, Flat, RowWrong, event_of
+from intake.reading.json_text import JsonObject, object_of, text_of_cell
 from intake.reading.mapping import FileMapping, MappingInvalid, load_mapping
 from intake.reading.mapping import Mapping as MessageMapping
 from intake.reading.rows import Chunk
@@ -131,18 +133,30 @@ class MappedDecoder:
 
 def _read_json(value: bytes, is_cloudevents: bool) -> Flat:
     try:
-        return event_of(value.decode(), is_cloudevents=is_cloudevents)
+        return event_of(value.decode("utf-8-sig"), is_cloudevents=is_cloudevents)
     except (UnicodeDecodeError, RecursionError) as wrong:
         raise RowWrong(f"not valid JSON: {wrong}") from wrong
 
 
 def _read_msgpack(value: bytes, is_cloudevents: bool) -> Flat:
     try:
-        return event_of(msgpack.unpackb(value, timestamp=3), is_cloudevents=is_cloudevents)
+        content = msgpack.unpackb(value, timestamp=3, object_pairs_hook=_map_of, ext_hook=_unknown_extension)
+        return event_of(content, is_cloudevents=is_cloudevents)
     except RowWrong:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as wrong:
         raise RowWrong(f"not a msgpack map: {wrong}") from wrong
+
+
+def _map_of(pairs: list[tuple[Any, Any]]) -> JsonObject:
+    for name, _ in pairs:
+        if not isinstance(name, str):
+            raise ValueError(f"the key {ascii(name)[:SHOWN_LENGTH_MAX]} is no text")
+    return object_of(pairs)
+
+
+def _unknown_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not known: {len(data)} bytes")
 
 
 Found = dict[int, tuple[Message, Flat]]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from intake.errors import InputWrong
-from intake.reading.yaml_file import read_yaml
+from intake.reading.yaml_file import WHAT_BELONGS, read_yaml
 from written.problems import WritingInvalid
 
 MessageFormat = Literal["json", "msgpack", "protobuf"]
@@ -92,7 +92,9 @@ def checked_settings(where: str, given: object) -> CaptureSettings:
         return CaptureSettings.model_validate(given)
     except ValidationError as wrong:
         told = [
-            ".".join([where, *map(str, error["loc"])]) + ": " + error["msg"].removeprefix("Value error, ")
+            ".".join([where, *map(str, error["loc"])])
+            + ": "
+            + (WHAT_BELONGS.get(error["type"]) or error["msg"].removeprefix("Value error, "))
             for error in wrong.errors()
         ]
         raise InputWrong("; ".join(told)) from wrong

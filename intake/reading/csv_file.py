@@ -162,6 +162,11 @@ def _header(file: CsvFile, raw: bytes) -> tuple[str, ...]:
     except UnicodeDecodeError:
         raise IntakeFailed(f"{file.path} is not UTF-8 text; convert it first, e.g. with iconv -t utf-8") from None
     except (csv.Error, StopIteration) as wrong:
+        if CARRIAGE_RETURN in raw:
+            raise IntakeFailed(
+                f"{file.path}:1: carriage returns stand inside the header; if its lines end with nothing else, convert "
+                "the file first, e.g. with tr '\\r' '\\n'"
+            ) from None
         raise IntakeFailed(f"{file.path}:1: the header cannot be read: {wrong}") from wrong
     return tuple(name.strip() for name in names)
 
@@ -204,14 +209,21 @@ def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreada
     why: dict[int, str] = {}
     block = records.block
     content = np.frombuffer(block, np.uint8)
-    if QUOTE in block:
-        counts = np.concatenate(([0], np.cumsum(content == QUOTE)))
-        odd = (counts[records.ends] - counts[records.starts]) % 2 == 1
-        why |= dict.fromkeys(np.flatnonzero(odd).tolist(), "a quotation mark is not closed on its line")
+    counts = np.concatenate(([0], np.cumsum(content == QUOTE))) if QUOTE in block else None
+    if counts is not None:
+        quotes = counts[records.ends] - counts[records.starts]
+        why |= dict.fromkeys(np.flatnonzero(quotes % 2 == 1).tolist(), "a quotation mark is not closed on its line")
+        why |= dict.fromkeys(
+            _misquoted(records, np.flatnonzero((quotes > 0) & (quotes % 2 == 0)), file.shape.delimiter),
+            "a quotation mark stands neither around a whole value nor doubled within one",
+        )
     returns = np.flatnonzero(content == CARRIAGE_RETURN)
-    if len(returns) and not file.shape.multiline:
+    if len(returns):
         record = np.searchsorted(records.starts, returns, side="right") - 1
         inside = (record >= 0) & (returns < records.ends[np.maximum(record, 0)])
+        if file.shape.multiline and counts is not None:
+            # Within quotes it is content; elsewhere it would end a line that nobody counts.
+            inside &= (counts[returns] - counts[records.starts[np.maximum(record, 0)]]) % 2 == 0
         why |= dict.fromkeys(record[inside].tolist(), "a carriage return stands inside the line")
     if not _is_utf8(block):
         for index in range(len(records.starts)):
@@ -222,6 +234,20 @@ def _set_aside(file: CsvFile, records: _Records) -> tuple[_Records, list[Unreada
     kept = np.ones(len(records.starts), np.bool_)
     kept[list(why)] = False
     return records.pick(kept), [_unreadable(file, records, index, reason) for index, reason in why.items()]
+
+
+def _misquoted(records: _Records, candidates: NDArray[np.int64], delimiter: str) -> list[int]:
+    """Return which of the records Arrow and Python may read differently, and Arrow as far as beyond their ends.
+
+    A quotation mark that does not begin its value is part of it.
+    """
+    if not len(candidates):
+        return []
+    between = f"\\x{ord(delimiter):02x}"
+    value = rf'(?:"(?:[^"]|"")*"|[^"{between}\r\n][^{between}\r\n]*|)'
+    cells = pa.array([records.raw(index) for index in candidates.tolist()], pa.binary())
+    is_sound = pc.match_substring_regex(cells, f"^{value}(?:{between}{value})*$")
+    return [int(index) for index in candidates[~is_sound.to_numpy(zero_copy_only=False)]]
 
 
 def _parse_with_arrow(column_count: int, records: _Records, shape: CsvShape) -> tuple[pa.Table, list[tuple[int, str]]]:
@@ -236,6 +262,9 @@ def _parse_with_arrow(column_count: int, records: _Records, shape: CsvShape) -> 
     if not len(records.starts):
         return pa.table({name: pa.array([], pa.string()) for name in names}), []
     text = records.text()
+    if text.startswith(BYTE_ORDER_MARK):
+        # Arrow would take it for the beginning of a file, wherever in ours the block lies.
+        return _parse_one_by_one(column_count, records, shape)
     try:
         table = pa.csv.read_csv(
             pa.py_buffer(text),

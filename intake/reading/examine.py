@@ -45,6 +45,9 @@ FORMAT_BY_SUFFIX = {
 DATA_PREFIX = "data."
 """CloudEvents keep an event's own values under this key."""
 
+WHOLE_DATA = "data"
+"""Data that is no object has no fields."""
+
 
 Declared = Dict[str, str]
 """Fields that a playbook knows, and as what they travel."""
@@ -134,19 +137,26 @@ def mapper_for(source: SourceFile, *, file_index: int, fields: FieldTypes) -> Fi
 
 
 def merged_fields(sources: list[SourceFile]) -> FieldTypes:
-    """Return the fields of all files.
+    """Return the fields of all files; of one whose type was told from cells that differ, all can be text.
 
     Raises:
         MappingInvalid: two files give one field different types.
     """
     merged: FieldTypes = {}
+    written: set[str] = set()
     for source in sources:
         for name, kind in source.fields.items():
-            if merged.setdefault(name, kind) != kind:
+            known = merged.setdefault(name, kind)
+            if known != kind and source.is_guessed:
+                merged[name] = known if name in written else "text"
+            elif known != kind and name in written:
                 raise MappingInvalid(
-                    f"field {name} is a {kind} in {source.reader.name} and a {merged[name]} in another file; "
+                    f"field {name} is a {kind} in {source.reader.name} and a {known} in another file; "
                     "give it one type in the mapping"
                 )
+            elif not source.is_guessed:
+                merged[name] = kind
+                written.add(name)
     return merged
 
 
@@ -337,6 +347,8 @@ def _spell_out_fields(section: FileMapping, look: _Look, *, is_cloudevents: bool
         if column in used or not kind:
             continue
         if is_cloudevents and not column.startswith(DATA_PREFIX):
+            if column == WHOLE_DATA:
+                look.passed_over["data of CloudEvents that is no JSON object"] = None
             continue
         name = column.removeprefix(DATA_PREFIX) if is_cloudevents else column
         if not name or len(name.encode()) > LONGEST_KEY:

@@ -2,10 +2,10 @@
 
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from intake.errors import IntakeFailed
+from intake.reading.json_text import PLAIN, JsonObject, keys_in, parsed_with_doubled, text_of_cell
 from intake.reading.rows import CHUNK_ROWS, NAMELESS, TEXT_SHOWN_MAX, Chunk, UnreadableRow
 
 WHOLE_BYTES_MAX = 256 << 20
@@ -26,6 +27,8 @@ NO_TEXT = "holds half a surrogate pair or a byte that is no UTF-8"
 
 Flat = dict[str, Any]
 """Keys of one event, those of objects within it joined by dots."""
+
+BYTE_ORDER_MARK = "\ufeff"
 
 CLOUDEVENTS_VERSION = "1.0"
 CLOUDEVENTS_REQUIRED = ("id", "source", "type")
@@ -150,31 +153,48 @@ def _object_if_any(content: Any) -> dict[str, Any] | None:
 
 
 def _documents(path: Path) -> Iterator[_Document]:
+    _check_encoding(path)
     if _is_one_document(path):
         whole = _whole(path)
         size = path.stat().st_size
         for entry in whole if isinstance(whole, list) else [whole]:
-            yield _Document(0, entry, size)
+            # A text is an entry like any other, and not one that is still to be parsed.
+            yield _Document(0, json.dumps(entry) if isinstance(entry, str) else entry, size)
         return
     done = 0
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
             done += len(raw)
-            text = raw.decode("utf-8-sig" if line == 1 else "utf-8", "surrogateescape").strip()
+            # Files that were put together have the mark of each file's beginning inside.
+            text = raw.decode("utf-8", "surrogateescape").strip().removeprefix(BYTE_ORDER_MARK)
             if text:
                 yield _Document(line, text, done)
+
+
+def _check_encoding(path: Path) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise IntakeFailed(f"{path} is not UTF-8 text but UTF-16; convert it first, e.g. with iconv -t utf-8")
 
 
 def _is_one_document(path: Path) -> bool:
     """Tell an array, or one object over several lines, from one object per line."""
     with path.open("rb") as stream:
-        for raw in stream:
-            first = raw.removeprefix(b"\xef\xbb\xbf").strip()
-            if first:
-                break
-        else:
-            return False
-    return first.startswith(b"[") or first == b"{"
+        filled = (stripped for raw in stream if (stripped := raw.removeprefix(codecs.BOM_UTF8).strip()))
+        first = next(filled, b"")
+        if first == b"{":
+            return True
+        # A line that is an array of its own is a broken line among others, unless it is all there is.
+        return first.startswith(b"[") and (next(filled, None) is None or not _is_json(first))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _whole(path: Path) -> Any:
@@ -185,32 +205,16 @@ def _whole(path: Path) -> Any:
     raw = path.read_bytes()
     try:
         # A byte that is no text costs the entry in which it stands, which is found there.
-        return _parsed(raw.decode(json.detect_encoding(raw), "surrogateescape"))
+        return parsed_with_doubled(raw.decode(json.detect_encoding(raw), "surrogateescape"))
     except (ValueError, RecursionError) as wrong:
-        raise IntakeFailed(f"{path} is not valid JSON: {wrong}") from wrong
-
-
-class _Object(dict[str, Any]):
-    """A JSON object; `doubled` is a key that it has twice, or None."""
-
-    doubled: str | None = None
-
-
-def _parsed(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object_of)
-
-
-def _object_of(pairs: list[tuple[str, Any]]) -> _Object:
-    found = _Object(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        found.doubled = next(name for name in names if names.count(name) > 1)
-    return found
+        many = "; it seems to hold several: write one object per line, e.g. with jq -c ."
+        told = many if str(wrong).startswith("Extra data") else ""
+        raise IntakeFailed(f"{path} is not valid JSON: {wrong}{told}") from wrong
 
 
 def _object(content: Any) -> dict[str, Any]:
     try:
-        parsed = json.loads(content) if isinstance(content, str) else content
+        parsed = PLAIN.decode(content) if isinstance(content, str) else content
     except (ValueError, RecursionError) as wrong:
         raise RowWrong(f"not valid JSON: {wrong}") from wrong
     if not isinstance(parsed, dict):
@@ -232,24 +236,19 @@ def event_of(content: Any, *, is_cloudevents: bool) -> Flat:
         key_count = _flatten(parsed, "", flat, is_surely_text=is_surely_text)
         # Looking for doubled keys costs as much as all else; where there are as many as the text has, there are none.
         # Those of decoded data stand nowhere in the text.
-        if isinstance(content, str) and (parsed is not written or _keys_in(content) != key_count):
-            _check_doubled(_parsed(content))
+        if parsed is not written or not isinstance(content, str):
+            _check_doubled(parsed)
+        if isinstance(content, str) and (parsed is not written or keys_in(content) != key_count):
+            _check_doubled(parsed_with_doubled(content))
     except RecursionError:
         raise RowWrong("objects stand too deep within one another") from None
     return flat
 
 
-def _keys_in(content: str) -> int:
-    """Return how many keys a text has, or more; -1 where its white space makes them hard to count."""
-    if any(space in content for space in ("  ", "\t", "\r", "\n")):
-        return -1
-    return content.count('":') + content.count('" :')
-
-
 def _check_doubled(parsed: Any) -> None:
     match parsed:
         case dict():
-            if isinstance(parsed, _Object) and parsed.doubled is not None:
+            if isinstance(parsed, JsonObject) and parsed.doubled is not None:
                 raise RowWrong(f"the key {_shown(parsed.doubled)} occurs twice")
             for value in parsed.values():
                 _check_doubled(value)
@@ -258,40 +257,6 @@ def _check_doubled(parsed: Any) -> None:
                 _check_doubled(value)
         case _:
             pass
-
-
-def text_of_cell(cell: object) -> str | None:
-    """Return a cell as a file of text would have it; whole numbers without a fraction, however they were written.
-
-    >>> [text_of_cell(cell) for cell in ("a", 3, 3.0, 0.5, True, None, b"x", [1])]
-    ['a', '3', '3', '0.5', 'true', None, 'x', '[1]']
-    """
-    kind = type(cell)
-    if cell is None or kind is str:
-        return cell  # type: ignore[return-value]
-    if kind is int:
-        return str(cell)
-    match cell:
-        case bool():
-            return "true" if cell else "false"
-        case float() if cell.is_integer() and abs(cell) < 2.0**53:
-            return str(int(cell))
-        case date():
-            return cell.isoformat()
-        case bytes():
-            return cell.decode()
-        case list():
-            return _json_text(cell)
-        case _:
-            return str(cell)
-
-
-def _json_text(cell: list[Any]) -> str:
-    try:
-        return json.dumps(cell, ensure_ascii=False, default=text_of_cell)
-    except (TypeError, ValueError, RecursionError):
-        # What msgpack can hold and JSON cannot, such as a map with numbers for keys.
-        return str(cell)
 
 
 def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
@@ -307,24 +272,27 @@ def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
         return event
     if "data" in event:
         raise RowWrong("both data and data_base64 are given; CloudEvents allow one of them")
-    content = _Object({name: value for name, value in event.items() if name != "data_base64"})
-    content.doubled = event.doubled if isinstance(event, _Object) else None
+    content = JsonObject({name: value for name, value in event.items() if name != "data_base64"})
+    content.doubled = event.doubled if isinstance(event, JsonObject) else None
     try:
         raw = base64.b64decode(event["data_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as wrong:
         raise RowWrong(f"data_base64 cannot be decoded: {wrong}") from wrong
-    if "json" in str(event.get("datacontenttype", "application/json")):
-        try:
-            content["data"] = _parsed(raw.decode())
-        except (ValueError, RecursionError) as wrong:
-            raise RowWrong(f"data_base64 is not valid JSON: {wrong}") from wrong
+    if "json" not in str(event.get("datacontenttype", "application/json")).lower():
+        # No object, so it has no fields; whoever reads the file is told that there was something.
+        content["data"] = event["data_base64"]
+        return content
+    try:
+        content["data"] = parsed_with_doubled(raw.decode())
+    except (ValueError, RecursionError) as wrong:
+        raise RowWrong(f"data_base64 is not valid JSON: {wrong}") from wrong
     return content
 
 
 def _flatten(parsed: dict[str, Any], prefix: str, flat: Flat, *, is_surely_text: bool) -> int:
     """Put the values under their whole keys; return how many keys there were, those of objects included."""
     count = len(parsed)
-    if isinstance(parsed, _Object) and parsed.doubled is not None:
+    if isinstance(parsed, JsonObject) and parsed.doubled is not None:
         raise RowWrong(f"the key {_shown(prefix + parsed.doubled)} occurs twice")
     for name, value in parsed.items():
         key = prefix + name

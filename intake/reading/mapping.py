@@ -21,10 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from household.events import LONGEST_KEY
 from household.graph.events import GRAPH_PREFIX
 from intake.errors import InputWrong
-from intake.reading.values import UNIT_US
-from intake.reading.yaml_file import Unquoted, read_yaml
+from intake.reading.values import UNIT_US, is_known_zone, spelled_patterns
+from intake.reading.yaml_file import WHAT_BELONGS, Unquoted, read_yaml
 from written.problems import WritingInvalid
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -115,9 +116,28 @@ def _known_unit(unit: str) -> str:
 def _known_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
+        # localtime is another one on every machine.
+        is_known = zone != "localtime" and is_known_zone(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{zone!r} is no time zone; write UTC or one like Europe/Berlin") from None
+        is_known = False
+    if not is_known:
+        raise ValueError(f"{zone!r} is no time zone; write UTC or one like Europe/Berlin")
     return zone
+
+
+def _known_pattern(pattern: str) -> str:
+    if not pattern:
+        raise ValueError("nothing is written here; leave it out for ISO 8601")
+    for spelled, _ in spelled_patterns(pattern):
+        try:
+            datetime.strptime("", spelled)  # noqa: DTZ007
+        except re.error as wrong:
+            raise ValueError(f"{pattern!r} is no pattern for times: {wrong}") from None
+        except ValueError as wrong:
+            # That an empty text does not fit is what a good one says.
+            if "does not match" not in str(wrong):
+                raise ValueError(f"{pattern!r} is no pattern for times: {wrong}") from None
+    return pattern
 
 
 def _instant(value: Any, told: ValidationInfo) -> Any:
@@ -142,8 +162,8 @@ class TimeSource(_Part):
     start: Annotated[datetime, BeforeValidator(_instant)] | None = None
     """What a number counts from; 1970-01-01T00:00:00Z if not given, `now` is when the mapping is read. Without an
     offset it is UTC."""
-    format: str | None = None
-    """strptime pattern; ISO 8601 if not given."""
+    format: Annotated[str, AfterValidator(_known_pattern)] | None = None
+    """strptime pattern; ISO 8601 if not given. Of the names of zones, %Z, it knows UTC, GMT and Z."""
     zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """For dates that name no offset."""
 
@@ -187,14 +207,29 @@ class FieldSource(_Part):
         return [self.column] if self.column else columns_of(self.text)
 
 
+def _usable_delimiter(delimiter: str) -> str:
+    if len(delimiter) != 1 or not (delimiter == "\t" or (delimiter.isascii() and delimiter.isprintable())):
+        raise ValueError(f"{delimiter!r} is no delimiter; one ASCII character is, such as ';' or \"\\t\"")
+    if delimiter == '"':
+        raise ValueError("the quotation mark is what quotes values; it cannot be the delimiter, too")
+    return delimiter
+
+
 class CsvSection(_Part):
     """How a CSV file is written."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, AfterValidator(_usable_delimiter)] = ","
     columns: tuple[str, ...] = ()
     """Names for a file without a header line."""
     multiline: bool = False
     """Whether quoted values may hold line breaks."""
+
+
+def _usable_field_name(name: str) -> str:
+    if not 0 < len(name.encode()) <= LONGEST_KEY:
+        has = f"{name[:40]!r} has {len(name.encode()):,} bytes" if name else "it is empty"
+        raise ValueError(f"{has}; the name of a field has 1 to {LONGEST_KEY} bytes")
+    return name
 
 
 class FileMapping(_Part):
@@ -212,7 +247,9 @@ class FileMapping(_Part):
     identifier: TextSource = ""
     """By what rows without a household name whom they are about."""
     time: TimeSource
-    fields: dict[str, FieldSource] | Literal["*"] = Field(default_factory=dict)
+    fields: dict[Annotated[str, AfterValidator(_usable_field_name)], FieldSource] | Literal["*"] = Field(
+        default_factory=dict
+    )
     """By field name; "*" takes every column not used otherwise under its own name."""
 
     @model_validator(mode="after")
@@ -324,14 +361,19 @@ def load_mapping(name: str, *, now: datetime) -> Mapping:
         errors = wrong.errors()
         # A list whose only entry is wrong is also reported as empty; that helps nobody.
         errors = [error for error in errors if error["type"] != "too_short"] or errors
+        # Whoever wrote a mapping of fields did not mean "*".
+        errors = [error for error in errors if error["loc"][-1] != "literal['*']"] or errors
         raise MappingInvalid("; ".join(f"mapping {name}: {_describe(error)}" for error in errors)) from wrong
 
 
 def _describe(error: Any) -> str:
     place = ".".join(
-        str(part) for part in error["loc"] if part not in ("template", "column", "when") or part == error["loc"][-1]
+        str(part)
+        for part in error["loc"]
+        # The types between which there was a choice, as pydantic calls them, stand nowhere in the file.
+        if "[" not in str(part) and (part not in ("template", "column", "when") or part == error["loc"][-1])
     )
-    message = error["msg"].removeprefix("Value error, ")
+    message = WHAT_BELONGS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place} is not known"
     if error["type"] == "missing":

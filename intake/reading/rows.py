@@ -82,10 +82,19 @@ def original_of(row: UnreadableRow) -> bytes:
 
 def value_of(column: pa.Array, index: int) -> Any:
     """Return a cell for people; Python has no instants beyond the year 9999, which a file may hold."""
+    cell = column[index]
     try:
-        return column[index].as_py()
+        return cell.as_py()
     except (OverflowError, ValueError, pa.ArrowException):
-        return repr(column[index])
+        return _written(cell)
+
+
+def _written(cell: pa.Scalar) -> str:
+    try:
+        return repr(cell)
+    except pa.ArrowException:
+        # A time zone that nobody knows stops even that.
+        return f"{cell.type} {cell.cast(pa.int64()).as_py()}"
 
 
 class FileReader(Protocol):

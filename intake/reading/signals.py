@@ -35,6 +35,9 @@ FILE_COLUMN, ROW_COLUMN = "_file", "_row"
 FIELD_PREFIX = "field:"
 """Before a field's name in a table of signals: fields may be called as our own columns are."""
 
+NO_ID = pa.array(["", "nan", "NaN", "None", "NaT", "<NA>", "null", "NULL", "\\N", None])
+"""What stands in the place of an id where there is none: as Python, pandas and databases write it."""
+
 SOURCE_AND_ID_HASH = b"cloudevent"
 """Keeps the hashes of joined sources and ids apart from those of long ids."""
 
@@ -143,8 +146,8 @@ class _Found:
             values = self._source_and_id()
         else:
             values = self.text("event_id", section.own_event_id, is_required=False)
-        # What Python writes where there was none would make one event of all that have none.
-        is_missing = pc.is_in(values, pa.array(["", "nan", "NaN", None]))
+        # What programs write where there was none would make one event of all that have none.
+        is_missing = pc.is_in(values, NO_ID)
         if pc.any(is_missing).as_py():
             values = pc.if_else(is_missing, self._fill_template("{file}:{row}"), values)
         is_long = pc.greater(pc.binary_length(values), LONGEST_KEY)

@@ -1,8 +1,8 @@
 """Raw columns as text, numbers, flags and times, whole columns at once; what does not fit is marked, row by row."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ INTEGER = r"^\s*-?(\d{1,18}|[1-8]\d{18})\s*$"
 """What surely fits in 64 bits, as Arrow reads it: one with a plus is read as a number."""
 ISO_TIME = (
     r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?)?"
-    r"(?: ?(?:([Zz]|UTC|GMT)|([+-]\d\d):?(\d\d)?))?$"
+    r"(?: ?(?:([Zz]|(?i:UTC|GMT))|([+-]\d\d):?(\d\d)?))?$"
 )
 """ISO 8601 and RFC 3339, and as databases write it: date, hour, minute, second, fraction; Z, or hours and minutes."""
 ISO_COMPACT = (
@@ -69,12 +69,13 @@ def as_text(column: pa.Array) -> pa.Array:
         return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.string()), texts)
     if pa.types.is_decimal(kind):
         return pc.replace_substring_regex(pc.cast(column, pa.string()), r"^(-?\d+)\.0+$", r"\1")
-    if pa.types.is_timestamp(kind) and kind.tz is not None and not _is_known_zone(kind.tz):
+    if pa.types.is_timestamp(kind) and kind.tz is not None and not is_known_zone(kind.tz):
         column = column.cast(pa.timestamp(kind.unit, "UTC"))
     return pc.cast(column, pa.string())
 
 
-def _is_known_zone(name: str) -> bool:
+def is_known_zone(name: str) -> bool:
+    """Tell whether Arrow knows a time zone: of those that a machine has, not quite all."""
     try:
         pc.cast(pa.array([0], pa.timestamp("us", name)), pa.string())
     except pa.ArrowException:
@@ -244,22 +245,61 @@ def _parse_time(text: str | None, kind: pa.DataType) -> int | None:
 
 
 def _from_pattern(text: pa.Array, *, zone: str, pattern: str) -> Converted:
-    times = [_pattern_us(one, pattern, zone) for one in text.to_pylist()]
-    values = pa.array(times, pa.int64())
+    patterns = spelled_patterns(pattern)
+    parsed = [_parse_by_pattern(one, patterns) for one in text.to_pylist()]
+    in_zone = pa.array([None if one is None or one.offset is None else one.us_in_utc for one in parsed], pa.int64())
+    floating = pa.array([None if one is None else one.local_us for one in parsed], pa.timestamp("us"))
+    values = pc.coalesce(in_zone, pc.cast(_localized(floating, zone), pa.int64()))
     return Converted(values, _wrong(text, pc.is_valid(values)))
 
 
-def _pattern_us(text: str | None, pattern: str, zone: str) -> int | None:
-    if text is None:
-        return None
+def spelled_patterns(pattern: str) -> list[tuple[str, bool]]:
+    """Return the patterns to try instead of one, each with whether what fits it is in UTC.
+
+    For the names of zones, %Z, only those that are the same everywhere; strptime would take this machine's as well,
+    and read UTC as any other word.
+
+    >>> spelled_patterns("%H:%M %Z")
+    [('%H:%M UTC', True), ('%H:%M GMT', True), ('%H:%M Z', True)]
+    >>> spelled_patterns("%H%%Z")
+    [('%H%%Z', False)]
+    """
+    tokens = re.findall(r"%.|[^%]+|%", pattern, re.DOTALL)
+    if "%Z" not in tokens:
+        return [(pattern, False)]
+    return [("".join(name if one == "%Z" else one for one in tokens), True) for name in ("UTC", "GMT", "Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class _ByPattern:
+    """A time as numbers: with an offset the first and the last day of the calendar lie beyond it."""
+
+    local_us: int
+    offset: timedelta | None
+
+    @property
+    def us_in_utc(self) -> int:
+        return self.local_us - (self.offset or timedelta(0)) // timedelta(microseconds=1)
+
+
+def _parsed(text: str, pattern: str) -> datetime | None:
     try:
-        parsed = datetime.strptime(text, pattern)  # noqa: DTZ007
-        offset = parsed.utcoffset() if parsed.tzinfo is not None else parsed.replace(tzinfo=ZoneInfo(zone)).utcoffset()
+        return datetime.strptime(text, pattern)  # noqa: DTZ007
     except (ValueError, OverflowError):
         return None
-    # As numbers: with an offset the first and the last day of the calendar lie beyond it.
-    since = parsed.replace(tzinfo=None) - datetime(1970, 1, 1)  # noqa: DTZ001
-    return (since - (offset or timedelta(0))) // timedelta(microseconds=1)
+
+
+def _parse_by_pattern(text: str | None, patterns: list[tuple[str, bool]]) -> _ByPattern | None:
+    if text is None:
+        return None
+    for pattern, is_utc in patterns:
+        parsed = _parsed(text, pattern)
+        if parsed is None:
+            continue
+        since = parsed.replace(tzinfo=None) - datetime(1970, 1, 1)  # noqa: DTZ001
+        offset = timedelta(0) if is_utc and parsed.tzinfo is None else parsed.utcoffset()
+        return _ByPattern(since // timedelta(microseconds=1), offset)
+    return None
 
 
 def _from_timestamps(column: pa.Array, *, zone: str) -> Converted:
@@ -289,6 +329,9 @@ def _as_integers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     if pa.types.is_integer(column.type):
         cells = pc.cast(column, pa.int64(), safe=False)
         fits = column.is_valid()
+    elif pa.types.is_decimal(column.type) and column.type.scale == 0:
+        # As databases export whole numbers: a float would lose the last digits of nanoseconds.
+        return _as_integers(pc.cast(column, pa.string()))
     elif pa.types.is_string(column.type):
         fits = pc.fill_null(pc.match_substring_regex(column, INTEGER), False)
         cells = pc.cast(pc.utf8_trim_whitespace(pc.if_else(fits, column, "0")), pa.int64())

@@ -10,6 +10,14 @@ from written.yaml_tree import Listing, Node, Nothing, Scalar, YamlMapping, parse
 _NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """About as JSON has numbers: `0123`, `+49`, `1_000` and `12:30` are texts."""
 
+WHAT_BELONGS = {
+    "tuple_type": "a list belongs here: [a, b]",
+    "dict_type": "a mapping belongs here: {name: value}",
+    "model_type": "a mapping belongs here: {name: value}",
+    "string_type": "a text belongs here",
+}
+"""For people, instead of what pydantic says."""
+
 _EXACT_MAX = 2**53
 """Beyond, neighbours would be the same number: what is so long is an identifier."""
 

@@ -243,17 +243,19 @@ def test_a_column_that_occurs_twice_is_refused_only_where_it_would_be_used(heart
     assert taken.json["applied"] == 1
 
 
-def test_a_field_called_source_is_a_field_and_no_part_of_an_events_identity():
+@pytest.mark.parametrize("name", ["source", "identifier"])
+def test_a_field_called_as_what_says_whose_an_event_is_is_a_field_and_says_nothing(name: str):
     table = pa.table(
         {
             **{name: ["x"] for name in ("event_id", "type", "household", "member")},
             "time": [1],
+            "identifier": [""],
             FILE_COLUMN: [0],
             ROW_COLUMN: [0],
-            f"{FIELD_PREFIX}source": ["shop"],
+            f"{FIELD_PREFIX}{name}": ["shop"],
         }
     )
     request = request_of(table)
-    batch = batch_from_signals(request.signals) if request.signals else None
-    assert batch is not None
-    assert ("source" in batch.schema.names, batch.column("s:source").to_pylist()) == (False, ["shop"])
+    assert request.signals, "as columns, it would be the events' own"
+    batch = batch_from_signals(request.signals)
+    assert (name in batch.schema.names, batch.column(f"s:{name}").to_pylist()) == (False, ["shop"])

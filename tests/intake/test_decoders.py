@@ -371,6 +371,7 @@ def test_connectors_are_listed_in_a_file(tmp_path, mapping):
         ({"mapping": ""}, "`mapping` says what json"),
         ({"format": "protobuf"}, "protobuf messages are signals already"),
         ({"topics": []}, r"connectors\.0\.topics"),
+        ({"topics": "ops"}, r"connectors\.0\.topics: a list belongs here"),
         ({"kafka": {"enable.auto.commit": True}}, "enable.auto.commit is not to be set"),
         ({"kafka": {"group.id": "g"}}, "say it with `group`"),
         ({"topic": "ops"}, r"connectors\.0\.topic: Extra inputs"),
