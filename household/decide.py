@@ -15,8 +15,8 @@ import numpy as np
 from household.counting import milli
 from household.deciding.answering import against_answers
 from household.deciding.arbitration import explored, ranked_candidates
+from household.deciding.candidate_columns import CandidateColumns, Looked
 from household.deciding.candidates import (
-    candidates_of,
     freshness,
     journeys_of,
     moments_for,
@@ -27,15 +27,17 @@ from household.deciding.candidates import (
 )
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores, context_channel
+from household.deciding.looking import looked_at
 from household.deciding.passages import Passage, inbound_vetoes, passages_of
 from household.deciding.reasons import Reason, by_degraded, by_item, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, crowded_out, standing_slate
 from household.deciding.spending import taken, unaffordable_answers, unaffordable_sending
 from household.deciding.telling import reasons_of
-from household.deciding.vetoes import may_answer, vetoes_and_prices
+from household.deciding.vetoes import vetoes_of
 from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, TermScores, Withdrawal
 from household.experiments.assignment import birth_id
+from household.experiments.control import Controls
 from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
 from household.plan import NONE, Plan
 from household.scoring import state_vector
@@ -47,26 +49,36 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
     """Return the candidates for an ask, with their vetoes, as of now."""
     household, member = state.find(ask.household, ask.member)
     if household == NO_HOUSEHOLD:
-        return _draft(state, ask, NO_HOUSEHOLD, NO_MEMBER, reasons=(Reason.UNKNOWN_HOUSEHOLD,))
+        nothing = state.candidate_sets.of((), ask.channel)
+        return _draft(state, ask, NO_HOUSEHOLD, NO_MEMBER, columns=nothing, reasons=(Reason.UNKNOWN_HOUSEHOLD,))
     pending = moments_for(state, household, member)
     stands, withdrawals = standing_slate(state, ask, household, member)
     journeys, reasons = journeys_of(state.plan, ask, pending, state.now_us)
     if stands is not None and not pending:
         return _draft(
-            state, ask, household, member, standing=stands, withdrawals=withdrawals, reasons=(Reason.SLATE_STANDS,)
+            state,
+            ask,
+            household,
+            member,
+            columns=state.candidate_sets.of((), ask.channel),
+            standing=stands,
+            withdrawals=withdrawals,
+            reasons=(Reason.SLATE_STANDS,),
         )
-    journey_by_offer = candidates_of(state.plan, journeys)
-    stale = stale_candidates(state.plan, pending, journey_by_offer, state.now_us)
+    columns = state.candidate_sets.of(journeys, ask.channel)
+    stale = stale_candidates(state.plan, pending, columns.journey_by_offer, state.now_us)
+    if stale:
+        columns = state.candidate_sets.with_others(columns, stale, ask.channel)
     outlets = outlets_of(state, speaking(ask, journeys), household, member)
     return _draft(
         state,
         ask,
         household,
         member,
+        columns=columns,
         moments=pending,
         standing=stands,
         withdrawals=withdrawals,
-        journey_by_offer=journey_by_offer | stale,
         stale=frozenset(stale),
         contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
         outlets=outlets,
@@ -80,20 +92,20 @@ def _draft(
     household: int,
     member: int,
     *,
+    columns: CandidateColumns,
     moments: tuple[Moment, ...] = (),
     standing: Slate | None = None,
     withdrawals: tuple[Withdrawal, ...] = (),
-    journey_by_offer: dict[int, str] | None = None,
     stale: frozenset[int] = frozenset(),
     contact_journeys: tuple[str, ...] = (),
     outlets: tuple[Outlet, ...] = (),
     reasons: tuple[str, ...] = (),
 ) -> Draft:
     is_known = household != NO_HOUSEHOLD
-    candidates = journey_by_offer or {}
-    personal = personal_offers(state, moments, candidates)
-    found = _found_against(state, ask, candidates, outlets, household, member, stale=stale)
-    not_to_answer, notes = against_answers(state, ask, standing, household, member)
+    candidates = columns.journey_by_offer
+    looked = looked_at(state, columns, household, member) if is_known else _nobody(state.plan)
+    found = _found_against(state, ask, columns, looked, outlets, household, member, stale=stale)
+    not_to_answer, notes = against_answers(state, ask, standing, household, member, looked)
     return Draft(
         ask=ask,
         household=household,
@@ -103,24 +115,35 @@ def _draft(
         moments=moments,
         standing=standing,
         withdrawals=withdrawals,
+        columns=columns,
         journey_by_offer=candidates,
         stale=stale,
         freshness=freshness(state.plan, moments, state.now_us),
         contact_journeys=contact_journeys,
-        has_consent=is_known and may_answer(state, ask, household, member),
+        has_consent=looked.has_consent,
         not_to_answer=not_to_answer,
         vetoes=found.vetoes,
+        to_score=tuple([offer for offer, against in found.vetoes.items() if not against]),
         prices_minor=found.prices_minor,
-        personal=personal,
+        personal=personal_offers(state, moments, candidates),
         outlets=outlets,
         passages=found.passages,
         notes=(*found.notes, *notes),
         reasons=reasons,
-        readings=(
-            state.readings(household, member, state.now_us) if is_known else np.full(len(state.plan.features), np.nan)
-        ),
+        readings=looked.readings,
         events_seen=state.counters.received,
         local_minute_of_week=local_minute_of_week(state.plan, state.now_us),
+    )
+
+
+def _nobody(plan: Plan) -> Looked:
+    """Return what is found of who is not known."""
+    return Looked(
+        has_consent=False,
+        has_objected=False,
+        vetoes=[],
+        prices_minor=[],
+        readings=np.full(len(plan.features), np.nan),
     )
 
 
@@ -137,7 +160,8 @@ class _Found:
 def _found_against(
     state: PartitionState,
     ask: Ask,
-    candidates: dict[int, str],
+    columns: CandidateColumns,
+    looked: Looked,
     outlets: tuple[Outlet, ...],
     household: int,
     member: int,
@@ -145,7 +169,9 @@ def _found_against(
     stale: frozenset[int],
 ) -> _Found:
     """Return what speaks against candidates, their prices, and how each may go out."""
-    vetoes, prices = vetoes_and_prices(state, ask, candidates, household, member, stale=stale)
+    candidates = columns.journey_by_offer
+    vetoes = vetoes_of(state, columns, looked, household, member, stale=stale)
+    prices = dict(zip(candidates, looked.prices_minor, strict=True))
     passages = passages_of(state, outlets, candidates, household, member)
     against = {
         offer: tuple(map(by_rule, passage.blocked_by)) for offer, passage in passages.items() if passage.blocked_by
@@ -188,9 +214,10 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     # stands in the decision and goes nowhere.
     ghosts: tuple[Ghost, ...] = ()
     withheld, would_go = False, NOT_SENT
-    if unsaid := withheld_offers(state, draft, [index for index, _ in ranked], would_be):
+    controls = Controls(state, draft.household, draft.member)
+    if unsaid := withheld_offers(state, draft, [index for index, _ in ranked], would_be, controls):
         would_go = _sending(plan, draft, _first_passage(state, draft, *first[0]), would_be)
-        ghosts = ghosts_of(state, draft, would_be, would_go, unsaid)
+        ghosts = ghosts_of(state, draft, would_be, would_go, unsaid, controls)
         left = [one for one in ranked if one[0] not in unsaid]
         withheld = not left
         if left:
@@ -240,7 +267,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         rules=notes,
         local_minute_of_week=draft.local_minute_of_week,
         state_vector=state_vector(plan, draft.readings),
-        arms=met_arms(state, draft, would_be, slate),
+        arms=met_arms(state, draft, controls, would_be, slate),
         ghosts=ghosts,
         scarce=taken(state, draft, () if withheld else slate, answered, out, standings),
         events_seen=draft.events_seen,
@@ -331,9 +358,10 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
     stands, withdrawals = standing_slate(state, ask, household, member)
     if stands != draft.standing or withdrawals != draft.withdrawals:
         return False
-    if may_answer(state, ask, household, member) != draft.has_consent:
+    looked = looked_at(state, draft.columns, household, member)
+    if looked.has_consent != draft.has_consent:
         return False
-    if against_answers(state, ask, stands, household, member)[0] != draft.not_to_answer:
+    if against_answers(state, ask, stands, household, member, looked)[0] != draft.not_to_answer:
         return False
     outlets: tuple[Outlet, ...] = ()
     if draft.outlets:
@@ -341,7 +369,7 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
         outlets = outlets_of(state, speaking(ask, journeys), household, member)
         if openings(outlets) != openings(draft.outlets):
             return False
-    found = _found_against(state, ask, draft.journey_by_offer, outlets, household, member, stale=draft.stale)
+    found = _found_against(state, ask, draft.columns, looked, outlets, household, member, stale=draft.stale)
     if {offer: passage.opening for offer, passage in found.passages.items()} != {
         offer: passage.opening for offer, passage in draft.passages.items()
     }:

@@ -4,6 +4,8 @@ Reading a newer layout than this software knows raises; older ones stay readable
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -50,12 +52,6 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         [one.moment_id, one.journey, member_keys.get(one.member, b""), one.event_id, one.event_type, one.time_us]
         for one in decision.moments
     ]
-    plain["candidates"] = [
-        [one.offer, one.score, one.value_minor, one.vetoes]
-        if one.terms is None
-        else [one.offer, one.score, one.value_minor, one.vetoes, one.terms.written]
-        for one in decision.candidates
-    ]
     plain["slate"] = [
         [one.action_id, one.offer, one.journey, one.price_minor, one.valid_until_us, *([True] * one.is_personal)]
         for one in decision.slate
@@ -77,7 +73,42 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
     if decision.scarce:
         plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
     plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
-    return bytes(msgpack.packb(plain))
+    return _with_candidates(plain, decision.candidates)
+
+
+def _with_candidates(plain: dict[str, Any], candidates: Sequence[Candidate]) -> bytes:
+    """Return a decision's fields as bytes. Most candidates of most decisions are vetoed alike, and packed already."""
+    place = list(plain).index("candidates")
+    before, after = (dict(part) for part in (islice(plain.items(), place), islice(plain.items(), place + 1, None)))
+    packer = msgpack.Packer()
+    parts = [packer.pack_map_header(len(plain)), _packed_items(before), packer.pack("candidates")]
+    parts.append(packer.pack_array_header(len(candidates)))
+    parts += [
+        _packed_unscored(one.offer, one.vetoes)
+        if one.score is None and one.value_minor is None and one.terms is None
+        else packer.pack(_written(one))
+        for one in candidates
+    ]
+    return b"".join((*parts, _packed_items(after)))
+
+
+def _packed_items(fields: dict[str, Any]) -> bytes:
+    """Return a map as bytes, without what tells how many are in it."""
+    return bytes(msgpack.packb(fields)[1 if len(fields) < _FEW else 3 :])
+
+
+_FEW = 16
+"""A map or a list of so many tells its length in more bytes."""
+
+
+@lru_cache(maxsize=16_384)
+def _packed_unscored(offer: str, vetoes: tuple[str, ...]) -> bytes:
+    return bytes(msgpack.packb([offer, None, None, vetoes]))
+
+
+def _written(one: Candidate) -> list[Any]:
+    head: list[Any] = [one.offer, one.score, one.value_minor, one.vetoes]
+    return head if one.terms is None else [*head, one.terms.written]
 
 
 def decode_decision(payload: bytes) -> tuple[Decision, tuple[bytes, ...]]:

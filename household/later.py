@@ -5,6 +5,7 @@ was written before it existed then reads, hashes and encodes as it did.
 """
 
 from dataclasses import field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -24,6 +25,17 @@ def is_silent(instance: Any, name: str) -> bool:
     return _LATER in found.metadata and bool(getattr(instance, name) == found.default)
 
 
+@cache
+def _fields_of(kind: type[Any]) -> tuple[tuple[str, bool, Any], ...]:
+    """Return of each field its name, whether it came later, and its default."""
+    return tuple((one.name, _LATER in one.metadata, one.default) for one in fields(kind))
+
+
 def spoken(instance: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, without those that say nothing; values as they are, not copied."""
-    return {one.name: getattr(instance, one.name) for one in fields(instance) if not is_silent(instance, one.name)}
+    return {
+        name: value
+        for name, is_later, default in _fields_of(instance.__class__)
+        for value in (getattr(instance, name),)
+        if not (is_later and value == default)
+    }

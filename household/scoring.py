@@ -142,7 +142,9 @@ def state_vector(plan: Plan, readings: NDArray[np.float64]) -> NDArray[np.float3
     """
     assert readings.shape == (len(plan.features),)
     scored: NDArray[np.float64] = readings[feature_schema(plan).scored]
-    return np.clip(scored, -NEVER, NEVER).astype(np.float32)
+    # Not np.clip: this is made for every decision, and that takes several times as long.
+    held: NDArray[np.float64] = np.maximum(np.minimum(scored, NEVER), -NEVER)
+    return held.astype(np.float32)
 
 
 def score_rows(

@@ -14,6 +14,7 @@ from household.columns.program import STACK_DEPTH
 from household.columns.windows import new_slab
 from household.contact_rules.compiled import CompiledRules, places_of_contacts, places_of_encounters
 from household.contact_rules.share import CapacityShare
+from household.deciding.candidate_columns import CandidateSets
 from household.decision import Moment
 from household.events import Status
 from household.experiments.coverage import Coverage
@@ -61,6 +62,9 @@ NO_MEMBER = -1
 NO_HOUSEHOLD = -1
 
 NEVER_US = EventTimeUs(-(2**62))
+
+FOUND_MOST = 16_384
+"""Keys whose rows a state remembers."""
 
 
 RequestKey = tuple[bytes, str]
@@ -153,6 +157,8 @@ class PartitionState:
     """Households in which journeys made moments arise, for the owner to take. Nothing that the fold knows."""
     coverage: Coverage = field(init=False)
     """What the plan's experiments are about."""
+    candidate_sets: CandidateSets = field(init=False)
+    """What the plan's journeys bring up. Nothing that the fold knows."""
     showing: Showing = field(init=False)
     """How often each of the plan's offers was shown."""
     scarcity: Scarcity = field(init=False)
@@ -169,6 +175,8 @@ class PartitionState:
     the window, an event whose id is among them is a duplicate, too. NEVER_US for none."""
     freeze: RowKeeper | None = None
     """What is being frozen of this state, if anything."""
+    _found: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict, repr=False)
+    """Rows by the keys that were looked for lately: one decision looks several times."""
 
     def __post_init__(self, carried_tables: Tables | None) -> None:
         self.layout = lay_out(self.plan)
@@ -187,6 +195,7 @@ class PartitionState:
         self.encounter_places = places_of_encounters(self.encounters)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
         self.coverage = Coverage(self.plan)
+        self.candidate_sets = CandidateSets(self.plan)
         self.showing = Showing(self.plan, tables.of(SHOWN))
         self.scarcity = Scarcity(self.plan, tables)
         self.inventory = Inventory(self.plan, tables)
@@ -222,10 +231,17 @@ class PartitionState:
 
     def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
         """Return the rows of a household and a member, NO_HOUSEHOLD and NO_MEMBER where not known."""
+        known = self._found.get((household, member))
+        if known is not None:
+            return known
         row = self.households.find(household, NO_PARENT)
-        if row == NO_HOUSEHOLD or not member:
-            return row, NO_MEMBER
-        return row, self.members.find(member, row)
+        found = row, self.members.find(member, row) if member and row != NO_HOUSEHOLD else NO_MEMBER
+        if row != NO_HOUSEHOLD and (found[1] != NO_MEMBER or not member):
+            # Rows stay what they are: only who is not known may be known later.
+            if len(self._found) >= FOUND_MOST:
+                self._found.clear()
+            self._found[household, member] = found
+        return found
 
     def readings(self, household: int, member: int, as_of_us: int) -> NDArray[np.float64]:
         """Return all features (features,) as of a time."""

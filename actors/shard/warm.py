@@ -23,6 +23,7 @@ from actors.shard import kernel_cache
 from actors.shard.kernel_cache import first_alone, folder_of_cache, is_compiled, throw_away
 from household.apply import apply_signals
 from household.columns.fingerprint import fingerprint
+from household.deciding.looking import looked_at
 from household.deciding.rules import Said, Weighing
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
@@ -131,6 +132,7 @@ def _fold(state: PartitionState) -> None:
     apply_signals(state, batch, stamp_us=2 * _DAY_US)
     state.readings(0, NO_MEMBER, _DAY_US)
     state.conditions(np.array([-1]), 0, NO_MEMBER, _DAY_US)
+    looked_at(state, state.candidate_sets.of((), NONE), 0, NO_MEMBER)
     state.find(b"warm", b"warm")
 
 

@@ -1,12 +1,11 @@
 """What keeps actions of a slate that stands from being the answer on the channel that asks."""
 
 from household.counting import has_answered
-from household.deciding.contact_policy import has_objected
+from household.deciding.candidate_columns import Looked
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason, by_rule
 from household.deciding.rules import Weighing, said
 from household.deciding.sending import carries
-from household.deciding.vetoes import may_answer
 from household.decision import RuleNote
 from household.plan import NONE
 from household.state import PartitionState
@@ -15,14 +14,23 @@ from household.traits import is_legal
 
 
 def against_answers(
-    state: PartitionState, ask: Ask, standing: Slate | None, household: int, member: int
+    state: PartitionState, ask: Ask, standing: Slate | None, household: int, member: int, looked: Looked
 ) -> tuple[dict[str, tuple[str, ...]], tuple[RuleNote, ...]]:
-    """Return, by action id, what speaks against answering with it, and what there is to tell of rules that do."""
+    """Return, by action id, what speaks against answering with it, and what there is to tell of rules that do.
+
+    Args:
+        state: read only.
+        ask: who asks.
+        standing: the slate that stands, if any.
+        household: row.
+        member: row of who asks, or NO_MEMBER.
+        looked: what was found of who asks.
+    """
     if standing is None or ask.channel == NONE:
         return {}, ()
     plan = state.plan
-    missing = () if may_answer(state, ask, household, member) else (Reason.NO_CONSENT,)
-    refusing = (Reason.OBJECTION,) if has_objected(state, household, member) else ()
+    missing = () if looked.has_consent else (Reason.NO_CONSENT,)
+    refusing = (Reason.OBJECTION,) if looked.has_objected else ()
     counts = state.rules is not None and state.rules.counts_inbound
     if not missing and not refusing and not counts:
         return {}, ()

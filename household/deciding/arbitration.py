@@ -36,28 +36,28 @@ def ranked_candidates(
     shown = state.showing.counts if state.showing.is_counted else None
     # A partition sees its part of what is shown, so the prior has that part of its weight.
     prior_weight = plan.arbitration.prior_weight / state.share.partition_count
-    for index in draft.journey_by_offer:
-        offer, score = plan.offers[index], scores.by_offer.get(index)
-        terms, value, vetoes = None, None, draft.vetoes[index]
-        if score is not None:
-            channel = asking if asking != NONE else context_channel(plan, draft, index)
-            journey = draft.journey_by_offer[index]
-            uses = () if standings is None else state.scarcity.uses_of(index, journey, channel)
-            terms = weigh(
-                offer,
-                score,
-                cost_minor=offer.cost_minor + (0 if channel == NONE else plan.channels[channel].cost_minor),
-                shown=0 if shown is None else shown[index],
-                prior_weight=prior_weight,
-                context=draft.freshness.get(journey, 1.0),
-                prices=prices_of(uses, standings) if uses and standings is not None else (),
-                told=model_terms_of(scores, index) if scores.terms else NO_MODEL_TERMS,
-            )
-            value = terms.value_minor
-            if uses and standings is not None:
-                vetoes = (*vetoes, *map(by_budget, too_much(uses, standings)))
-            if value > ALWAYS_NOTHING_MINOR and not vetoes:
-                worth_it.append((index, value))
+    for place, (index, journey) in enumerate(draft.journey_by_offer.items()):
+        score, vetoes = scores.by_offer.get(index), draft.vetoes[index]
+        if score is None:
+            candidates.append(draft.columns.unscored(place, vetoes))
+            continue
+        offer, channel = plan.offers[index], asking if asking != NONE else context_channel(plan, draft, index)
+        uses = () if standings is None else state.scarcity.uses_of(index, journey, channel)
+        terms = weigh(
+            offer,
+            score,
+            cost_minor=offer.cost_minor + (0 if channel == NONE else plan.channels[channel].cost_minor),
+            shown=0 if shown is None else shown[index],
+            prior_weight=prior_weight,
+            context=draft.freshness.get(journey, 1.0),
+            prices=prices_of(uses, standings) if uses and standings is not None else (),
+            told=model_terms_of(scores, index) if scores.terms else NO_MODEL_TERMS,
+        )
+        value = terms.value_minor
+        if uses and standings is not None:
+            vetoes = (*vetoes, *map(by_budget, too_much(uses, standings)))
+        if value > ALWAYS_NOTHING_MINOR and not vetoes:
+            worth_it.append((index, value))
         candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=vetoes, terms=terms))
     return tuple(candidates), in_order(plan, worth_it, decision_id)
 

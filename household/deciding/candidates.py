@@ -103,22 +103,11 @@ def speaking(ask: Ask, journeys: list[tuple[Journey, bool]]) -> list[Journey]:
     return [journey for journey, of_moment in journeys if of_moment and ask.channel == NONE]
 
 
-def candidates_of(plan: Plan, journeys: list[tuple[Journey, bool]]) -> dict[int, str]:
-    """Return the offers to weigh. A moment's offers come alone; a contact's only where no moment has any."""
-    by_moment = {offer: journey.name for journey, of_moment in journeys if of_moment for offer in journey.offers}
-    if by_moment:
-        return by_moment
-    return {
-        offer: ""
-        for journey, of_moment in journeys
-        if not of_moment
-        for offer in journey.offers
-        if plan.offers[offer].standing
-    }
-
-
 def personal_offers(
     state: PartitionState, moments: tuple[Moment, ...], journey_by_offer: dict[int, str]
 ) -> frozenset[int]:
+    """Return the candidates that are the member's own: of their own moment, or hanging on what is known of them."""
     own, hanging = {one.journey for one in moments if is_members_own(state.plan, one)}, state.layout.personal_offers
+    if not own:
+        return hanging.intersection(journey_by_offer)
     return frozenset(offer for offer, journey in journey_by_offer.items() if journey in own or offer in hanging)

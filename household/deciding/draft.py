@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from household.deciding.candidate_columns import CandidateColumns
 from household.deciding.passages import Passage
 from household.deciding.sending import Outlet, outlet_of
 from household.decision import Moment, RuleNote, Withdrawal
@@ -44,8 +45,10 @@ class Draft:
     """A slate that stands and answers this ask; then nothing is weighed."""
     withdrawals: tuple[Withdrawal, ...]
     """What of the slate that stood no longer holds."""
+    columns: CandidateColumns
+    """The candidates, as they are laid out."""
     journey_by_offer: dict[int, str]
-    """Candidate offer → journey whose moment brought it up, or empty."""
+    """Candidate offer → journey whose moment brought it up, or empty. Shared by all that has these candidates."""
     stale: frozenset[int]
     """Candidate offers for which it is too late."""
     freshness: dict[str, float]
@@ -57,6 +60,8 @@ class Draft:
     not_to_answer: dict[str, tuple[str, ...]]
     """Actions of the standing slate, by id, with what keeps each from being the answer."""
     vetoes: dict[int, tuple[str, ...]]
+    to_score: tuple[int, ...]
+    """Candidate offers that nothing speaks against."""
     prices_minor: dict[int, int]
     personal: frozenset[int]
     """Candidate offers that are the member's own: of their own moment, or hanging on what is known of them."""
@@ -71,11 +76,6 @@ class Draft:
     events_seen: int
     """Events of the partition that were folded when the readings were taken."""
     local_minute_of_week: int
-
-    @property
-    def to_score(self) -> tuple[int, ...]:
-        """Candidate offers that nothing speaks against."""
-        return tuple(offer for offer in self.journey_by_offer if not self.vetoes[offer])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

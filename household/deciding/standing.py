@@ -8,8 +8,9 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from household.deciding.contact_policy import has_objected
+from household.deciding.candidate_columns import FRAUD, NOT_ELIGIBLE, OBJECTION
 from household.deciding.draft import Ask
+from household.deciding.looking import looked_at
 from household.deciding.reasons import Reason
 from household.decision import SlateAction
 from household.experiments.control import kept_from
@@ -17,7 +18,6 @@ from household.plan import NONE, Halt, Offer, Plan
 from household.state import NO_MEMBER, PartitionState
 from household.tables.actions import ActionStatus, LiveAction
 from household.tables.slates import Slate
-from household.traits import is_legal, is_suppressed
 
 
 def is_live(state: PartitionState, action_id: str) -> bool:
@@ -61,40 +61,30 @@ def no_longer_holding(
     plan = state.plan
     if state.graph and state.graph.is_over(household):
         return {entry.action_id: Reason.IDENTIFIER_GONE for entry in entries}
-    indices = [plan.offer_by_name.get(entry.offer, NONE) for entry in entries]
-    offers = [plan.offers[index] for index in indices if index != NONE]
-    holds = _conditions(state, offers, household, member)
+    columns = state.candidate_sets.of_slate([(entry.offer, entry.journey) for entry in entries])
+    looked = looked_at(state, columns, household, member, reads=False)
+    places = {offer.name: place for place, offer in enumerate(columns.offers)}
     live = live_offers(state, household, beside=(owner,))
-    objects = has_objected(state, household, member)
     found = dict.fromkeys(kept_from(state, slate.decision, entries, household, member), Reason.CONTROL_GROUP)
-    for entry, index in zip(entries, indices, strict=True):
+    for entry in entries:
         if entry.action_id in found:
             continue
-        if index == NONE:
+        place = places.get(entry.offer, NONE)
+        if place == NONE:
             found[entry.action_id] = Reason.OFFER_GONE
             continue
-        offer = plan.offers[index]
-        if objects and not is_legal(plan, index, entry.journey):
+        against = looked.vetoes[place]
+        if against & OBJECTION:
             found[entry.action_id] = Reason.OBJECTION
-        elif is_suspected(plan, holds) and is_suppressed(plan, index, entry.journey):
+        elif against & FRAUD:
             found[entry.action_id] = Reason.FRAUD
-        elif offer.eligible != NONE and not holds[offer.eligible]:
+        elif against & NOT_ELIGIBLE:
             found[entry.action_id] = Reason.NOT_ELIGIBLE
-        elif price_minor(plan, offer, holds) != entry.price_minor:
+        elif looked.prices_minor[place] != entry.price_minor:
             found[entry.action_id] = Reason.PRICE_CHANGED
-        elif is_excluded(plan, offer, live):
+        elif is_excluded(plan, columns.offers[place], live):
             found[entry.action_id] = Reason.EXCLUDED_BY
     return found
-
-
-def _conditions(state: PartitionState, offers: Sequence[Offer], household: int, member: int) -> dict[int, bool]:
-    """Return which of the programs that these offers depend on are true now."""
-    segments = state.plan.segments
-    programs = {offer.eligible for offer in offers if offer.eligible != NONE}
-    programs.update(segments[special.segment].program for offer in offers for special in offer.segment_prices)
-    if state.plan.policy.fraud != NONE:
-        programs.add(state.plan.policy.fraud)
-    return truths(state, sorted(programs), household, member)
 
 
 def truths(state: PartitionState, programs: Sequence[int], household: int, member: int) -> dict[int, bool]:
@@ -103,19 +93,6 @@ def truths(state: PartitionState, programs: Sequence[int], household: int, membe
         return {}
     results = state.conditions(np.array(programs, np.int64), household, member, state.now_us)
     return {program: bool(result == 1.0) for program, result in zip(programs, results, strict=True)}
-
-
-def is_suspected(plan: Plan, holds: dict[int, bool]) -> bool:
-    """Return whether fraud is suspected, as these programs hold."""
-    return plan.policy.fraud != NONE and holds[plan.policy.fraud]
-
-
-def price_minor(plan: Plan, offer: Offer, holds: dict[int, bool]) -> int:
-    """Return an offer's price for whom these programs hold: that of the first segment, or its own."""
-    for special in offer.segment_prices:
-        if holds[plan.segments[special.segment].program]:
-            return special.price_minor
-    return offer.price_minor
 
 
 def live_offers(state: PartitionState, household: int, *, beside: Sequence[int]) -> set[str]:

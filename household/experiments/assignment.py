@@ -1,7 +1,8 @@
 """Which arms a household is in: those that are recorded, and those that it would be drawn into now."""
 
 from household.experiments.drawing import drawn_arm
-from household.plan import Draw, Experiment
+from household.plan import Arm, Draw, Experiment
+from household.plan.experiments import CONTROL
 from household.state import PartitionState
 from household.tables.arms import AssignedBy, Assignment
 
@@ -31,22 +32,47 @@ def those_who_share(state: PartitionState, household: int, member: int) -> tuple
     return (household,)
 
 
-def assignment_of(state: PartitionState, experiment: Experiment, household: int, *, met_us: int) -> Assignment:
-    """Return a household's arm in an experiment: as it was first recorded, or as it would be met at this time.
+class Arms:
+    """A household's arms as of now, each looked up or drawn when it is first asked for."""
 
-    Of households that are one by now each may have a record; the first that was met is the one to measure by.
-    """
-    known = [one for one in state.together(state.arms, household) if one.experiment == experiment.name]
-    if known:
-        return min(known, key=lambda one: (one.met_us, one.arm, one.salt, one.version))
-    arm = drawn_arm(state.plan, experiment, birth_id(state, household))
-    return Assignment(
-        experiment=experiment.name,
-        layer=experiment.layer,
-        arm=arm.name,
-        share_bp=arm.share_bp,
-        salt=experiment.salt,
-        version=state.plan.version,
-        met_us=met_us,
-        reason=_REASON[experiment.draw],
-    )
+    def __init__(self, state: PartitionState, household: int) -> None:
+        """Take a row of a household; nothing is looked at yet."""
+        self._state = state
+        self._household = household
+        self._recorded: dict[str, list[Assignment]] | None = None
+        self._birth_id: bytes | None = None
+
+    def _known(self, experiment: Experiment) -> list[Assignment]:
+        """Return its records: of households that are one by now each may have one."""
+        if self._recorded is None:
+            self._recorded = {}
+            for one in self._state.together(self._state.arms, self._household):
+                self._recorded.setdefault(one.experiment, []).append(one)
+        return self._recorded.get(experiment.name, [])
+
+    def _drawn(self, experiment: Experiment) -> Arm:
+        if self._birth_id is None:
+            self._birth_id = birth_id(self._state, self._household)
+        return drawn_arm(self._state.plan, experiment, self._birth_id)
+
+    def is_control(self, experiment: Experiment) -> bool:
+        """Return whether it is in control, or any of those that are one by now: what is said follows the stricter."""
+        if known := self._known(experiment):
+            return any(one.is_control for one in known)
+        return self._drawn(experiment).name == CONTROL
+
+    def assignment(self, experiment: Experiment, *, met_us: int) -> Assignment:
+        """Return its arm: as it was first recorded, which is the one to measure by, or as it would be met now."""
+        if known := self._known(experiment):
+            return min(known, key=lambda one: (one.met_us, one.arm, one.salt, one.version))
+        arm = self._drawn(experiment)
+        return Assignment(
+            experiment=experiment.name,
+            layer=experiment.layer,
+            arm=arm.name,
+            share_bp=arm.share_bp,
+            salt=experiment.salt,
+            version=self._state.plan.version,
+            met_us=met_us,
+            reason=_REASON[experiment.draw],
+        )

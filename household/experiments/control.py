@@ -4,29 +4,28 @@ from collections.abc import Sequence
 
 from household.deciding.reasons import contact_of
 from household.decision import Decision, SlateAction
-from household.experiments.assignment import assignment_of, those_who_share
+from household.experiments.assignment import Arms, those_who_share
 from household.plan import Experiment, Plan
 from household.state import PartitionState
 
 
-def controls_of(state: PartitionState, household: int, member: int) -> frozenset[str]:
-    """Return the experiments in whose control groups a household is, or one that shares an address with it."""
-    experiments = state.coverage.experiments
-    if not experiments:
-        return frozenset()
-    return frozenset(
-        experiment.name
-        for one in those_who_share(state, household, member)
-        for experiment in experiments
-        if assignment_of(state, experiment, one, met_us=state.now_us).is_control or _has_control(state, experiment, one)
-    )
+class Controls:
+    """In whose control groups a household is, or one that shares an address with it.
 
+    Each experiment is looked at when something is at hand that it is about: most never are.
+    """
 
-def _has_control(state: PartitionState, experiment: Experiment, household: int) -> bool:
-    """Return whether any of those that are one household by now was in control: what is said follows the stricter."""
-    return len(state.rows_together(household)) > 1 and any(
-        one.is_control for one in state.together(state.arms, household) if one.experiment == experiment.name
-    )
+    def __init__(self, state: PartitionState, household: int, member: int) -> None:
+        """Take the rows of whom something is decided for, and of who is told it, or NO_MEMBER."""
+        self.arms = [Arms(state, one) for one in those_who_share(state, household, member)]
+        """Of the household itself first."""
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, experiment: Experiment) -> bool:
+        known = self._known.get(experiment.name)
+        if known is None:
+            known = self._known[experiment.name] = any(one.is_control(experiment) for one in self.arms)
+        return known
 
 
 def kept_from(
@@ -36,17 +35,16 @@ def kept_from(
 
     A playbook may have brought an experiment, and an address another household, since it was made.
     """
-    controls = controls_of(state, household, member)
-    if not controls:
+    if not state.coverage.experiments:
         return frozenset()
-    plan = state.plan
+    plan, controls = state.plan, Controls(state, household, member)
     contacts = [name for name in map(contact_of, decision.reasons) if name]
     return frozenset(
         entry.action_id
         for entry in entries
         if entry.offer in plan.offer_by_name
         and any(
-            one.name in controls
+            one in controls
             for one in state.coverage.of(
                 plan.offer_by_name[entry.offer],
                 (entry.journey,) if entry.journey else bringing(plan, contacts, plan.offer_by_name[entry.offer]),

@@ -1,8 +1,8 @@
 """What the experiments of a plan are about: which of them an offer meets that these journeys bring up."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from household.plan import ContactClass, Experiment, Layer, Plan
+from household.plan import ContactClass, Draw, Experiment, Layer, Plan
 from household.traits import class_of
 
 _NEVER_WITHHELD = {ContactClass.LEGAL, ContactClass.SECURITY}
@@ -20,6 +20,9 @@ class Coverage:
         self.experiments = plan.all_experiments
         self._plan = plan
         self._known: dict[tuple[int, tuple[str, ...]], tuple[Experiment, ...]] = {}
+        self._of_journey = {
+            plan.journeys[one.journeys[0]].name: one for one in self.experiments if one.draw is Draw.OF_JOURNEY
+        }
 
     def of(self, offer: int, journeys: Sequence[str]) -> tuple[Experiment, ...]:
         """Return the experiments that an offer meets.
@@ -35,6 +38,12 @@ class Coverage:
             found = tuple(one for one in self.experiments if self._is_about(one, offer, classes, journeys))
             self._known[key] = found
         return found
+
+    def of_journeys(self, names: Iterable[str]) -> Iterator[Experiment]:
+        """Yield the control groups that these journeys have of their own."""
+        for name in names:
+            if name in self._of_journey:
+                yield self._of_journey[name]
 
     def is_never_withheld(self, offer: int, journey: str) -> bool:
         """Return whether an offer is said to households in control, too, whatever its journey."""

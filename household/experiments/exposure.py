@@ -8,15 +8,14 @@ from household.deciding.reasons import Reason
 from household.deciding.sending import Sending
 from household.deciding.slate import answer, brought_up_by
 from household.decision import Candidate, Ghost, SlateAction
-from household.experiments.assignment import assignment_of
-from household.experiments.control import bringing, controls_of
+from household.experiments.control import Controls, bringing
 from household.plan import Draw, Plan
 from household.state import PartitionState
 from household.tables.arms import Assignment
 
 
 def withheld_offers(
-    state: PartitionState, draft: Draft, worth: Collection[int], slate: tuple[SlateAction, ...]
+    state: PartitionState, draft: Draft, worth: Collection[int], slate: tuple[SlateAction, ...], controls: Controls
 ) -> frozenset[int]:
     """Return the candidates that are not said to this household, since it is in control of what they meet.
 
@@ -25,26 +24,19 @@ def withheld_offers(
         draft: of the decision.
         worth: candidates (offers) worth saying.
         slate: what a household in no control group would get.
+        controls: of this household.
     """
     coverage = state.coverage
     if not slate or not coverage.experiments:
         return frozenset()
-    controls = controls_of(state, draft.household, draft.member)
-    if not controls:
-        return frozenset()
-    by_journey = {
-        state.plan.journeys[one.journeys[0]].name
-        for one in coverage.experiments
-        if one.draw is Draw.OF_JOURNEY and one.name in controls
-    }
     # A journey's own share withholds the decision as a whole: its moments are settled with the others.
-    is_whole = not by_journey.isdisjoint(brought_up_by(state.plan, draft, slate))
+    is_whole = any(one in controls for one in coverage.of_journeys(brought_up_by(state.plan, draft, slate)))
     return frozenset(
         offer
         for offer in worth
         if (is_whole and not coverage.is_never_withheld(offer, draft.journey_by_offer[offer]))
         or any(
-            one.name in controls and one.draw is not Draw.OF_JOURNEY
+            one.draw is not Draw.OF_JOURNEY and one in controls
             for one in coverage.of(offer, _journeys(state.plan, draft, offer))
         )
     )
@@ -58,22 +50,26 @@ def marked_withheld(plan: Plan, candidates: tuple[Candidate, ...], withheld: Col
     )
 
 
-def met_arms(state: PartitionState, draft: Draft, *slates: tuple[SlateAction, ...]) -> tuple[Assignment, ...]:
+def met_arms(
+    state: PartitionState, draft: Draft, controls: Controls, *slates: tuple[SlateAction, ...]
+) -> tuple[Assignment, ...]:
     """Return the arms of all experiments that what is on these slates meets, as the playbook lists them."""
     coverage = state.coverage
     if not coverage.experiments or not any(slates):
         return ()
     offers = dict.fromkeys(state.plan.offer_by_name[one.offer] for slate in slates for one in slate)
     met = {one.name for offer in offers for one in coverage.of(offer, _journeys(state.plan, draft, offer))}
-    return tuple(
-        assignment_of(state, one, draft.household, met_us=draft.now_us)
-        for one in coverage.experiments
-        if one.name in met
-    )
+    own = controls.arms[0]
+    return tuple(own.assignment(one, met_us=draft.now_us) for one in coverage.experiments if one.name in met)
 
 
 def ghosts_of(
-    state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...], out: Sending, withheld: Collection[int]
+    state: PartitionState,
+    draft: Draft,
+    slate: tuple[SlateAction, ...],
+    out: Sending,
+    withheld: Collection[int],
+    controls: Controls,
 ) -> tuple[Ghost, ...]:
     """Return where a household in no control group would have been exposed to something that is withheld here.
 
@@ -83,6 +79,7 @@ def ghosts_of(
         slate: what such a household would get.
         out: how the first of it would go out unasked.
         withheld: offers that are not said.
+        controls: of this household.
     """
     plan = state.plan
     answered = answer(state, draft, slate, withheld=False)
@@ -95,7 +92,6 @@ def ghosts_of(
     offer = plan.offer_by_name[shown.offer]
     if offer not in withheld:
         return ()
-    controls = controls_of(state, draft.household, draft.member)
     about = state.coverage.of(offer, _journeys(plan, draft, offer))
     return (
         Ghost(
@@ -103,7 +99,7 @@ def ghosts_of(
             journey=shown.journey,
             channel=plan.channels[channel].name,
             time_us=time_us,
-            experiments=tuple(one.name for one in about if one.name in controls),
+            experiments=tuple(one.name for one in about if one in controls),
         ),
     )
 

@@ -82,7 +82,7 @@ class Table(Generic[Row]):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return int(self.rows[0, COUNT])
+        return self.rows.item(0, COUNT)
 
     def __iter__(self) -> Iterator[Row]:
         """Yield all rows, oldest first. For digests, tools and tests: it is a walk."""

@@ -1,13 +1,19 @@
-"""What a decision costs in the core: CPU of a fresh one, of a slate that stands, of one that expires; no log, no loop.
+"""What a Decide costs in a shard, against a bare grpc.aio call in the same run; with `--core`, in the core alone.
 
-python -m tests.benches.decide_bench [--households 2000] [--rounds 7] [--models 1|3] [--json]
+python -m tests.benches.decide_bench [--rounds 7] [--calls 400] [--json]
+python -m tests.benches.decide_bench --core [--households 2000] [--rounds 7] [--models 1|3] [--json]
 
-With the telco playbook and priors. Encoding is part of it: a decision is encoded once, as the bytes of its record. The
+In a shard: one, in this process, with the telco playbook, 16 clients, priors scoring and no real syncs
+(tests/benches/decide_shard.py). A fresh decision weighs all that a contact may bring up; the bare call is an answer of
+the same bytes by a server and a client of grpc.aio in this process, in turns with the shard. CPU of the process, median
+of the rounds; the ratio is the median of the rounds' own. In the core: CPU of a fresh one, of a slate that stands, of
+one that expires; no log, no loop. Encoding is part of it: a decision is encoded once, as the bytes of its record. The
 least of some rounds: what else runs makes them longer, never shorter. With `--models 3` uplift and churn are told as
 well, weighed, recorded and encoded; `scoring` is what three boosters of 100 trees take for the rows of one decision.
 """
 
 import argparse
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -28,6 +34,7 @@ from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook
 from serving.models.probe import OpenModel
+from tests.benches import decide_shard
 from tests.benches.recovery_bench import signal_batches
 
 MINUTE_US = 60_000_000
@@ -137,11 +144,17 @@ def scoring_us(plan: Plan, models: int, rounds: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--core", action="store_true", help="of the core alone")
+    parser.add_argument("--calls", type=int, default=400, help="of each kind per round")
     parser.add_argument("--households", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", type=int, choices=(1, 3), default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if not options.core:
+        found = asyncio.run(decide_shard.measure(options.rounds, options.calls))
+        print(json.dumps(found) if options.json else decide_shard.told(found))
+        return
     took = measure(options.households, options.rounds, options.models)
     if options.json:
         print(json.dumps(took))

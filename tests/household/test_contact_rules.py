@@ -25,6 +25,7 @@ import household.deciding.standing as standing
 import household.subjects as subjects
 from household.contact_rules.compiled import CompiledRules
 from household.contact_rules.share import CapacityShare
+from household.deciding.candidate_columns import OBJECTION, Looked
 from household.plan import Plan, RuleScope, Span
 from household.quiet_hours import quiet_hours
 from household.traits import Traits
@@ -80,7 +81,13 @@ def _quiet_by_the_operator(patch: Patch) -> None:
 
 
 def _no_objection(patch: Patch) -> None:
-    patch.setattr(standing, "has_objected", lambda *_: False)
+    looked_at = standing.looked_at
+
+    def deaf(*given: Any, **named: Any) -> Looked:
+        looked = looked_at(*given, **named)
+        return looked._replace(vetoes=[bits & ~OBJECTION for bits in looked.vetoes])
+
+    patch.setattr(standing, "looked_at", deaf)
 
 
 def _exempt(patch: Patch) -> None:

@@ -1,0 +1,275 @@
+"""The candidates of a decision as columns, and the one call that says what speaks against each, and its price.
+
+What is the same for every household that the same journeys bring offers up for is laid out once for each plan: which
+programs are asked, which of them each offer hangs on, whom it exempts, its prices. The call reads the features, runs
+the programs (consent, objection, fraud, eligibility, segments) and fills a set of bits and a price for each candidate.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.columns.features import Cells, read_all, run_all
+from household.columns.layout import Rules
+from household.deciding.reasons import Reason
+from household.decision import Candidate
+from household.kernel import kernel
+from household.plan import NONE, Journey, Plan
+from household.traits import is_legal, is_suppressed
+
+OBJECTION: Final = 1
+NO_CONSENT: Final = 2
+FRAUD: Final = 4
+STALE: Final = 8
+NOT_ELIGIBLE: Final = 16
+ACCEPTED_OFFER: Final = 32
+DECLINED_OFFER: Final = 64
+DECLINED_FAMILY: Final = 128
+EXCLUDED_BY: Final = 256
+"""Bits of what speaks against a candidate, the first first."""
+
+_REASONS: Final = (
+    Reason.OBJECTION,
+    Reason.NO_CONSENT,
+    Reason.FRAUD,
+    Reason.STALE_SIGNAL,
+    Reason.NOT_ELIGIBLE,
+    Reason.ACCEPTED_OFFER,
+    Reason.DECLINED_OFFER,
+    Reason.DECLINED_FAMILY,
+    Reason.EXCLUDED_BY,
+)
+
+_CONSENT_AT, _OBJECTION_AT, _FRAUD_AT = 0, 1, 2
+_OWN_AT = 3
+"""From here on programs are those of the offers."""
+
+_KEPT_MOST = 4_096
+
+
+@lru_cache(maxsize=512)
+def told(bits: int) -> tuple[str, ...]:
+    """Return the vetoes that bits stand for.
+
+    >>> told(NOT_ELIGIBLE | NO_CONSENT)
+    ('NO_CONSENT', 'NOT_ELIGIBLE')
+    """
+    # As plain texts: to hash a member of an enum takes as long as to weigh a candidate.
+    return tuple(reason.value for place, reason in enumerate(_REASONS) if bits & 1 << place)
+
+
+class _Columns(NamedTuple):
+    """Candidates, for the kernel."""
+
+    programs: NDArray[np.int64]
+    """Of the asking channel's consent, objection, fraud (NONE for none), then those that offers hang on."""
+    eligible: NDArray[np.int64]
+    """(candidates,) place of the eligibility among the programs; NONE for everybody."""
+    is_legal: NDArray[np.uint8]
+    is_suppressed: NDArray[np.uint8]
+    prices: NDArray[np.int64]
+    """(candidates,) minor units."""
+    special_start: NDArray[np.int64]
+    """(candidates + 1,) where each one's special prices begin."""
+    specials: NDArray[np.int64]
+    """(special prices, 2) place of the segment among the programs, minor units; the first that is true holds."""
+
+
+class CandidateColumns:
+    """What some journeys bring up on a channel, under one plan."""
+
+    def __init__(self, plan: Plan, journey_by_offer: Mapping[int, str], channel: int) -> None:
+        """Lay them out.
+
+        Args:
+            plan: whose offers they are.
+            journey_by_offer: candidate offer → journey whose moment brings it up, or empty.
+            channel: that asks; NONE for none.
+        """
+        self.journey_by_offer = dict(journey_by_offer)
+        self.offers = tuple(plan.offers[index] for index in self.journey_by_offer)
+        programs = {one.eligible for one in self.offers if one.eligible != NONE}
+        programs.update(plan.segments[special.segment].program for one in self.offers for special in one.segment_prices)
+        consent = NONE if channel == NONE else plan.channels[channel].consent
+        asked = [consent, plan.policy.objection, plan.policy.fraud, *sorted(programs)]
+        place = {program: at for at, program in enumerate(asked) if at >= _OWN_AT}
+        starts = np.cumsum([0, *(len(one.segment_prices) for one in self.offers)], dtype=np.int64)
+        specials = [
+            (place[plan.segments[special.segment].program], special.price_minor)
+            for one in self.offers
+            for special in one.segment_prices
+        ]
+        self.arrays = _Columns(
+            programs=np.array(asked, np.int64),
+            eligible=np.array([place.get(one.eligible, NONE) for one in self.offers], np.int64),
+            is_legal=np.array([is_legal(plan, *one) for one in self.journey_by_offer.items()], np.uint8),
+            is_suppressed=np.array([is_suppressed(plan, *one) for one in self.journey_by_offer.items()], np.uint8),
+            prices=np.array([one.price_minor for one in self.offers], np.int64),
+            special_start=starts,
+            specials=np.array(specials, np.int64).reshape(-1, 2),
+        )
+        self.consent = consent
+        self._unscored: dict[tuple[int, tuple[str, ...]], Candidate] = {}
+
+    def unscored(self, place: int, vetoes: tuple[str, ...]) -> Candidate:
+        """Return a candidate that was vetoed before it was scored: the same for everybody."""
+        known = self._unscored.get((place, vetoes))
+        if known is None:
+            if len(self._unscored) >= _KEPT_MOST:
+                self._unscored.clear()
+            known = Candidate(offer=self.offers[place].name, score=None, value_minor=None, vetoes=vetoes)
+            self._unscored[place, vetoes] = known
+        return known
+
+
+class CandidateSets:
+    """The sets of candidates that came up under one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Take a plan; sets are laid out when they come up."""
+        self._plan = plan
+        self._known: dict[tuple[object, ...], CandidateColumns] = {}
+
+    def of(self, journeys: Sequence[tuple[Journey, bool]], channel: int) -> CandidateColumns:
+        """Return what journeys bring up on a channel. A moment's offers come alone; a contact's where it has none.
+
+        Args:
+            journeys: each with whether a moment brings it up.
+            channel: that asks; NONE for none.
+        """
+        key = (channel, *((journey.name, journey.offers, of_moment) for journey, of_moment in journeys))
+        found = self._known.get(key)
+        if found is None:
+            found = self._keep(key, self._brought_up(journeys), channel)
+        return found
+
+    def with_others(self, known: CandidateColumns, others: Mapping[int, str], channel: int) -> CandidateColumns:
+        """Return the same with other offers, each with its journey, behind them."""
+        key = (channel, *known.journey_by_offer.items(), *others.items())
+        found = self._known.get(key)
+        if found is None:
+            found = self._keep(key, known.journey_by_offer | dict(others), channel)
+        return found
+
+    def of_slate(self, entries: Sequence[tuple[str, str]]) -> CandidateColumns:
+        """Return actions of a slate, each by its offer and journey, without those whose offer is gone."""
+        key = tuple(entries)
+        found = self._known.get(key)
+        if found is None:
+            known = {self._plan.offer_by_name.get(offer, NONE): journey for offer, journey in entries}
+            found = self._keep(key, {offer: journey for offer, journey in known.items() if offer != NONE}, NONE)
+        return found
+
+    def _keep(self, key: tuple[object, ...], journey_by_offer: Mapping[int, str], channel: int) -> CandidateColumns:
+        if len(self._known) >= _KEPT_MOST:
+            self._known.clear()
+        made = self._known[key] = CandidateColumns(self._plan, journey_by_offer, channel)
+        return made
+
+    def _brought_up(self, journeys: Sequence[tuple[Journey, bool]]) -> dict[int, str]:
+        by_moment = {offer: journey.name for journey, of_moment in journeys if of_moment for offer in journey.offers}
+        if by_moment:
+            return by_moment
+        return {
+            offer: ""
+            for journey, of_moment in journeys
+            if not of_moment
+            for offer in journey.offers
+            if self._plan.offers[offer].standing
+        }
+
+
+class Looked(NamedTuple):
+    """What one call found."""
+
+    has_consent: bool
+    """Whether who asks may be answered on the channel that asks."""
+    has_objected: bool
+    vetoes: list[int]
+    """(candidates,) bits."""
+    prices_minor: list[int]
+    readings: NDArray[np.float64]
+    """(features,); empty where nobody wanted them."""
+
+
+def look(
+    rules: Rules,
+    cells: Cells,
+    columns: CandidateColumns,
+    household: int,
+    member: int,
+    now_us: int,
+    *,
+    is_denied: bool,
+    reads: bool,
+    stack: NDArray[np.float64],
+) -> Looked:
+    """Return what there is to say of all candidates at once.
+
+    Args:
+        rules: of the plan.
+        cells: of whom is asked about.
+        columns: the candidates.
+        household: row in `cells`.
+        member: row in `cells`, or NO_MEMBER.
+        now_us: as of when.
+        is_denied: another of those that are one household by now denies the consent.
+        reads: whether the features are read for themselves, too.
+        stack: (STACK_DEPTH,) scratch.
+    """
+    arrays = columns.arrays
+    results = np.empty(arrays.programs.shape[0])
+    readings = np.empty(rules.reads.shape[0] if reads else 0)
+    vetoes, prices = np.empty(arrays.prices.shape[0], np.int64), np.empty(arrays.prices.shape[0], np.int64)
+    said = _look(
+        rules, cells, arrays, household, member, float(now_us), is_denied, _NOTHING, stack, results, readings,
+        vetoes, prices,
+    )  # fmt: skip
+    return Looked(not said & NO_CONSENT, bool(said & OBJECTION), vetoes.tolist(), prices.tolist(), readings)
+
+
+_NOTHING = np.full((1, 1), np.nan)
+
+
+@kernel
+def _look(
+    rules: Rules,
+    cells: Cells,
+    columns: _Columns,
+    household: int,
+    member: int,
+    t: float,
+    is_denied: bool,
+    nothing: NDArray[np.float64],
+    stack: NDArray[np.float64],
+    results: NDArray[np.float64],
+    readings: NDArray[np.float64],
+    vetoes: NDArray[np.int64],
+    prices: NDArray[np.int64],
+) -> int:
+    """Fill readings, and vetoes and prices of each candidate; return OBJECTION and NO_CONSENT where there is either."""
+    if readings.shape[0] > 0:
+        read_all(rules, cells, household, member, t, readings)
+    run_all(rules, cells, columns.programs, household, member, t, nothing, stack, results)
+    said = 0
+    if results[_OBJECTION_AT] == 1.0:
+        said |= OBJECTION
+    if is_denied or (columns.programs[_CONSENT_AT] >= 0 and results[_CONSENT_AT] != 1.0):
+        said |= NO_CONSENT
+    is_suspected = results[_FRAUD_AT] == 1.0
+    for i in range(vetoes.shape[0]):
+        against = 0 if columns.is_legal[i] == 1 else said
+        if is_suspected and columns.is_suppressed[i] == 1:
+            against |= FRAUD
+        if columns.eligible[i] >= 0 and results[columns.eligible[i]] != 1.0:
+            against |= NOT_ELIGIBLE
+        vetoes[i] = against
+        prices[i] = columns.prices[i]
+        for j in range(columns.special_start[i], columns.special_start[i + 1]):
+            if results[columns.specials[j, 0]] == 1.0:
+                prices[i] = columns.specials[j, 1]
+                break
+    return said
