@@ -52,6 +52,7 @@ def told_shards(
             "shard": seen.name,
             "node": seen.host,
             "holder": seen.holder,
+            "address": seen.started["address"] if seen.started is not None else "",
             "is_able": seen.is_able,
             "is_spare": seen.is_spare,
             "partitions": sorted(seen.partitions),

@@ -1,5 +1,6 @@
 """The ports that Hearth's processes and Ray's listen on: who can reach each, and what protects it."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +21,22 @@ RAY_PROCESSES = (
 )
 """Marks of Ray's and Serve's processes in their command lines."""
 
+LAUNCHER = "cluster.runner"
+
+PURPOSES = (
+    ("gcs_server", "Ray's tables of nodes and actors"),
+    ("raylet", "Ray's scheduler and objects of a node"),
+    ("dashboard", "Ray's dashboard and what it asks of a node"),
+    ("runtime_env", "Ray's environments of workers"),
+    ("ray.util.client", "Ray's clients from elsewhere"),
+    ("ray::ServeReplica", "Ray's calls to a process of Serve: an edge or a model"),
+    ("ray::ServeController", "Ray's calls to Serve's controller"),
+    ("ray::", "Ray's calls to an actor of Hearth"),
+    ("_private/workers", "Ray's calls to a worker that stands by"),
+    (LAUNCHER, "Ray's answers to Hearth's launcher"),
+)
+"""What a process listens for, by a mark of its command line; the first that fits."""
+
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -29,6 +46,7 @@ class Protection(Enum):
     TOKEN = "a caller needs Ray's token of this run"
     TLS = "TLS, and it asks nobody who he is"
     CALLERS = "TLS, and every caller is asked who he is"
+    INSTALLATION = "a caller needs the pass word of this installation; beyond this machine its certificate, too"
     NONE = "nothing but its address"
     UNSEEN = "of another user: what protects it cannot be seen"
 
@@ -44,14 +62,23 @@ class OpenPort:
     loopback: bool
     protection: Protection = Protection.NONE
     purpose: str = ""
-    """What it is there for, where that is known."""
+    """What it is there for; empty where nobody knows."""
     is_ours: bool = True
     """Of the Hearth that was asked about; another Ray may run on the machine."""
 
     @property
     def is_weak(self) -> bool:
         """Whether anybody on another machine may use it."""
-        return self.is_ours and not self.loopback and self.protection not in (Protection.TOKEN, Protection.CALLERS)
+        return self.is_ours and not self.loopback and self.protection not in ASKING
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether it is ours, and nobody knows what for."""
+        return self.is_ours and not self.purpose
+
+
+ASKING = (Protection.TOKEN, Protection.CALLERS, Protection.INSTALLATION)
+"""Whoever does not belong there gets no answer."""
 
 
 def open_ports(
@@ -60,6 +87,7 @@ def open_ports(
     public_port: int | None = None,
     public_protection: Protection = Protection.NONE,
     metrics_port: int | None = None,
+    shard_ports: Collection[int] = (),
     is_shared_ray: bool = False,
 ) -> list[OpenPort]:
     """Return what our processes and Ray's listen on, as far as this user may see it.
@@ -69,12 +97,17 @@ def open_ports(
         public_port: its port for gateways, which Ray's token does not protect.
         public_protection: what does.
         metrics_port: its port for Prometheus, likewise.
+        shard_ports: those on which its shards listen for its edges, where they do so by TCP.
         is_shared_ray: it has joined a Ray cluster, all of whose processes count as its own.
     """
     found = []
     family = _family(hearth_pid)
-    protections = {public_port: public_protection, metrics_port: Protection.NONE}
-    without_token = {public_port: "for gateways", metrics_port: "metrics, for Prometheus"}
+    by_installation = Protection.INSTALLATION, "an edge's calls to a shard"
+    not_rays: dict[int | None, tuple[Protection, str]] = {
+        **dict.fromkeys(shard_ports, by_installation),
+        public_port: (public_protection, "for gateways"),
+        metrics_port: (Protection.NONE, "metrics, for Prometheus"),
+    }
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
         is_rays = _is_rays(process)
         if process.pid not in family and not is_rays:
@@ -83,9 +116,10 @@ def open_ports(
         with passing_over(psutil.Error, because="it has ended, or is not ours to look into"):
             connections = process.net_connections(kind="tcp")
         listening = [one for one in connections if one.status == psutil.CONN_LISTEN]
-        protection = _protection(process) if listening and is_rays else Protection.NONE
+        of_ray = (_protection(process), _purpose(process)) if listening else (Protection.NONE, "")
         for connection in listening:
             host, port = connection.laddr.ip, connection.laddr.port
+            protection, purpose = not_rays.get(port, of_ray)
             found.append(
                 OpenPort(
                     address=host,
@@ -93,8 +127,8 @@ def open_ports(
                     process=str(process.info["name"] or "unknown"),
                     pid=process.pid,
                     loopback=host_is_loopback(host),
-                    protection=protections.get(port, protection),
-                    purpose=without_token.get(port, ""),
+                    protection=protection,
+                    purpose=purpose,
                     is_ours=process.pid in family or is_shared_ray,
                 )
             )
@@ -111,15 +145,31 @@ def _family(pid: int | None) -> set[int]:
 
 
 def _is_rays(process: psutil.Process) -> bool:
-    command = " ".join(process.info["cmdline"] or [process.info["name"] or ""])
-    return any(mark in command for mark in RAY_PROCESSES)
+    return any(mark in _command(process) for mark in RAY_PROCESSES)
+
+
+def _purpose(process: psutil.Process) -> str:
+    # The name goes before the arguments: a raylet's tell of the agents that it is to start.
+    told = (str(process.info["name"]), _command(process))
+    return next((purpose for text in told for mark, purpose in PURPOSES if mark in text), "")
+
+
+def _command(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [process.info["name"] or ""])
 
 
 def _protection(process: psutil.Process) -> Protection:
-    """Return what Ray asks of whoever calls a process of its: it is told by the environment it was started with."""
+    """Return what Ray asks of whoever calls a process of its: it is told by the environment it was started with.
+
+    A launcher has made up the token only after it was started, for those that it has started since.
+    """
     try:
-        environment = process.environ()
+        told = [process, *(process.children() if LAUNCHER in _command(process) else ())]
+        environments = [one.environ() for one in told]
     except (psutil.Error, OSError):
         return Protection.UNSEEN
-    is_on = environment.get("RAY_AUTH_MODE") == "token" and any(environment.get(name) for name in TOKEN_VARIABLES)
-    return Protection.TOKEN if is_on else Protection.NONE
+    return Protection.TOKEN if any(map(_asks_for_a_token, environments)) else Protection.NONE
+
+
+def _asks_for_a_token(environment: Mapping[str, str]) -> bool:
+    return environment.get("RAY_AUTH_MODE") == "token" and any(environment.get(name) for name in TOKEN_VARIABLES)

@@ -16,6 +16,7 @@ import grpc.aio
 from serving.accepting import AcceptingServer
 from serving.edge import SERVER_OPTIONS, SERVICE_NAMES, PublicServices
 from serving.edge_config import EdgeConfig, Listener
+from serving.replica_port import confine_replica_port
 from serving.router import Router
 from serving.tls import ServerCertificates
 from wire.routes import COORDINATOR_NAME, COORDINATOR_NAMESPACE, Routes
@@ -66,6 +67,7 @@ class EdgeReplica:
 
     async def __init__(self, config: EdgeConfig) -> None:  # type: ignore[misc] # Serve awaits it
         self._config = config
+        confine_replica_port()
         # Batches are converted in a thread: with the default of 5 ms each call would wait that long for its turn.
         sys.setswitchinterval(0.0005)
         observer = config.observer_factory() if config.observer_factory is not None else None

@@ -92,6 +92,7 @@ class PartitionDecider:
             PartitionLost, Overloaded, PayloadUnreadable, NotSettled, RequestIdReused, LogError.
             CallerGone: nothing was decided; the signals that came with it may have been folded.
         """
+        self._owner.heat.note(call.name)
         try:
             return await self._decide_once(call)
         finally:

@@ -182,7 +182,10 @@ class PartitionOwner(PartitionView):
         one = waiting.add_signals(payload, caller=caller, is_urgent=is_urgent, before=before, after=after)
         self._decoding.begin(one, self.state.plan)
         self._commits.wake()
-        return await one.done
+        folded = await one.done
+        if one.decoded is not None:
+            self._heat.note_batch(one.decoded)
+        return folded
 
     async def propose(self, attempt: Attempt, *, caller: Caller = NOBODY_LEAVES) -> bool:
         """Let a decision be made as its group is formed; append, sync and fold it. Return whether it is in force.

@@ -2,6 +2,7 @@
 
 from actors.log.contract import Epoch, Offset, PartitionId, RecordKind
 from actors.partition.folding import Folding
+from actors.partition.heat import Heat
 from actors.partition.moments import PendingMoments
 from actors.partition.ports import OwnerPorts
 from actors.partition.recovery import Recovered
@@ -28,6 +29,7 @@ class PartitionView:
         self._moments = PendingMoments()
         self._term = Term(partition, clock=ports.clock, lease=ports.lease)
         self._folding = Folding(recovered, ports, self._moments, rejects)
+        self._heat = Heat()
         snapshots = ports.snapshots
         self._plans = PlansAtHand(recovered.log, lambda: snapshots.plans(partition) if snapshots is not None else ())
 
@@ -54,6 +56,11 @@ class PartitionView:
     def unknown_fields(self) -> UnknownFields:
         """What came since it was assigned."""
         return self._folding.unknown_fields
+
+    @property
+    def heat(self) -> Heat:
+        """Who is asked and told of most of late."""
+        return self._heat
 
     @property
     def rejects(self) -> RejectStore | None:

@@ -21,6 +21,7 @@ from household.journeys.versions import instances_by_state
 from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD, PartitionState
 from wire.frames import DECISION_COUNT_MAX
+from wire.installation import Installation
 
 DECISIONS_DEFAULT = 20
 
@@ -162,7 +163,9 @@ async def why_not_effective(
     return await state_thread.run(Urgency.DECISION, why)
 
 
-def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[str, int | str | bool]:
+def partition_report(
+    owner: PartitionOwner, standing: SnapshotStanding, installation: Installation | None
+) -> dict[str, int | str | bool]:
     """Return what a status page shows. Reads plain counters beside the state thread: at most a moment old."""
     state = owner.state
     counters = state.counters
@@ -202,6 +205,7 @@ def partition_report(owner: PartitionOwner, standing: SnapshotStanding) -> dict[
         "withdrawn": counters.withdrawn,
         "unknown_field_values": owner.unknown_fields.others + sum(unknown.values()),
         **{UNKNOWN_FIELD + name: count for name, count in unknown.items()},
+        **owner.heat.told(installation),
         "rejects_kept": rejects.kept,
         "rejects_waiting": rejects.waiting,
         "rejects_missed": rejects.missed,

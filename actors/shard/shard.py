@@ -341,7 +341,7 @@ class Shard:
     def report(self) -> dict[int, dict[str, int | str | bool]]:
         """Return per partition: epoch, records, counters, waiting bytes, whether it is lost."""
         return {
-            partition: queries.partition_report(owned.owner, self._standing(owned.owner))
+            partition: queries.partition_report(owned.owner, self._standing(owned.owner), self._config.installation)
             | (owned.decider.scored() | self.claims.report(partition))
             for partition, owned in self._owned.items()
         }
@@ -370,6 +370,7 @@ class Shard:
             await self._succession.forget_abandoned()
             for owned in self._owned.values():
                 owned.owner.wake()
+                owned.owner.heat.look(asyncio.get_running_loop().time())
             self.claims.look_at_stock()
 
     async def call(self, method: int, partition: int, payload: bytes, caller: Caller | None, traceparent: str) -> bytes:

@@ -8,13 +8,15 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from cluster.access import remembered_rules
-from cluster.config import ClockKind, HearthConfig, unknown_variables
+from cluster.config import ClockKind, HearthConfig, unknown_variables, utc_now
 from cluster.data_dir import find_running, free_bytes, low_space_warning, read_status
 from cluster.environment import environment_variable
+from cluster.expiring import expiring
 from cluster.open_ports import OpenPort, Protection, open_ports
 from cluster.output import print_json
 from wire.addresses import host_is_loopback
@@ -48,14 +50,7 @@ class Disk:
 def doctor(config: HearthConfig, *, as_json: bool) -> int:
     """Print the findings; exit code 1 when one weakens durability or security."""
     disk = examine_disk(config.data_dir)
-    running = find_running(config.data_dir)
-    ports = open_ports(
-        running.pid if running is not None else None,
-        public_port=int(running.address.rpartition(":")[2]) if running is not None else None,
-        metrics_port=metrics_port(config.data_dir),
-        public_protection=_public_protection(config),
-        is_shared_ray=config.ray_address is not None,
-    )
+    ports = ports_of(config)
     weak = weaknesses(config, disk=disk, ports=ports)
     if as_json:
         report: dict[str, object] = {"ok": not weak, "versions": versions(), "disk": asdict(disk)}
@@ -66,10 +61,27 @@ def doctor(config: HearthConfig, *, as_json: bool) -> int:
     return 1 if weak else 0
 
 
-def metrics_port(data_dir: Path) -> int | None:
-    """Return where the Hearth that runs on a data directory shows its numbers to Prometheus; None if nowhere."""
-    address = (read_status(data_dir) or {}).get("metrics_address")
-    return int(address.rpartition(":")[2]) if address else None
+def ports_of(config: HearthConfig) -> list[OpenPort]:
+    """Return the open ports of the Hearth that runs on a data directory, and of any Ray on this machine."""
+    running, state = find_running(config.data_dir), read_status(config.data_dir) or {}
+    return open_ports(
+        running.pid if running is not None else None,
+        public_port=_port_of(running.address) if running is not None else None,
+        metrics_port=_port_of(state.get("metrics_address") or ""),
+        shard_ports=_shard_ports(state),
+        public_protection=_public_protection(config),
+        is_shared_ray=config.ray_address is not None,
+    )
+
+
+def _shard_ports(state: dict[str, Any]) -> set[int]:
+    """Return where shards listen for edges, as a status has it; a Unix socket is no port."""
+    addresses = [one.get("address", "") for one in (state.get("placement") or {}).get("shards", ())]
+    return {port for one in addresses if (port := _port_of(one)) is not None}
+
+
+def _port_of(address: str) -> int | None:
+    return None if not address or address.startswith("unix:") else int(address.rpartition(":")[2])
 
 
 def _public_protection(config: HearthConfig) -> Protection:
@@ -156,6 +168,8 @@ def _weak_settings(config: HearthConfig) -> list[str]:
             "set tls_certificate and tls_key"
         )
     weak += _weak_key(config)
+    if config.tls is not None:
+        weak += [f"security: {line}" for line in expiring(config.tls, utc_now())]
     if config.metrics_port is not None and not host_is_loopback(config.metrics_host):
         weak.append(
             f"security: metrics_host {config.metrics_host} lets other machines read the numbers; use 127.0.0.1, or let "
@@ -189,11 +203,18 @@ def _weak_ports(ports: list[OpenPort]) -> list[str]:
     for port in ports:
         if port.is_weak:
             places.setdefault(port.process, []).append(f"{port.address}:{port.port}")
-    return [
+    weak = [
         f"security: {process} listens on {', '.join(where)}, reachable from other machines, and asks no token of them; "
         "shield it with a firewall"
         for process, where in sorted(places.items())
     ]
+    unexplained = [
+        f"security: {one.process} (process {one.pid}) listens on {one.address}:{one.port}, and nobody knows what for; "
+        "find out who has started it"
+        for one in ports
+        if one.is_unexplained
+    ]
+    return [*weak, *unexplained]
 
 
 def _weak_packages() -> list[str]:

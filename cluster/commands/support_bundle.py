@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from actors.partition.unknown_fields import UNKNOWN_FIELD
-from cluster.commands.doctor import examine_disk, metrics_port, versions, weaknesses
+from cluster.commands.doctor import examine_disk, ports_of, versions, weaknesses
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import find_running, is_held, read_status
 from cluster.errors import CommandFailed
 from cluster.installation import installation_of
-from cluster.open_ports import open_ports
 from cluster.output import print_json
 from cluster.redaction import redacted, redacted_all, settings_without_secrets, without_messages
 from cluster.remembered_playbook import told_facts
@@ -63,14 +62,15 @@ def _parts(config: HearthConfig, installation: Installation) -> Iterator[tuple[s
     running, state = find_running(config.data_dir), read_status(config.data_dir)
     yield "settings.json", _json(settings_without_secrets(config.model_dump(mode="json")))
     yield "versions.json", _json(versions())
-    ports = open_ports(
-        running.pid if running is not None else None,
-        public_port=int(running.address.rpartition(":")[2]) if running is not None else None,
-        metrics_port=metrics_port(config.data_dir),
-        is_shared_ray=config.ray_address is not None,
-    )
+    ports = ports_of(config)
     told = [
-        {"address": one.address, "port": one.port, "process": one.process, "protection": one.protection.value}
+        {
+            "address": one.address,
+            "port": one.port,
+            "process": one.process,
+            "purpose": one.purpose,
+            "protection": one.protection.value,
+        }
         for one in ports
     ]
     weak = weaknesses(config, disk=examine_disk(config.data_dir), ports=ports)

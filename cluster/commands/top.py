@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from actors.partition.heat import HEAT, HOT_HOUSEHOLD
 from cluster.commands.placement_lines import placement_lines
 from cluster.data_dir import find_running, read_status
 from cluster.errors import CommandFailed
@@ -21,6 +22,7 @@ from cluster.scrape import Scraped, quantile, scrape
 
 DECIDE = "hearth_decide_duration_seconds"
 PARTITIONS_SHOWN_MAX = 16
+HOUSEHOLDS_SHOWN_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def view(now: Look, before: Look | None) -> dict[str, Any]:
         "has_metrics": now.page is not None,
         "shards": [_shard(name, partitions, now, before) for name in names],
         "partitions": partitions,
+        "hot_households": _hot_households(now.state["partitions"]),
         "down": now.state["down"],
         "placement": now.state.get("placement"),
         "capture": {name: one.get("lag") for name, one in now.state.get("capture", {}).items()},
@@ -93,6 +96,23 @@ def _partition(number: str, facts: dict[str, Any], now: Look, before: Look | Non
         "outbox": facts["outbox"],
         "log_tail": facts.get("log_tail", 0),
     }
+
+
+def _hot_households(partitions: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those that have more than their part, the hottest first."""
+    found = [
+        {
+            "household": name.removeprefix(HOT_HOUSEHOLD),
+            "partition": int(number),
+            "shard": facts["shard"],
+            "per_s": round(value / 60, 1),
+            "share": round(value / max(1, facts[HEAT]), 3),
+        }
+        for number, facts in partitions.items()
+        for name, value in facts.items()
+        if name.startswith(HOT_HOUSEHOLD)
+    ]
+    return sorted(found, key=lambda one: -one["per_s"])
 
 
 def _rate(
@@ -145,12 +165,23 @@ def _shown(seen: dict[str, Any]) -> RenderableType:
     more = len(seen["partitions"]) - PARTITIONS_SHOWN_MAX
     if more > 0:
         lines.append(f"and {more} partitions that are less busy")
+    if seen["hot_households"]:
+        lines.append(_hottest(seen["hot_households"]))
     lines += [f"partition {number} is down: {why}" for number, why in seen["down"].items()]
     lines += placement_lines(seen["placement"]) if seen["placement"] else []
     lines += [f"{name}: lag {lag:,}" for name, lag in seen["capture"].items() if lag is not None]
     if not seen["has_metrics"]:
         lines.append("latencies are counted only with metrics_port: hearth up with HEARTH_METRICS_PORT=9464")
     return Group(*lines)
+
+
+def _hottest(households: list[dict[str, Any]]) -> Table:
+    hottest = _table("hot household", "partition", "shard", "a second", "of its partition")
+    for one in households[:HOUSEHOLDS_SHOWN_MAX]:
+        hottest.add_row(
+            one["household"], f"{one['partition']}", one["shard"], _number(one["per_s"]), f"{one['share']:.0%}"
+        )
+    return hottest
 
 
 def _table(*columns: str) -> Table:

@@ -16,6 +16,7 @@ from ray.serve.schema import LoggingConfig
 from household.scoring import Scored, Way
 from serving.models.bundle import Bundle, load_bundle, read_manifest
 from serving.models.probe import OpenModel, not_probabilities
+from serving.replica_port import confine_replica_port
 
 DEPLOYMENT: Final = "Scorer"
 
@@ -102,6 +103,7 @@ class ScorerReplica:
     """One replica of one model version; Serve makes it remote."""
 
     def __init__(self, bundle_path: str, proven_sha256: str | None = None) -> None:
+        confine_replica_port()
         self._booster = Booster(load_bundle(Path(bundle_path), proven_sha256=proven_sha256))
 
     async def score(self, buf: bytes, count: int, feature_schema_hash: str) -> bytes:

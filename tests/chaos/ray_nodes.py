@@ -59,6 +59,11 @@ class RayNodes:
         """What whoever joins it needs in its environment."""
         self.address = ""
 
+    @property
+    def pid(self) -> int:
+        """Of the process below which all of it is."""
+        return self._process.pid
+
     def add(self, name: str, *, slots: int, **environment: str) -> Node:
         """Start a node, the head first; return once it is part of the cluster."""
         assert self._process.stdin is not None
@@ -77,11 +82,11 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(folder: Path) -> Iterator[RayNodes]:
-    """Run a cluster without nodes; nothing of it is left at the end."""
+def ray_nodes(folder: Path, **settings: str) -> Iterator[RayNodes]:
+    """Run a cluster without nodes, of what its environment says besides; nothing of it is left at the end."""
     # Ray's sockets lie below it, and their paths must be short.
     home = Path(tempfile.mkdtemp(prefix="hn-"))
-    environment = {**ENVIRONMENT, "HOME": str(home), "RAY_TMPDIR": str(home)}
+    environment = {**ENVIRONMENT, **settings, "HOME": str(home), "RAY_TMPDIR": str(home)}
     paths = f"{REPOSITORY}:{REPOSITORY / 'protos'}"
     with (folder / "ray_nodes.log").open("w") as log:
         process = subprocess.Popen(

@@ -27,10 +27,10 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
 
 
 @contextmanager
-def listening(host: str, **environment: str) -> Iterator[tuple[int, int]]:
+def listening(host: str, *, mark: str = "_private/workers", **environment: str) -> Iterator[tuple[int, int]]:
     """Yield process id and port of a process that Ray might have started."""
     process = subprocess.Popen(
-        [sys.executable, "-c", LISTENER, host, "_private/workers"],
+        [sys.executable, "-c", LISTENER, host, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -109,8 +109,33 @@ def test_a_ray_that_is_not_of_this_hearth_does_not_weaken_it():
     assert (shared.is_ours, shared.is_weak) == (True, True)
 
 
+def test_a_port_of_a_shard_is_the_installations_whatever_ray_asks_of_its_process():
+    with listening("0.0.0.0") as (pid, port):
+        found = port_of(pid, shard_ports=[port])  # type: ignore[arg-type]
+    assert (found.protection, found.is_weak) == (Protection.INSTALLATION, False)
+    assert found.purpose == "an edge's calls to a shard"
+
+
+def test_what_a_port_is_for_is_told_and_one_of_which_nobody_knows_it_is_weak(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEARTH_DISK_FREE_BYTES_MIN", "0")
+    with listening("127.0.0.1") as (pid, _), listening("127.0.0.1", mark="nobody's") as (strange, port):
+        assert port_of(pid).purpose == "Ray's calls to a worker that stands by"
+        found = port_of(strange)
+    assert (found.purpose, found.is_unexplained, found.is_weak) == ("", True, False)
+    monkeypatch.setattr("cluster.commands.doctor.open_ports", lambda *_, **__: [found])
+    ended = run("doctor")
+    assert f"(process {strange}) listens on 127.0.0.1:{port}, and nobody knows what for" in ended.out
+    assert ended.code == 1
+
+
 PORT = OpenPort(
-    address="127.0.0.1", port=6_000, process="gcs_server", pid=7, loopback=True, protection=Protection.TOKEN
+    address="127.0.0.1",
+    port=6_000,
+    process="gcs_server",
+    pid=7,
+    loopback=True,
+    protection=Protection.TOKEN,
+    purpose="Ray's tables of nodes and actors",
 )
 
 

@@ -3,18 +3,24 @@ latency is that of between the looks; where nothing is counted it says what woul
 """
 
 import io
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
+from actors.partition.heat import HEAT, HOT_HOUSEHOLD
 from actors.partition.telemetry import ShardTelemetry
 from cluster.commands.top import Look, _shown, top, view
 from cluster.errors import CommandFailed
 from cluster.exposition import Exposition
 from cluster.metrics import shard_points
 from cluster.scrape import Scraped, parsed
+from hearth.v1 import decision_pb2, decision_pb2_grpc, signal_pb2, signal_pb2_grpc
+from tests.actors.harness import MONDAY, SettableClock, corner, signal
+from tests.cluster.real_hearth import running
 
 
 def partition(shard: str, **more: Any) -> dict[str, Any]:
@@ -84,6 +90,39 @@ def test_what_is_down_lags_or_is_not_counted_is_said():
     assert "usage: lag 1,234" in said
     assert "HEARTH_METRICS_PORT" in said
     assert "HEARTH_METRICS_PORT" not in text(view(Look(1.0, state(partition("shard-0")), page(1)), None))
+
+
+def test_households_that_have_more_than_their_part_are_shown_by_pseudonym():
+    hot = {HEAT: 6_000, HOT_HOUSEHOLD + "~ab": 4_500, HOT_HOUSEHOLD + "~cd": 600}
+    hotter = {HEAT: 9_000, HOT_HOUSEHOLD + "~ef": 9_000}
+    one = state(partition("shard-0", **hot), partition("shard-1", **hotter), partition("shard-0", **{HEAT: 60}))
+    seen = view(Look(1.0, one, None), None)
+    assert [(one["household"], one["partition"], one["per_s"], one["share"]) for one in seen["hot_households"]] == [
+        ("~ef", 1, 150.0, 1.0),
+        ("~ab", 0, 75.0, 0.75),
+        ("~cd", 0, 10.0, 0.1),
+    ]
+    assert "~ab" in text(seen)
+    assert "75%" in text(seen)
+    assert "hot household" not in text(view(Look(1.0, state(partition("shard-0")), None), None))
+
+
+def test_a_shard_counts_who_is_asked_and_told_of(tmp_path: Path):
+    with (
+        running(tmp_path / "data", corner(), clock=SettableClock()) as hearth,
+        grpc.insecure_channel(hearth.address) as to,
+    ):
+        decisions, signals = decision_pb2_grpc.DecisionServiceStub(to), signal_pb2_grpc.SignalServiceStub(to)
+        for number in range(20):
+            request = decision_pb2.DecideRequest(request_id=f"r{number}", household="asked", channel="app")
+            decisions.Decide(request, timeout=10)
+            told = [signal(f"e{number}", "told", "visit", MONDAY + number, member="m")]
+            signals.Ingest(signal_pb2.IngestRequest(signals=told), timeout=10)
+        owners = [owned.owner for owned in hearth.shard._owned.values()]
+        for now_s in (0.0, 1e12):
+            for owner in owners:
+                owner.heat.look(now_s)
+    assert {one.name for owner in owners for one in owner.heat.hottest} == {b"asked", b"told"}
 
 
 def test_no_hearth_is_told(tmp_path):

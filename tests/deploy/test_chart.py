@@ -107,8 +107,28 @@ def test_every_container_is_shut_in():
         assert security["allowPrivilegeEscalation"] is False
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert pod["spec"]["automountServiceAccountToken"] is False
         assert "hostNetwork" not in pod["spec"]
+
+
+def test_no_pod_has_an_account_but_the_one_that_asks_for_workers():
+    (ray,) = of_kind("RayCluster")
+    assert ray["spec"]["enableInTreeAutoscaling"] is True
+    has_one = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in pods()}
+    assert has_one == {"head": True, "shards": False}
+
+
+def test_rays_autoscaler_knows_the_token_is_shut_in_and_may_add_workers_with_slots():
+    (ray,) = of_kind("RayCluster")
+    options, (head,) = ray["spec"]["autoscalerOptions"], [one for name, one, _ in containers() if name == "ray-head"]
+    assert options["env"] == head["env"]
+    assert options["volumeMounts"] == head["volumeMounts"]
+    assert options["securityContext"] == head["securityContext"]
+    (workers,) = ray["spec"]["workerGroupSpecs"]
+    assert (workers["minReplicas"], workers["replicas"], workers["maxReplicas"]) == (2, 2, 6)
+    assert json.loads(json.loads(workers["rayStartParams"]["resources"]))["shard_slot"] > 0
+    (policy,) = of_kind("NetworkPolicy")
+    ports = [{port["port"] for port in rule.get("ports", ())} for rule in policy["spec"]["egress"]]
+    assert {443, 6443} in ports
 
 
 def test_what_the_image_writes_to_is_mounted_and_every_mount_has_its_volume():
@@ -225,6 +245,7 @@ def test_helm_renders_what_is_committed_and_finds_nothing_wrong():
         ("networkPolicy.enabled=false,ray.tlsSecret=", "name ray.tlsSecret"),
         ("shards=12", "5 slots"),
         ("partitions=2", "shards exceeds partitions"),
+        ("workers.maxReplicas=2", "there is no worker that could be added"),
         ("nonsense=1", "nonsense"),
     ],
 )

@@ -157,6 +157,34 @@ def test_an_unknown_channel_is_a_clear_error(client: Client) -> None:
     assert "telegraph" in caught.value.details()
 
 
+def test_nothing_listens_that_the_doctor_does_not_name_and_justify(hearth: Hearth) -> None:
+    before = listening(hearth)
+    ended = command("doctor", "--json", "--data-dir", str(hearth.data_dir))
+    told = {one["port"]: one for one in json.loads(ended.stdout)["ports"]}
+    # Some processes are just being started, and others end.
+    stayed = before & listening(hearth)
+
+    assert len(stayed) > 3
+    for address, port, name in stayed:
+        assert port in told, (address, port, name)
+        assert told[port]["purpose"], (name, told[port])
+        assert told[port]["is_ours"], (name, told[port])
+        assert address == "127.0.0.1", (address, port, name)
+        is_public = port == int(hearth.address.rpartition(":")[2])
+        assert told[port]["protection"] == ("none" if is_public else "token"), (name, told[port])
+
+
+def listening(hearth: Hearth) -> set[tuple[str, int, str]]:
+    """Return address, port and process of all that listens of it."""
+    found = set()
+    for process in (psutil.Process(hearth.process.pid), *psutil.Process(hearth.process.pid).children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in process.net_connections(kind="inet"):
+                if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM:
+                    found.add((one.laddr.ip.removeprefix("::ffff:"), one.laddr.port, process.name()))
+    return found
+
+
 def test_a_second_up_on_the_same_directory_is_refused(hearth: Hearth) -> None:
     second = command("up", "--data-dir", str(hearth.data_dir), "--port", "0")
 

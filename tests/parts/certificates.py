@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,16 @@ class Paper:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def issue(
-        self, name: str, *, age: datetime.timedelta = HOUR, life: datetime.timedelta = 2 * HOUR, uri: str = ""
+        self,
+        name: str,
+        *,
+        age: datetime.timedelta = HOUR,
+        life: datetime.timedelta = 2 * HOUR,
+        uri: str = "",
+        addresses: Sequence[str] = (),
     ) -> Paper:
-        """Return a certificate of this authority, for a server on this machine or a client."""
-        return _made(name, issuer=self, age=age, life=life, uri=uri)
+        """Return a certificate of this authority, for a server on this machine, also at `addresses`, or a client."""
+        return _made(name, issuer=self, age=age, life=life, uri=uri, addresses=addresses)
 
     def revoked(self, *papers: Paper) -> bytes:
         """Return this authority's list of revoked certificates."""
@@ -64,12 +71,19 @@ def authority(name: str = "authority") -> Paper:
 
 
 def _made(
-    name: str, *, issuer: Paper | None, age: datetime.timedelta, life: datetime.timedelta, uri: str = ""
+    name: str,
+    *,
+    issuer: Paper | None,
+    age: datetime.timedelta,
+    life: datetime.timedelta,
+    uri: str = "",
+    addresses: Sequence[str] = (),
 ) -> Paper:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     begins = datetime.datetime.now(datetime.UTC) - age
-    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    names += [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", *addresses)]
     if uri:
         names.append(x509.UniformResourceIdentifier(uri))
     builder = (

@@ -97,6 +97,20 @@ def listeners(port: int) -> set[tuple[int, str]]:
     return found
 
 
+def on_their_node(address: str, public_port: int) -> dict[str, int]:
+    """Return how many ports each of Serve's replicas has on the node's address, beside the public one.
+
+    Here Ray's own port of each worker is on all addresses.
+    """
+    found = {}
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"].startswith("ray::ServeReplica"):
+            ports = [one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+            own = [one for one in ports if one.ip.removeprefix("::ffff:") == address and one.port != public_port]
+            found[process.info["name"]] = len(own)
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,6 +156,8 @@ def config(folder: Path) -> Iterator[EdgeConfig]:
 def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
     config: EdgeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    import ray
+
     from serving.models.scorer import deploy, deployed_versions, local_scorer, undeploy
 
     # Replicas check in earnest; in this process six checks of a second each would add nothing to test_bundle.py.
@@ -154,6 +170,11 @@ def test_two_versions_are_served_beside_each_other_and_refuse_foreign_rows(
     names = [deploy(folders[0]), deploy(folders[1], served_as="spring@v2")]
     assert names == ["model-v1", "model-spring@v2"]
     assert deployed_versions() == ["spring@v2", "v1"]
+    assert on_their_node(ray.util.get_node_ip_address(), config.port) == {
+        "ray::ServeReplica:hearth-edge:Edge": 1,
+        "ray::ServeReplica:model-v1:Scorer": 1,
+        "ray::ServeReplica:model-spring@v2:Scorer": 1,
+    }
     rows = np.random.default_rng(1).normal(size=(24, 4)).astype(np.float32)
     locals_ = [local_scorer(folder, feature_schema_hash=SCHEMA) for folder in folders]
 

@@ -38,7 +38,6 @@ securityContext:
 {{- end -}}
 
 {{- define "hearth.podSecurity" -}}
-automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
