@@ -37,7 +37,7 @@ class FlowShape:
                 right = f"let a state lead there, or remove it; '{self._steps[0].name}', the first, is where it begins"
                 self._problems.add(self._places[index].place, f"no way leads to {self._name(index)}", right)
         endless = self._endless()
-        for index in sorted(endless & reached)[:1]:
+        for index in sorted(filter(self._is_trap, endless & reached))[:1]:
             wrong = f"from {self._name(index)} no way leads to an end"
             self._problems.add(self._places[index].place, wrong, "let it, or one behind it, lead to 'end'")
         for circle in self._timeless_circles(reached):
@@ -48,8 +48,13 @@ class FlowShape:
     def _name(self, index: int) -> str:
         return f"state '{self._steps[index].name}' of {self._what}"
 
-    def _reached(self) -> set[int]:
-        reached, open_ones = {0}, [0]
+    def _is_trap(self, index: int) -> bool:
+        """Return whether every state behind one leads back to it: what is wrong is there, and not further up."""
+        return all(index in self._reached(other) for other in self._reached(index))
+
+    def _reached(self, first: int = 0) -> set[int]:
+        """Return the states that can be reached from one, itself among them."""
+        reached, open_ones = {first}, [first]
         while open_ones:
             for target in self._leads[open_ones.pop()]:
                 if target != END and target not in reached:
