@@ -2,7 +2,8 @@
 
 The three take turns in one run, each round in another order, so that what else the machine does falls on all alike;
 each line of JSON is a round. The last tells the medians over all rounds and how many times that of nobody beside the
-champion they are; exit code 1 says that one is above the bound. tests/chaos/test_rollout.py has the stages themselves.
+champion they are, and what a decision took of the processor in the shard, which a machine with other work to do changes
+least; exit code 1 says that one is above the bound. tests/chaos/test_rollout.py has the stages themselves.
 
 python -m tests.benches.rollout_bench [--rate 60] [--seconds 4] [--rounds 6]
 """
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,7 @@ from serving.models.history import By
 from serving.models.in_force import MODEL_NAME
 from serving.models.rollout import canary, promote, roll_back, shadow
 from tests.actors.harness import CORNER, corner, signal
+from tests.benches.metering import processor_s
 from tests.chaos.cluster_processes import Part, find
 from tests.end_to_end.hearth_process import running
 from tests.serving.test_bundle import make_draft
@@ -51,6 +53,28 @@ class Beside(StrEnum):
     CANARY = "a canary"
 
 
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """What was measured with something beside the champion."""
+
+    took_ms: list[float] = field(default_factory=list)
+    shard_s: float = 0.0
+    """Of processor, by all shards."""
+
+    def add(self, other: "Told") -> None:
+        self.took_ms += other.took_ms
+        self.shard_s += other.shard_s
+
+    @property
+    def p50_ms(self) -> float:
+        return float(np.median(self.took_ms))
+
+    @property
+    def shard_ms(self) -> float:
+        """Return what a decision took of the processor, with all that a shard does meanwhile."""
+        return 1_000 * self.shard_s / len(self.took_ms)
+
+
 class Load:
     """Decisions for households that were never asked about, so that each is scored; at an even rate, whatever comes."""
 
@@ -69,10 +93,12 @@ class Load:
             await asyncio.sleep(1 / self._rate)
 
     async def measured(self, seconds: float) -> list[float]:
-        """Return how long decisions took over some seconds, in ms."""
-        self.took_ms, self.versions = [], Counter()
+        """Return how long the decisions of some seconds took, in ms; what is asked for later is not among them."""
+        took_ms, self.versions = [], Counter()
+        self.took_ms = took_ms
         await asyncio.sleep(seconds)
-        return self.took_ms
+        self.took_ms = []
+        return took_ms
 
     async def _decide(self) -> None:
         name, began_s = f"b{next(FRESH)}", time.monotonic()
@@ -98,7 +124,7 @@ async def replicas(pid: int, count: int) -> None:
         await asyncio.sleep(0.5)
 
 
-async def turn(load: Load, registry: Path, pid: int, beside: Beside, seconds: float) -> list[float]:
+async def turn(load: Load, registry: Path, pid: int, beside: Beside, seconds: float) -> Told:
     """Return what decisions take with something beside the champion, which is gone afterwards."""
     match beside:
         case Beside.NOBODY:
@@ -109,13 +135,16 @@ async def turn(load: Load, registry: Path, pid: int, beside: Beside, seconds: fl
             canary(registry, MODEL_NAME, "v2", SHARE, by=BY, is_forced=True)
     await replicas(pid, 2 if beside is Beside.CANARY else 1)
     await asyncio.sleep(SETTLES_S)
+    shards = find(pid, Part.SHARD)
+    before_s = sum(map(processor_s, shards))
     took_ms = await load.measured(seconds)
+    told = Told(took_ms=took_ms, shard_s=sum(map(processor_s, shards)) - before_s)
     wanted = {"v1", "v2"} if beside is Beside.CANARY else {"v1"}
     assert set(load.versions) == wanted, f"{beside}: decided by {dict(load.versions)}"
     if beside is not Beside.NOBODY:
         roll_back(registry, MODEL_NAME, "v2", by=BY)
     await replicas(pid, 1)
-    return took_ms
+    return told
 
 
 async def bench(
@@ -129,7 +158,7 @@ async def bench(
             registry, MODEL_NAME, replace(draft, feature_schema_hash=schema.hash), created="now", version=version
         )
     promote(registry, MODEL_NAME, "v1", by=BY, is_forced=True)
-    all_ms: dict[Beside, list[float]] = {one: [] for one in Beside}
+    of_all = {one: Told() for one in Beside}
     async with grpc.aio.insecure_channel(address) as channel:
         load = Load(decision_pb2_grpc.DecisionServiceStub(channel), rate)
         running_load = asyncio.create_task(load.run())
@@ -138,23 +167,31 @@ async def bench(
         order = list(Beside)
         for number in range(rounds):
             order = [*order[1:], order[0]]
-            took_ms = {one: await turn(load, registry, pid, one, seconds) for one in order}
-            for one, times in took_ms.items():
-                all_ms[one] += times
-            p50 = {str(one): round(float(np.median(took_ms[one])), 2) for one in Beside}
-            print(json.dumps({"round": number + 1, "p50_ms": p50}), flush=True)
+            of_round = {one: await turn(load, registry, pid, one, seconds) for one in order}
+            for one, told in of_round.items():
+                of_all[one].add(told)
+            print(json.dumps({"round": number + 1, **figures(of_round)}), flush=True)
         running_load.cancel()
-    times = {one: float(np.median(all_ms[one]) / np.median(all_ms[Beside.NOBODY])) for one in Beside}
-    told = {
-        "decisions": {str(one): len(all_ms[one]) for one in Beside},
+    nobody = of_all[Beside.NOBODY]
+    times = {one: told.p50_ms / nobody.p50_ms for one, told in of_all.items()}
+    said = {
+        "decisions": {str(one): len(told.took_ms) for one, told in of_all.items()},
         "failed": len(load.failures),
-        "p50_ms": {str(one): round(float(np.median(all_ms[one])), 2) for one in Beside},
-        "p99_ms": {str(one): round(float(np.percentile(all_ms[one], 99)), 2) for one in Beside},
+        **figures(of_all),
+        "p99_ms": {str(one): round(float(np.percentile(told.took_ms, 99)), 2) for one, told in of_all.items()},
+        "shard_times": {str(one): round(told.shard_ms / nobody.shard_ms, 3) for one, told in of_all.items()},
         "p50_times": {str(one): round(times[one], 3) for one in Beside},
         "at_most": TIMES_MAX,
     }
-    print(json.dumps(told), flush=True)
+    print(json.dumps(said), flush=True)
     return times
+
+
+def figures(told: dict[Beside, Told]) -> dict[str, dict[str, float]]:
+    return {
+        "p50_ms": {str(one): round(told[one].p50_ms, 2) for one in Beside},
+        "shard_ms_each": {str(one): round(told[one].shard_ms, 2) for one in Beside},
+    }
 
 
 def main() -> None:
