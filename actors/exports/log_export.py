@@ -40,11 +40,14 @@ MOMENT_SCHEMA = pa.schema(
 )
 
 
-def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None = None) -> Iterator[pa.Table]:
+def export_table(
+    read: ReadLogs, kind: str, snapshots: SnapshotStore | None = None, *, surveyed: "Survey | None" = None
+) -> Iterator[pa.Table]:
     """Yield what the logs hold of one kind, in tables of some thousand rows: at least one, all of one schema.
 
     Reads beside a running owner: what is durable when the export begins is included. A decision of an owner that was
-    outdated when it wrote counts for nothing, and is left out.
+    outdated when it wrote counts for nothing, and is left out. Who has surveyed these logs, or more of them, before
+    saves that reading by `surveyed`; the columns are those of all that was surveyed.
 
     Raises:
         LogError: a log is damaged or cannot be read.
@@ -54,9 +57,9 @@ def export_table(read: ReadLogs, kind: str, snapshots: SnapshotStore | None = No
     assert kind in EXPORTS, f"{kind} is none of {EXPORTS}"
     match kind:
         case "signals":
-            yield from _signals(read, snapshots)
+            yield from _signals(read, snapshots, surveyed or survey(read))
         case "decisions":
-            yield from _decisions(read, snapshots)
+            yield from _decisions(read, snapshots, surveyed or survey(read))
         case "moments":
             yield from _moments(read)
         case _:
@@ -73,11 +76,11 @@ def export_plans(read: ReadLogs, snapshots: SnapshotStore | None = None) -> dict
         LogError, PayloadUnreadable, PlanUnreadable: as `export_table`.
         OSError: the snapshots could not be listed.
     """
-    return _survey(read).plans_with(snapshots)
+    return survey(read).plans_with(snapshots)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Survey:
+@dataclass(slots=True, kw_only=True)
+class Survey:
     """What a first reading of the logs finds; the second keeps to it, though a running owner writes on."""
 
     ends: dict[int, Offset] = field(default_factory=dict)
@@ -88,6 +91,8 @@ class _Survey:
     """By version: the newest stamp of its records, and the plan."""
     signal_schemas: dict[bytes, None] = field(default_factory=dict)
     """Schema messages of the signal batches, in order of appearance."""
+    newest_us: int = 0
+    """The newest stamp of all records."""
 
     def plans_with(self, snapshots: SnapshotStore | None) -> dict[str, Plan]:
         """Return the plans by version, the newest last; those of snapshots count as oldest."""
@@ -107,13 +112,15 @@ class _Survey:
                 yield partition, stored
 
 
-def _survey(read: ReadLogs) -> _Survey:
-    found = _Survey()
+def survey(read: ReadLogs) -> Survey:
+    """Return what a first reading of logs finds; raises as `export_table` does."""
+    found = Survey()
     for partition, stored in _in_force(read):
         if partition not in found.ends and stored.offset > LOG_START:
             found.without_start.add(partition)
         found.ends[partition] = stored.offset
         record = stored.record
+        found.newest_us = max(found.newest_us, record.stamp_us)
         if record.kind is RecordKind.SIGNALS:
             found.signal_schemas.setdefault(schema_message(record.payload))
         elif record.kind is RecordKind.PLAN:
@@ -136,11 +143,10 @@ def _in_force(read: ReadLogs) -> Iterator[tuple[int, StoredRecord]]:
             yield partition, stored
 
 
-def _decisions(read: ReadLogs, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
-    survey = _survey(read)
-    columns = DecisionColumns.of(survey.plans_with(snapshots))
+def _decisions(read: ReadLogs, snapshots: SnapshotStore | None, surveyed: Survey) -> Iterator[pa.Table]:
+    columns = DecisionColumns.of(surveyed.plans_with(snapshots))
     waiting: list[tuple[int, StoredRecord, codec.DecisionRecord]] = []
-    for partition, stored in survey.again(read):
+    for partition, stored in surveyed.again(read):
         if stored.record.kind is RecordKind.DECISION:
             waiting.append((partition, stored, codec.decode_decision(stored.record.payload)))
             if len(waiting) == DECISIONS_PER_TABLE:
@@ -178,13 +184,12 @@ def _moment_rows(partition: int, record: codec.DecisionRecord) -> list[dict[str,
     ]
 
 
-def _signals(read: ReadLogs, snapshots: SnapshotStore | None) -> Iterator[pa.Table]:
+def _signals(read: ReadLogs, snapshots: SnapshotStore | None, surveyed: Survey) -> Iterator[pa.Table]:
     """Yield the signals as they were sent. Batches differ in their fields, so the log is read for the columns first."""
-    survey = _survey(read)
-    columns = SignalColumns.of(survey.signal_schemas, survey.plans_with(snapshots).values())
+    columns = SignalColumns.of(surveyed.signal_schemas, surveyed.plans_with(snapshots).values())
     waiting: list[tuple[int, StoredRecord]] = []
     rows = 0
-    for partition, stored in survey.again(read):
+    for partition, stored in surveyed.again(read):
         if stored.record.kind is RecordKind.SIGNALS:
             waiting.append((partition, stored))
             # What is not opened yet counts by its size: a row takes some dozen bytes at least.

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from cluster.commands.promotion import plan_of, plans_known
+from cluster.commands.promotion import plan_of
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.exporting import ROW_GROUP_ROWS, log_reader, write_parquet, write_whole
 from cluster.output import meter, print_json, say
 
 if TYPE_CHECKING:
+    from actors.exports.log_export import Survey
     from actors.exports.point_in_time import Parity
     from actors.log.contract import PartitionId, StoredRecord
-    from actors.log.location import PartitionReader
-    from actors.snapshots.store import SnapshotStore
     from household.plan import Plan
     from intake.progress import Meter
     from serving.models.dataset import DatasetConfig, DatasetCounts
@@ -27,6 +26,8 @@ FILE_ROWS: Final = 8 * ROW_GROUP_ROWS
 """Of each file of a folder."""
 
 PARQUET: Final = ".parquet"
+OTHER_KINDS: Final = frozenset({".csv", ".tsv", ".json", ".jsonl", ".arrow", ".feather", ".pq", ".txt", ".xlsx", ".gz"})
+"""What is asked for by a name that ends so is no folder."""
 
 
 def write_dataset(
@@ -78,15 +79,17 @@ def written_set(
         UsageWrong: it cannot be there, or its label is no event type.
         CommandFailed: the log cannot be read, or the set not be written.
     """
-    from actors.log.location import partition_reader
+    from actors.exports.log_export import survey
     from actors.snapshots.store import snapshot_store
     from serving.models.dataset import DatasetConfig, DatasetCounts
 
-    wanted, plans, counts = wanted or DatasetConfig(), plans_known(config), DatasetCounts()
-    _check_label(wanted.label, [*plans, plan])
-    reader, snapshots = partition_reader(config.log_location), snapshot_store(config.snapshot_location)
-    with log_failures(), meter("writing the training set", unit="rows") as show:
-        write_set(_tables(reader, snapshots, plan, plans, wanted, counts), out, show)
+    check_place(out)
+    wanted, counts = wanted or DatasetConfig(), DatasetCounts()
+    with log_failures():
+        surveyed = survey(log_reader(config))
+        _check_label(wanted.label, [*surveyed.plans_with(snapshot_store(config.snapshot_location)).values(), plan])
+        with meter("writing the training set", unit="rows") as show:
+            write_set(_tables(config, surveyed, plan, wanted, counts), out, show)
     return counts
 
 
@@ -100,7 +103,7 @@ def log_failures() -> Iterator[None]:
 
     try:
         yield
-    except (LogError, PayloadUnreadable, PlanUnreadable, BadExport) as failed:
+    except (LogError, PayloadUnreadable, PlanUnreadable, BadExport, OSError) as failed:
         raise CommandFailed(f"the log cannot be read: {failed}") from failed
 
 
@@ -116,35 +119,33 @@ def _check_label(label: str, plans: "list[Plan]") -> None:
 
 
 def _tables(
-    reader: "PartitionReader",
-    snapshots: "SnapshotStore",
-    plan: "Plan",
-    plans: "list[Plan]",
-    config: "DatasetConfig",
-    counts: "DatasetCounts",
+    config: HearthConfig, surveyed: "Survey", plan: "Plan", wanted: "DatasetConfig", counts: "DatasetCounts"
 ) -> Iterator[pa.Table]:
     """Yield the training set partition by partition; at least one table, though it be empty."""
     from actors.exports.decisions import FIXED
     from actors.exports.log_export import export_table
     from actors.log.contract import LOG_START
+    from actors.log.location import partition_reader
+    from actors.snapshots.store import snapshot_store
     from serving.models.dataset import dataset_schema, dataset_tables, reports_of
 
-    yield dataset_schema(plan, FIXED, config).empty_table()
-    partitions = reader.partitions()
-    newest_us = max((stored.record.stamp_us for one in partitions for stored in reader.read(one, LOG_START)), default=0)
-    for partition in partitions:
+    reader, snapshots = partition_reader(config.log_location), snapshot_store(config.snapshot_location)
+    plans = list(surveyed.plans_with(snapshots).values())
+    yield dataset_schema(plan, FIXED, wanted).empty_table()
+    for partition in reader.partitions():
 
         def read(partition: "PartitionId" = partition) -> "Iterator[tuple[int, StoredRecord]]":
             return ((partition, stored) for stored in reader.read(partition, LOG_START))
 
-        reports = pa.concat_tables(reports_of(one, config) for one in export_table(read, "signals", snapshots))
+        signals = export_table(read, "signals", snapshots, surveyed=surveyed)
         yield from dataset_tables(
-            export_table(read, "decisions", snapshots),
-            reports,
+            export_table(read, "decisions", snapshots, surveyed=surveyed),
+            pa.concat_tables(reports_of(one, wanted) for one in signals),
             plan,
             plans=plans,
-            newest_us=newest_us,
-            config=config,
+            # What has not ended by the newest record of any partition is not known yet.
+            newest_us=surveyed.newest_us,
+            config=wanted,
             counts=counts,
         )
 
@@ -173,11 +174,10 @@ def write_set(tables: Iterator[pa.Table], out: Path, show: "Meter") -> None:
         UsageWrong: it cannot be there.
         CommandFailed: it cannot be written.
     """
+    check_place(out)
     if out.suffix == PARQUET:
         write_whole(out, lambda file: write_parquet(tables, file, show))
         return
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UsageWrong(f"{out} is there already; name an empty folder, or a file that ends in {PARQUET}")
     unfinished = out.with_name(f".{out.name}.part")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -191,6 +191,24 @@ def write_set(tables: Iterator[pa.Table], out: Path, show: "Meter") -> None:
         raise CommandFailed(f"{out} cannot be written: {failed.strerror or failed}") from failed
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_place(out: Path) -> None:
+    """Raise where no set can be written.
+
+    Raises:
+        UsageWrong: it is there, or would look like a file of another kind.
+    """
+    if out.suffix == PARQUET:
+        if not out.absolute().parent.is_dir():
+            raise UsageWrong(f"the folder of {out} does not exist; make it first")
+        if out.is_dir():
+            raise UsageWrong(f"{out} is a folder; name a file that ends in {PARQUET}, or a folder that does not")
+        return
+    if out.suffix.lower() in OTHER_KINDS and not out.is_dir():
+        raise UsageWrong(f"{out}: a set is Parquet; name a file that ends in {PARQUET}, or a folder")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageWrong(f"{out} is there already; name an empty folder, or a file that ends in {PARQUET}")
 
 
 def _files(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:

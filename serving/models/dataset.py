@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.scoring import FeatureSchema, feature_schema
-from serving.models.examples import decision_rows, validity_us, was_accepted, was_shown
+from serving.models.examples import decision_rows, validity_us, was_shown
+from serving.models.reported import Reported
 from serving.models.tables import flags, text, times
 
 LABEL: Final = "label"
@@ -150,17 +151,18 @@ def dataset_tables(
     """
     by_version: dict[str, Plan] = {each.version: each for each in (*plans, plan)}
     schema = feature_schema(plan)
-    events = _EventsOf.households(reports, config.label)
+    reported, events = Reported.of(reports), _EventsOf.households(reports, config.label)
+    del reports
     for table in decisions:
         wanted = _wanted(_with_withheld(table), schema, by_version, counts)
         if not wanted.num_rows:
             continue
         is_control = flags(wanted, "withheld")
-        is_shown = was_shown(wanted, reports, by_version) & ~is_control
+        is_shown = was_shown(wanted, reported, by_version) & ~is_control
         decided_us = times(wanted, "decided_at")
         if config.label == ACCEPTED:
             until_us = decided_us + np.minimum(validity_us(wanted, by_version), config.window_us)
-            happened = was_accepted(wanted, reports, until_us)
+            happened = reported.was_accepted(wanted, until_us)
             is_known = is_shown & (until_us <= newest_us)
         else:
             until_us = decided_us + config.window_us

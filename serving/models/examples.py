@@ -15,7 +15,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +23,8 @@ from numpy.typing import NDArray
 
 from household.plan import Feature, Plan
 from household.scoring import MINUTES_PER_WEEK, NEVER, rows_from_record, schema_hash
+from serving.models.reported import Reported
 from serving.models.tables import BadExport, column_of, flags, floats, numbers, text, times
-
-ACCEPT: Final = "hearth.accept"
-
-SHOWN_BY: Final = ("hearth.impression", "hearth.click", ACCEPT, "hearth.decline", "hearth.convert")
-"""Reports that prove an action was seen. `delivered` does not: a push may lie unread."""
 
 
 class NotEnoughData(Exception):
@@ -103,7 +98,7 @@ def gather(
         BadExport: a column is missing or holds something else.
     """
     plans: dict[str, Plan] = {each.version: each for each in (*earlier_plans, plan)}
-    left_out = Counter[str]()
+    left_out, reported = Counter[str](), Reported.of(outcomes)
     newest_us = max(_newest(decisions, "decided_at"), _newest(outcomes, "time"))
     table = _sorted(decisions)
 
@@ -117,13 +112,13 @@ def gather(
     keep(text(table, "feature_schema_hash") == schema_hash(plan), "other_schema")
     keep(np.isin(text(table, "playbook_version"), list(plans)), "unknown_playbook")
     keep(first_of_each(text(table, "action_id")), "repeated_action")
-    keep(was_shown(table, outcomes, plans), "not_shown")
+    keep(was_shown(table, reported, plans), "not_shown")
     window_us = np.minimum(validity_us(table, plans), config.window_us)
     ended = times(table, "decided_at") + window_us <= newest_us
     keep(ended, "window_open")
 
     decided_us = times(table, "decided_at")
-    accepted = was_accepted(table, outcomes, decided_us + window_us[ended])
+    accepted = reported.was_accepted(table, decided_us + window_us[ended])
     rows_short, positives_short = len(decided_us) < config.rows_min, int(accepted.sum()) < config.positives_min
     if rows_short or positives_short:
         raise NotEnoughData(
@@ -140,10 +135,9 @@ def gather(
     )
 
 
-def was_shown(table: pa.Table, outcomes: pa.Table, plans: dict[str, Plan]) -> NDArray[np.bool_]:
+def was_shown(table: pa.Table, reported: Reported, plans: dict[str, Plan]) -> NDArray[np.bool_]:
     """Return (n,) whether somebody is known to have seen each decision's action."""
-    reported = outcomes.filter(pa.array(np.isin(text(outcomes, "type"), SHOWN_BY)))
-    shown = np.isin(text(table, "action_id"), text(reported, "action_id"))
+    shown = reported.was_seen(table)
     if "asked" in table.column_names:
         return shown | flags(table, "asked")
     inbound = np.zeros(len(table), np.bool_)
@@ -151,23 +145,6 @@ def was_shown(table: pa.Table, outcomes: pa.Table, plans: dict[str, Plan]) -> ND
         channels = np.array([channel.inbound and not channel.outbound for channel in plan.channels], np.bool_)
         inbound[part] = channels[_indices(table, "channel", part, plan.channel_by_name)]
     return shown | inbound
-
-
-def was_accepted(table: pa.Table, outcomes: pa.Table, until_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (n,) whether an acceptance came in [decided, until)."""
-    accepts = outcomes.filter(pa.array(text(outcomes, "type") == ACCEPT))
-    actions, action_of = np.unique(text(table, "action_id"), return_inverse=True)
-    row_of_action = np.empty(len(actions), np.int64)
-    row_of_action[action_of] = np.arange(len(table))
-    accepted = np.zeros(len(table), np.bool_)
-    if len(actions) == 0:
-        return accepted
-    of, time_us = text(accepts, "action_id"), times(accepts, "time")
-    place = np.minimum(np.searchsorted(actions, of), len(actions) - 1)
-    row = row_of_action[place]
-    counts = (actions[place] == of) & (times(table, "decided_at")[row] <= time_us) & (time_us < until_us[row])
-    accepted[row[counts]] = True
-    return accepted
 
 
 def validity_us(table: pa.Table, plans: dict[str, Plan]) -> NDArray[np.int64]:

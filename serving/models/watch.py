@@ -23,7 +23,6 @@ from serving.models.examples import (
     decision_rows,
     first_of_each,
     validity_us,
-    was_accepted,
     was_shown,
 )
 from serving.models.findings import WatchFinding
@@ -31,6 +30,7 @@ from serving.models.history import FORCED, ON_TRIAL, PROMOTED, RETIRED, ROLLED_B
 from serving.models.in_force import ModelStage
 from serving.models.measures import auc
 from serving.models.reference import Reference, misfit
+from serving.models.reported import Reported
 from serving.models.tables import flags, text, times
 from serving.models.told_scores import decided_by, scores_of
 
@@ -237,7 +237,7 @@ def _seen(
     term: ValueTerm,
 ) -> _Seen:
     plans: dict[str, Plan] = {each.version: each for each in (*earlier_plans, plan)}
-    left_out = Counter[str]()
+    left_out, reported = Counter[str](), Reported.of(outcomes)
     table = decisions.take(np.argsort(times(decisions, "decided_at"), kind="stable"))
     newest_us = max(
         (int(of.max()) for of in (times(table, "decided_at"), times(outcomes, "time")) if len(of)), default=0
@@ -259,7 +259,7 @@ def _seen(
     keep(text(table, "feature_schema_hash") == schema_hash(plan), "other_schema")
     keep(np.isin(text(table, "playbook_version"), list(plans)), "unknown_playbook")
     keep(first_of_each(text(table, "action_id")), "repeated_action")
-    keep(was_shown(table, outcomes, plans), "not_shown")
+    keep(was_shown(table, reported, plans), "not_shown")
     decided_us = times(table, "decided_at")
     ends_us = decided_us + np.minimum(validity_us(table, plans), window_us)
     _, units = np.unique(text(table, "household"), return_inverse=True)
@@ -270,7 +270,7 @@ def _seen(
         scores=scores.astype(np.float32),
         units=np.asarray(units, np.intp),
         decided_us=decided_us,
-        accepted=was_accepted(table, outcomes, ends_us),
+        accepted=reported.was_accepted(table, ends_us),
         is_known=ends_us <= newest_us,
         left_out={reason: count for reason, count in left_out.items() if count},
     )

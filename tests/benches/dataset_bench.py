@@ -1,10 +1,10 @@
 """What a training set costs to write: rows a second and the most memory that `hearth models dataset` holds, by size.
 
-A log of so many decisions is made first, of the records of a life that was lived (tests/actors/parity_world.py), over
-and over, in as many partitions as a data directory has: what the command holds depends on how many records there are,
-not on what they say.
+A log of so many decisions is made first, of records of a life that was lived (tests/actors/parity_world.py), over and
+over, in as many partitions as a data directory has: what the command holds depends on how many records there are, not
+on what they say. Only decisions that become rows are taken, and what was reported of them.
 
-python -m tests.benches.dataset_bench [--decisions N ...]
+python -m tests.benches.dataset_bench [--rows N ...]
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from actors.exports.decisions import chosen
 from actors.log.contract import PartitionId, Record, RecordKind
 from actors.log.reading import read_only_logs
 from actors.log.segments import SegmentStore
+from actors.records import codec
+from cluster.data_dir import LAYOUT_NAME, LAYOUT_VERSION
+from serving.models.reported import ACCEPT
 from tests.actors.parity_world import live
 
 LIVED = 600
@@ -32,11 +36,21 @@ PER_GROUP = 1_000
 
 
 def lived(folder: Path) -> list[Record]:
-    """Return the records of the last term of a life in one partition, its plan first, all of one epoch."""
+    """Return records of the last term of a life in one partition, its plan first, all of one epoch."""
     asyncio.run(live(folder / "log", snapshots=folder / "snapshots", asks_per_term=LIVED))
     records = [stored.record for _, stored in read_only_logs(folder / "log")]
     plan_at = max(at for at, one in enumerate(records) if one.kind is RecordKind.PLAN)
-    return [replace(one, epoch=records[-1].epoch) for one in records[plan_at:]]
+    return [replace(one, epoch=records[-1].epoch) for one in records[plan_at:] if _is_told_of(one)]
+
+
+def _is_told_of(record: Record) -> bool:
+    match record.kind:
+        case RecordKind.DECISION:
+            return chosen(codec.decode_decision(record.payload).decision) is not None
+        case RecordKind.SIGNALS:
+            return ACCEPT.encode() in record.payload
+        case kind:
+            return kind is RecordKind.PLAN
 
 
 def fill(log: Path, records: list[Record], decisions: int) -> None:
@@ -56,6 +70,7 @@ def fill(log: Path, records: list[Record], decisions: int) -> None:
 def measure(folder: Path, records: list[Record], decisions: int) -> dict[str, object]:
     """Return what the command takes for a log of so many decisions; its process is the only child that is measured."""
     began_s = time.monotonic()
+    (folder / LAYOUT_NAME).write_text(json.dumps({"layout": LAYOUT_VERSION, "partition_count": PARTITIONS}))
     fill(folder / "log", records, decisions)
     filled_s, out = time.monotonic(), folder / "set"
     command = [sys.executable, "-m", "cluster.cli", "models", "dataset", "--data-dir", str(folder), "--json"]
@@ -80,13 +95,13 @@ def _mb(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--decisions", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         records = lived(Path(name))
-    for decisions in sorted(options.decisions):
+    for rows in sorted(options.rows):
         with tempfile.TemporaryDirectory() as name:
-            print(json.dumps(measure(Path(name), records, decisions)), flush=True)
+            print(json.dumps(measure(Path(name), records, rows)), flush=True)
 
 
 if __name__ == "__main__":
