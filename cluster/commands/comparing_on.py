@@ -17,7 +17,7 @@ from cluster.config import HearthConfig
 from cluster.errors import UsageWrong
 from household.plan import Plan, ValueTerm
 from household.scoring import feature_schema
-from serving.models.comparison import PRIOR, Comparison, Verdict
+from serving.models.comparison import PRIOR, Comparison, Verdict, silence_of
 from serving.models.dataset import LABEL
 from serving.models.examples import Examples
 from serving.models.probe import OpenModel
@@ -93,7 +93,7 @@ def compare_on(
     told |= {"positives": int((held.outcome[is_unseen] > 0.5).sum()), "households": households}
     if seen_to_us is None:
         silent = ours if ours.seen_to_us is None else theirs
-        why = f"nothing tells what {silent.version} has learned from (training.seen_to_us in its manifest)"
+        why = silence_of(silent.version)
         return Comparison(**told, verdict=Verdict.TOO_LITTLE, why=why)  # type: ignore[arg-type]
     if rows < ROWS_LEAST or households < HOUSEHOLDS_LEAST:
         why = f"neither has seen {rows} rows of {households} households; {ROWS_LEAST} of {HOUSEHOLDS_LEAST} are needed"

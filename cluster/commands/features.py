@@ -176,7 +176,12 @@ def _members(
                 found.setdefault(state.members.key(child), (of, child))
     household = asked.household.encode()
     if asked.member is not None:
-        return {asked.member.encode(): state.find(household, asked.member.encode())}
+        key = asked.member.encode()
+        if key not in found and decision is None:
+            known = ", ".join(repr(one.decode(errors="backslashreplace")) for one in found if one) or "nobody"
+            nobody = f"nothing was known of member {asked.member!r} of household {asked.household!r} by then"
+            raise CommandFailed(f"{nobody}, only of {known}")
+        return {key: state.find(household, key)}
     if decision is not None:
         found[decision.member] = state.find(household, decision.member)
     return found

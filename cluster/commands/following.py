@@ -86,7 +86,10 @@ def follow(
     with mlflow_client():
         from serving.models.mlflow_source import MlflowSource
 
-        source = MlflowSource(uri, model)
+        try:
+            source = MlflowSource(uri, model)
+        except SourceFailed as wrong:
+            raise UsageWrong(f"--mlflow {uri} is no MLflow server, such as http://mlflow:5000: {wrong}") from wrong
     follower = Follower(
         source=source,
         name="mlflow",

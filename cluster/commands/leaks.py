@@ -45,7 +45,7 @@ def look_for_leaks(file: Path, columns: LeakColumns, *, as_json: bool) -> int:
     from serving.models.leaks import find_leaks
 
     try:
-        table = read_table(file)
+        table = _labelled(read_table(file), columns.label)
         label = label_of(table, columns.label, file=file)
         decided_us = None if columns.time is None else _times_of(table, columns.time, file=file)
     except BadTable as wrong:
@@ -68,6 +68,14 @@ def look_for_leaks(file: Path, columns: LeakColumns, *, as_json: bool) -> int:
     else:
         print(f"no leak among {len(wanted)} columns of {table.num_rows:,} rows")
     return 1 if leaks else 0
+
+
+def _labelled(table: pa.Table, label: str) -> pa.Table:
+    """Return the rows that have a label: what is not known yet says nothing of what knows it."""
+    if label not in table.column_names or not (missing := table[label].null_count):
+        return table
+    say(f"{missing:,} of {table.num_rows:,} rows have no {label}, and are left out")
+    return table.filter(table[label].is_valid())
 
 
 def label_of(table: pa.Table, name: str, *, file: Path) -> NDArray[np.bool_]:

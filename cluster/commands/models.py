@@ -232,7 +232,8 @@ def list_models(config: HearthConfig, *, as_json: bool, name: str = "") -> int:
         told: dict[str, object] = {"registry": str(registry), "name": name, "versions": versions}
         print_json(told | ({"refused": refused} if refused else {}))
     elif not versions:
-        print(f"no model in {registry / name} yet; `hearth models train` makes one")
+        no_data = "" if is_there or config.data_dir.is_dir() else f" (there is no data directory {config.data_dir})"
+        print(f"no model in {registry / name} yet{no_data}; `hearth models train` makes one")
     else:
         for entry in versions:
             print("  ".join(f"{key}={_short(value)}" for key, value in entry.items() if value not in (None, [])))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from insight.evaluation.decisions import units_of
 from insight.tables import BadTable, column, numbers, texts
 
-_ARMS = {"treated": 1.0, "treatment": 1.0, "control": 0.0}
+_ARMS = {"treated": 1.0, "treatment": 1.0, "control": 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

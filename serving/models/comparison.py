@@ -100,11 +100,19 @@ def of_priors(plan: Plan) -> Contender:
     return Contender(version=PRIOR, seen_to_us=EVER, score=lambda rows: rows[:, place])
 
 
+def silence_of(version: str) -> str:
+    """Return what is said of a version that is to be compared, and does not tell what it has seen."""
+    return (
+        f"nothing tells what {version} has learned from, so any decision may be one that it has seen; "
+        "`hearth models register` takes the time of the newest by --seen-to"
+    )
+
+
 def compare(examples: Examples, *, candidate: Contender, incumbent: Contender, seed: int = 0) -> Comparison:
     """Return how a candidate does against an incumbent on the examples that neither has seen."""
     if candidate.seen_to_us is None or incumbent.seen_to_us is None:
         silent = candidate if candidate.seen_to_us is None else incumbent
-        why = f"nothing tells what {silent.version} has learned from (training.seen_to_us in its manifest)"
+        why = silence_of(silent.version)
         return _too_little(candidate, incumbent, None, (0, 0, 0), why)
     seen_to_us = max(candidate.seen_to_us, incumbent.seen_to_us)
     unseen = examples.decided_us > seen_to_us

@@ -38,10 +38,18 @@ class MlflowSource:
     """The versions of one registered model of an MLflow server."""
 
     def __init__(self, uri: str, model: str) -> None:
-        """Ask nothing yet. Raises: ImportError without the extra."""
+        """Ask nothing yet.
+
+        Raises:
+            ImportError: without the extra.
+            SourceFailed: this is no address of a server.
+        """
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        try:
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except Exception as wrong:
+            raise SourceFailed(_short(wrong)) from wrong
         self._uri = uri
         self._model = model
 

@@ -463,7 +463,7 @@ def _unfit(model: OpenModel, term: str, columns: list[str]) -> str:
 def _misfit(booster: xgboost.Booster, columns: list[str], objectives: Sequence[str]) -> str:
     """Return why a model must not be asked about rows of these columns; empty if it may."""
     if booster.num_features() != len(columns):
-        return f"has {booster.num_features()} columns, the manifest {len(columns)}"
+        return f"has {booster.num_features()} columns, and {len(columns)} are needed: {', '.join(columns)[:200]}"
     if not booster.feature_names:
         return "does not name its columns, so nothing tells in which order they stand"
     if other := difference(booster.feature_names, columns):

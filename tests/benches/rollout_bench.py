@@ -1,28 +1,34 @@
 """What a shadow and a canary cost every decision: p50 of Decide over a real `hearth up`, without and with them.
 
 The three take turns in one run, each round in another order, so that what else the machine does falls on all alike;
-each line of JSON is a round. The last tells the medians over all rounds and how many times that of nobody beside the
-champion they are, and what a decision took of the processor in the shard, which a machine with other work to do changes
-least; exit code 1 says that one is above the bound. tests/chaos/test_rollout.py has the stages themselves.
+each line of JSON is a round. The last tells the medians over all rounds, how many times that of nobody beside the
+champion they are, and what a decision took of the processor, part by part, beyond what each takes while nobody asks:
+that hangs least on what else the machine does. So many a second could be answered at all if no processor were ever
+idle, the client's share included. Exit code 1 says that one is above the bound. Stages: tests/chaos/test_rollout.py.
 
-python -m tests.benches.rollout_bench [--rate 60] [--seconds 4] [--rounds 6]
+python -m tests.benches.rollout_bench [--rate 60] [--seconds 4] [--rounds 6] [--slice-ms 100]
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 import grpc
 import grpc.aio
 import numpy as np
+import psutil
 
 from hearth.v1 import decision_pb2, decision_pb2_grpc
 from household.scoring import feature_schema
@@ -32,13 +38,14 @@ from serving.models.in_force import MODEL_NAME
 from serving.models.rollout import canary, promote, roll_back, shadow
 from tests.actors.harness import CORNER, corner, signal
 from tests.benches.metering import processor_s
-from tests.chaos.cluster_processes import Part, find
+from tests.chaos.cluster_processes import Part, family, find
 from tests.end_to_end.hearth_process import running
 from tests.serving.test_bundle import make_draft
 
 TIMES_MAX = 1.15
 SETTLES_S = 4.0
 """After a change, before anything is measured: it is in force after one or two, and the first scores are slow."""
+IDLE_S = 8.0
 REPLICAS_WITHIN_S = 60.0
 SHARE = 0.5
 FRESH = count()
@@ -58,21 +65,54 @@ class Told:
     """What was measured with something beside the champion."""
 
     took_ms: list[float] = field(default_factory=list)
-    shard_s: float = 0.0
-    """Of processor, by all shards."""
+    wall_s: float = 0.0
+    spent_s: Counter[str] = field(default_factory=Counter)
+    """Of processor, by part."""
 
     def add(self, other: "Told") -> None:
         self.took_ms += other.took_ms
-        self.shard_s += other.shard_s
+        self.wall_s += other.wall_s
+        self.spent_s.update(other.spent_s)
 
     @property
     def p50_ms(self) -> float:
         return float(np.median(self.took_ms))
 
-    @property
-    def shard_ms(self) -> float:
-        """Return what a decision took of the processor, with all that a shard does meanwhile."""
-        return 1_000 * self.shard_s / len(self.took_ms)
+    def each_ms(self, idle_cores: dict[str, float]) -> dict[str, float]:
+        """Return what each part took of the processor for a decision, beyond what it takes while nobody asks."""
+        beyond = {part: spent_s - idle_cores[part] * self.wall_s for part, spent_s in self.spent_s.items()}
+        return {part: 1_000 * max(0.0, spent_s) / len(self.took_ms) for part, spent_s in beyond.items()}
+
+
+class Metered:
+    """Reads what each part of a Hearth has taken of the processor, and the bench itself."""
+
+    PARTS: Final = {"shards": Part.SHARD, "edges": Part.EDGE, "models": Part.MODEL}
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    async def over(self, waiting: Awaitable[list[float]]) -> Told:
+        """Return what was spent while something went on; what begins or ends meanwhile is not told."""
+        groups = {name: find(self._pid, part) for name, part in self.PARTS.items()}
+        known = {one.pid for group in groups.values() for one in group}
+        groups["others"] = [one for one in family(self._pid) if one.pid not in known]
+        groups["client"] = [psutil.Process()]
+        before, began_s = {name: self._read(group) for name, group in groups.items()}, time.monotonic()
+        took_ms = await waiting
+        after = {name: self._read(group) for name, group in groups.items()}
+        spent_s = Counter[str]()
+        for name, then in before.items():
+            spent_s[name] = sum(after[name][one] - then[one] for one in then.keys() & after[name].keys())
+        return Told(took_ms=took_ms, wall_s=time.monotonic() - began_s, spent_s=spent_s)
+
+    @staticmethod
+    def _read(group: list[psutil.Process]) -> dict[int, float]:
+        read = dict[int, float]()
+        for one in group:
+            with contextlib.suppress(psutil.Error):
+                read[one.pid] = processor_s(one)
+        return read
 
 
 class Load:
@@ -135,10 +175,7 @@ async def turn(load: Load, registry: Path, pid: int, beside: Beside, seconds: fl
             canary(registry, MODEL_NAME, "v2", SHARE, by=BY, is_forced=True)
     await replicas(pid, 2 if beside is Beside.CANARY else 1)
     await asyncio.sleep(SETTLES_S)
-    shards = find(pid, Part.SHARD)
-    before_s = sum(map(processor_s, shards))
-    took_ms = await load.measured(seconds)
-    told = Told(took_ms=took_ms, shard_s=sum(map(processor_s, shards)) - before_s)
+    told = await Metered(pid).over(load.measured(seconds))
     wanted = {"v1", "v2"} if beside is Beside.CANARY else {"v1"}
     assert set(load.versions) == wanted, f"{beside}: decided by {dict(load.versions)}"
     if beside is not Beside.NOBODY:
@@ -161,8 +198,12 @@ async def bench(
     of_all = {one: Told() for one in Beside}
     async with grpc.aio.insecure_channel(address) as channel:
         load = Load(decision_pb2_grpc.DecisionServiceStub(channel), rate)
-        running_load = asyncio.create_task(load.run())
         await replicas(pid, 1)
+        await asyncio.sleep(IDLE_S)  # until what is started is started
+        quiet = await Metered(pid).over(load.measured(IDLE_S))
+        idle_cores = {part: spent_s / quiet.wall_s for part, spent_s in quiet.spent_s.items()}
+        print(json.dumps({"idle_cores": rounded(idle_cores)}), flush=True)
+        running_load = asyncio.create_task(load.run())
         await asyncio.sleep(10)  # until every connection is warm
         order = list(Beside)
         for number in range(rounds):
@@ -170,16 +211,17 @@ async def bench(
             of_round = {one: await turn(load, registry, pid, one, seconds) for one in order}
             for one, told in of_round.items():
                 of_all[one].add(told)
-            print(json.dumps({"round": number + 1, **figures(of_round)}), flush=True)
+            print(json.dumps({"round": number + 1, "p50_ms": p50s(of_round)}), flush=True)
         running_load.cancel()
     nobody = of_all[Beside.NOBODY]
     times = {one: told.p50_ms / nobody.p50_ms for one, told in of_all.items()}
     said = {
         "decisions": {str(one): len(told.took_ms) for one, told in of_all.items()},
         "failed": len(load.failures),
-        **figures(of_all),
+        "p50_ms": p50s(of_all),
         "p99_ms": {str(one): round(float(np.percentile(told.took_ms, 99)), 2) for one, told in of_all.items()},
-        "shard_times": {str(one): round(told.shard_ms / nobody.shard_ms, 3) for one, told in of_all.items()},
+        "processor_ms_each": {str(one): rounded(told.each_ms(idle_cores)) for one, told in of_all.items()},
+        "answered_per_s_at_most": {str(one): most_per_s(told, idle_cores) for one, told in of_all.items()},
         "p50_times": {str(one): round(times[one], 3) for one in Beside},
         "at_most": TIMES_MAX,
     }
@@ -187,11 +229,18 @@ async def bench(
     return times
 
 
-def figures(told: dict[Beside, Told]) -> dict[str, dict[str, float]]:
-    return {
-        "p50_ms": {str(one): round(told[one].p50_ms, 2) for one in Beside},
-        "shard_ms_each": {str(one): round(told[one].shard_ms, 2) for one in Beside},
-    }
+def p50s(told: dict[Beside, Told]) -> dict[str, float]:
+    return {str(one): round(told[one].p50_ms, 2) for one in Beside}
+
+
+def rounded(parts: dict[str, float]) -> dict[str, float]:
+    return {part: round(value, 3) for part, value in parts.items()}
+
+
+def most_per_s(told: Told, idle_cores: dict[str, float]) -> int:
+    """Return how many decisions a second the processors of this machine could take if none were ever idle."""
+    free = len(os.sched_getaffinity(0)) - sum(idle_cores.values())
+    return round(1_000 * free / sum(told.each_ms(idle_cores).values()))
 
 
 def main() -> None:
@@ -199,10 +248,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=60.0)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--slice-ms", type=float, help="scoring_slice_ms: 1 has shards score by themselves")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "corner.yaml").write_text(CORNER, encoding="utf-8")
+        if arguments.slice_ms is not None:
+            os.environ["HEARTH_SCORING_SLICE_MS"] = str(arguments.slice_ms)
         with running(folder / "data", "--playbook", str(folder / "corner.yaml"), "--shards", "1") as hearth:
             made = bench(
                 hearth.address,

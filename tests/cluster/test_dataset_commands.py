@@ -78,6 +78,8 @@ def test_what_was_not_known_or_is_not_there_is_told(run: Run, data: tuple[str, .
     assert (early.code, "nothing was known of household 'h7' at 2001" in early.err) == (1, True)
     nobody = run("features", "nobody", *where)
     assert (nobody.code, "nothing was known of household 'nobody'" in nobody.err) == (1, True)
+    bob = run("features", "h7", "--member", "bob", *where)
+    assert (bob.code, "member 'bob' of household 'h7' by then, only of 'ann'" in bob.err) == (1, True)
     none = run("features", "h7", "--decision", "d", *where)
     assert (none.code, "household 'h7' has no decision d in the log" in none.err) == (1, True)
     assert run("features", "h7", "--at", "soon", *where).code == 2
@@ -100,6 +102,8 @@ def test_a_folder_is_whole_or_not_there_and_nothing_is_written_over(
     assert (again.code, "is there already" in again.err) == (2, True)
     nowhere = run("models", "dataset", "--out", str(tmp_path / "no" / "set.parquet"), *data)
     assert (nowhere.code, "make it first" in nowhere.err) == (2, True)
+    other = run("models", "dataset", "--out", str(tmp_path / "set.csv"), *data)
+    assert (other.code, "a set is Parquet" in other.err) == (2, True)
     unknown = run("models", "dataset", "--out", str(tmp_path / "a.parquet"), "--label", "churn", *data)
     assert (unknown.code, "there are check, consent" in unknown.err) == (2, True)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["data", "folder", "set.parquet"]
@@ -152,10 +156,9 @@ def test_what_was_not_served_so_is_a_leak_and_nothing_is_trained(
 def test_leaks_of_any_table_are_named(run: Run, dataset: Path, tmp_path: Path):
     clean = run("models", "leaks", str(dataset.with_name("clean.parquet")))
     assert clean.code == 2
-    table = pq.read_table(dataset)
-    pq.write_table(table.filter(table["label"].is_valid()), tmp_path / "known.parquet")
-    none = run("models", "leaks", str(tmp_path / "known.parquet"), "--time", "decided_at")
-    assert (none.code, "no leak among" in none.out) == (0, True), none.out
+    none = run("models", "leaks", str(dataset), "--time", "decided_at")
+    assert (none.code, f"columns of {HOUSEHOLDS:,} rows" in none.out) == (0, True), none.out
+    assert f"1 of {HOUSEHOLDS + 1:,} rows have no label" in none.err
     rows = [
         "id,visits,churn_reason,Churn",
         *(f"{n},{n % 7},{n % 3},{'Yes' if n % 4 == 0 else 'No'}" for n in range(400)),

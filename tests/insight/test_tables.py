@@ -75,6 +75,7 @@ def test_policies_that_are_wrong(columns: dict[str, list[object]], told: str):
     ("change", "told"),
     [
         ({"treated": ["yes", "control"]}, "'treated' is 'yes' in row 0"),
+        ({"treated": ["1", "x"]}, "'treated' is 'x' in row 1"),
         ({"treated": [2, 0]}, "'treated' is 2 in row 0; it is true or false"),
         ({"treated": [None, 0]}, "'treated' holds no finite number"),
         ({"uplift": [None, 0.1]}, "'uplift' holds no finite number"),

@@ -346,3 +346,12 @@ def test_only_what_mlflow_signed_lately_is_heard():
 def test_a_place_for_webhooks_is_safe_or_refused(place: str, secret: str | None, told: str):
     with pytest.raises(UsageWrong, match=told):
         webhook_of(place, secret=Path(secret) if secret else None, certificate=None, key=None)
+
+
+@pytest.mark.parametrize("address", ["here", "mlflow-at-home:5000"])
+def test_what_is_no_address_of_a_server_is_told(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(SourceFailed):
+        mlflow_source.MlflowSource(address, "acceptance").pointed()
