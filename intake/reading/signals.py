@@ -35,8 +35,9 @@ FILE_COLUMN, ROW_COLUMN = "_file", "_row"
 FIELD_PREFIX = "field:"
 """Before a field's name in a table of signals: fields may be called as our own columns are."""
 
-NO_ID = pa.array(["", "nan", "NaN", "None", "NaT", "<NA>", "null", "NULL", "\\N", None])
-"""What stands in the place of an id where there is none: as Python, pandas and databases write it."""
+NOTHING = pa.array(["", "nan", "NaN", "None", "NaT", "<NA>", "null", "NULL", "undefined", "\\N"])
+"""What stands in the place of a key where there is none, as Python, pandas, browsers and databases write it: all who
+have none would become one event, or one household."""
 
 SOURCE_AND_ID_HASH = b"cloudevent"
 """Keeps the hashes of joined sources and ids apart from those of long ids."""
@@ -119,7 +120,7 @@ class _Found:
         """Return a part that is text; where it is required, an empty one drops the row."""
         match source:
             case str():
-                values = self._fill_template(source)
+                values = self._fill_template(source, is_key=part != "type")
             case ColumnText():
                 values = self._look_up(part, source)
             case TypeWhen():
@@ -146,8 +147,7 @@ class _Found:
             values = self._source_and_id()
         else:
             values = self.text("event_id", section.own_event_id, is_required=False)
-        # What programs write where there was none would make one event of all that have none.
-        is_missing = pc.is_in(values, NO_ID)
+        is_missing = _is_nothing(values)
         if pc.any(is_missing).as_py():
             values = pc.if_else(is_missing, self._fill_template("{file}:{row}"), values)
         is_long = pc.greater(pc.binary_length(values), LONGEST_KEY)
@@ -171,7 +171,8 @@ class _Found:
         if source is None:
             return pa.nulls(len(self.chunk.rows), ARROW_TYPE[kind])
         if source.text:
-            return self._fill_template(source.text)
+            # Most often whom a graph event is about: there, too, all who are nobody would become one.
+            return self._fill_template(source.text, is_key=True)
         column = _without_absent(_column(self.chunk, source.column), source)
         if kind == "text":
             return as_text(column)
@@ -193,7 +194,7 @@ class _Found:
             for index, why in self.why.items()
         ]
 
-    def _fill_template(self, template: str) -> pa.Array:
+    def _fill_template(self, template: str, *, is_key: bool = False) -> pa.Array:
         count = len(self.chunk.rows)
         parts: list[pa.Array] = []
         for index, piece in enumerate(PLACEHOLDER.split(template)):
@@ -206,7 +207,8 @@ class _Found:
                 value = self.mapper.file if piece == "file" else self.mapper.folder
                 parts.append(pa.repeat(pa.scalar(value, pa.string()), count))
             else:
-                parts.append(as_text(_column(self.chunk, piece)))
+                cells = as_text(_column(self.chunk, piece))
+                parts.append(_without_nothing(cells) if is_key else cells)
         if not parts:
             return pa.repeat(pa.scalar("", pa.string()), count)
         return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "")
@@ -214,7 +216,7 @@ class _Found:
     def _source_and_id(self) -> pa.Array:
         pairs = zip(
             as_text(_column(self.chunk, "source")).to_pylist(),
-            as_text(_column(self.chunk, "id")).to_pylist(),
+            _without_nothing(as_text(_column(self.chunk, "id"))).to_pylist(),
             strict=True,
         )
         return pa.array([None if None in pair else cloudevent_id(*pair) for pair in pairs], pa.string())
@@ -222,10 +224,10 @@ class _Found:
     def _look_up(self, part: str, source: ColumnText) -> pa.Array:
         values = as_text(_column(self.chunk, source.column))
         if source.else_column is not None:
-            is_empty = pc.fill_null(pc.equal(values, ""), True)
+            is_empty = _is_nothing(values)
             values = pc.if_else(is_empty, as_text(_column(self.chunk, source.else_column)), values)
         if source.map is None:
-            return values
+            return values if part == "type" else _without_nothing(values)
         position = pc.index_in(values, pa.array(list(source.map), pa.string()))
         is_unlisted = pc.and_(position.is_null(), values.is_valid()).to_numpy(zero_copy_only=False)
         self._drop(
@@ -247,6 +249,14 @@ class _Found:
     def _drop_wrong(self, converted: Converted, column: str, expected: str) -> None:
         cells = _column(self.chunk, column)
         self._drop(converted.is_wrong, lambda index: f"{column} is {value_of(cells, index)!r}: not fit for {expected}")
+
+
+def _without_nothing(texts: pa.Array) -> pa.Array:
+    return pc.if_else(_is_nothing(texts), pa.scalar(None, pa.string()), texts)
+
+
+def _is_nothing(texts: pa.Array) -> pa.Array:
+    return pc.or_(pc.is_null(texts), pc.is_in(texts, NOTHING))
 
 
 def _column(chunk: Chunk, name: str) -> pa.Array:

@@ -59,12 +59,44 @@ def test_ids_of_more_digits_than_a_float_keeps_stay_two():
     assert [text_of_cell(cell) for cell in same.values()] == ["0.30000000000000004", "1.5", "[1.0]"]
 
 
-@pytest.mark.parametrize("nothing", ["None", "NaT", "<NA>", "null", "NULL", "\\N", "nan"])
+@pytest.mark.parametrize("nothing", ["None", "NaT", "<NA>", "null", "NULL", "undefined", "\\N", "nan"])
 def test_what_programs_write_where_there_is_no_id_is_none(tmp_path: Path, nothing: str):
     path = tmp_path / "a.csv"
     path.write_text(f"event_id,type,household,time\n{nothing},t,H1,2026-01-05T18:30:00Z\n")
 
     assert ids_and_whys(examined(path)) == ["a.csv:1"]
+
+    event = {"specversion": "1.0", "source": "/a", "type": "t", "time": "2026-01-05", "subject": "H1", "id": nothing}
+    path = tmp_path / "a.cloudevents"
+    path.write_text(json.dumps(event))
+    assert ids_and_whys(examined(path)) == ["a.cloudevents:1"]
+
+
+@pytest.mark.parametrize("nothing", ["NULL", "nan", "None"])
+def test_what_programs_write_where_there_is_no_household_makes_no_household(tmp_path: Path, nothing: str):
+    path, mapping = tmp_path / "a.csv", tmp_path / "map.yaml"
+    path.write_text(f"type,household,other,time\nt,{nothing},H2,2026-01-05\nt,{nothing},{nothing},2026-01-05\n")
+    empty = "household is empty"
+    for household, told in (
+        ("{column: household}", [empty, empty]),
+        ("{column: household, else_column: other}", ["a.csv:1", empty]),
+        ("'U{household}'", [empty, empty]),
+        ("{column: household, map: {" + nothing + ": H3}}", ["a.csv:1", "a.csv:2"]),
+    ):
+        mapping.write_text(f"files: [{{type: t, household: {household}, time: {{column: time}}}}]")
+        assert ids_and_whys(examined(path, mapping)) == told
+
+    mapping.write_text(
+        'files: [{type: t, household: h, time: {column: time}, fields: {subject: {text: "member:{household}"}}}]'
+    )
+    source = examined(path, mapping)
+    (chunk,) = source.reader.chunks()
+    signals = mapper_for(source, file_index=0, fields=source.fields).map(chunk).signals
+    assert signals.column("field:subject").to_pylist() == [None, None]
+
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"type": "t", "household": NaN, "time": "2026-01-05"}\n')
+    assert ids_and_whys(examined(lines)) == [empty]
 
 
 def test_an_entry_of_another_kind_at_the_head_of_a_file_costs_itself_only(tmp_path: Path):
