@@ -71,7 +71,7 @@ class RayNodes:
         order = {"name": name, "slots": slots, "environment": environment}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        alarm = threading.Timer(STARTS_WITHIN_S, self._process.kill)
+        alarm = threading.Timer(STARTS_WITHIN_S, _end, (self._process,))
         alarm.start()
         line = self._process.stdout.readline()
         alarm.cancel()
@@ -101,16 +101,23 @@ def ray_nodes(folder: Path, **settings: str) -> Iterator[RayNodes]:
     try:
         yield RayNodes(process, environment)
     finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        for one in family:
-            with contextlib.suppress(psutil.Error):
-                one.kill()
-        process.kill()
+        _end(process)
         process.wait()
         for pipe in filter(None, (process.stdin, process.stdout)):
             pipe.close()
-        psutil.wait_procs(family, timeout=10)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill it and all below it: once it is gone, nobody finds them."""
+    family = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+    process.kill()
+    psutil.wait_procs(family, timeout=10)
 
 
 def main() -> None:
