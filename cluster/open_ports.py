@@ -18,6 +18,7 @@ RAY_PROCESSES = (
     "dashboard",
     "ray.util",
     "_private/workers",
+    "_private/monitor",
 )
 """Marks of Ray's and Serve's processes in their command lines."""
 
@@ -26,8 +27,11 @@ LAUNCHER = "cluster.runner"
 PURPOSES = (
     ("gcs_server", "Ray's tables of nodes and actors"),
     ("raylet", "Ray's scheduler and objects of a node"),
-    ("dashboard", "Ray's dashboard and what it asks of a node"),
+    ("DashboardAgent", "Ray's agent of a node: what is asked of it, and Ray's numbers"),
+    ("RuntimeEnvAgent", "Ray's environments of workers"),
     ("runtime_env", "Ray's environments of workers"),
+    ("dashboard", "Ray's dashboard, and Ray's numbers"),
+    ("_private/monitor", "Ray's autoscaler: its numbers"),
     ("ray.util.client", "Ray's clients from elsewhere"),
     ("ray::ServeReplica", "Ray's calls to a process of Serve: an edge or a model"),
     ("ray::ServeController", "Ray's calls to Serve's controller"),
@@ -37,6 +41,9 @@ PURPOSES = (
 )
 """What a process listens for, by a mark of its command line; the first that fits."""
 
+SHOWING_NUMBERS = ("DashboardAgent", "dashboard/agent", "dashboard/dashboard", "_private/monitor")
+"""Marks of those that open a page of Ray's own numbers, too, for which nobody needs a token."""
+
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -44,6 +51,7 @@ class Protection(Enum):
     """What stands between a port and whoever can reach it."""
 
     TOKEN = "a caller needs Ray's token of this run"
+    NUMBERS = "a caller needs Ray's token of this run, but for a page of Ray's own numbers, which anybody may read"
     TLS = "TLS, and it asks nobody who he is"
     CALLERS = "TLS, and every caller is asked who he is"
     INSTALLATION = "a caller needs the pass word of this installation; beyond this machine its certificate, too"
@@ -168,7 +176,14 @@ def _protection(process: psutil.Process) -> Protection:
         environments = [one.environ() for one in told]
     except (psutil.Error, OSError):
         return Protection.UNSEEN
-    return Protection.TOKEN if any(map(_asks_for_a_token, environments)) else Protection.NONE
+    if not any(map(_asks_for_a_token, environments)):
+        return Protection.NONE
+    return Protection.NUMBERS if _is_showing_numbers(process) else Protection.TOKEN
+
+
+def _is_showing_numbers(process: psutil.Process) -> bool:
+    # A raylet's arguments tell of the agents that it is to start.
+    return process.info["name"] != "raylet" and any(mark in _command(process) for mark in SHOWING_NUMBERS)
 
 
 def _asks_for_a_token(environment: Mapping[str, str]) -> bool:

@@ -69,6 +69,19 @@ def test_a_port_is_weak_if_anybody_may_use_it_from_elsewhere(
     assert found.is_weak is is_weak
 
 
+def test_where_ray_shows_its_numbers_too_not_all_ask_for_the_token():
+    with listening("0.0.0.0", mark="ray/dashboard/agent.py", **TOKEN) as (pid, _):
+        found = port_of(pid)
+    assert (found.protection, found.is_weak) == (Protection.NUMBERS, True)
+    with listening("127.0.0.1", mark="autoscaler/_private/monitor.py", **TOKEN) as (pid, _):
+        found = port_of(pid)
+    assert (found.protection, found.is_weak, found.purpose) == (
+        Protection.NUMBERS,
+        False,
+        "Ray's autoscaler: its numbers",
+    )
+
+
 def test_the_public_port_has_no_token_though_its_process_has():
     with listening("0.0.0.0", **TOKEN) as (pid, port):
         assert port_of(pid, public_port=port).protection is Protection.NONE
