@@ -30,6 +30,7 @@ from household.plan import NONE, Arm, ContactClass, Experiment, Layer, Plan, pla
 from household.plan.experiments import ALL_BP
 from household.state import PartitionState
 from household.tables.arms import AssignedBy
+from tests.household.control_world import WAYS, World
 from tests.household.oracle import batch_of
 from tests.household.shop import (
     APP,
@@ -515,3 +516,16 @@ def test_over_many_decisions_on_all_ways_out_nobody_meets_what_they_are_in_contr
         assert all((one.arm == "control") == (one.experiment in mine) for one in shop.state.arms.of(row))
     assert min(seen.values()) > 50
     assert len(seen) == 3
+
+
+def test_nobody_in_control_is_treated_through_restart_growth_and_merges_and_who_is_would_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    # tests/benches/control_bench.py does the same by the million.
+    counts = World(0).live(40)
+    assert counts.findings == []
+    assert all(counts.ways[way] for way in WAYS), counts.ways
+    assert min(counts.withheld, counts.ghosts) > 10
+
+    monkeypatch.setattr(control.Controls, "__contains__", lambda *_: False)
+    assert World(0).live(10).findings
