@@ -24,7 +24,7 @@ from household.delivery import DeliveryNote
 from household.events import EventBatch, Status
 from household.graph.folding import as_named, graph_event_told, in_spans, remember_signals
 from household.inventory_notes import InventoryNote
-from household.journeys import effects
+from household.journeys import effects, hearing, joining
 from household.kernel import kernel
 from household.open_actions import moment_arose
 from household.state import FOLD_VERSION, PartitionState
@@ -33,6 +33,7 @@ _APPLIED = int(Status.APPLIED)
 _STATUS_NAMES = tuple(status.name for status in Status)
 _NO_CODES = np.empty(0, np.uint64)
 _ANY_MAY_HAVE_SOME = np.empty(0, np.int32)
+_NOBODY = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,18 @@ def _fold(
     first: int,
     fired: NDArray[np.int64],
     inside: NDArray[np.int32],
+    touched: NDArray[np.int32],
+    run: int,
     stack: NDArray[np.float64],
 ) -> tuple[int, int]:
-    """Fold events from `first`; stop where the slab or `fired` needs room, and behind an event that instances hear.
+    """Fold events from `first`; stop where the slab or `fired` needs room, and before instances have to have moved.
 
     Returns (next event, moments so far).
 
     fired: (room, 3) event, row of `rules.triggers`, instance of each moment, and of all that journeys listen for.
     inside: (households with rows,) not 0 for those that have instances; empty where any may have some.
+    touched: (households,) in which run of events instances heard something; empty where households may lie together:
+        then each such event is the last.
     """
     moments = 0
     for i in range(first, types.shape[0]):
@@ -80,6 +85,9 @@ def _fold(
         if moments + listening > fired.shape[0]:
             return i, moments
         household, member, t = household_rows[i], member_rows[i], float(times_us[i])
+        if touched.shape[0] > 0 and touched[household] == run:
+            # What instances made of the one before has to be known, and what that knows is as of then.
+            return i, moments
         is_within, is_heard = inside.shape[0] == 0 or (household < inside.shape[0] and inside[household] != 0), False
         update_features(rules, cells, kind, household, member, values, i, t, stack)
         for at in range(rules.trigger_start[kind], rules.trigger_start[kind + 1]):
@@ -116,8 +124,9 @@ def _fold(
                 is_heard = is_heard or is_within
             moments += 1
         if is_heard:
-            # What instances make of it has to be known before the next event, and what it knows is as of this one.
-            return i + 1, moments
+            if touched.shape[0] == 0:
+                return i + 1, moments
+            touched[household] = run
     return types.shape[0], moments
 
 
@@ -156,8 +165,10 @@ def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -
     for told in batch.graph:
         if told.row > start:
             parts.append(_apply_reports(state, as_named(batch.part(start, told.row)), stamp_us))
+        apart = joining.before(state, told.saying)
         status = graph_event_told(state, batch, told, stamp_us=stamp_us, latest_us=LATEST_US)
-        parts.append(Applied(statuses=np.array([status], np.uint8), moments=(), effects=()))
+        arose = tuple(joining.after(state, apart))
+        parts.append(Applied(statuses=np.array([status], np.uint8), moments=arose, effects=()))
         state.counters.received += 1
         state.counters.by_status[status.name] += 1
         start = told.row + 1
@@ -256,7 +267,9 @@ def _fold_all(
     first_number = state.counters.received + 1
     while True:
         before = done
-        inside = state.instances.heads if state.courses is None or not state.graph else _ANY_MAY_HAVE_SOME
+        courses = state.courses
+        inside = state.instances.heads if courses is None or not state.graph else _ANY_MAY_HAVE_SOME
+        touched, run = (_NOBODY, 0) if courses is None or state.graph else courses.next_run(state.household_rows)
         done, count = _fold(
             state.layout.rules,
             state.cells,
@@ -269,21 +282,20 @@ def _fold_all(
             done,
             fired,
             inside,
+            touched,
+            run,
             stack,
         )
-        heard = []
-        for event, trigger, instance in fired[:count].tolist():
-            if trigger >= len(state.plan.journeys):
-                heard.append((event, trigger))
-                continue
+        is_heard = fired[:count, 1] >= len(state.plan.journeys)
+        for event, trigger, instance in fired[:count][~is_heard].tolist():
             row = int(household_rows[event])
             moments.append((row, _moment(state, batch, event, trigger, instance, int(member_rows[event]))))
             moment_arose(state, *moments[-1])
-        if heard:
-            rows = effects.FoldedRows(
+        if is_heard.any():
+            rows = hearing.FoldedRows(
                 batch=batch, household_rows=household_rows, member_rows=member_rows, first_number=first_number
             )
-            moments += effects.heard(state, heard, rows)
+            moments += hearing.heard(state, fired[:count][is_heard], rows)
         if done == statuses.shape[0]:
             return moments
         if done == before or count == 0:

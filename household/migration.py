@@ -54,7 +54,7 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         _copy_cells(state, new, scope)
         _continue_counts(state, new, scope)
         _free_windows(state, new, scope)
-    under_new_plan(new, state.plan.halt_by_journey)
+    under_new_plan(new, state.plan)
     return new
 
 

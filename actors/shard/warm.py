@@ -21,26 +21,35 @@ from numba.core import config as numba_config
 
 from actors.shard import kernel_cache
 from actors.shard.kernel_cache import first_alone, folder_of_cache, is_compiled, throw_away
-from household.apply import apply_signals
+from household.apply import apply_signals, apply_tick
 from household.columns.fingerprint import fingerprint
 from household.deciding.looking import looked_at
 from household.deciding.rules import Said, Weighing
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
+from household.journeys.settling import settle_as_they_are
 from household.plan import (
     NONE,
+    Again,
     Channel,
     ContactPolicy,
     ContactRule,
+    EventTimeUs,
     EventType,
     Feature,
     FeatureKind,
     Field,
     FieldKind,
+    Flow,
+    Journey,
+    JourneyStep,
     Limit,
     Plan,
     RuleScope,
     Scope,
+    StepKind,
+    Timer,
+    Trigger,
     Window,
 )
 from household.state import NO_MEMBER, PartitionState
@@ -96,11 +105,16 @@ def fold_once() -> None:
     state = _state()
     _fold(state)
     _keep(state)
+    _walk(PartitionState(plan=replace(_plan(), journeys=(_journey(),)), stream_clock=True))
 
 
 def _state() -> PartitionState:
     """Return a partition with a little of everything."""
-    plan = Plan(
+    return PartitionState(plan=_plan(), stream_clock=True)
+
+
+def _plan() -> Plan:
+    return Plan(
         name="warm",
         fields=(Field(name="amount", kind=FieldKind.NUMBER),),
         event_types=(EventType(name="warm", source="app"),),
@@ -113,7 +127,16 @@ def _state() -> PartitionState:
             Feature(name="household.warm", kind=FeatureKind.COUNT, scope=Scope.HOUSEHOLD, result="int", events=(0,)),
         ),
     )
-    return PartitionState(plan=plan, stream_clock=True)
+
+
+def _journey() -> Journey:
+    """Return a journey that anything begins, and that ends a day later."""
+    steps = (
+        JourneyStep(name="warm", kind=StepKind.WAIT, timer=Timer(after_us=_DAY_US)),
+        JourneyStep(name="over", kind=StepKind.END),
+    )
+    flow = Flow(steps=steps, again=Again.ONCE, is_each=True, owner="nobody", budget_acts=1)
+    return Journey(name="warm", trigger=Trigger(events=(0,), program=NONE), flow=flow)
 
 
 def _fold(state: PartitionState) -> None:
@@ -134,6 +157,15 @@ def _fold(state: PartitionState) -> None:
     state.conditions(np.array([-1]), 0, NO_MEMBER, _DAY_US)
     looked_at(state, state.candidate_sets.of((), NONE), 0, NO_MEMBER)
     state.find(b"warm", b"warm")
+
+
+def _walk(state: PartitionState) -> None:
+    """Let an instance begin, be moved by time, and be settled."""
+    _fold(state)
+    apply_tick(state, epoch=0, stamp_us=2 * _DAY_US)
+    state.now_us = EventTimeUs(400 * _DAY_US)
+    apply_tick(state, epoch=0, stamp_us=int(state.now_us))
+    settle_as_they_are(state, state.instances.slots_in_order())
 
 
 def _keep(state: PartitionState) -> None:

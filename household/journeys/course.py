@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from household.plan import Again, Flow, Journey, JourneyListener, ListensFor, Plan, Scope
 
 NEVER_FORGOTTEN_US = 2**62
+
+LAST_RUN = 2**31 - 1
 
 
 class ActOutcome(StrEnum):
@@ -115,9 +120,24 @@ class Courses:
         self.is_report = tuple(event.source == "hearth" for event in plan.event_types)
         self.carried = tuple(frozenset(use.field for use in event.fields) for event in plan.event_types)
         self.names = tuple(journey.name for journey in plan.journeys)
+        self.at_once: object = None
+        """Its AtOnce (at_once.py), made when it is needed."""
+        self.touched = np.zeros(0, np.int32)
+        """Per household, in which run of events something was heard of it last."""
+        self.run = 0
+        """Of the newest run of events."""
 
     def __bool__(self) -> bool:
         return bool(self.by_name)
+
+    def next_run(self, households: int) -> tuple[NDArray[np.int32], int]:
+        """Return, for another run of events, by which households those of earlier ones are known, and its number."""
+        if self.touched.shape[0] < households:
+            self.touched = np.zeros(households + households // 2, np.int32)
+        self.run = self.run % LAST_RUN + 1
+        if self.run == 1:
+            self.touched[:] = 0
+        return self.touched, self.run
 
     def of_key(self, key: str) -> Course | None:
         """Return whose a key of the table `heard` is; None for that of a journey that is gone."""

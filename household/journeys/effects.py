@@ -1,157 +1,26 @@
-"""What moves instances of journeys, as apply meets it: events, what became of acts, time; and what comes of that."""
+"""What moves instances of journeys, as apply meets it: what became of acts, and time; and what comes of that."""
 
-import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.deciding.reasons import Reason
 from household.decision import Decision, Moment
-from household.events import EventBatch
+from household.journeys.at_once import at_once
 from household.journeys.consequences import Consequence, ConsequenceKind
-from household.journeys.course import ActOutcome, Course, outcome_key
+from household.journeys.course import ActOutcome, outcome_key
 from household.journeys.lanes import lane_member, moved_on, settled
 from household.journeys.repeats import put_on_its_way
 from household.open_actions import moment_arose, withdraw_action, withdraw_outbound
-from household.plan import NONE, ListensFor
-from household.state import NO_MEMBER, PartitionState
+from household.plan import NONE
+from household.state import PartitionState
 from household.tables.actions import ActionStatus
 from household.tables.acts import ActOfInstance, ActStatus
-from household.tables.heard import ANY, Heard
+from household.tables.heard import Heard
 from household.tables.instances import Ending, Instance
 from household.tables.table import Table
-
-_FLOAT, _WHOLE = struct.Struct("<d"), struct.Struct("<q")
-
-FEW = 3
-"""Rows that are put one by one: fewer than a call for all of them costs."""
-
-NOTHING_ABOUT = 0
-"""Of a report: about no instance of its journey."""
-
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldedRows:
-    """A batch of events that is being folded, and whose they are."""
-
-    batch: EventBatch
-    household_rows: NDArray[np.int32]
-    member_rows: NDArray[np.int32]
-    first_number: int
-    """Of its first event, among all of the partition."""
-
-
-def heard(state: PartitionState, fired: Sequence[tuple[int, int]], of: FoldedRows) -> list[tuple[int, Moment]]:
-    """Keep what journeys listened for and heard; where that concerns instances, let them move.
-
-    Args:
-        state: changed in place.
-        fired: (row of the batch, row of `Rules.triggers`), in order. Only the last event may concern instances.
-        of: the batch.
-
-    Returns:
-        The moments that arose, with their households.
-    """
-    courses = state.courses
-    assert courses is not None
-    lateness_us = state.plan.clock.lateness_us
-    batch, household_rows, member_rows = of.batch, of.household_rows, of.member_rows
-    owners, rows = [], []
-    for row, trigger in fired:
-        place = trigger - courses.first
-        listener, field = courses.listeners[place], courses.fields[place]
-        course = courses.by_name[courses.names[listener.journey]]
-        if listener.role is ListensFor.ENTRY and course.name in state.plan.halt_by_journey:
-            continue  # it is not kept: nobody enters later by what happened meanwhile
-        kind, time_us = int(batch.types[row]), int(batch.times_us[row])
-        about = ANY
-        if courses.is_report[kind]:
-            action_id = next((one.action_id for one in batch.outcomes if one.row == row), "")
-            about = _about(state, course, int(household_rows[row]), action_id)
-        correlation = 0
-        if field != NONE and field in courses.carried[kind]:
-            value = float(batch.values[field, row])
-            # Zero as -0.0, whose bits are not those of nothing.
-            correlation = _WHOLE.unpack(_FLOAT.pack(value or -0.0))[0] if value == value else 0
-        if field != NONE and correlation == 0 and about == ANY and courses.must_say[place]:
-            continue  # it does not say which instance it is about
-        owners.append(int(household_rows[row]))
-        rows.append(
-            Heard(
-                listener=listener.key,
-                time_us=time_us,
-                member=int(member_rows[row]),
-                correlation=correlation,
-                about=about,
-                visit=0,
-                event=of.first_number + row,
-                keep_until_us=time_us + lateness_us + listener.look_back_us + 1,
-            )
-        )
-    if not rows:
-        return []
-    _keep(state, owners, rows)
-    last = fired[-1][0]
-    is_entry = any(
-        courses.listeners[trigger - courses.first].role is ListensFor.ENTRY for row, trigger in fired if row == last
-    )
-    if not is_entry and not any(map(state.instances.of, state.rows_together(int(household_rows[last])))):
-        return []
-    concerned = dict.fromkeys(
-        courses.names[courses.listeners[trigger - courses.first].journey] for row, trigger in fired if row == last
-    )
-    return _moved(state, int(household_rows[last]), int(member_rows[last]), concerned, int(batch.times_us[last]))
-
-
-def _keep(state: PartitionState, owners: Sequence[int], rows: Sequence[Heard]) -> None:
-    if len(rows) <= FEW:
-        for owner, one in zip(owners, rows, strict=True):
-            state.heard.put(one, owner=owner)
-        return
-    code = state.tables.names.code
-    lying = [
-        (
-            code(one.listener),
-            one.time_us,
-            one.member,
-            one.correlation,
-            one.about,
-            one.visit,
-            one.event,
-            one.keep_until_us,
-        )
-        for one in rows
-    ]
-    state.heard.append(np.array(owners, np.int64), np.array(lying, np.int64))
-
-
-def _moved(
-    state: PartitionState, household: int, member: int, journeys: Iterable[str], time_us: int
-) -> list[tuple[int, Moment]]:
-    assert state.courses is not None
-    arose = []
-    for name in journeys:
-        course = state.courses.by_name[name]
-        lane = lane_member(course, member)
-        if course.is_members and lane == NO_MEMBER:
-            continue
-        arose += carried_out(state, moved_on(state, course, household, lane, since_us=time_us))
-    return arose
-
-
-def _about(state: PartitionState, course: Course, household: int, action_id: str) -> int:
-    """Return the number of the instance that said something which is reported of; NOTHING_ABOUT for none."""
-    for row in state.rows_together(household):
-        for act in state.acts.of(row):
-            if act.action_id and act.action_id == action_id and act.journey == course.name:
-                return act.number
-    return NOTHING_ABOUT
-
 
 # --- what comes of it -------------------------------------------------------------------------------------------------
 
@@ -358,6 +227,10 @@ def _told(state: PartitionState, row: int, act: ActOfInstance, outcome: ActOutco
 def time_came(state: PartitionState, table: Table[Instance], slots: NDArray[np.int64]) -> None:
     """Move the instances in these slots, of the table of instances, whose time has come; forget those that ended."""
     ended, moved = [], dict[tuple[int, str, int], None]()
+    many = at_once(state)
+    if many is not None:
+        slots, over = many.pass_time(state, slots)
+        table.forget(over)
     for slot in slots.tolist():
         one = table.row(slot)
         if one.ending is Ending.LIVE:
@@ -378,13 +251,15 @@ def time_came(state: PartitionState, table: Table[Instance], slots: NDArray[np.i
 def settle_heard(state: PartitionState, slots: NDArray[np.int64]) -> None:
     """Forget what was heard so long ago that nothing before it can be learned any more; what it led to stays."""
     table, lanes = state.heard, dict[tuple[int, str, int], None]()
-    for slot in slots.tolist():
+    horizon_us = state.now_us - state.plan.clock.lateness_us
+    many = at_once(state)
+    left = slots if many is None else many.settle(state, slots, horizon_us=horizon_us)
+    for slot in left.tolist():
         one, owner = table.row(slot), table.owner(slot)
         course = state.courses.of_key(one.listener) if state.courses is not None else None
         if course is None:
             continue
         lanes[(owner, course.name, lane_member(course, one.member))] = None
-    horizon_us = state.now_us - state.plan.clock.lateness_us
     for owner, journey, member in lanes:
         assert state.courses is not None
         course = state.courses.by_name[journey]

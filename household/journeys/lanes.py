@@ -76,8 +76,9 @@ def moved_on(
     until_us = max(state.tidied_us, lane.heard[-1].time_us if lane.heard else state.tidied_us)
     lane.run(first, until_us)
     effects = _stored(state, lane, found)
-    if _gave_way(state, lane, until_us):
-        effects += moved_on(state, course, household, member, since_us=until_us)
+    at_us = max([until_us, *(walk.based_us for walk in lane.walks if walk.is_live)])
+    if _gave_way(state, lane, at_us):
+        effects += moved_on(state, course, household, member, since_us=at_us)
     return effects
 
 
@@ -183,7 +184,8 @@ def _walk(course: Course, owner: int, one: Instance) -> Walk:
         step=course.step_by_name.get(one.step, END),
         since_us=one.since_us,
         due_us=one.due_us if one.ending is Ending.LIVE else NEVER_US,
-        visits=_visits(course, one.visits),
+        visits=(visits := _visits(course, one.visits))[0],
+        former_visits=visits[1],
         based_us=one.based_us,
         ending=one.ending,
         ended_us=one.ended_us,
@@ -203,7 +205,8 @@ def _base_walks(course: Course, instances: Sequence[tuple[int, Instance]]) -> li
             step=course.step_by_name.get(one.base_step, END),
             since_us=one.base_since_us,
             due_us=one.base_due_us,
-            visits=_visits(course, one.base_visits),
+            visits=(visits := _visits(course, one.base_visits))[0],
+            former_visits=visits[1],
             based_us=one.based_us,
             # What had ended by then has not changed since.
             ending=one.ending if _has_ended_by_base(one) else Ending.LIVE,
@@ -218,17 +221,21 @@ def _has_ended_by_base(one: Instance) -> bool:
     return one.ending is not Ending.LIVE and one.ended_us < one.based_us
 
 
-def _visits(course: Course, text: bytes) -> dict[int, int]:
-    visits = {}
-    for part in text.decode().split(","):
+def _visits(course: Course, text: bytes) -> tuple[dict[int, int], dict[str, int]]:
+    """Return the visits to the states that there are, and to those that are no more."""
+    visits, former = dict[int, int](), dict[str, int]()
+    for part in filter(None, text.decode().split(",")):
         name, _, count = part.partition("=")
         if name in course.step_by_name:
             visits[course.step_by_name[name]] = int(count)
-    return visits
+        else:
+            former[name] = int(count)
+    return visits, former
 
 
 def _visits_text(course: Course, walk: Walk) -> bytes:
-    return ",".join(f"{course.steps[step].name}={count}" for step, count in walk.visits.items()).encode()
+    visits = walk.former_visits | {course.steps[step].name: count for step, count in walk.visits.items()}
+    return ",".join(f"{name}={count}" for name, count in visits.items()).encode()
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
@@ -359,5 +366,5 @@ def _to_say(state: PartitionState, course: Course, walk: Walk, member: int) -> A
         step=step.name,
         visit=visit,
         status=ActStatus.PENDING,
-        keep_until_us=walk.due_us + state.plan.clock.lateness_us + 1,
+        keep_until_us=NEVER_US if is_paused(state, course.name) else walk.due_us + state.plan.clock.lateness_us + 1,
     )

@@ -1,6 +1,6 @@
 """Instances under another playbook: each goes on in the state of the same name, with the times that it had."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,30 +9,36 @@ from household.deciding.reasons import Reason
 from household.journeys.course import NEVER_FORGOTTEN_US
 from household.journeys.effects import carried_out
 from household.journeys.lanes import taken_back_of
+from household.journeys.settling import forget_entries, instances_of, live_among, settle_as_they_are
 from household.journeys.standing_still import going_us, standing_us
 from household.open_actions import withdraw_action
-from household.plan import Halt
+from household.plan import Halt, JourneyStep, Plan
 from household.state import PartitionState
 from household.tables.acts import ActStatus
 from household.tables.instances import NEVER_US, Ending, Instance
 
-_LIVE = list(Ending).index(Ending.LIVE)
 
+def under_new_plan(state: PartitionState, before: Plan) -> None:
+    """Let instances go on under the plan of the state; those that are where it has no such state end.
 
-def under_new_plan(state: PartitionState, halted_before: Mapping[str, Halt]) -> None:
-    """Let instances go on under the plan of the state; those that are where it has no state end.
-
-    Costs what there is of different states, and what has to be changed.
+    What they have done by now is settled: by the new plan's waits and timers they would have gone other ways. Costs a
+    kernel's walk over what there is, and what has to be changed.
 
     Args:
         state: under the new plan.
-        halted_before: what was halted under the one before, by journey.
+        before: the one before.
     """
-    _known_states(state)
-    halts = state.plan.halt_by_journey
-    for journey in sorted(halts.keys() | halted_before.keys()):
-        if halts.get(journey) is not halted_before.get(journey):
-            _halted(state, journey, halts.get(journey), was_paused=halted_before.get(journey) is Halt.PAUSED)
+    halts, halted_before = state.plan.halt_by_journey, before.halt_by_journey
+    changed = {name for name in halts.keys() | halted_before.keys() if halts.get(name) is not halted_before.get(name)}
+    is_other = replace(state.plan, halted=()).version != replace(before, halted=()).version
+    settled = {one.name for one in (*before.journeys, *state.plan.journeys) if one.flow is not None}
+    settled = settled if is_other else settled & changed
+    settle_as_they_are(state, instances_of(state, settled))
+    forget_entries(state, settled)
+    if is_other:
+        _known_states(state, before)
+    for journey in sorted(changed):
+        _halted(state, journey, halts.get(journey), was_paused=halted_before.get(journey) is Halt.PAUSED)
 
 
 def _halted(state: PartitionState, journey: str, how: Halt | None, *, was_paused: bool) -> None:
@@ -40,19 +46,29 @@ def _halted(state: PartitionState, journey: str, how: Halt | None, *, was_paused
     if how is Halt.STOPPED:
         _silence(state, journey)
     table, now_us = state.instances, state.now_us
-    slots = table.slots_in_order()
-    slots = slots[table.values("journey", slots) == state.tables.names.code(journey)]
-    for slot in slots[table.values("ending", slots) == _LIVE].tolist():
+    for slot in live_among(state, instances_of(state, {journey})).tolist():
         one, owner = table.row(slot), table.owner(slot)
         if how is Halt.STOPPED:
-            table.put(_based(_stopped(state, one)), owner=owner)
+            table.put(_based(_ended(state, one, Ending.STOPPED)), owner=owner)
             carried_out(state, taken_back_of(state, one, owner))
         elif how is Halt.PAUSED:
             table.put(_based(replace(one, due_us=standing_us(one.due_us, now_us))), owner=owner)
+            _keep_acts(state, one, owner, NEVER_US)
         elif was_paused:
             going = replace(one, due_us=going_us(one.due_us, now_us))
             table.put(_based(going), owner=owner)
             _put_off(state, going, owner)
+            _keep_acts(state, one, owner, going.due_us + state.plan.clock.lateness_us + 1)
+
+
+def _keep_acts(state: PartitionState, one: Instance, owner: int, keep_until_us: int) -> None:
+    """Keep what an instance is about to say for as long: a goal may still take it back."""
+    for act in state.acts.of(owner):
+        is_open = act.status in (ActStatus.PENDING, ActStatus.DECIDED)
+        if is_open and act.journey == one.journey and act.number == one.number:
+            action = state.actions.get(act.action_id) if act.action_id else None
+            valid_us = action.valid_until_us + 1 if action is not None else 0
+            state.acts.put(replace(act, keep_until_us=max(keep_until_us, valid_us)), owner=owner)
 
 
 def _silence(state: PartitionState, journey: str) -> None:
@@ -87,37 +103,39 @@ def _put_off(state: PartitionState, one: Instance, owner: int) -> None:
         )
 
 
-def _known_states(state: PartitionState) -> None:
-    """End the instances that are where the plan has no state."""
-    table = state.instances
-    slots = table.slots_in_order()
+def _known_states(state: PartitionState, before: Plan) -> None:
+    """End the instances that are where the plan has no state of that name that does the same."""
+    table, code = state.instances, state.tables.names.code
+    slots = live_among(state, table.slots_in_order())
     if not slots.shape[0]:
         return
+    did = {(journey, step.name): step.kind for journey, step in _states(before)}
     known = {
-        (state.tables.names.code(name), state.tables.names.code(step))
-        for name, course in (state.courses.by_name.items() if state.courses is not None else ())
-        for step in course.step_by_name
+        (code(journey), code(step.name))
+        for journey, step in _states(state.plan)
+        if did.get((journey, step.name), step.kind) is step.kind
     }
-    journeys = table.values("journey", slots)
-    is_unknown = np.zeros(slots.shape[0], np.bool_)
-    for column in ("step", "base_step"):
-        pairs = np.column_stack([journeys, table.values(column, slots)])
-        unique, which = np.unique(pairs, axis=0, return_inverse=True)
-        # An instance that is not settled yet has no state as of when it was.
-        gone = [(journey, step) not in known and step != 0 for journey, step in unique.tolist()]
-        is_unknown |= np.array(gone)[which.reshape(-1)]
-    for slot in slots[is_unknown].tolist():
+    pairs = np.column_stack([table.values("journey", slots), table.values("step", slots)])
+    unique, which = np.unique(pairs, axis=0, return_inverse=True)
+    is_gone = np.array([(journey, step) not in known for journey, step in unique.tolist()])
+    for slot in slots[is_gone[which.reshape(-1)]].tolist():
         one, owner = table.row(slot), table.owner(slot)
-        state.instances.put(_carried(state, one), owner=owner)
-        if not _has(state, one, one.step):
-            carried_out(state, taken_back_of(state, one, owner))
+        table.put(_based(_ended(state, one, Ending.VERSION)), owner=owner)
+        carried_out(state, taken_back_of(state, one, owner))
+
+
+def _states(plan: Plan) -> Iterator[tuple[str, JourneyStep]]:
+    for journey in plan.journeys:
+        if journey.flow is not None:
+            for step in journey.flow.steps:
+                yield journey.name, step
 
 
 def instances_by_state(state: PartitionState) -> dict[tuple[str, str], int]:
     """Return how many instances live: (journey, state) → count."""
     table, names = state.instances, state.tables.names
     slots = table.slots_in_order()
-    living = slots[table.values("ending", slots) == _LIVE]
+    living = live_among(state, slots)
     pairs = np.column_stack([table.values("journey", living), table.values("step", living)])
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     return {
@@ -126,30 +144,15 @@ def instances_by_state(state: PartitionState) -> dict[tuple[str, str], int]:
     }
 
 
-def _has(state: PartitionState, one: Instance, step: str) -> bool:
-    course = state.courses.by_name.get(one.journey) if state.courses is not None else None
-    return course is not None and step in course.step_by_name
-
-
-def _carried(state: PartitionState, one: Instance) -> Instance:
-    if not _has(state, one, one.step) and one.ending is Ending.LIVE:
-        one = _ended(state, one, Ending.VERSION)
-    return _based(one)
-
-
 def _ended(state: PartitionState, one: Instance, ending: Ending) -> Instance:
-    kept_us, now_us = state.plan.clock.lateness_us + 1, state.now_us
-    return replace(one, ending=ending, ended_us=now_us, since_us=now_us, due_us=now_us + kept_us)
-
-
-def _stopped(state: PartitionState, one: Instance) -> Instance:
-    """Return an instance as it ends by a person's word; it is known for as long as whether one may enter again."""
-    ended = _ended(state, one, Ending.STOPPED)
+    """Return an instance as it ends now; it is known for as long as it counts for whether one may enter again."""
+    now_us = state.now_us
     course = state.courses.by_name.get(one.journey) if state.courses is not None else None
-    if course is None:
-        return ended
-    kept_us = course.kept_us(state.plan.clock.lateness_us)
-    return replace(ended, due_us=NEVER_US if kept_us == NEVER_FORGOTTEN_US else ended.ended_us + kept_us)
+    kept_us = state.plan.clock.lateness_us + 1
+    if course is not None:
+        kept_us = course.kept_us(state.plan.clock.lateness_us)
+    due_us = NEVER_US if kept_us == NEVER_FORGOTTEN_US else now_us + kept_us
+    return replace(one, ending=ending, ended_us=now_us, since_us=now_us, due_us=due_us)
 
 
 def _based(one: Instance) -> Instance:
@@ -158,7 +161,7 @@ def _based(one: Instance) -> Instance:
         one,
         base_step=one.step,
         base_since_us=one.since_us,
-        base_due_us=one.due_us,
+        base_due_us=one.due_us if one.ending is Ending.LIVE else NEVER_US,
         base_visits=one.visits,
         based_us=max(one.since_us, one.ended_us) + 1,
     )

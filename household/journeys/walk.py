@@ -35,6 +35,8 @@ class Walk:
     due_us: int = NEVER_US
     visits: dict[int, int] = field(default_factory=dict)
     """State that acts → how often it was there; the newest last."""
+    former_visits: dict[str, int] = field(default_factory=dict)
+    """The same, of states that it was in under another playbook and that are no more."""
     based_us: int = 0
     """What was heard before that has been taken in."""
     ending: Ending = Ending.LIVE
@@ -310,7 +312,8 @@ class Lane:
                     ending = Ending.COMPLETED if at_us <= end_us else Ending.TIMEOUT
                 case StepKind.ACT:
                     assert step.act is not None
-                    if sum(walk.visits.values()) >= self.course.flow.budget_acts:
+                    acted = sum(walk.visits.values()) + sum(walk.former_visits.values())
+                    if acted >= self.course.flow.budget_acts:
                         if step.act.blocked is WhenBlocked.EXIT:
                             _end(walk, Ending.POLICY, at_us)
                             return

@@ -215,7 +215,7 @@ def _remove(
 
 
 @kernel
-def _append(shape: NDArray[np.int64], rows: RowMatrix, index: Slots, heads: Slots) -> int:
+def append_row(shape: NDArray[np.int64], rows: RowMatrix, index: Slots, heads: Slots) -> int:
     """Give the row that was put together a slot of its own, as its owner's last."""
     slot = rows[0, FREE]
     if slot != 0:
@@ -286,7 +286,7 @@ def put_row(
         for column in range(FIELDS, FIELDS + shape[FIELD_COUNT]):
             rows[slot, column] = rows[SCRATCH, column]
     else:
-        slot = _append(shape, rows, index, heads)
+        slot = append_row(shape, rows, index, heads)
         if shape[NEWEST] > 0:
             count, one = 0, np.int64(heads[owner])
             while one != 0:
@@ -364,7 +364,7 @@ def load_rows(
         rows[SCRATCH, OWNER] = values[i, 0]
         for column in range(shape[FIELD_COUNT]):
             rows[SCRATCH, FIELDS + column] = values[i, 1 + column]
-        slot = _append(shape, rows, index, heads)
+        slot = append_row(shape, rows, index, heads)
         set_due(rows, heap, slot, dues_us[i])
     rows[0, TEXT_WORDS] += text_words
 

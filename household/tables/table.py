@@ -4,7 +4,7 @@ Rows are values, made when asked for; some are remembered as such, so that a hou
 decoding. For the thread that owns the state, but for `len` and `holds`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Generic, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.tables.contract import POOLED, Declaration, Owner, Row, columns_of
+from household.tables.copying import copy_column
 from household.tables.due_rules import DueRules
 from household.tables.dues import due_slots, first_due, settle_dues
 from household.tables.rows import (
@@ -27,7 +28,7 @@ from household.tables.rows import (
     remove_row,
     remove_rows,
 )
-from household.tables.slots import COUNT, DUE, FIELDS, FIRST, HEAPED, NEXT, OWNER, SEQUENCE, USED
+from household.tables.slots import COUNT, DUE, FIELDS, FIRST, HEAPED, LAST, NEXT, OWNER, SEQUENCE, USED
 from household.tables.texts import TextPool, words_needed
 from household.tables.values import NamePool, RowValues, kernel_shape
 
@@ -38,6 +39,9 @@ LONG = 8
 """Rows of an owner beyond which a key is looked up rather than looked for, and putting one remembers none."""
 
 READ_AT_ONCE = 64
+
+MANY = 4_096
+"""Rows whose memory is given back when all are forgotten."""
 
 _NO_SLOTS = np.empty(0, np.int64)
 
@@ -188,6 +192,10 @@ class Table(Generic[Row]):
             found = np.empty(4 * found.shape[0], np.int64)
         return found[:count]
 
+    def slots_of(self, owner: int) -> NDArray[np.int64]:
+        """Return the slots of a household's rows, oldest first; none of one that is not known."""
+        return self._chain(owner).copy() if 0 <= owner < self.heads.shape[0] else _NO_SLOTS
+
     def place(self, column: str) -> int:
         """Return which of the columns has a name."""
         return self._by_name[column]
@@ -291,6 +299,8 @@ class Table(Generic[Row]):
                 self.keeper.keep(slots)
             with self.texts.lock:
                 remove_rows(*self._arrays(), slots)
+                if not len(self) and self.keeper is None and self.rows.shape[0] > MANY:
+                    self._give_back()
             self._remembered.clear()
 
     def set(self, slots: NDArray[np.int64], **values: int | NDArray[np.int64]) -> None:
@@ -302,6 +312,27 @@ class Table(Generic[Row]):
                 assert self.columns[self._by_name[name]].kind not in POOLED
                 self.rows[slots, FIELDS + self._by_name[name]] = value
             settle_dues(self._due_rules.lying, self.rows, self.heap, slots)
+            self._remembered.clear()
+
+    def copy(self, slots: NDArray[np.int64], *, source: str, target: str) -> None:
+        """Put what stands in a column of the rows in these slots into another of its kind, by which none is due."""
+        if slots.shape[0]:
+            if self.keeper is not None:
+                self.keeper.keep(slots)
+            column, other = (self.columns[self._by_name[name]] for name in (source, target))
+            assert column.kind is other.kind, f"{source} and {target} do not lie alike"
+            texts = self.texts
+            with texts.lock:
+                copy_column(
+                    self.rows,
+                    texts.entries,
+                    texts.words,
+                    texts.places,
+                    slots,
+                    FIELDS + self._by_name[source],
+                    FIELDS + self._by_name[target],
+                    column.kind in POOLED,
+                )
             self._remembered.clear()
 
     def under(self, plan: Plan) -> None:
@@ -320,6 +351,15 @@ class Table(Generic[Row]):
     def forget_remembered(self) -> None:
         """Read all rows anew from now on: columns are about to be changed as such."""
         self._remembered.clear()
+
+    def forget_remembered_of(self, owners: Iterable[int]) -> None:
+        """Read the rows of these households anew from now on."""
+        for owner in owners:
+            self._remembered.pop(owner, None)
+
+    def make_room(self, row_count: int, owner: int) -> None:
+        """Make room for so many rows more without texts, and for those of households up to this one."""
+        self._make_room(row_count, owner, 0, 0)
 
     # --- as a whole ---------------------------------------------------------------------------------------------------
 
@@ -352,6 +392,13 @@ class Table(Generic[Row]):
         dues = self._due_rules.at(fields)
         values = np.column_stack([owners, fields]).astype(np.int64)
         load_rows(self.shape, self.rows, self.index, self.heap, self.heads, values, dues, text_words)
+
+    def _give_back(self) -> None:
+        """Give back the memory of what has been forgotten, all of it: of a crowd that has left."""
+        newest = self.rows[0, LAST]
+        self.rows, self.heap = np.zeros((16, self.width), np.int64), np.zeros(16, np.int32)
+        self.rows[0, USED], self.rows[0, LAST] = FIRST, newest
+        self.index = np.zeros(32 if self.declaration.key else 0, np.int32)
 
     # --- within -------------------------------------------------------------------------------------------------------
 

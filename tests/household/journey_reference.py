@@ -5,10 +5,15 @@ happened, and knows no tables, no settled past and no way to go on from where so
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
+BERLIN = ZoneInfo("Europe/Berlin")
 END = "end"
 NEVER = 2**62
+STANDING = 2**61
+"""Above this, what is left of a time that stands still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +34,14 @@ class State:
     """wait, slot, act, split, ask or end."""
     waits: tuple[Match, ...] = ()
     after: int = 0
+    minute: int = -1
+    """Of the local day, at which a wait is over at the earliest `after` its beginning; -1 for any."""
+    weekday: int = -1
+    """From Monday, 0; -1 for any."""
     then: str = END
     within: int = 0
+    repeats: bool = False
+    """Of an act: what it says was said before, and nobody decides it."""
     leaves_when_blocked: bool = False
     failed: str = END
     shares: tuple[tuple[str, int], ...] = ()
@@ -62,6 +73,8 @@ class Journey:
     window: int = 0
     of_member: bool = False
     budget: int = 9
+    merged: str = "keep_older"
+    """keep_both, keep_older or exit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +83,7 @@ class Happening:
 
     time: int
     kind: str
+    home: str = "home"
     member: str = ""
     key: float = 0.0
     amount: float = 0.0
@@ -85,7 +99,10 @@ class Item:
     number: int
     order: int
     role: str
+    """goal, leave, wait or entry of an event; outcome of an act; merged."""
     who: str = ""
+    """Whose lane it is about: a household, or a household and a member."""
+    home: str = ""
     key: float = 0.0
     about: int = -1
     """Number of the instance; -1 for any."""
@@ -101,6 +118,8 @@ class Run:
 
     number: int
     who: str
+    home: str
+    """Under which it entered."""
     entrant: str
     key: float
     entered: int
@@ -112,13 +131,19 @@ class Run:
     ending: str = ""
     ended: int = 0
     moved_by: set[int] = field(default_factory=set)
+    based: int = 0
+    """What was before that is settled: it takes in nothing of it any more."""
+
+    @property
+    def copy(self) -> "Run":
+        return replace(self, visits=list(self.visits), moved_by=set(self.moved_by))
 
     def visit_of(self, state: str) -> int:
         return self.visits.count(state)
 
 
 class Reference:
-    """One household, one journey."""
+    """One journey, and households, each on its own until they become one."""
 
     def __init__(self, journey: Journey, *, lateness: int) -> None:
         self.journey, self.lateness = journey, lateness
@@ -135,16 +160,25 @@ class Reference:
         self.gone: set[int] = set()
         self.said: set[int] = set()
         """Instances of which something was said: they have entered for good."""
+        self.bases: dict[int, Run] = {}
+        """Instances as they were when what they had done was settled."""
+        self.lane_of: dict[str, str] = {}
+        """Of a household that is one with another: whose lane its own is by now."""
+        self.halted = ""
+        """paused or stopped."""
+        self.number = 0
+        """Of what was heard last."""
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
     def happens(self, event: Happening, number: int, *, about: int | None = None) -> None:
         """Take in an event that was applied, the `number`-th of all. `about`: of a report, whose action it is of."""
         journey = self.journey
+        self.number = number
         inside = any(run.number not in self.gone for run in self.runs)
         if event.kind == "counted":
             self.count += 1
-        who = event.member if journey.of_member else ""
+        who = f"{event.home}/{event.member}" if journey.of_member else self.lane_of.get(event.home, event.home)
         if journey.of_member and not event.member:
             return
         added = []
@@ -158,6 +192,7 @@ class Reference:
                 order=len(self.items),
                 role=role,
                 who=who,
+                home=event.home,
                 key=event.key if journey.keyed else 0.0,
                 about=-1 if about is None else about,
                 state=state,
@@ -176,7 +211,7 @@ class Reference:
             for place, wait in enumerate(state.waits):
                 if self._fits(wait, event):
                     hear("wait", state=state.name, place=place, needs_key=True)
-        if self._enters(event, who):
+        if self._enters(event, f"{event.home}/{who}") and not self.halted:
             hear("entry", needs_key=True)
             if added and added[-1][0].role == "entry":
                 added[-1][0].outcome = event.member
@@ -200,6 +235,7 @@ class Reference:
 
     def outcome(self, key: tuple[int, str, int], outcome: str, *, now: int, number: int) -> None:
         """Take in what became of an act."""
+        self.number = number
         status = {"decided": "decided", "held": "decided", "said": "said"}.get(outcome, "silent")
         self.acts[key] = status
         self.settled.add(key)
@@ -213,6 +249,7 @@ class Reference:
                 order=len(self.items),
                 role="outcome",
                 who=run.who,
+                home=run.home,
                 about=key[0],
                 state=key[1],
                 visit=key[2],
@@ -230,6 +267,88 @@ class Reference:
             if run.ending and run.ended + self._kept() <= now:
                 self.gone.add(run.number)
 
+    # --- what changes by itself nothing of the past ------------------------------------------------------------------
+
+    def changes(self, journey: Journey, *, now: int) -> None:
+        """Let another version of the journey come into force."""
+        self._settle(self.runs)
+        self.items = [one for one in self.items if one.role != "entry"]
+        before, self.journey = self.states, journey
+        self.states = {one.name: one for one in journey.states}
+        for run in self.bases.values():
+            state = self.states.get(run.state)
+            if not run.ending and (state is None or _sort_of(state) != _sort_of(before[run.state])):
+                self._end_by_word(run, "VERSION", now)
+        self._all_again()
+
+    def halt(self, how: str, *, now: int) -> None:
+        """Pause or stop the journey, or let it go on."""
+        self._settle(self.runs)
+        self.items = [one for one in self.items if one.role != "entry"]
+        was, self.halted = self.halted, how
+        for run in self.bases.values():
+            if run.ending:
+                continue
+            if how == "stopped":
+                self._end_by_word(run, "STOPPED", now)
+            elif how == "paused":
+                run.due = _standing(run.due, now)
+            elif was == "paused":
+                run.due = now + run.due - STANDING if STANDING <= run.due < NEVER else run.due
+        self._all_again()
+
+    def become_one(self, home: str, other: str, *, are_known: bool) -> None:
+        """Let two households be one from now on; if anything was heard of both, what they have done is settled."""
+        if are_known and any(run.number not in self.gone for run in self.runs):
+            self._settle([run for run in self.runs if run.home in (home, other)])
+            self.items = [
+                one for one in self.items if one.home not in (home, other) or one.role in ("outcome", "merged")
+            ]
+        if self.journey.of_member:
+            return
+        self.lane_of[other] = home
+        for one in (*self.items, *self.runs, *self.bases.values()):
+            if one.who == other:
+                one.who = home
+        self._again(home)
+        live = sorted(
+            (run for run in self.runs if run.who == home and not run.ending), key=lambda run: (run.entered, run.number)
+        )
+        if self.journey.merged == "keep_both" or len({run.home for run in live}) < 2:
+            return
+        heard = [one.time for one in self.items if one.who == home]
+        at = max([self.ticked, *heard, *(run.based for run in live)])
+        for key in {run.key for run in live}:
+            alike = [run for run in live if run.key == key]
+            for run in alike[1 if self.journey.merged == "keep_older" else 0 :] if len(alike) > 1 else ():
+                self.items.append(
+                    Item(
+                        time=at,
+                        number=self.number,
+                        order=len(self.items),
+                        role="merged",
+                        who=home,
+                        home=run.home,
+                        about=run.number,
+                    )
+                )
+        self._again(home)
+
+    def _settle(self, runs: list[Run]) -> None:
+        """Let runs be gone through from where they are."""
+        for run in runs:
+            self.bases[run.number] = base = run.copy
+            base.moved_by, base.based = set(), max(run.since, run.ended) + 1
+
+    def _end_by_word(self, run: Run, ending: str, now: int) -> None:
+        self._end(run, ending, now)
+        run.since, run.based = now, now + 1
+
+    def _all_again(self) -> None:
+        whos = dict.fromkeys(run.who for run in self.bases.values())
+        for who in whos:
+            self._again(who)
+
     def _kept(self) -> int:
         journey = self.journey
         if journey.again == "once":
@@ -244,7 +363,8 @@ class Reference:
         heard = sorted((one for one in self.items if one.who == who), key=lambda one: (one.time, one.number, one.order))
         until = max([self.ticked, *(one.time for one in heard)])
         self.heard = heard
-        runs: list[Run] = []
+        runs = [run.copy for run in self.bases.values() if run.who == who]
+        self.horizon = max((run.based for run in runs), default=0)
         said = self.said
         for place, item in enumerate(heard):
             self._pass(runs, item.time)
@@ -254,6 +374,8 @@ class Reference:
         self._effects(who)
 
     def _pass(self, runs: list[Run], until: int) -> None:
+        if self.halted == "paused":
+            return
         for run in runs:
             while not run.ending and run.due <= until:
                 at, state = run.due, self.states[run.state]
@@ -279,17 +401,28 @@ class Reference:
 
     def _take(self, runs: list[Run], place: int, item: Item, said: set[int]) -> None:
         if item.role == "entry":
-            if item.number in said or self._may_enter(runs, item):
-                run = Run(number=item.number, who=item.who, entrant=item.outcome, key=item.key, entered=item.time)
+            if item.time >= self.horizon and (item.number in said or self._may_enter(runs, item)):
+                run = Run(
+                    number=item.number,
+                    who=item.who,
+                    home=item.home,
+                    entrant=item.outcome,
+                    key=item.key,
+                    entered=item.time,
+                )
                 run.since, run.moved_by = item.time, {item.number}
                 runs.append(run)
                 self._move(run, self.journey.states[0].name, item.time, place, "COMPLETED")
             return
         for run in runs:
-            if run.ending or item.about not in (-1, run.number):
+            if run.ending or item.about not in (-1, run.number) or item.time < run.based:
+                continue
+            if item.role == "merged":
+                self._end(run, "MERGED", item.time)
                 continue
             if item.role in ("goal", "leave"):
-                if item.key in (0.0, run.key):
+                is_there = self.journey.goal or self.journey.goal_count if item.role == "goal" else self.journey.leave
+                if is_there and item.key in (0.0, run.key):
                     self._end(run, "GOAL" if item.role == "goal" else "EXIT_RULE", item.time)
             elif item.role == "wait":
                 if self._is_waited_for(run, item):
@@ -304,10 +437,14 @@ class Reference:
         if item.role != "wait" or item.state != run.state or item.number in run.moved_by:
             return False
         about = item.about == run.number if item.about != -1 else item.key == run.key
+        if item.place >= len(self.states[run.state].waits):
+            return False  # of another version
         back = self.states[run.state].waits[item.place].look_back
         return about and item.time >= run.since - back
 
     def _outcome_of(self, run: Run, item: Item, place: int) -> None:
+        if item.state not in self.states or self.states[item.state].what != "act":
+            return
         state = self.states[item.state]
         if item.time != run.since:
             run.moved_by = set()
@@ -365,7 +502,7 @@ class Reference:
             elif state.what == "slot":
                 begin, over = run.entered + state.slot[0], run.entered + state.slot[1]
                 if at < begin:
-                    run.due = begin
+                    run.due = self._due(begin, at)
                     return
                 target = state.then if at <= over else state.missed
                 ending = "COMPLETED" if at <= over else "TIMEOUT"
@@ -377,15 +514,18 @@ class Reference:
                     target = state.then
                     continue
                 run.visits.append(target)
-                run.due = at + state.within
+                run.due = self._due(at + state.within, at)
                 return
             else:
-                run.due = at + state.after
+                run.due = self._due(_timer(state, at), at)
                 item = next((one for one in self.heard[: place + 1] if self._is_waited_for(run, one)), None)
                 if item is None:
                     return
                 run.moved_by.add(item.number)
                 target = state.waits[item.place].then
+
+    def _due(self, due: int, at: int) -> int:
+        return _standing(due, at) if self.halted == "paused" else due
 
     def _end(self, run: Run, ending: str, at: int) -> None:
         run.ending, run.ended, run.due = ending, at, NEVER
@@ -416,3 +556,26 @@ class Reference:
             for run in self.runs
             if run.number not in self.gone
         )
+
+
+def _standing(due: int, now: int) -> int:
+    """Return a time as it stands still: what is left of it."""
+    return due if due >= STANDING else STANDING + max(0, due - now)
+
+
+def _timer(state: State, at: int) -> int:
+    """Return when a wait that begins at a time is over, by the clocks of Berlin."""
+    if state.minute < 0 and state.weekday < 0:
+        return at + state.after
+    earliest = at + max(state.after, 1)
+    day = datetime.fromtimestamp(earliest // 1_000_000, BERLIN).date() - timedelta(days=1)
+    while True:
+        found = datetime(day.year, day.month, day.day, tzinfo=BERLIN) + timedelta(minutes=max(state.minute, 0))
+        due = int(found.timestamp()) * 1_000_000
+        if due >= earliest and state.weekday in (-1, day.weekday()):
+            return due
+        day += timedelta(days=1)
+
+
+def _sort_of(state: State) -> str:
+    return "branch" if state.what in ("split", "ask") else state.what

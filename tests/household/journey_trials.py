@@ -6,7 +6,7 @@ python -m tests.household.journey_trials 100000 [first seed]
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from household.decision import Decision, SlateAction
 from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.events import RESERVED_TYPES, Status
+from household.migration import migrated
 from household.plan import (
     NONE,
     Act,
@@ -31,6 +32,8 @@ from household.plan import (
     Field,
     FieldKind,
     Flow,
+    Halt,
+    HaltedJourney,
     JourneyStep,
     JourneyWait,
     Mark,
@@ -44,9 +47,12 @@ from household.plan import (
     Treatment,
     Trigger,
     WhenBlocked,
+    WhenMerged,
 )
 from household.plan import Journey as PlanJourney
 from household.state import PartitionState
+from tests.household.graph_reference import Said
+from tests.household.graph_worlds import batch_of_told
 from tests.household.journey_reference import END, Happening, Journey, Match, Reference, State
 from tests.household.oracle import Event, batch_of
 
@@ -83,7 +89,60 @@ def random_journey(chance: random.Random) -> Journey:
         window=chance.randint(5, 150),
         of_member=chance.random() < 0.4,
         budget=chance.choice((9, 9, 1, 2)),
+        merged=chance.choice(("keep_both", "keep_older", "keep_older", "exit")),
     )
+
+
+def changed_journey(chance: random.Random, journey: Journey) -> Journey:
+    """Return another version: states with other times and waits, called otherwise, doing otherwise, or gone."""
+    states = list(journey.states)
+    names = [one.name for one in states]
+    for place, one in enumerate(states):
+        draw = chance.random()
+        if draw < 0.3:
+            states[place] = replace(one, after=chance.randint(1, 40), within=chance.randint(1, 30))
+        elif draw < 0.4:
+            states[place] = _random_state(chance, place, names)
+        elif draw < 0.5 and one.what == "wait":
+            states[place] = replace(one, waits=one.waits[:1], then=chance.choice([*names[place + 1 :], END]))
+    called = {name: f"{name}_" if chance.random() < 0.15 else name for name in names} | {END: END}
+    if len(states) > 1 and chance.random() < 0.25:
+        gone = states.pop(chance.randrange(1, len(states)))
+        called[gone.name] = END
+    if states[0].what == "end":
+        states[0] = journey.states[0]
+    return replace(
+        journey,
+        states=tuple(_called(one, called) for one in states),
+        goal=chance.choice((journey.goal, journey.goal, None)),
+        leave=chance.choice((journey.leave, journey.leave, _random_match(chance))),
+        budget=chance.choice((journey.budget, 1, 3)),
+    )
+
+
+def _called(state: State, called: dict[str, str]) -> State:
+    return replace(
+        state,
+        name=called[state.name],
+        then=called[state.then],
+        failed=called[state.failed],
+        otherwise=called[state.otherwise],
+        missed=called[state.missed],
+        waits=tuple(replace(one, then=called[one.then]) for one in state.waits),
+        shares=tuple((called[name], share) for name, share in state.shares),
+    )
+
+
+def waiting_journey(chance: random.Random) -> Journey:
+    """Draw a journey of which most is done by waiting: states that kernels can lead through, and others in between."""
+    journey = random_journey(chance)
+    states = [
+        replace(one, what="wait", after=chance.randint(1, 40), waits=(replace(_random_match(chance), then=one.then),))
+        if one.what in ("act", "split", "ask") and chance.random() < 0.8
+        else one
+        for one in journey.states
+    ]
+    return replace(journey, states=tuple(states))
 
 
 def _random_match(chance: random.Random) -> Match:
@@ -136,8 +195,8 @@ def _random_state(chance: random.Random, place: int, names: list[str]) -> State:
             return State(name=name, what="end")
 
 
-def plan_of(journey: Journey) -> Plan:
-    """Return a plan with that journey."""
+def plan_of(journey: Journey, halted: str = "") -> Plan:
+    """Return a plan with that journey, which is halted in that way if in any."""
     events = (*KINDS, *RESERVED_TYPES)
     index = {name: place for place, name in enumerate(events)}
     programs: list[Program] = []
@@ -214,6 +273,7 @@ def plan_of(journey: Journey) -> Plan:
         exits=() if journey.leave is None else (mark("leave", journey.leave),),
         owner="nobody",
         budget_acts=journey.budget,
+        merged=WhenMerged(journey.merged),
     )
     trigger = Trigger(
         events=(index[journey.entry.kind],),
@@ -250,6 +310,7 @@ def plan_of(journey: Journey) -> Plan:
         ),
         journeys=(PlanJourney(name="j", trigger=trigger, offers=(0,), outbound=(0,), flow=flow),),
         clock=EventTimeRules(lateness_us=LATENESS, future_us=5, request_window_us=50),
+        halted=(HaltedJourney(journey="j", how=Halt(halted)),) if halted else (),
     )
 
 
@@ -262,7 +323,7 @@ class Differs(AssertionError):
 
 @dataclass(slots=True)
 class Trial:
-    """One journey, one household, and what happens."""
+    """One journey, a household or two, and what happens."""
 
     seed: int
     chance: random.Random
@@ -275,6 +336,11 @@ class Trial:
     offset: int = 0
     actions: dict[tuple[int, str, int], str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    is_halted_at_times: bool = False
+    changes_at_times: bool = False
+    homes: tuple[str, ...] = ("home",)
+    are_one: bool = False
+    name: str = "j"
 
     @classmethod
     def of(cls, seed: int) -> "Trial":
@@ -282,7 +348,13 @@ class Trial:
         journey = random_journey(chance)
         state = PartitionState(plan=plan_of(journey), stream_clock=False)
         apply_epoch(state, epoch=1)
-        return cls(seed, chance, journey, state, Reference(journey, lateness=LATENESS))
+        one = cls(seed, chance, journey, state, Reference(journey, lateness=LATENESS))
+        one.is_halted_at_times, one.changes_at_times = chance.random() < 0.3, chance.random() < 0.3
+        counts = journey.entry_count or journey.goal_count or any(state.what == "ask" for state in journey.states)
+        # What conditions see of households that are one is not a journey's to say.
+        if not counts and chance.random() < 0.5:
+            one.homes = ("home", "other")
+        return one
 
     def run(self) -> None:
         """Let things happen, and compare after each."""
@@ -293,10 +365,12 @@ class Trial:
 
     def one_thing(self) -> None:
         pending = [key for key, status in self.reference.acts.items() if status == "pending"]
-        draw = self.chance.random()
-        if pending and draw < 0.3:
+        draw, halted = self.chance.random(), self.reference.halted
+        if self.something_changes():
+            return
+        if pending and draw < 0.3 and not halted:
             self.decide(self.chance.choice(pending))
-        elif draw < 0.45:
+        elif draw < 0.45 and not halted:
             self.later()
         elif draw < 0.52:
             self.report()
@@ -308,6 +382,43 @@ class Trial:
             self.now += self.chance.choice((0, 0, 1, 3, 10))
             self.send(self.random_event())
 
+    def something_changes(self) -> bool:
+        """Perhaps let the journey be halted or go on, another version come into force, or two households be one."""
+        draw = self.chance.random()
+        if self.is_halted_at_times and draw < (0.15 if self.reference.halted else 0.05):
+            self.halt("" if self.reference.halted else self.chance.choice(("paused", "paused", "paused", "stopped")))
+        elif self.changes_at_times and 0.2 < draw < 0.24:
+            changed = changed_journey(self.chance, self.journey)
+            plan = plan_of(changed, self.reference.halted)
+            if plan.version == self.state.plan.version:
+                return False  # it says the same
+            self.tick(0)
+            self.journey, self.state = changed, migrated(self.state, plan)
+            self.log.append(f"{self.now} {self.journey!r}")
+            self.reference.changes(self.journey, now=self.now)
+        elif len(self.homes) > 1 and not self.are_one and 0.3 < draw < 0.34:
+            self.become_one()
+        else:
+            return False
+        return True
+
+    def halt(self, how: str) -> None:
+        self.tick(0)
+        self.state = migrated(self.state, plan_of(self.journey, how))
+        self.log.append(f"{self.now} {how or 'goes on'}")
+        self.reference.halt(how, now=self.now)
+
+    def become_one(self) -> None:
+        self.tick(0)
+        merge = Said(b"m", "merge", self.now, household="home", other="other")
+        self.reference.number = self.number
+        are_known = all(self.row(home) >= 0 for home in self.homes)
+        apply_signals(self.state, batch_of_told(self.state.plan, [merge]), stamp_us=self.now)
+        self.number += 1
+        self.are_one = True
+        self.log.append(f"{self.now} home and other are one")
+        self.reference.become_one("home", "other", are_known=are_known)
+
     def random_event(self) -> Event:
         chance = self.chance
         times = [self.now, self.now, self.now - chance.randint(0, LATENESS + 2)]
@@ -316,7 +427,7 @@ class Trial:
         time = chance.choice([one for one in times if self.now - LATENESS - 3 <= one <= self.now])
         return Event(
             id=b"e%d" % (self.number + 1),
-            household=b"home",
+            household=chance.choice(self.homes).encode(),
             member=chance.choice(MEMBERS).encode(),
             kind=chance.randrange(len(KINDS)),
             time_us=time,
@@ -338,6 +449,7 @@ class Trial:
         happening = Happening(
             time=event.time_us,
             kind=KINDS[event.kind],
+            home=event.household.decode(),
             member=event.member.decode(),
             key=values[1],
             amount=values[0],
@@ -350,14 +462,14 @@ class Trial:
         self.log.append(f"{self.now} tick")
         self.reference.tick(self.now)
 
-    def decide(self, key: tuple[int, str, int]) -> None:
-        """Let what is pending be decided in one way or another."""
-        chance = self.chance
-        outcome = chance.choice(
+    def decide(self, key: tuple[int, str, int], outcome: str = "") -> None:
+        """Let what is pending be decided in a way, or in any."""
+        outcome = outcome or self.chance.choice(
             ("decided", "decided", "decided", "held", "nothing", "blocked", "no_consent", "withheld")
         )
-        moment_id = f"home/j/{key[0]}/{key[1]}/{key[2]}"
-        moment = next(one for one in self.state.pending.of(0) if one.moment_id == moment_id)
+        home = self.home_of(key)
+        moment_id = f"{home}/{self.name}/{key[0]}/{key[1]}/{key[2]}"
+        moment = next(one for one in self.state.pending.of(self.row(home)) if one.moment_id == moment_id)
         if moment.until_us <= self.now:
             return  # a tick comes first
         self.offset += 1
@@ -365,12 +477,18 @@ class Trial:
         action_id = f"d{self.offset}-0"
         reasons = {"blocked": (Reason.CONTACT_CAP,), "no_consent": (Reason.NO_CONSENT,)}.get(outcome, ())
         slate = (
-            SlateAction(action_id=action_id, offer="o", journey="j", price_minor=0, valid_until_us=self.now + 10_000),
+            SlateAction(
+                action_id=action_id,
+                offer=self.offer_of(key[1]),
+                journey=self.name,
+                price_minor=0,
+                valid_until_us=self.now + self.valid,
+            ),
         )
         decision = Decision(
             decision_id=f"d{self.offset}",
             request_id="",
-            household=b"home",
+            household=b"home" if self.are_one and self.row("home") >= 0 else home.encode(),
             member=self.state.members.key(moment.member) if moment.member >= 0 else b"",
             channel="",
             decided_us=self.now,
@@ -396,12 +514,29 @@ class Trial:
         assert apply_decision(self.state, decision, payload, epoch=1, offset=self.offset, stamp_us=self.now)
         self.log.append(f"{self.now} {key} {outcome}")
         self.actions[key] = action_id
-        others = [one for one, status in self.reference.acts.items() if status == "decided"]
+        others = [
+            one
+            for one, status in self.reference.acts.items()
+            if status == "decided" and (self.are_one or self.home_of(one) == home)
+        ]
         self.reference.outcome(key, outcome, now=self.now, number=self.number)
         if outcome in ("decided", "held"):
             for other in others:
                 if self.reference.acts[other] == "decided":
                     self.reference.outcome(other, "nothing", now=self.now, number=self.number)
+
+    valid = 10_000
+    """How long what is said holds."""
+
+    def offer_of(self, state: str) -> str:
+        """Return an offer that an act may say."""
+        return "o"
+
+    def home_of(self, key: tuple[int, str, int]) -> str:
+        return next((one.home for one in self.reference.runs if one.number == key[0]), "home")
+
+    def row(self, home: str) -> int:
+        return self.state.households.find(home.encode())
 
     def later(self) -> None:
         """Let something that is on its way be handed over."""
@@ -414,12 +549,16 @@ class Trial:
         ]
         if not open_ones:
             return self.tick(1)
-        key, _ = self.chance.choice(open_ones)
-        note = DeliveryNote(action_id=self.actions[key], step=DeliveryStep.HANDED, channel="push", reason="")
+        self.hand(self.chance.choice(open_ones)[0])
+        return None
+
+    def hand(self, key: tuple[int, str, int]) -> None:
+        """Let what an act says be handed over."""
+        channel = self.state.plan.channels[self.state.outbox[self.actions[key]].channel].name
+        note = DeliveryNote(action_id=self.actions[key], step=DeliveryStep.HANDED, channel=channel, reason="")
         assert apply_delivery(self.state, [note], epoch=1, stamp_us=self.now)
         self.log.append(f"{self.now} {key} handed")
         self.reference.outcome(key, "said", now=self.now, number=self.number)
-        return None
 
     def report(self) -> None:
         """Let a gateway say that something was declined, or not delivered."""
@@ -428,10 +567,14 @@ class Trial:
             return
         key = self.chance.choice(known)
         outcome = self.chance.choice(("decline", "undelivered"))
-        time = self.now - self.chance.choice((0, 0, 1, 4))
+        self.report_of(key, outcome, time=self.now - self.chance.choice((0, 0, 1, 4)))
+
+    def report_of(self, key: tuple[int, str, int], outcome: str, *, time: int) -> None:
+        """Let a gateway say what became of what an act said."""
+        home = self.home_of(key)
         event = Event(
             id=b"r%d" % (self.number + 1),
-            household=b"home",
+            household=home.encode(),
             member=b"anna",
             kind=self.state.plan.event_type_by_name[f"hearth.{outcome}"],
             time_us=time,
@@ -444,23 +587,26 @@ class Trial:
         self.log.append(f"{self.now} {key} {outcome} at {time}")
         reference = self.reference
         was = reference.acts[key]
-        happening = Happening(time=time, kind=f"hearth.{outcome}", member="anna")
+        happening = Happening(time=time, kind=f"hearth.{outcome}", home=home, member="anna")
         reference.happens(happening, self.number, about=key[0])
         if outcome == "undelivered" and reference.acts[key] in ("said", "decided"):
             reference.outcome(key, "failed", now=time, number=self.number)
-        elif outcome == "decline" and was == "decided" and reference.acts[key] == "decided":
+        elif outcome in ("accept", "decline") and was == "decided" and reference.acts[key] == "decided":
             reference.outcome(key, "said", now=time, number=self.number)
 
     def compare(self) -> None:
         found = sorted(
             (one.number, one.step, one.since_us, "" if one.ending == "LIVE" else str(one.ending), _visits(one.visits))
             for one in self.state.instances
+            if one.journey == self.name
         )
-        acts = {(one.number, one.step, one.visit): str(one.status) for one in self.state.acts}
+        acts = {
+            (one.number, one.step, one.visit): str(one.status) for one in self.state.acts if one.journey == self.name
+        }
         wanted = {key: self.reference.acts[key] for key in acts if key in self.reference.acts}
-        pending = {one.moment_id for one in self.state.pending.of(0)} if len(self.state.pending) else set()
+        pending = {one.moment_id for one in self.state.pending if one.journey == self.name}
         to_decide = {
-            f"home/j/{number}/{state}/{visit}"
+            f"{self.home_of((number, state, visit))}/{self.name}/{number}/{state}/{visit}"
             for (number, state, visit), status in self.reference.acts.items()
             if status == "pending"
         }

@@ -102,6 +102,29 @@ def test_what_waits_to_be_decided_is_said_when_it_goes_on(invite: Plan):
     assert story.where == ["first"]
 
 
+def test_a_goal_takes_back_what_a_journey_was_about_to_say_however_long_it_was_paused(invite: Plan):
+    story = topped_up(invite)
+    halt(story, Halt.PAUSED)
+    story.pass_time(30 * DAY)
+    halt(story, None)
+    story.happens("app.visit")
+    assert story.where == ["invite:EXIT_RULE"]
+    assert story.decide_all() is None
+
+
+def test_what_is_learned_late_does_not_undo_what_time_had_done_before_a_pause(tmp_path: Path):
+    story = Story(plan_of(tmp_path, INVITE.replace("after: 7d, then: remind", "after: 2h, then: remind")))
+    for _ in range(2):
+        story.happens("wallet.topup", after_us=HOUR)
+    story.happens("app.consent")
+    assert story.says() == ["invite"]
+    story.pass_time(3 * HOUR)
+    assert story.where == ["remind"]
+    halt(story, Halt.PAUSED)
+    story.fold(story.event("app.visit", ago_us=4 * HOUR))
+    assert story.where == ["remind"]
+
+
 def test_what_waits_to_be_handed_over_waits(invite: Plan):
     story = topped_up(invite)
     story.decide_all()

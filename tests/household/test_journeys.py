@@ -14,9 +14,10 @@ from household.apply import apply_signals
 from household.digest import state_digest
 from household.migration import migrated
 from household.plan import Plan
+from playbooks.compiler import compile_playbook
 from tests.household.graph_reference import Said
 from tests.household.graph_worlds import batch_of_told
-from tests.household.journey_world import Story, plan_of
+from tests.household.journey_world import Story, plan_of, playbook_text
 from tests.household.shop import APP, DAY, HOUR, MINUTE, NOON_US, S
 
 INVITE = """
@@ -386,6 +387,18 @@ def test_who_enters_once_never_enters_again(tmp_path: Path):
     assert story.where == ["unknown:COMPLETED"]
 
 
+@pytest.mark.parametrize(("after", "passed_us"), [("1s", S), ("1825d", 1_825 * DAY)])
+def test_waits_last_from_a_second_to_five_years_and_not_a_microsecond_longer(
+    tmp_path: Path, after: str, passed_us: int
+):
+    story = Story(plan_of(tmp_path, LONG.replace("{merged}", "exit").replace("after: 30d", f"after: {after}")))
+    story.happens("wallet.topup")
+    story.pass_time(passed_us - 1)
+    assert story.where == ["first"]
+    story.pass_time(1)
+    assert story.where == ["first:TIMEOUT"]
+
+
 # --- households that become one --------------------------------------------------------------------------------------
 
 LONG = """
@@ -403,7 +416,7 @@ states:
     [
         ("keep_both", ["done:COMPLETED", "done:COMPLETED"]),
         ("keep_older", ["done:COMPLETED", "first:MERGED"]),
-        ("exit", ["first:MERGED", "first:MERGED"]),
+        ("exit", ["first:MERGED", "first:MERGED", "done:COMPLETED"]),
     ],
 )
 def test_of_households_that_become_one_instances_give_way_as_declared(tmp_path: Path, merged: str, where: list[str]):
@@ -412,7 +425,7 @@ def test_of_households_that_become_one_instances_give_way_as_declared(tmp_path: 
     story.happens("wallet.topup", household="h2", after_us=HOUR)
     merge = Said(b"m", "merge", story.now_us, household="h1", other="h2")
     apply_signals(story.state, batch_of_told(story.state.plan, [merge]), stamp_us=story.now_us)
-    story.happens("wallet.topup", household="h2", after_us=MINUTE)  # one is inside: nobody enters
+    story.happens("wallet.topup", household="h2", after_us=MINUTE)  # while one is inside nobody enters
     if merged == "keep_both":
         assert story.where == ["first", "first"]
     story.happens("wallet.payment", household="h2", after_us=MINUTE)
@@ -443,3 +456,94 @@ def test_another_playbook_ends_who_is_where_it_has_nothing(invite: Plan, tmp_pat
     story.state = migrated(story.state, plan_of(tmp_path, gone))
     assert story.where == ["remind:VERSION"]
     assert story.decide_all() is None
+
+
+def test_what_was_done_under_another_playbook_stays_done_whatever_is_learned_late(invite: Plan, tmp_path: Path):
+    story = invited(invite)
+    story.pass_time(7 * DAY)
+    assert story.where == ["remind"]
+    story.state = migrated(story.state, plan_of(tmp_path, INVITE.replace("7d, then", "9d, then")))
+    story.fold(story.event("wallet.payment", ago_us=HOUR))  # by the new playbook it would still be waited for
+    assert story.where == ["remind"]
+
+
+def test_a_state_that_does_something_else_under_another_playbook_is_another(invite: Plan, tmp_path: Path):
+    story = invited(invite)
+    other = INVITE.replace("  remind: {act: remind, within: 1h, hold: 12h, blocked: skip, then: second}\n", "")
+    story.state = migrated(
+        story.state, plan_of(tmp_path, other.replace("then: remind", "then: second").replace("first", "second_"))
+    )
+    assert story.where == ["first:VERSION"]
+    acting = invited(invite)
+    first = """  first:
+    wait: {on: wallet.payment}
+    then: paid
+    timeout: {after: 7d, then: remind}
+"""
+    assert first in INVITE
+    says = "  first: {act: remind, within: 1h, blocked: skip, then: remind}\n"
+    acting.state = migrated(acting.state, plan_of(tmp_path, INVITE.replace(first, says)))
+    assert acting.where == ["first:VERSION"]
+
+
+def test_who_may_enter_once_does_not_enter_again_because_another_playbook_ended_it(tmp_path: Path):
+    once = INVITE.replace("again: 30d", "again: once")
+    story = entered(plan_of(tmp_path, once))
+    assert story.says() == ["invite"]
+    gone = once.replace("  first:", "  begun:").replace("then: first", "then: begun")
+    story.state = migrated(story.state, plan_of(tmp_path, gone))
+    assert story.where == ["first:VERSION"]
+    story.pass_time(20 * DAY)
+    story.happens("wallet.topup")
+    story.happens("wallet.topup", after_us=HOUR)
+    assert story.where == ["first:VERSION"]
+
+
+def test_what_one_household_heard_before_it_became_one_with_another_ends_no_wait_there(tmp_path: Path):
+    story = Story(plan_of(tmp_path, LONG.replace("{merged}", "keep_both")))
+    story.happens("wallet.topup", household="h1")
+    story.happens("wallet.topup", household="h2", after_us=HOUR)
+    story.happens("wallet.payment", household="h1", after_us=MINUTE)
+    merge = Said(b"m", "merge", story.now_us, household="h1", other="h2")
+    apply_signals(story.state, batch_of_told(story.state.plan, [merge]), stamp_us=story.now_us)
+    late = story.event("app.consent", household="h2", ago_us=30 * S)
+    story.fold(late)
+    story.fold(story.event("loan.asked", household="h2", ago_us=2 * MINUTE, loan=1))
+    assert story.where == ["done:COMPLETED", "first"]
+
+
+def test_households_that_become_one_give_way_at_once(tmp_path: Path):
+    story = Story(plan_of(tmp_path, LONG.replace("{merged}", "keep_older")))
+    story.happens("wallet.topup", household="h1")
+    story.happens("wallet.topup", household="h2", after_us=HOUR)
+    merge = Said(b"m", "merge", story.now_us, household="h1", other="h2")
+    apply_signals(story.state, batch_of_told(story.state.plan, [merge]), stamp_us=story.now_us)
+    assert story.where == ["first", "first:MERGED"]
+
+
+KINDS = """
+journeys:
+  kinds:
+    title: One for each kind of shop
+    owner: wallet team
+    contact_class: offer
+    purpose: marketing
+    budget: 9
+    control: 0%
+    outbound: [push]
+    trigger: {on: wallet.payment}
+    correlate: kind
+    parallel: 2
+    goal: {on: app.visit}
+    states: {first: {pause: {after: 9d}, then: end}}
+"""
+
+
+def test_an_event_that_does_not_say_what_one_journey_asks_for_is_heard_by_another(tmp_path: Path):
+    text = playbook_text(LONG.replace("{merged}", "exit")).replace("\njourneys:\n", KINDS, 1)
+    (tmp_path / "playbook.yaml").write_text(text)
+    story = Story(compile_playbook(tmp_path / "playbook.yaml"))
+    story.happens("wallet.payment", kind="coffee")
+    story.happens("wallet.topup", after_us=HOUR)
+    story.happens("wallet.payment", after_us=HOUR)
+    assert story.where == ["first", "done:COMPLETED"]
