@@ -71,6 +71,11 @@ def _check(path: Path, found: pa.Schema, schema: FeatureSchema, term: ValueTerm)
             f"the label of {path} is {ACCEPTED!r}, which a household that was told nothing can never be; an uplift "
             "needs an outcome that both may have: `hearth models dataset --label EVENT`"
         )
+    if term is ValueTerm.CHURN and metadata.get("hearth.label") == ACCEPTED:
+        raise BadExport(
+            f"the label of {path} is {ACCEPTED!r}, and a hazard is of who left: `hearth models dataset --label EVENT` "
+            "of what says so, or `--as-of FILE` for a list of households with a label of your own"
+        )
     for name in (*schema.names_for(term), LABEL):
         if name not in found.names:
             there_are = ", ".join(found.names[:12])

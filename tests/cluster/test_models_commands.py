@@ -435,8 +435,11 @@ def test_what_no_term_can_be_learned_from_is_refused_with_what_is_missing(
     run: Run, data: tuple[str, ...], tmp_path: Path
 ):
     alone = a_set(tmp_path / "alone.parquet", is_treated=True)
+    table, accepted = pq.read_table(alone), str(tmp_path / "accepted.parquet")
+    pq.write_table(table.replace_schema_metadata({"hearth.label": "accepted"}), accepted)
     for options, code, why in (
         (("--learner", "x", "--from", alone), 1, "no control rows among 3000"),
+        (("--term", "churn", "--from", accepted), 2, "a hazard is of who left"),
         (("--learner", "x"), 2, "--label EVENT names an event type"),
         (("--learner", "x", "--label", "accepted"), 2, "which a household that was told nothing can never be"),
         (("--learner", "x", "--label", "consent"), 1, "no control rows among"),
