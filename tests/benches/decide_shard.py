@@ -2,6 +2,9 @@
 
 Calls enter the shard where the exchange hands them over. The log's files are real, their syncs are not, and the
 playbook's priors score. Each household is asked about once: what is measured weighs every candidate anew.
+
+The app asks: rules that do not count answers are in the playbook and play no part. The bare call's CPU is that of its
+server and its client; a call of the shard pays for neither.
 """
 
 import asyncio
@@ -161,8 +164,9 @@ async def measure(rounds: int, calls: int) -> dict[str, float]:
 def told(found: dict[str, float]) -> str:
     """Return what was measured as lines for people."""
     return (
-        f"Decide that weighs {found['candidates']:.0f} candidates ({found['scored']:.1f} of them scored) under "
-        f"{found['rules']:.0f} rules: {found['fresh']:.0f} µs, whose slate stands: {found['standing']:.0f} µs\n"
+        f"Decide that looks at {found['candidates']:.0f} candidates ({found['scored']:.1f} of them scored), "
+        f"{found['rules']:.0f} rules in the playbook: {found['fresh']:.0f} µs\n"
+        f"whose slate stands: {found['standing']:.0f} µs\n"
         f"bare grpc.aio call: {found['bare']:.0f} µs\n"
         f"ratio {found['ratio']:.2f}, least {found['ratio_least']:.2f}; {found['calls']:.0f} calls of each"
     )
