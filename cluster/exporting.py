@@ -65,15 +65,26 @@ class Reach:
         return max((stored.record.stamp_us for stored in self.begins.values()), default=None)
 
 
+def check_out(out: Path) -> None:
+    """Look whether a file can be written there at all, before anything is worked out.
+
+    Raises:
+        UsageWrong: its folder does not exist, or there is a folder of its name.
+    """
+    if not out.absolute().parent.is_dir():
+        raise UsageWrong(f"the folder of {out} does not exist; make it first")
+    if out.is_dir():
+        raise UsageWrong(f"{out} is a folder; name a file in it")
+
+
 def write_whole(out: Path, write: Callable[[Path], int]) -> int:
     """Write a file beside its name, which it takes once it is whole; return what `write` returns.
 
     Raises:
-        UsageWrong: its folder does not exist.
+        UsageWrong: its folder does not exist, or there is a folder of its name.
         CommandFailed: it cannot be written.
     """
-    if not out.absolute().parent.is_dir():
-        raise UsageWrong(f"the folder of {out} does not exist; make it first")
+    check_out(out)
     unfinished = out.with_name(out.name + ".part")
     try:
         rows = write(unfinished)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed, UsageWrong
-from cluster.exporting import write_parquet, write_whole
+from cluster.exporting import check_out, write_parquet, write_whole
 from cluster.instants import instant_us
 from cluster.measured import segments_of
 from cluster.output import meter, print_json, say
@@ -60,7 +60,7 @@ class KpiQuestion:
 
 def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | None, as_json: bool) -> int:
     """Print the figures, or with `explain` the ids of the events behind one."""
-    _check(question)
+    _check(question, explain or "")
     log = read_rolled(config, question.definitions)
     asked = _asked(config, log, question)
     if explain is not None:
@@ -70,7 +70,7 @@ def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | Non
         told = {"as_of": _text(asked.time_us), "known_by": _text(asked.known_us), "zone": log.zone}
         print_json({**told, "left_out": log.told_left_out(), "rows": [_json(row) for row in rows]})
         return 0
-    _warn(log)
+    _warn(log, asked.time_us)
     until = f", as known by {_text(asked.known_us)}" if asked.known_us is not None else ""
     print(f"as of {_text(asked.time_us)}{until}; months of {log.zone}")
     for row in rows:
@@ -83,6 +83,7 @@ def show_kpis(config: HearthConfig, question: KpiQuestion, *, explain: str | Non
 def export_kpis(config: HearthConfig, question: KpiQuestion, *, out: Path, as_json: bool) -> int:
     """Write the figures as Parquet, whole or not at all."""
     _check(question)
+    check_out(out)
     asked = _asked(config, read_rolled(config, question.definitions), question)
     rows = _rows(asked, question)
     times = {"as_of": asked.time_us, "known_by": asked.known_us}
@@ -96,11 +97,15 @@ def export_kpis(config: HearthConfig, question: KpiQuestion, *, out: Path, as_js
     return 0
 
 
-def _check(question: KpiQuestion) -> None:
+def _check(question: KpiQuestion, explain: str = "") -> None:
     if question.by and question.by not in SPLITS:
         raise UsageWrong(f"--by {question.by} is not known; it is one of {', '.join(SPLITS)}")
     if question.experiment and question.by != "arm":
         raise UsageWrong("--experiment goes with --by arm: it says whose arms")
+    # Other splits are of the figure itself; these two are of households, and take a while to find out.
+    by = explain.split("/", 2)[-1].partition("=")[0] if explain.count("/") >= 2 else ""
+    if by in ("arm", "segment") and by != question.by:
+        raise UsageWrong(f"{explain} is a row of --by {by}: ask for it with --by {by}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -185,13 +190,15 @@ def _explain(asked: _Asked, name: str, question: KpiQuestion, *, as_json: bool) 
     return 0
 
 
-def _warn(log: RolledLog) -> None:
+def _warn(log: RolledLog, time_us: int) -> None:
     if log.complete_since_us is not None:
         since = _text(log.complete_since_us)
         say(
             f"older log was dropped behind snapshots: figures count what came since {since} "
             "(setting log_retention_hours)"
         )
+    if time_us > log.end_us:
+        say(f"the log ends at {_text(log.end_us)}: nothing is known of what came later")
 
 
 def _text(time_us: int | None) -> str | None:

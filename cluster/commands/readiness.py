@@ -7,7 +7,7 @@ from cluster.commands.models import plain
 from cluster.config import HearthConfig
 from cluster.errors import UsageWrong
 from cluster.instants import instant_us
-from cluster.launching import allow, overrides
+from cluster.launching import allow, check_reason, overrides
 from cluster.measured import read_measured
 from cluster.output import print_json
 from cluster.playbook_in_force import playbook_in_force
@@ -39,13 +39,16 @@ def show_readiness(config: HearthConfig, question: ReadinessQuestion, *, as_json
     if question.without_control is not None:
         if not question.journey:
             raise UsageWrong("--without-control is about one journey: name it")
-        allow(config.data_dir, [question.journey], question.without_control, command="hearth readiness")
+        check_reason(question.without_control)
     journeys = [one for one in plan.journeys if question.journey in ("", one.name)]
     types = {name for journey in journeys for name in types_of(plan, journey)}
     log = read_measured(config, question.definitions, also=types)
     zone = plan.policy.time_zone
     time_us = log.end_us if question.as_of is None else instant_us(question.as_of, option="--as-of", zone=zone)
     asked = ask(log.facts, log.definitions, time_us=time_us, zone=zone, rules=plan.graph, journeys=log.journeys)
+    if question.without_control is not None:
+        # Once all else that was written holds: a word that stays is not left behind by a command that was refused.
+        allow(config.data_dir, [question.journey], question.without_control, command="hearth readiness")
     allowed = overrides(config.data_dir)
     found = [
         readiness(plan, journey, asked, effect=question.effect, override=allowed.get(journey.name, ""))

@@ -15,7 +15,7 @@ from cluster.commands.experiments import exposures_of, spendings_of
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
-from cluster.exporting import write_whole
+from cluster.exporting import check_out, write_whole
 from cluster.instants import instant_us
 from cluster.measured import FromLog, places_of, read_measured
 from cluster.meeting.facts import ExperimentFacts, MeetingFacts, StateFacts
@@ -67,6 +67,8 @@ def write_report(config: HearthConfig, question: ReportQuestion, *, as_json: boo
         raise UsageWrong(f"--window-days {question.window_days:g} is no number of days; write it like 30")
     page_of = _page()
     out = page_file(question)
+    if question.out is not None or question.folder is None:
+        check_out(out)  # else the folder is made
     log = read_measured(config, question.definitions, decided=("candidates",))
     facts = _facts(config, log, question)
     page = page_of(facts).encode()

@@ -57,7 +57,9 @@ def in_order(parts: Iterable[list[tuple[int, str]] | None], name: str) -> list[s
     """
     found = [one for one in parts if one is not None]
     if not found:
-        raise NoSuchRow(f"there is no row {name!r} that is made of events; `hearth kpis` lists them under `row`")
+        raise NoSuchRow(
+            f"there is no row {name!r} that is made of events; `hearth kpis` lists all, with the same --by and --months"
+        )
     return [text for _, text in sorted((event for one in found for event in one), key=lambda event: event[0])]
 
 

@@ -171,6 +171,8 @@ def test_figures_are_those_of_the_log_and_name_their_events(monkeypatch, data_di
     assert exported.json["rows"] == len(table)
     assert {row["row"]: row["numerator"] for row in table}["K2.arpu/2025-01"] == paid
 
+    assert "the log ends at 2025-02-15" in run("kpis", *named, "--as-of", "2025-06-01").err
+
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
@@ -181,6 +183,7 @@ def test_figures_are_those_of_the_log_and_name_their_events(monkeypatch, data_di
         (("--as-of", "yesterday"), "--as-of yesterday is no instant"),
         (("--as-of", "9999-12-31"), "--as-of 9999-12-31 lies outside of what can be asked for"),
         (("--explain", "K7"), "there is no row 'K7'"),
+        (("--explain", "K2.arpu/2025-01/arm=control"), "is a row of --by arm: ask for it with --by arm"),
         (("--measures", "none.yaml"), "none.yaml cannot be read"),
     ],
 )
@@ -189,6 +192,14 @@ def test_what_cannot_be_asked_says_what_can(monkeypatch, data_dir: Path, run: Ru
     ended = run("kpis", "--data-dir", data_dir, *arguments)
     assert ended.code == 2
     assert told in ended.err
+
+
+def test_where_nothing_can_be_written_nothing_is_worked_out(data_dir: Path, run: Run, tmp_path: Path):
+    # There is no log, which whoever began to read it would find out.
+    nowhere, folder = tmp_path / "none" / "kpis.parquet", tmp_path
+    assert "make it first" in run("export", "kpis", "--data-dir", data_dir, "--out", nowhere).err
+    assert "is a folder" in run("export", "kpis", "--data-dir", data_dir, "--out", folder).err
+    assert "is a folder" in run("report", data_dir, "--out", folder).err
 
 
 def test_where_the_newest_event_is_now_the_log_ends_with_it(monkeypatch, data_dir: Path, run: Run, tmp_path: Path):

@@ -78,6 +78,7 @@ HOUSEHOLDS = [f"+4479460900{number:02}" for number in range(8)]
 MEMBER, REQUEST, EVENT = "alice@example.com", "request-of-alice", "event-of-alice"
 CLIENT_TRACE, CLIENT_SPAN = "a" * 32, "b" * 16
 TRACED = (("traceparent", f"00-{CLIENT_TRACE}-{CLIENT_SPAN}-01"),)
+WITHIN_S = 30.0
 REFUSED = "http://127.0.0.1:9"
 """The discard port: nobody listens."""
 
@@ -123,6 +124,12 @@ class Watched:
 
     def _export(self, service: str, numbers: Numbers) -> Telemetry:
         return Telemetry(service, "one", spans=self.spans, metrics=numbers, interval_s=3_600.0)
+
+    async def all_ended(self) -> None:
+        """Wait until no call is under way: whoever is refused can know it before the edge has counted the call out."""
+        async with asyncio.timeout(WITHIN_S):
+            while any(self.observer._active.values()):  # noqa: ASYNC110 - the server's tasks end them
+                await asyncio.sleep(0)
 
     def flush(self) -> dict[str, Any]:
         """Export everything now; return the finished spans by name."""
@@ -269,6 +276,7 @@ async def test_a_failed_call_says_so_in_its_span():
     async with watched_hearth() as (client, watched):
         with pytest.raises(grpc.aio.AioRpcError):
             await client.decide(HOUSEHOLDS[0], channel="fax", trace=TRACED)
+        await watched.all_ended()
         spans = watched.flush()
 
         assert spans.keys() == {"hearth.v1.DecisionService/Decide", "shard Decide"}
@@ -294,6 +302,7 @@ async def test_the_numbers_equal_what_was_done():
         await client.decide(third, visit(third, kind="opt_out"), visit(third, at_us=MONDAY), request_id="r4")
         with pytest.raises(grpc.aio.AioRpcError):
             await client.decide(first, channel="fax")
+        await watched.all_ended()
         watched.flush()
 
         edge, shard = watched.edge_numbers, watched.shard_numbers

@@ -264,6 +264,7 @@ def test_another_playbook_on_the_way_keeps_her_where_she_is_or_lets_her_go():
     anna = with_wallet()
     same = replace(anna.state.plan, name="telco-next")
     anna.state = migrated(anna.state, same)
+    anna.pass_time(S)  # what is dated at the very instant of the change is settled with what came before it
     anna.pays()
     assert anna.at == "first_week"
     without = replace(same, journeys=tuple(one for one in same.journeys if one.name != J1))
