@@ -173,12 +173,18 @@ def _protection(process: psutil.Process) -> Protection:
     """
     try:
         told = [process, *(process.children() if LAUNCHER in _command(process) else ())]
-        environments = [one.environ() for one in told]
+        environments = [_environment(one) for one in told]
     except (psutil.Error, OSError):
         return Protection.UNSEEN
     if not any(map(_asks_for_a_token, environments)):
         return Protection.NONE
     return Protection.NUMBERS if _is_showing_numbers(process) else Protection.TOKEN
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    # Ray's agents wipe theirs where they give themselves another name; a raylet started them, with its own.
+    parent = process.parent()
+    return process.environ() or (parent.environ() if parent is not None else {})
 
 
 def _is_showing_numbers(process: psutil.Process) -> bool:

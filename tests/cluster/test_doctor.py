@@ -23,14 +23,21 @@ one = socket.create_server((sys.argv[1], 0))
 print(one.getsockname()[1], flush=True)
 input()
 """
+RENAMED = f"""
+from ray._raylet import setproctitle
+setproctitle("ray::RuntimeEnvAgent")
+{LISTENER}"""
+STARTED_BY = ("sh", "-c", '"$@"; true', "sh")
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
 
 
 @contextmanager
-def listening(host: str, *, mark: str = "_private/workers", **environment: str) -> Iterator[tuple[int, int]]:
-    """Yield process id and port of a process that Ray might have started."""
+def listening(
+    host: str, *, mark: str = "_private/workers", script: str = LISTENER, by: tuple[str, ...] = (), **environment: str
+) -> Iterator[tuple[int, int]]:
+    """Yield process id and port of a process that Ray might have started, or the id of another that has started it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", LISTENER, host, mark],
+        [*by, sys.executable, "-c", script, host, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -80,6 +87,15 @@ def test_where_ray_shows_its_numbers_too_not_all_ask_for_the_token():
         False,
         "Ray's autoscaler: its numbers",
     )
+
+
+@pytest.mark.parametrize(("environment", "protection"), [(TOKEN, Protection.TOKEN), ({}, Protection.NONE)])
+def test_of_a_process_that_has_wiped_its_environment_that_of_who_started_it_counts(
+    environment: dict[str, str], protection: Protection
+):
+    with listening("127.0.0.1", script=RENAMED, by=STARTED_BY, **environment) as (_, port):
+        (found,) = [one for one in open_ports(os.getpid()) if one.port == port]
+    assert (found.purpose, found.protection) == ("Ray's environments of workers", protection)
 
 
 def test_the_public_port_has_no_token_though_its_process_has():
