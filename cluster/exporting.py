@@ -17,6 +17,8 @@ from cluster.errors import CommandFailed, UsageWrong
 from intake.progress import Meter
 
 ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 << 20
+"""A group is closed at whichever of the two comes first: two groups are held, and a decision may be 10 kB long."""
 
 UNIQUE = frozenset({"event_id", "decision_id", "moment_id", "request_id"})
 
@@ -99,7 +101,8 @@ def write_whole(out: Path, write: Callable[[Path], int]) -> int:
 def write_parquet(tables: Iterator[pa.Table], file: Path, show: Meter) -> int:
     """Write all tables, which have one schema, in row groups of some hundred thousand rows; return how many rows.
 
-    One group is written while the next is read: both take about as long, and neither holds Python's lock for it.
+    Memory holds two groups, however many there are: one is written while the next is read. Both take about as long,
+    and neither holds Python's lock for it.
     """
     first = next(tables)
     rows = 0
@@ -125,7 +128,10 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)
-        if sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS:
+        if (
+            sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS
+            or sum(one.nbytes for one in waiting) >= ROW_GROUP_BYTES
+        ):
             yield pa.concat_tables(waiting)
             waiting = []
     if any(one.num_rows for one in waiting):

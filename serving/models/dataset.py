@@ -118,8 +118,12 @@ def reports_of(signals: pa.Table, config: DatasetConfig) -> pa.Table:
     for prefix in config.type_prefixes:
         starts |= np.char.startswith(types, prefix) if len(types) else starts
     wanted = signals.filter(pa.array(starts))
+    # An acceptance names its action: whose it was would be held for nothing, of all reports of a partition.
+    unread = frozenset({"household"}) if config.label == ACCEPTED else frozenset[str]()
     columns = [
-        wanted.column(one.name) if one.name in wanted.column_names else pa.nulls(wanted.num_rows, one.type)
+        wanted.column(one.name)
+        if one.name in wanted.column_names and one.name not in unread
+        else pa.nulls(wanted.num_rows, one.type)
         for one in REPORTS
     ]
     return pa.table(columns, schema=REPORTS)
@@ -151,7 +155,8 @@ def dataset_tables(
     """
     by_version: dict[str, Plan] = {each.version: each for each in (*plans, plan)}
     schema = feature_schema(plan)
-    reported, events = Reported.of(reports), _EventsOf.households(reports, config.label)
+    reported = Reported.of(reports)
+    events = None if config.label == ACCEPTED else _EventsOf.households(reports, config.label)
     del reports
     for table in decisions:
         wanted = _wanted(_with_withheld(table), schema, by_version, counts)
@@ -160,7 +165,7 @@ def dataset_tables(
         is_control = flags(wanted, "withheld")
         is_shown = was_shown(wanted, reported, by_version) & ~is_control
         decided_us = times(wanted, "decided_at")
-        if config.label == ACCEPTED:
+        if events is None:
             until_us = decided_us + np.minimum(validity_us(wanted, by_version), config.window_us)
             happened = reported.was_accepted(wanted, until_us)
             is_known = is_shown & (until_us <= newest_us)

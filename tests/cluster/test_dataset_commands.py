@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.commands import models, training_from
+from cluster.exporting import ROW_GROUP_BYTES, write_parquet
 from household.scoring import feature_schema
 from tests.actors.harness import MONDAY, corner
 from tests.cluster.conftest import Run
@@ -50,6 +51,14 @@ def test_the_set_has_names_types_schema_label_propensity_arm_and_candidates(data
     assert set(table["arm"].to_pylist()) == {"treated"}
     assert pc.min(table["propensity"]).as_py() > 0
     assert min(map(len, table["candidates"].to_pylist())) >= 1
+
+
+def test_a_row_group_ends_where_its_bytes_do_though_its_rows_be_few(tmp_path: Path):
+    wide = pa.table({"candidates": pa.array([bytes(ROW_GROUP_BYTES // 8)] * 5, pa.large_binary())})
+    rows = write_parquet(iter([wide, wide, wide]), tmp_path / "wide.parquet", lambda *_: None)
+    written = pq.ParquetFile(tmp_path / "wide.parquet").metadata
+    assert rows == 15
+    assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [10, 5]
 
 
 def test_features_as_of_a_decision_are_those_it_recorded(run: Run, data: tuple[str, ...], dataset: Path):  # noqa: F811
