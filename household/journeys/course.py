@@ -78,6 +78,8 @@ class Course:
             for way in range(len(step.ways))
         }
         self.told[f"{self.name}:{MERGED}"] = Told()
+        self.entries = frozenset(key for key, told in self.told.items() if is_entry(told))
+        """What lets somebody enter."""
         self.look_back_us = max((one.look_back_us for one in listeners if one.journey == index), default=0)
 
     def kept_us(self, lateness_us: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from household.journeys.consequences import Consequence, ConsequenceKind, begun
-from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, is_entry, way_key
+from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, way_key
 from household.journeys.standing_still import is_paused, standing_us
 from household.journeys.walk import Lane, Walk
 from household.plan import END, StepKind, WhenMerged
@@ -61,8 +61,12 @@ def moved_on(
         member: row of the member whose lane it is; NO_MEMBER for the household's.
         since_us: time of what has just been heard; None where time has passed only.
     """
-    found = _found(state, course, household, member)
-    if not found.instances and not any(is_entry(course.told[one.listener]) for one in found.heard):
+    rows, instances = state.rows_together(household), _instances(state, course, household, member)
+    # As a rule nobody is inside, and what was heard by those who are lets nobody enter: then none of it is looked at.
+    if not instances and not any(state.heard.has_name(row, "listener", course.entries) for row in rows):
+        return []
+    found = _found(state, course, household, member, instances)
+    if not instances and not any(one.listener in course.entries for one in found.heard):
         return []
     lane = _lane(state, course, found, household, member)
     known = [one for _, one in found.instances]
@@ -100,9 +104,10 @@ def _gave_way(state: PartitionState, lane: Lane, at_us: int) -> bool:
 
 def settled(state: PartitionState, course: Course, household: int, member: int, *, horizon_us: int) -> None:
     """Let what was heard before an instant be taken in for good: nothing earlier can be learned any more."""
-    found = _found(state, course, household, member)
-    if not found.instances:
+    instances = _instances(state, course, household, member)
+    if not instances:
         return
+    found = _found(state, course, household, member, instances)
     lane = _lane(state, course, found, household, member)
     by_key = {(owner, one.number): one for owner, one in found.instances}
     if all(max(one.since_us, one.ended_us) < horizon_us for one in by_key.values()):
@@ -128,20 +133,29 @@ def settled(state: PartitionState, course: Course, household: int, member: int, 
 # --- from the tables --------------------------------------------------------------------------------------------------
 
 
-def _found(state: PartitionState, course: Course, household: int, member: int) -> _Found:
-    rows = state.rows_together(household)
-    members = set(state.graph.member_rows(household, member)) if member != NO_MEMBER else {NO_MEMBER}
-    instances = [
+def _members(state: PartitionState, household: int, member: int) -> set[int]:
+    return set(state.graph.member_rows(household, member)) if member != NO_MEMBER else {NO_MEMBER}
+
+
+def _instances(state: PartitionState, course: Course, household: int, member: int) -> list[tuple[int, Instance]]:
+    members = _members(state, household, member)
+    return [
         (row, one)
-        for row in rows
+        for row in state.rows_together(household)
         for one in state.instances.of(row)
         if one.journey == course.name and one.member in members
     ]
+
+
+def _found(
+    state: PartitionState, course: Course, household: int, member: int, instances: list[tuple[int, Instance]]
+) -> _Found:
+    members = _members(state, household, member)
     heard = [
         (one, row)
-        for row in rows
-        for one in state.heard.of(row)
-        if one.listener in course.told and (not course.is_members or one.member in members)
+        for row in state.rows_together(household)
+        for one in state.heard.of_names(row, "listener", course.told)
+        if not course.is_members or one.member in members
     ]
     heard.sort(key=lambda pair: (pair[0].time_us, pair[0].event))
     return _Found(instances=instances, heard=[one for one, _ in heard], owners=[row for _, row in heard])

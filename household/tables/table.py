@@ -4,7 +4,7 @@ Rows are values, made when asked for; some are remembered as such, so that a hou
 decoding. For the thread that owns the state, but for `len` and `holds`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Generic, Protocol
 
@@ -147,6 +147,21 @@ class Table(Generic[Row]):
             rows = tuple(map(self.row, self._chain(owner).tolist()))
             self._remember(owner, rows)
         return rows
+
+    def of_names(self, owner: int, column: str, wanted: Container[str]) -> tuple[Row, ...]:
+        """Return a household's rows in whose column is a name that is wanted, oldest first. No others are made."""
+        if not 0 <= owner < self.heads.shape[0] or not self.heads[owner]:
+            return ()
+        place, names, row = FIELDS + self._by_name[column], self.names.names, self._values.row
+        lying = self.rows[self._chain(owner)].tolist()
+        return tuple(row(one[FIELDS:]) for one in lying if names[one[place]] in wanted)
+
+    def has_name(self, owner: int, column: str, wanted: Container[str]) -> bool:
+        """Return whether any of a household's rows has a name that is wanted in a column; none is made."""
+        if not 0 <= owner < self.heads.shape[0] or not self.heads[owner]:
+            return False
+        names, lying = self.names.names, self.rows[self._chain(owner), FIELDS + self._by_name[column]]
+        return any(names[code] in wanted for code in lying.tolist())
 
     def owners(self) -> list[int]:
         """Return the households that have rows."""

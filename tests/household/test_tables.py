@@ -226,6 +226,8 @@ def test_a_table_holds_what_a_list_of_rows_holds(declaration: Declaration[Vouche
         assert table.next_due_us() == min((plain.due_us(one) for _, one in plain.rows), default=None)
         assert [table.row(slot) for slot in table.due(number).tolist()] == plain.due(number)
         if declaration.owner is Owner.HOUSEHOLD:
+            assert table.of_names(owner, "kind", {row.kind}) == tuple(o for o in plain.of(owner) if o.kind == row.kind)
+            assert table.has_name(owner, "kind", {row.kind}) == any(o.kind == row.kind for o in plain.of(owner))
             assert table.of(owner) == tuple(plain.of(owner))
             assert held(table, range(4), row.code) == [
                 (w, o) for w in range(4) for o in plain.of(w) if o.code == row.code
