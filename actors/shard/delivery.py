@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
+
 from actors.failpoints import Failpoint, reached
 from actors.partition import answers, belonging
 from actors.partition.owner import PartitionOwner
@@ -31,7 +34,11 @@ TURN_MAX = 64
 """Actions that one gateway takes at once, under one record."""
 
 WAITING_LOOKED_AT = 128
-"""Of the actions that something spoke against when they were last looked at, so many are looked at again each time."""
+"""Of the actions that something spoke against when they were last looked at, so many are looked at again at a time.
+
+Once a look (`look_every_s`), or at once where one of them may go by now: what another household's decision brings up
+says nothing about them.
+"""
 
 ALL = ""
 """The group of all subscribers of a channel whose playbook lists no groups."""
@@ -111,7 +118,12 @@ class Deliveries:
         )
 
     def due(
-        self, owner: PartitionOwner, subscription: "Subscription", had: Mapping[Key, int], listened: frozenset[str]
+        self,
+        owner: PartitionOwner,
+        subscription: "Subscription",
+        had: Mapping[Key, int],
+        listened: frozenset[str],
+        now: float,
     ) -> list[_Due]:
         """Return what a gateway may take. In the state thread.
 
@@ -120,25 +132,33 @@ class Deliveries:
             subscription: the gateway's.
             had: what groups have and are not to have again yet, and its channel.
             listened: names of the channels on which somebody listens.
+            now: the event loop's time.
         """
         state = owner.state_as_of_now()
         waiting = self._waiting.setdefault(owner.partition, {})
-        looked_at_again = list(islice(waiting, WAITING_LOOKED_AT))
-        found: list[_Due] = []
         now_us = state.now_us
-        # Most of what is there is held for the morning, or was handed over a moment ago.
-        for action_id, channel in state.outbox.up_to("not_before_us", now_us, "action_id", "channel"):
+        again_at, again_at_us = subscription.again_at.get(owner.partition, (0.0, 0))
+        looks_again = now >= again_at or now_us >= again_at_us
+        looked_at_again = list(islice(waiting, WAITING_LOOKED_AT)) if looks_again else []
+        found: list[_Due] = []
+        # Most of what is there is another channel's, held for the morning, or was handed over a moment ago.
+        may_be = partial(_may_be_of, state, subscription)
+        for action_id, channel in state.outbox.up_to("not_before_us", now_us, "action_id", "channel", where=may_be):
             if action_id in waiting or had.get((action_id, ALL)) == channel:
                 continue
             if due := self._look_at(state, state.outbox[action_id], subscription, had, listened, waiting):
                 found.append(due)
                 if len(found) >= TURN_MAX:
                     break
+        new = len(found)
         for action_id in looked_at_again:
             del waiting[action_id]
             if (again := state.outbox.get(action_id)) is not None:
                 due = self._look_at(state, again, subscription, had, listened, waiting)
                 found += [due] if due is not None else []
+        if looks_again and len(found) == new:
+            pause_us = round(self.look_every_s * 1e6)
+            subscription.again_at[owner.partition] = now + self.look_every_s, now_us + pause_us
         return found
 
     def _look_at(
@@ -188,6 +208,11 @@ class Subscription:
         self._deliveries = deliveries
         self._state_thread = deliveries.state_thread
         self._changed = asyncio.Event()
+        self.again_at: dict[int, tuple[float, int]] = {}
+        """By partition: from when on what is waiting is looked at once more, by the loop's time or the state's.
+
+        For the state thread. Reasons end with the state's time, and where its stream stands still by other events.
+        """
         self._is_ended = False
 
     def look(self) -> None:
@@ -254,7 +279,7 @@ class Subscription:
         deliveries.shares.forget_gone(owner, now)
         had = {key: share.channel for key, share in shares.items() if share.next_at > now}
         listened, plan = deliveries.listened(), owner.state.plan
-        found = await self._state_thread.run(Urgency.INGEST, deliveries.due, owner, self, had, listened)
+        found = await self._state_thread.run(Urgency.INGEST, deliveries.due, owner, self, had, listened, now)
         if owner.state.plan is not plan:
             # Another playbook has come into force meanwhile, which may number its channels otherwise.
             self._changed.set()
@@ -312,6 +337,17 @@ class Subscription:
             return delivery
         await shares.not_made(share)
         return None
+
+
+def _may_be_of(state: PartitionState, subscription: Subscription, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) whether actions in the outbox go, or may go after another channel, on one that a gateway takes."""
+    outbox, channels = state.outbox, range(len(state.plan.channels))
+    # One more, for what has none (NONE).
+    takes = np.array([*(subscription.share_of(state, one) is not None for one in channels), False])
+    may_be = takes[outbox.values("channel", slots)] | (outbox.values("is_fallback", slots) != 0)
+    if state.rules is not None and state.rules.goes_on:
+        may_be |= outbox.values("fallbacks", slots) != 0
+    return np.asarray(may_be, np.bool_)
 
 
 def _delivery(owner: PartitionOwner, due: _Due, attempt: int) -> delivery_pb2.SubscribeResponse | None:

@@ -168,10 +168,17 @@ class Table(Generic[Row]):
         found: list[int] = np.flatnonzero(self.heads).tolist()
         return found
 
-    def up_to(self, column: str, most: int, *wanted: str) -> Iterator[list[Any]]:
+    def up_to(
+        self,
+        column: str,
+        most: int,
+        *wanted: str,
+        where: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
+    ) -> Iterator[list[Any]]:
         """Yield some columns of a partition's rows with no more than that in a column, oldest first.
 
-        No row may change meanwhile. A row as a whole costs several times as much: who wants few of them gets those.
+        `where` says of slots (n,) which are wanted at all. No row may change meanwhile. A row as a whole costs several
+        times as much: who wants few of them gets those.
         """
         assert self._is_partitions
         found, slot = np.empty(READ_AT_ONCE, np.int64), int(self.heads[_PARTITION])
@@ -179,7 +186,8 @@ class Table(Generic[Row]):
         values = self._values.of_columns(wanted)
         while slot:
             count, slot = chain_up_to(self.rows, slot, FIELDS + self._by_name[column], most, found)
-            for lying in self.rows[found[:count, None], places].tolist():
+            slots = found[:count] if where is None else found[:count][where(found[:count])]
+            for lying in self.rows[slots[:, None], places].tolist():
                 yield [one if value is None else value(one) for value, one in zip(values, lying, strict=True)]
 
     def next_due_us(self) -> int | None:

@@ -205,7 +205,8 @@ async def _settle(hearth: Hearth) -> None:
     while await hearth.in_state(lambda state: _is_tick_due(hearth, state)) or hearth.counter("pending"):
         await hearth.turn()
     hearth.shard._deliveries.look()
-    while await hearth.in_state(lambda _: _can_be_handed_over(hearth)):
+    now = asyncio.get_running_loop().time()
+    while await hearth.in_state(lambda _: _can_be_handed_over(hearth, now)):
         await hearth.turn()
     await _some_turns(hearth)
 
@@ -215,12 +216,12 @@ def _is_tick_due(hearth: Hearth, state: PartitionState) -> bool:
     return due_us is not None and due_us <= hearth.clock.now_us()
 
 
-def _can_be_handed_over(hearth: Hearth) -> bool:
+def _can_be_handed_over(hearth: Hearth, now: float) -> bool:
     owner = hearth.shard._owned[0].owner
     deliveries = hearth.shard._deliveries
     (subscription,) = deliveries._subscriptions
     had = {key: share.channel for key, share in deliveries.shares.of(owner.partition).items()}
-    return bool(deliveries.due(owner, subscription, had, deliveries.listened()))
+    return bool(deliveries.due(owner, subscription, had, deliveries.listened(), now))
 
 
 def _on_their_way(state: PartitionState, days: Days) -> set[str]:
