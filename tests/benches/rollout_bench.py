@@ -218,6 +218,7 @@ async def bench(
     said = {
         "decisions": {str(one): len(told.took_ms) for one, told in of_all.items()},
         "failed": len(load.failures),
+        "failures": dict(Counter(load.failures).most_common(3)),
         "p50_ms": p50s(of_all),
         "p99_ms": {str(one): round(float(np.percentile(told.took_ms, 99)), 2) for one, told in of_all.items()},
         "processor_ms_each": {str(one): rounded(told.each_ms(idle_cores)) for one, told in of_all.items()},

@@ -39,13 +39,15 @@ class Hearth:
         return [" ".join(one.cmdline()[:3]) for one in alive if one.status() != psutil.STATUS_ZOMBIE]
 
 
-def command(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, folder: Path | None = None, timeout_s: float = 180, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a `hearth` command to its end, in a folder or here."""
     return subprocess.run(
         [sys.executable, "-m", "cluster.cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=timeout_s,
         check=False,
         cwd=folder,
         env={**os.environ, **environment},
