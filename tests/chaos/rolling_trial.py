@@ -139,7 +139,9 @@ async def trial(folder: Path, *, calls: int, rate: float) -> Told:
                 told.at_rest.add(load.counted())
                 await asyncio.to_thread(_restarted, hearth, told)
                 told.restarting.add(load.counted())
-                print(f"restarted in {told.restarts_s[-1]:.0f} s, {told.calls:,} calls", file=sys.stderr, flush=True)
+                tries = dict((told.at_rest.reasons + told.restarting.reasons).most_common())
+                said = f"restarted in {told.restarts_s[-1]:.0f} s, {told.calls:,} calls; tried again for {tries}"
+                print(said, file=sys.stderr, flush=True)
             await asyncio.to_thread(_control, hearth, load)
             told.control = load.counted()
             await asyncio.wait_for(load.end(), ANSWERS_WITHIN_S)
