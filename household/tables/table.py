@@ -30,7 +30,7 @@ from household.tables.rows import (
 )
 from household.tables.slots import COUNT, DUE, FIELDS, FIRST, HEAPED, LAST, NEXT, OWNER, SEQUENCE, USED
 from household.tables.texts import TextPool, words_needed
-from household.tables.values import NamePool, RowValues, kernel_shape
+from household.tables.values import NamePool, RowValues, Wanted, kernel_shape
 
 REMEMBERED = 2_048
 """Keys, and owners, of each table whose rows are remembered as values."""
@@ -168,17 +168,10 @@ class Table(Generic[Row]):
         found: list[int] = np.flatnonzero(self.heads).tolist()
         return found
 
-    def up_to(
-        self,
-        column: str,
-        most: int,
-        *wanted: str,
-        where: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
-    ) -> Iterator[list[Any]]:
+    def up_to(self, column: str, most: int, *wanted: str, where: Wanted | None = None) -> Iterator[list[Any]]:
         """Yield some columns of a partition's rows with no more than that in a column, oldest first.
 
-        `where` says of slots (n,) which are wanted at all. No row may change meanwhile. A row as a whole costs several
-        times as much: who wants few of them gets those.
+        No row may change meanwhile. A row as a whole costs several times as much: who wants few gets those.
         """
         assert self._is_partitions
         found, slot = np.empty(READ_AT_ONCE, np.int64), int(self.heads[_PARTITION])

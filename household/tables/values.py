@@ -44,6 +44,9 @@ class NamePool:
         return self.code_by_name[name]
 
 
+Wanted = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+"""Says of the slots (n,) of rows which are wanted."""
+
 LISTS = frozenset({ColumnKind.MEMBERS, ColumnKind.CHANNELS, ColumnKind.NAMES})
 
 
