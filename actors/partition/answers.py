@@ -129,26 +129,40 @@ def action_status(state: PartitionState, action_id: str) -> decision_pb2.ActionS
     return _status_and_why(state, action_id)[0]
 
 
-def _status_and_why(state: PartitionState, action_id: str) -> tuple[decision_pb2.ActionStatus, str]:
+def _status_and_why(
+    state: PartitionState, action_id: str, *, is_just_made: bool = False
+) -> tuple[decision_pb2.ActionStatus, str]:
     """Return what has become of an action, and why it was taken back, if it was because something no longer held."""
     action = state.actions.get(action_id)
     if action is None:
         return decision_pb2.ACTION_STATUS_EXPIRED, ""
     if action.status is ActionStatus.LIVE and state.now_us >= action.valid_until_us:
         return decision_pb2.ACTION_STATUS_EXPIRED, action.why
-    if why := why_not(state, action_id):
+    if not is_just_made and (why := why_not(state, action_id)):
         return decision_pb2.ACTION_STATUS_WITHDRAWN, why
     return _STATUS[action.status], action.why
 
 
 def action_message(
-    state: PartitionState, action: SlateAction, channel: int, member: bytes, *, plan: Plan | None = None
+    state: PartitionState,
+    action: SlateAction,
+    channel: int,
+    member: bytes,
+    *,
+    plan: Plan | None = None,
+    is_just_made: bool = False,
 ) -> decision_pb2.Action:
     """Return an action as a channel renders it; without treatment where the channel cannot carry it.
 
-    `member`: for whom it was decided. `plan`: whose words it is told in; the one in force if none is given.
+    Args:
+        state: as of now.
+        action: of a decision.
+        channel: index of the one that shows it.
+        member: for whom it was decided.
+        plan: whose words it is told in; the one in force if none is given.
+        is_just_made: by a decision whose group has just been folded, for which all was looked at.
     """
-    status, why = _status_and_why(state, action.action_id)
+    status, why = _status_and_why(state, action.action_id, is_just_made=is_just_made)
     message = _action(action, plan or state.plan, channel, status, member)
     message.withdrawn_because = why
     return message
@@ -205,8 +219,9 @@ def decide_response(
     *,
     plan: Plan,
     repeated: bool,
+    is_just_made: bool = False,
 ) -> decision_pb2.DecideResponse:
-    """Return the answer to a Decide; `plan` is the one it was decided under."""
+    """Return the answer to a Decide; `plan` is the one it was decided under, `is_just_made` as of `action_message`."""
     response = decision_pb2.DecideResponse(
         decision_id=decision.decision_id,
         reasons=decision.reasons,
@@ -221,7 +236,9 @@ def decide_response(
     )
     if answered is not None:
         channel = plan.channel_by_name.get(decision.channel, NONE)
-        response.action.CopyFrom(action_message(state, answered[0], channel, answered[1], plan=plan))
+        action, member = answered
+        told = action_message(state, action, channel, member, plan=plan, is_just_made=is_just_made)
+        response.action.CopyFrom(told)
     return response
 
 

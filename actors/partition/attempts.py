@@ -185,7 +185,8 @@ class RequestAttempt:
     def folded(self) -> None:
         """Answer. In the state thread."""
         self._lap(Stage.COMMIT)
-        self.response = response_from_state(self._owner, self.made, repeated=False)
+        # Nothing has become of its household since it was made: one record of a group is about it, and this was that.
+        self.response = response_from_state(self._owner, self.made, repeated=False, is_just_made=True)
 
     def _prepare(self, state: PartitionState) -> tuple[Draft, Scores | None]:
         draft = prepare(state, self._ask(state))
@@ -259,13 +260,13 @@ def made_of(owner: PartitionOwner, state: PartitionState, draft: Draft, scores: 
 
 
 def response_from_state(
-    owner: PartitionOwner, decision: Decision, *, repeated: bool
+    owner: PartitionOwner, decision: Decision, *, repeated: bool, is_just_made: bool = False
 ) -> decision_pb2.DecideResponse | None:
     """Return the answer to a Decide; None if it repeats a slate that only the log has. In the state thread."""
     standing = _standing(owner.state, decision) if decision.stands else None
     if decision.stands and standing is None:
         return None
-    return response_to(owner, decision, standing, repeated=repeated)
+    return response_to(owner, decision, standing, repeated=repeated, is_just_made=is_just_made)
 
 
 def _standing(state: PartitionState, decision: Decision) -> Decision | None:
@@ -277,7 +278,12 @@ def _standing(state: PartitionState, decision: Decision) -> Decision | None:
 
 
 def response_to(
-    owner: PartitionOwner, decision: Decision, standing: Decision | None, *, repeated: bool
+    owner: PartitionOwner,
+    decision: Decision,
+    standing: Decision | None,
+    *,
+    repeated: bool,
+    is_just_made: bool = False,
 ) -> decision_pb2.DecideResponse:
     """Return the answer to a Decide. In the state thread.
 
@@ -286,8 +292,9 @@ def response_to(
         decision: what was decided.
         standing: the decision whose slate it repeats, if any and if anything still has it.
         repeated: whether the request had been answered before.
+        is_just_made: whether its group has just been folded, so that what it gives holds.
     """
     state = owner.state_as_of_now()
     answered = answers.find_action(decision, standing)
     plan = owner.plan_at_hand(decision) or state.plan
-    return answers.decide_response(state, decision, answered, plan=plan, repeated=repeated)
+    return answers.decide_response(state, decision, answered, plan=plan, repeated=repeated, is_just_made=is_just_made)
