@@ -82,8 +82,8 @@ def test_it_runs_as_nobody_in_particular_and_is_healthy_when_ready():
 def test_its_steps_give_a_hearth_that_comes_up_as_that_user_on_a_root_that_it_cannot_write(tmp_path_factory):
     if os.getuid() != 0:
         pytest.skip("only root can become the image's user")
-    # Every user has to be let through to it, and sockets lie below it.
-    root = Path("/tmp") / f"hearth-image-{os.getpid()}"
+    # Every user has to be let through to it, and sockets lie below it: a long path would leave them no room.
+    root = Path("/tmp") / f"hi-{os.getpid()}"
     root.mkdir(mode=0o755)
     try:
         final = carry_out(root)
