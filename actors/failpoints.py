@@ -28,6 +28,10 @@ class Failpoint(StrEnum):
     """What was claimed of scarce items, or answered, is to be written."""
     CLAIMS_SYNCED = "claims-synced"
     """It is durable, nothing else is."""
+    RELOCATION_FORMED = "relocation-formed"
+    """What leaves for another partition, or came from one, is to be written."""
+    RELOCATION_SYNCED = "relocation-synced"
+    """It is durable, nothing else is."""
     SNAPSHOT_FROZEN = "snapshot-frozen"
     SNAPSHOT_WRITTEN = "snapshot-written"
     """Its files are there, its manifest is not."""
@@ -48,6 +52,9 @@ MOVES = frozenset((Failpoint.MOVE_PREPARED, Failpoint.MOVE_LET_GO, Failpoint.MOV
 
 CLAIMS = frozenset((Failpoint.CLAIMS_FORMED, Failpoint.CLAIMS_SYNCED))
 """Those that only a playbook with scarce items comes by."""
+
+RELOCATIONS = frozenset((Failpoint.RELOCATION_FORMED, Failpoint.RELOCATION_SYNCED))
+"""Those that only graph events about several partitions come by."""
 
 
 def _pass_by(_failpoint: Failpoint) -> None: ...

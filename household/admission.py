@@ -24,6 +24,10 @@ _UNKNOWN_TYPE, _MISSING_FIELD = int(Status.UNKNOWN_TYPE), int(Status.MISSING_FIE
 _OUT_OF_RANGE, _BAD_VALUE, _FUTURE = int(Status.OUT_OF_RANGE), int(Status.BAD_VALUE), int(Status.FUTURE)
 _BAD_ID, _BAD_KEY, _PAST_CALENDAR = int(Status.BAD_ID), int(Status.BAD_KEY), int(Status.PAST_CALENDAR)
 _MISSING_TIME = int(Status.MISSING_TIME)
+_MOVED = int(Status.MOVED)
+
+_WHOSE = np.uint64(0xFFFFFFFF00000000)
+_WHICH = np.uint64(0x00000000FFFFFFFF)
 
 
 class _Admission(NamedTuple):
@@ -36,6 +40,9 @@ class _Admission(NamedTuple):
     by_household: bool
     """Ids are known by household and source; otherwise by themselves."""
     alone_until_us: int
+    is_coded: bool
+    """Ids tell whose they are."""
+    uncoded_until_us: int
 
 
 @inlined
@@ -67,7 +74,7 @@ def _rejection(
     if t > latest_us:
         return _FUTURE
     if is_bad != 0:
-        return _BAD_VALUE
+        return _MOVED if is_bad >= 2 else _BAD_VALUE
     for use in range(rules.field_start[kind], rules.field_start[kind + 1]):
         value = values[rules.fields[use, 0], i]
         if np.isnan(value):
@@ -137,13 +144,19 @@ def _admit(
                 if source_length > 0:
                     low, high = fingerprint_behind(source_letters, source_offsets[i], source_offsets[i + 1], low, high)
                 low, high = fingerprint_behind(id_letters, start, end, low, high)
+                uncoded = high
+                if rule.is_coded:
+                    high = (high & _WHICH) | (codes[i] & _WHOSE)
             else:
                 low, high = fingerprint(id_letters, start, end, np.uint64(0))
+                uncoded = high
             slot = dedupe_slot(window, low, high)
             is_known = window.times[slot] != FREE
             if not is_known and rule.by_household and rule.alone_until_us >= now_us - rule.lateness_us:
                 alone_low, alone_high = fingerprint(id_letters, start, end, np.uint64(0))
                 is_known = window.times[dedupe_slot(window, alone_low, alone_high)] != FREE
+            if not is_known and rule.is_coded and rule.uncoded_until_us >= now_us - rule.lateness_us:
+                is_known = window.times[dedupe_slot(window, low, uncoded)] != FREE
             if is_known:
                 status = _DUPLICATE
             elif t < now_us - rule.lateness_us:
@@ -171,6 +184,8 @@ def admit(state: PartitionState, batch: EventBatch, stamp_us: int, codes: NDArra
         missing_time,
         state.fold_version >= 2,
         state.alone_until_us,
+        state.fold_version >= 4,
+        state.uncoded_until_us,
     )
     statuses = np.empty(batch.count, np.uint8)
     done = 0

@@ -6,7 +6,7 @@ other records. Nothing here reads a clock, a disk or chance.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from household.inventory_notes import InventoryNote
 from household.journeys import effects, hearing, joining
 from household.kernel import kernel
 from household.open_actions import moment_arose
+from household.relocation.folding import fold_relocations
+from household.relocation.notes import RelocationNote
+from household.relocation.places import marked
 from household.state import FOLD_VERSION, PartitionState
 
 _APPLIED = int(Status.APPLIED)
@@ -188,6 +191,8 @@ def _joined(parts: Sequence[Applied]) -> Applied:
 def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> Applied:
     advance_now(state, stamp_us)
     before_us = state.now_us
+    if state.partition_count > 1:
+        batch = replace(batch, is_bad=marked(state, batch))
     codes = np.empty(batch.count if state.fold_version >= 2 else 0, np.uint64)
     statuses = admit(state, batch, stamp_us, codes)
     if batch.identifiers.offsets.shape[0] and state.fold_version >= 3:
@@ -264,7 +269,7 @@ def _fold_all(
     fired = np.empty((1_024 + state.layout.rules.triggers.shape[0], 3), np.int64)
     moments: list[tuple[int, Moment]] = []
     done = 0
-    first_number = state.counters.received + 1
+    first_count = state.counters.received + 1
     while True:
         before = done
         courses = state.courses
@@ -293,7 +298,7 @@ def _fold_all(
             moment_arose(state, *moments[-1])
         if is_heard.any():
             rows = hearing.FoldedRows(
-                batch=batch, household_rows=household_rows, member_rows=member_rows, first_number=first_number
+                batch=batch, household_rows=household_rows, member_rows=member_rows, first_count=first_count
             )
             moments += hearing.heard(state, fired[:count][is_heard], rows)
         if done == statuses.shape[0]:
@@ -376,10 +381,31 @@ def apply_inventory(state: PartitionState, note: InventoryNote, *, epoch: int, s
     return True
 
 
-def apply_epoch(state: PartitionState, *, epoch: int, fold_version: int = FOLD_VERSION) -> None:
+def apply_relocations(state: PartitionState, note: RelocationNote, *, epoch: int, stamp_us: int) -> bool:
+    """Fold what became of components that change their partition. Return False if it is void."""
+    if epoch < state.epoch:
+        state.counters.voided += 1
+        return False
+    advance_now(state, stamp_us)
+    fold_relocations(state, note, stamp_us=stamp_us)
+    return True
+
+
+def apply_epoch(
+    state: PartitionState,
+    *,
+    epoch: int,
+    fold_version: int = FOLD_VERSION,
+    partition: int = 0,
+    partition_count: int = 1,
+) -> None:
     """Open an owner's term, folded by a version of its own: from here on, what older epochs write is void."""
     assert epoch > state.epoch, f"offered epoch {epoch}, already at {state.epoch}"
     if state.fold_version < 2 <= fold_version and state.dedupe.count:
         state.alone_until_us = state.dedupe.newest_us()
+    if state.fold_version < 4 <= fold_version and state.dedupe.count:
+        state.uncoded_until_us = state.dedupe.newest_us()
     # Never back: what is known by the newer rules is not to be found by the older ones.
     state.epoch, state.fold_version = epoch, max(fold_version, state.fold_version)
+    if fold_version >= 4:
+        state.partition, state.partition_count = partition, partition_count

@@ -72,7 +72,7 @@ def _contents(state: PartitionState) -> dict[bytes, bytes]:
     for row in range(state.members.count):
         members.setdefault(int(parents[row]), []).append(_packed(state.members.key(row), member_cells[row]))
     side = _side_tables(state)
-    silent = _silent_rows(state, household_cells, member_cells, side) if state.graph else set()
+    silent = _silent_rows(state, household_cells, member_cells, side) if state.graph or len(state.places) else set()
     return {
         state.households.key(row): _packed(
             household_cells[row], *sorted(members.get(row, ())), b"ledger", _text(side.get(row, {}))
@@ -101,7 +101,8 @@ def _silent_rows(
         if household_cells[row] == nothing
         and row not in side
         and all(member_cells[member] == of_nobody for member in members.get(row, ()))
-        and state.graph.is_of_graph(state.households.key(row))
+        # One that is known no more lies elsewhere.
+        and (len(state.places) > 0 or state.graph.is_of_graph(state.households.key(row)))
     }
 
 
@@ -238,6 +239,8 @@ def _since_version_2(state: PartitionState) -> Plain:
     plain: Plain = {}
     if state.fold_version != 1:
         plain["fold_version"] = state.fold_version
+    if state.uncoded_until_us != NEVER_US:
+        plain["uncoded_until_us"] = int(state.uncoded_until_us)
     if state.alone_until_us != NEVER_US:
         plain["alone_until_us"] = int(state.alone_until_us)
     return plain

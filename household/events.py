@@ -49,10 +49,23 @@ class Status(IntEnum):
     """Before 1970 or after 2200; in terms of fold version 1 also no time at all."""
     MISSING_TIME = 11
     ACROSS_PARTITIONS = 12
-    """A graph event about what lies in several partitions."""
+    """A graph event about what lies in several partitions, in terms before fold version 4."""
+    MOVED = 13
+    """It is about what lies in another partition, and counts there."""
+    WAITING = 14
+    """A graph event about what lies in several partitions: it holds as soon as all of that lies in one."""
 
 
 FIRST_REJECTION = Status.UNKNOWN_TYPE
+
+NOT_REJECTED = frozenset({Status.APPLIED, Status.DUPLICATE, Status.LATE, Status.MOVED, Status.WAITING})
+
+_IS_REJECTION = np.array([status not in NOT_REJECTED for status in Status])
+
+
+def are_rejections(statuses: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return, of each status (n,), whether it is a rejection."""
+    return np.asarray(_IS_REJECTION[statuses])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

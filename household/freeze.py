@@ -23,7 +23,7 @@ from household.columns.keys import KeyTable, key_table_of
 from household.columns.windows import CLASSES, Slab, new_slab
 from household.kernel import inlined, kernel
 from household.plan import EventTimeUs, Plan, Scope
-from household.state import Counters, PartitionState
+from household.state import NEVER_US, Counters, PartitionState
 from household.tables.frozen import FrozenTable, TableFreeze, TakenTable, fill
 
 STEP_ROWS = 512
@@ -78,6 +78,9 @@ class Frozen:
     """By name."""
     fold_version: int
     alone_until_us: int
+    uncoded_until_us: int = NEVER_US
+    partition: int = 0
+    partition_count: int = 1
 
 
 @inlined
@@ -234,6 +237,9 @@ class Freeze:
             tables={},
             fold_version=state.fold_version,
             alone_until_us=state.alone_until_us,
+            uncoded_until_us=state.uncoded_until_us,
+            partition=state.partition,
+            partition_count=state.partition_count,
         )
         self._tables = {table.declaration.name: TableFreeze(table) for table in state.tables}
         state.freeze = self
@@ -331,6 +337,9 @@ def thaw(frozen: Frozen) -> PartitionState:
         counters=replace(frozen.counters, by_status=dict(frozen.counters.by_status)),
         fold_version=frozen.fold_version,
         alone_until_us=frozen.alone_until_us,
+        uncoded_until_us=frozen.uncoded_until_us,
+        partition=frozen.partition,
+        partition_count=frozen.partition_count,
     )
     for table in state.tables:
         fill(table, frozen.tables[table.declaration.name].frozen)

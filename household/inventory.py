@@ -137,6 +137,11 @@ class Inventory:
         self._claims.put(claim)
         self._note_open(claim)
 
+    def look_anew(self) -> None:
+        """Look by the next question which claims wait: households came, or went, with theirs."""
+        self._open = None
+        self._unheld.clear()
+
     def forget(self, claim_id: str) -> None:
         """Forget a claim: the home knows that it wants nothing."""
         self._forget_open(claim_id)

@@ -26,6 +26,8 @@ def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = compile_function(function)
+        if compiled is function:
+            return compiled  # NUMBA_DISABLE_JIT: plain Python, to look into it
         index = compiled._cache._cache_file  # numba has no public way
         index._source_stamp = (index._source_stamp, _SOURCES)
         return compiled

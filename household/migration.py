@@ -6,6 +6,7 @@ Keys, known ids, moments, decisions and contacts stay.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from household.graph.folding import settle_all
 from household.journeys.versions import under_new_plan
 from household.plan import NONE, EventTimeUs, Feature, Plan, Scope
 from household.plan.definitions import FeatureDefinition, feature_definition, window_definition
+from household.relocation.packing import under_plan
 from household.state import PartitionState
 
 
@@ -31,6 +33,10 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
     settle_all(state)
     if state.freeze is not None:
         state.freeze.give_up()  # what was not kept yet of the old cells never will be
+    for one in list(state.departures):
+        state.departures.put(
+            replace(one, data=under_plan(one.data, state.plan, plan, now_us=EventTimeUs(state.now_us)))
+        )
     state.tables.carry(plan, codes, EventTimeUs(state.now_us))
     new = PartitionState(
         plan=plan,
@@ -46,6 +52,9 @@ def migrated(state: PartitionState, plan: Plan) -> PartitionState:
         fold_version=state.fold_version,
         alone_until_us=state.alone_until_us,
         share=state.share,
+        partition=state.partition,
+        partition_count=state.partition_count,
+        uncoded_until_us=state.uncoded_until_us,
     )
     new.graph = state.graph.carried(new)
     new.cells = new.cells._replace(slab=state.cells.slab)

@@ -16,13 +16,14 @@ from household.contact_rules.compiled import CompiledRules, places_of_contacts, 
 from household.contact_rules.share import CapacityShare
 from household.deciding.candidate_columns import CandidateSets
 from household.decision import Moment
-from household.events import Status
+from household.events import NOT_REJECTED, Status
 from household.experiments.coverage import Coverage
 from household.graph.graph import Graph
 from household.graph.views import combined_cells
 from household.inventory import Inventory
 from household.journeys.course import Courses
 from household.plan import EventTimeUs, Plan
+from household.relocation.positions import OWN_BELOW
 from household.scarcity import Scarcity
 from household.showing import Showing
 from household.tables.actions import ACTIONS, LiveAction
@@ -39,6 +40,16 @@ from household.tables.of_partition import Tables
 from household.tables.outbox import OUTBOX, Outbound
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS, Pause
 from household.tables.recent_signals import RECENT_SIGNALS, RecentSignal
+from household.tables.relocations import (
+    ARRIVALS,
+    DEPARTURES,
+    PLACES,
+    WAITING,
+    Arrival,
+    Departure,
+    NamePlace,
+    WaitingEvent,
+)
 from household.tables.requests import REQUESTS, KnownRequest
 from household.tables.shown import SHOWN
 from household.tables.slates import SLATES, Slate
@@ -47,7 +58,7 @@ from household.tables.table import Table
 Number = TypeVar("Number", bound=np.generic)
 TableRow = TypeVar("TableRow")
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Grows with every change after which the same log gives another state.
 
 A term folds by the version its epoch record names (docs/decisions/0012-fold-version-2.md):
@@ -56,6 +67,8 @@ A term folds by the version its epoch record names (docs/decisions/0012-fold-ver
    known by its household, source and id, a request by its household and id; one slate for the household, and one for
    what is a member's own; no time is a reason of its own to reject.
 3: events of the types `hearth.graph.*` are folded, and signals may name an identifier instead of a household.
+4: a graph event about what lies in several partitions waits until all of it lies in one; what lies elsewhere is MOVED.
+   An id that is known tells whose it is, and events have numbers that no other partition gives.
 """
 
 NO_MEMBER = -1
@@ -85,7 +98,7 @@ class RowKeeper(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """What the partition has seen; in = applied + duplicate + late + rejected, exactly."""
+    """What the partition has seen; in = applied + duplicate + late + rejected + moved (on, or waiting), exactly."""
 
     received: int = 0
     by_status: dict[str, int] = field(default_factory=lambda: {status.name: 0 for status in Status})
@@ -102,7 +115,7 @@ class Counters:
     @property
     def rejected(self) -> int:
         """Events that were not acceptable."""
-        return sum(count for name, count in self.by_status.items() if Status[name] >= Status.UNKNOWN_TYPE)
+        return sum(count for name, count in self.by_status.items() if Status[name] not in NOT_REJECTED)
 
 
 @dataclass(slots=True)
@@ -165,6 +178,13 @@ class PartitionState:
     """What is left of the plan's budgets, and at which price."""
     inventory: Inventory = field(init=False)
     """Units of the plan's items: those of which this is the home, and what its households claim."""
+    places: Table[NamePlace] = field(init=False)
+    waiting: Table[WaitingEvent] = field(init=False)
+    departures: Table[Departure] = field(init=False)
+    arrivals: Table[Arrival] = field(init=False)
+    partition: int = 0
+    """Which of how many partitions this is, as the term's epoch record tells: what is born where follows from it."""
+    partition_count: int = 1
     tidied_us: int = NEVER_US
     """`now` of the newest tick, or of the first decision."""
     counters: Counters = field(default_factory=Counters)
@@ -173,6 +193,11 @@ class PartitionState:
     alone_until_us: int = NEVER_US
     """Event time of the youngest of the ids that are known by themselves, from terms of fold version 1: while it is in
     the window, an event whose id is among them is a duplicate, too. NEVER_US for none."""
+    uncoded_until_us: int = NEVER_US
+    """Event time of the youngest of the ids that do not tell whose they are, from terms before fold version 4: while it
+    is in the window, nothing leaves the partition. NEVER_US for none."""
+    away: NDArray[np.uint8] | None = None
+    """By row of a household: whether it has left; None where nobody looked yet. Follows from `places`."""
     freeze: RowKeeper | None = None
     """What is being frozen of this state, if anything."""
     _found: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict, repr=False)
@@ -193,6 +218,8 @@ class PartitionState:
         self.courses = Courses(self.plan) if self.plan.listeners else None
         self.contact_places = places_of_contacts(self.contacts)
         self.encounter_places = places_of_encounters(self.encounters)
+        self.places, self.waiting = tables.of(PLACES), tables.of(WAITING)
+        self.departures, self.arrivals = tables.of(DEPARTURES), tables.of(ARRIVALS)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
         self.coverage = Coverage(self.plan)
         self.candidate_sets = CandidateSets(self.plan)
@@ -228,6 +255,10 @@ class PartitionState:
         )
         self.cells = Cells(flat=flat, household_bases=household_bases, member_bases=member_bases, slab=cells.slab)
         self.household_rows, self.member_rows, self.cells_used = self.households.count, self.members.count, end
+
+    def number(self, count: int) -> int:
+        """Return the number of the event that is the count-th of this partition: no other partition gives it."""
+        return count * self.partition_count + self.partition
 
     def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
         """Return the rows of a household and a member, NO_HOUSEHOLD and NO_MEMBER where not known."""
@@ -288,9 +319,12 @@ class PartitionState:
         return table.of(household) if len(rows) == 1 else tuple(one for row in rows for one in table.of(row))
 
     def newest_decisions(self, household: int) -> list[KnownDecision]:
-        """Return the decisions that are known of a household, newest first; none of one that is not known."""
+        """Return the decisions that are known of a household, newest first; none of one that is not known.
+
+        What came with it from another partition was decided before all that was decided here.
+        """
         known = self.together(self.decisions, household) if household >= 0 else ()
-        return sorted(known, key=lambda one: one.offset, reverse=True)
+        return sorted(known, key=lambda one: (one.offset < OWN_BELOW, one.offset), reverse=True)
 
     def seen_together(self, household: int, member: int) -> tuple[Cells, int, int]:
         """Return cells, and the rows there, of all that a household, and one of its members, hold: to read only."""

@@ -7,7 +7,7 @@ whoever asked for it in its evidence. What it names is looked at first: a househ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hearth.internal.v1 import shard_pb2
@@ -21,9 +21,9 @@ from serving.boundary import Limits
 from serving.checks import check, key_violations, text_violations, whose_violations, write_out
 from serving.owners import Owners
 from serving.signal_batches import batch_from_signals
-from wire.failures import Failure, FieldViolation, failed, invalid
+from wire.failures import CallFailed, Failure, FieldViolation, failed, invalid
 from wire.frames import DECISION_COUNT_MAX
-from wire.partitions import partition_of, split_by_partition
+from wire.partitions import split_by_partition
 
 QUARANTINED_MAX: Final = 1_000
 QUARANTINED_DEFAULT: Final = 100
@@ -33,6 +33,9 @@ UNKNOWN_CAUSE: Final = "UNKNOWN_CAUSE"
 ONE_HOUSEHOLD: Final = "ONE_HOUSEHOLD"
 QUARANTINED: Final = "QUARANTINED"
 DUPLICATE: Final = "DUPLICATE"
+
+TOGETHER_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""After each of which it is asked again whether two households that lay in different partitions lie together."""
 
 
 class Households:
@@ -106,22 +109,25 @@ class Households:
         cause = merge.cause or request.request_id
         ids = []
         for name in (merge.household, merge.other):
-            told = await self._ask(self._partition(name), shard_pb2.GraphQuestion(households=[name]), limits)
+            told = await self._ask_of([name], shard_pb2.GraphQuestion(limit=1), limits)
             if name not in told.standing:
                 text = f"nothing is known of household {name}: no signal and no graph event has named it"
                 return household_pb2.ChangeResponse(reason=UNKNOWN_HOUSEHOLD, detail=text, cause=cause)
             # By a subject's or an identifier's name the household is meant in which it is now.
             ids.append(name if normalised(name) is None else told.standing[name])
-        partition = self._partition(merge.household)
-        question = shard_pb2.GraphQuestion(households=[merge.household, merge.other], cause=cause, limit=1)
-        before = await self._ask(partition, question, limits)
+        question = shard_pb2.GraphQuestion(cause=cause, limit=1)
+        before = await self._ask_of([merge.household], question, limits)
+        before.standing.update((await self._ask_of([merge.other], question, limits)).standing)
         signal = _graph_event(request, GraphKind.MERGE, before, limits.principal, household=ids[0])
         signal.fields["other"].text, signal.fields["cause"].text = ids[1], cause
         answer = await self._tell(signal, limits)
         answer.cause = cause
         if answer.reason and answer.reason != DUPLICATE:
             return answer
-        after = await self._ask(partition, question, limits)
+        after = await self._once_told(merge, question, before, limits)
+        if after is None:
+            answer.household, answer.detail = before.standing[merge.household], "it holds as soon as both lie together"
+            return answer
         answer.household = after.standing[merge.household]
         if answer.effective and after.quarantined_total > before.quarantined_total:
             answer.effective, answer.reason = False, QUARANTINED
@@ -143,7 +149,7 @@ class Households:
         for partition, known in told.items():
             about = known.merge_about if kind is GraphKind.UNMERGE else known.quarantined_about
             if about:
-                assert self._partition(about) == partition, "it lies where what it is about lies"
+                self._owners.places.learn(about.encode(), partition)
                 signal = _graph_event(request, kind, known, limits.principal, household=about)
                 signal.fields["cause"].text = cause
                 done = await self._tell(signal, limits)
@@ -154,8 +160,10 @@ class Households:
 
     async def _tell(self, signal: signal_pb2.Signal, limits: Limits) -> household_pb2.ChangeResponse:
         """Have a graph event folded; say what became of it."""
-        pieces = split_by_partition(batch_from_signals([signal]), self._owners.partition_count)
-        ((partition, (_, payload)),) = pieces.items()
+        batch = batch_from_signals([signal])
+        ((partition, (_, payload)),) = split_by_partition(
+            batch, self._owners.partition_count, self._owners.places.of
+        ).items()
         folded = signal_pb2.IngestResponse.FromString(
             await self._owners.of_partition(shard_pb2.METHOD_INGEST, partition, payload, limits)
         )
@@ -168,8 +176,36 @@ class Households:
 
     # --- asking partitions --------------------------------------------------------------------------------------------
 
-    def _partition(self, name: str) -> int:
-        return partition_of(name.encode(), self._owners.partition_count)
+    async def _ask_of(
+        self, names: Sequence[str], question: shard_pb2.GraphQuestion, limits: Limits
+    ) -> shard_pb2.GraphAnswer:
+        """Ask where these names lie, all of them, for what they mean there besides."""
+        asked = shard_pb2.GraphQuestion(households=names, cause=question.cause, limit=question.limit)
+        answer = await self._owners.of_household(shard_pb2.METHOD_GRAPH, names[0], asked, limits)
+        return shard_pb2.GraphAnswer.FromString(answer)
+
+    async def _once_told(
+        self,
+        merge: household_pb2.MergeChange,
+        question: shard_pb2.GraphQuestion,
+        before: shard_pb2.GraphAnswer,
+        limits: Limits,
+    ) -> shard_pb2.GraphAnswer | None:
+        """Return what a merge that was told has made of its households; None if they are long in coming together."""
+        places = self._owners.places
+        were_together = places.of(merge.household.encode()) == places.of(merge.other.encode())
+        for pause_s in TOGETHER_PAUSES_S:
+            try:
+                after = await self._ask_of([merge.household, merge.other], question, limits)
+            except CallFailed as apart:
+                if apart.reason != Failure.ON_ITS_WAY.reason:
+                    raise
+            else:
+                is_one = after.standing[merge.household] == after.standing[merge.other]
+                if were_together or is_one or after.quarantined_total > before.quarantined_total:
+                    return after
+            await asyncio.sleep(pause_s)
+        return None
 
     async def _ask(self, partition: int, question: shard_pb2.GraphQuestion, limits: Limits) -> shard_pb2.GraphAnswer:
         payload = question.SerializeToString()

@@ -20,7 +20,8 @@ from serving.arrow_streams import batch_from_arrow_stream, without_unknown
 from serving.batches import Batches
 from serving.boundary import Limits, Response, parsed
 from serving.checks import check_outcomes, check_size
-from serving.owners import Owners
+from serving.moved_signals import Piece, moved_pieces
+from serving.owners import HOPS_MOST, Owners, on_its_way
 from serving.settings import EdgeSettings
 from serving.signal_batches import TooManyFields, batch_from_signals, pass_over
 from serving.totals import StreamTotals, merged_response
@@ -139,25 +140,37 @@ class Ingest:
         else:
             batch = batch_from_signals(request.signals)
         check_outcomes(batch, principal)
-        return split_by_partition(batch, self._owners.partition_count)
+        return split_by_partition(batch, self._owners.partition_count, self._owners.places.of)
 
     async def _ingest_pieces(
         self, pieces: Pieces, passed_over: list[signal_pb2.UnknownField], limits: Limits
     ) -> signal_pb2.IngestResponse:
-        """Send the pieces to their owners. If one fails the request fails, but not before all have been answered."""
-        answers = await asyncio.gather(
-            *(
-                self._owners.of_partition(shard_pb2.METHOD_INGEST, partition, payload, limits)
-                for partition, (_, payload) in pieces.items()
-            ),
-            return_exceptions=True,
-        )
+        """Send the pieces to their owners, and what has moved to where it lies.
+
+        If one fails the request fails, but not before all have been answered.
+        """
         parts: list[tuple[NDArray[np.int64], signal_pb2.IngestResponse]] = []
-        for (rows, _), answer in zip(pieces.values(), answers, strict=True):
-            if isinstance(answer, BaseException):
-                raise answer
-            parts.append((rows, signal_pb2.IngestResponse.FromString(answer)))
-        return merged_response(parts, passed_over)
+        left = [Piece(partition, rows, payload) for partition, (rows, payload) in pieces.items()]
+        for _ in range(HOPS_MOST):
+            answers = await asyncio.gather(
+                *(
+                    self._owners.of_partition(shard_pb2.METHOD_INGEST, one.partition, one.payload, limits)
+                    for one in left
+                ),
+                return_exceptions=True,
+            )
+            moved: list[Piece] = []
+            for piece, answer in zip(left, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                parts.append((piece.rows, signal_pb2.IngestResponse.FromString(answer)))
+                told = shard_pb2.MovedSignals.FromString(answer)
+                if told.rows:
+                    moved += moved_pieces(piece, told, self._owners.places)
+            if not moved:
+                return merged_response(parts, passed_over)
+            left = moved
+        raise on_its_way()
 
     async def with_question(self, signals: Sequence[signal_pb2.Signal], limits: Limits) -> pa.RecordBatch:
         """Return the batch of the signals that came with a question."""

@@ -76,6 +76,10 @@ class Failure(Enum):
     """What a gateway hears of it: a matter of waiting."""
     NOT_OWNED_HERE = auto()
     """What an edge hears of it: it asks the coordinator, and another shard."""
+    MOVED = auto()
+    """What an edge hears of a household that lies in another partition, which the metadata name: it asks there."""
+    ON_ITS_WAY = auto()
+    """What a gateway hears of a household that is changing its partition: a matter of waiting."""
     LEASE_EXPIRED = auto()
     CLOCK_UNCONFIRMED = auto()
     PARTITION_UNAVAILABLE = auto()
@@ -155,6 +159,8 @@ STATUS_BY_FAILURE: Final[Mapping[Failure, FailureStatus]] = {
     Failure.NO_OWNER: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=500),
     Failure.WRONG_OWNER: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=200),
     Failure.NOT_OWNED_HERE: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION, reason="WRONG_OWNER"),
+    Failure.MOVED: FailureStatus(code=grpc.StatusCode.FAILED_PRECONDITION),
+    Failure.ON_ITS_WAY: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=100),
     Failure.LEASE_EXPIRED: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=500),
     Failure.CLOCK_UNCONFIRMED: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=500),
     Failure.PARTITION_UNAVAILABLE: FailureStatus(code=grpc.StatusCode.UNAVAILABLE, retry_after_ms=500),
@@ -297,6 +303,15 @@ def status_of(
 def code_of(status: status_pb2.Status) -> grpc.StatusCode:
     """Return the gRPC code of a status; UNKNOWN for a number that gRPC does not have."""
     return CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+
+
+def moved_to(status: status_pb2.Status) -> int | None:
+    """Return the partition that a status of MOVED names; None for any other status."""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.reason == Failure.MOVED.reason:
+            return int(info.metadata["partition"])
+    return None
 
 
 def reason_of(status: status_pb2.Status) -> str:

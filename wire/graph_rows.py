@@ -59,15 +59,11 @@ def names_graph(batch: pa.RecordBatch) -> bool:
     return any(name in GRAPH_TYPES for name in known.to_pylist())
 
 
-def placed(batch: pa.RecordBatch, partition_of: Any) -> tuple[pa.RecordBatch, list[bytes]]:
+def placed(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[bytes]]:
     """Return a batch and, for each row, the key by which its partition is found.
 
-    A signal without a household lies where its identifier does. A graph event lies where all lies that it names; one
-    for which that is no one place is marked so, and the fold rejects it.
-
-    Args:
-        batch: a signal batch.
-        partition_of: key → partition.
+    A signal without a household lies where its identifier does. A graph event goes where the first of what it names
+    lies, and waits there until all of that lies together; one that names nothing is marked so, and the fold rejects it.
     """
     if APART_COLUMN in batch.schema.names:
         batch = batch.drop_columns([APART_COLUMN])  # of a time before
@@ -91,10 +87,6 @@ def placed(batch: pa.RecordBatch, partition_of: Any) -> tuple[pa.RecordBatch, li
             apart[told.row] = f"a {saying.kind.value} needs a household, one of those that it is about: there it lies"
         if names:
             keys[told.row] = names[0].encode()
-            partition = partition_of(keys[told.row])
-            other = next((one for one in names if partition_of(one.encode()) != partition), None)
-            if other is not None:
-                apart[told.row] = f"{names[0]} and {other} lie in different partitions, and cannot be moved yet"
     if apart:
         column = pa.array([apart.get(row) for row in range(batch.num_rows)], pa.string()).dictionary_encode()
         batch = batch.append_column(APART_COLUMN, column)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import NDArray
 
+from household.relocation.births import birth_of
 from wire.batches import ipc_bytes
 from wire.graph_rows import names_graph, placed
 
@@ -22,22 +23,31 @@ def partition_of(household: bytes, partition_count: int) -> int:
     >>> partition_of(b"household-7", 8)
     4
     """
-    return xxhash.xxh3_64_intdigest(household) % partition_count
+    return birth_of(household, partition_count)
 
 
-def split_by_partition(batch: pa.RecordBatch, partition_count: int) -> Pieces:
+def split_by_partition(
+    batch: pa.RecordBatch, partition_count: int, place_of: Callable[[bytes], int] | None = None
+) -> Pieces:
     """Return, per partition that occurs, the rows of the batch that belong to it and their signal batch (IPC).
 
-    Rows keep their order within a partition. The hash is computed once per different key.
+    Rows keep their order within a partition. The place is looked up once per different key.
+
+    Args:
+        batch: a signal batch.
+        partition_count: of the cluster.
+        place_of: key → partition, where some are known to lie elsewhere than their hash says.
     """
     if batch.num_rows == 0:
         return {}
     household = batch.column("household")
     if names_graph(batch):
-        batch, names = placed(batch, lambda key: 0 if partition_count == 1 else partition_of(key, partition_count))
+        batch, names = placed(batch)
         household = pa.array(names, pa.binary())
     keys = household.dictionary_encode()
-    key_partitions = np.array([partition_of(key, partition_count) for key in keys.dictionary.to_pylist()], np.int64)
+    if place_of is None:
+        place_of = lambda key: partition_of(key, partition_count)  # noqa: E731
+    key_partitions = np.array([place_of(key) for key in keys.dictionary.to_pylist()], np.int64)
     partitions = key_partitions[keys.indices.to_numpy()]
     first = int(partitions[0])
     if bool((partitions == first).all()):

@@ -42,6 +42,7 @@ class RecordKind(IntEnum):
     REPLAYED = 7
     DELIVERY = 8
     INVENTORY = 9
+    RELOCATION = 10
 
 
 STATE_KINDS = frozenset(set(RecordKind) - {RecordKind.REJECT, RecordKind.REPLAYED})

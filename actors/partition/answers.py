@@ -16,7 +16,7 @@ from household.columns.kinds.table import KINDS
 from household.deciding.sending import carries
 from household.deciding.standing import why_not
 from household.decision import Decision, SlateAction
-from household.events import FIRST_REJECTION, EventBatch, Status
+from household.events import EventBatch, Status, are_rejections
 from household.money import major_text
 from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, Plan
 from household.scoring import Way
@@ -57,17 +57,17 @@ def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signa
     """Return what became of a batch."""
     by_status = np.bincount(statuses, minlength=len(Status))
     return signal_pb2.SignalCounts(
-        received=len(statuses),
-        applied=int(by_status[Status.APPLIED]),
+        received=len(statuses) - int(by_status[Status.MOVED]),  # it counts where it lies
+        applied=int(by_status[Status.APPLIED] + by_status[Status.WAITING]),
         duplicate=int(by_status[Status.DUPLICATE]),
         late=int(by_status[Status.LATE]),
-        rejected=int(by_status[FIRST_REJECTION:].sum()),
+        rejected=int(are_rejections(statuses).sum()),
     )
 
 
 async def rejections(folded: Folded, payload: bytes) -> list[signal_pb2.Rejection]:
     """Return the first rejected events of a batch, with their reasons; `payload` is the batch's."""
-    rows = np.flatnonzero(folded.applied.statuses >= FIRST_REJECTION)[:REJECTION_COUNT_MAX].tolist()
+    rows = np.flatnonzero(are_rejections(folded.applied.statuses))[:REJECTION_COUNT_MAX].tolist()
     # The batch is decoded once more, for which the event loop has no time.
     return await asyncio.to_thread(_rejections, folded, payload, rows) if rows else []
 

@@ -66,7 +66,7 @@ class DecideCall:
 
     def whom(self, state: PartitionState) -> tuple[bytes, bytes]:
         """Return by which keys those are known, household and member, as of now."""
-        if not self.identifier and not state.graph:
+        if not self.identifier and not state.graph and state.partition_count == 1:
             return self.household, self.member
         return state.graph.whom(self.household, self.member, self.identifier, state.now_us)
 
@@ -129,8 +129,9 @@ class RequestAttempt:
         """Say that nothing is waited for any more. In the state thread.
 
         Raises:
-            AnsweredBefore, RequestIdReused.
+            AnsweredBefore, RequestIdReused, LiesElsewhere.
         """
+        self._call.whom(state)
         self._check_new(state)
         self._end_wait()
 

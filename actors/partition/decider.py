@@ -163,8 +163,7 @@ class PartitionDecider:
 
     async def _answer_again(self, offset: int, household: bytes) -> decision_pb2.DecideResponse | None:
         """Return the answer of a recorded decision; None if it is another household's, so another request's."""
-        loop = asyncio.get_running_loop()
-        recorded = await loop.run_in_executor(None, self._owner.read_decision, offset)
+        recorded = await self._owner.recorded(offset)
         if recorded.decision.household != household:
             return None
         return await self._respond(recorded.decision, repeated=True)
@@ -188,7 +187,7 @@ class PartitionDecider:
         if offset is None:
             return None
         try:
-            recorded = await asyncio.get_running_loop().run_in_executor(None, self._owner.read_decision, offset)
+            recorded = await self._owner.recorded(offset)
         except OffsetOutOfRange:
             return None  # older than the log is kept
         return recorded.decision

@@ -22,6 +22,7 @@ from household.decision import Decision
 from household.events import EventBatch
 from household.freeze import Freeze
 from household.plan import EventTimeUs, Plan
+from household.relocation.places import may_have_some
 from household.state import PartitionState
 
 
@@ -167,16 +168,18 @@ class Folding:
         self._position = self._log.end_offset
         self._moments.put_off(self._take_arisen())
         self._moments.look()
-        self._tell_claims()
+        self._tell_others()
 
     def _fold_one(self, record: Record, offset: Offset) -> None:
         self._fold_records([record], offset)
         self._no_tick_before_us = 0
         self._look_at_journeys()
 
-    def _tell_claims(self) -> None:
+    def _tell_others(self) -> None:
         if self.state.inventory.may_have_open:
             self._ports.on_claims()
+        if may_have_some(self.state):
+            self._ports.on_relocations()
 
     def _fold_records(self, records: list[Record], offset: Offset) -> None:
         for place, record in enumerate(records):
@@ -211,7 +214,7 @@ class Folding:
         self._moments.put_off(self._take_arisen())
         self._moments.look()
         self._position = self._log.end_offset
-        self._tell_claims()
+        self._tell_others()
 
     def _take_arisen(self) -> list[int]:
         arisen, self._arisen = self._arisen, []

@@ -11,6 +11,7 @@ from household.decision import Decision
 from household.decision_bytes import encode_decision
 from household.delivery import DeliveryNote
 from household.events import NO_TIME_US, EventBatch
+from household.relocation.whereabouts import LiesElsewhere
 from household.state import NO_HOUSEHOLD, PartitionState
 
 
@@ -90,9 +91,11 @@ def _reported(state: PartitionState, batch: EventBatch, row: int) -> bytes:
     """Return by which key the household is known that a report names."""
     identifier = batch.identifiers[row].decode() if batch.identifiers.offsets.shape[0] else ""
     time_us = int(batch.times_us[row])
-    return state.graph.whom(batch.households[row], b"", identifier, state.now_us if time_us == NO_TIME_US else time_us)[
-        0
-    ]
+    try:
+        at_us = state.now_us if time_us == NO_TIME_US else time_us
+        return state.graph.whom(batch.households[row], b"", identifier, at_us)[0]
+    except LiesElsewhere:
+        return b""  # nothing is handed over for it here
 
 
 def _form_hand_overs(group: Group, as_of_now: PartitionState, term: Term) -> None:

@@ -31,6 +31,7 @@ from household.delivery import DeliveryNote
 from household.freeze import Freeze
 from household.inventory_notes import InventoryNote
 from household.plan import Plan
+from household.relocation.notes import RelocationNote
 from household.state import FOLD_VERSION
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,10 @@ class PartitionOwner(PartitionView):
         self._decoding = Decoding(ports.decoders, self._commits.wake)
         self._between = BetweenGroups(self._term, self._commits, self._folding, self._plans, ports)
 
-    async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch) -> None:
+    async def open(self, *, plan: Plan, owner: str, stream_clock: bool, epoch: Epoch, partition_count: int = 1) -> None:
         """Fold the tail of the log, open the term with an epoch record, put the plan into force, and start.
+
+        `partition_count`: of the cluster; of a single one all lies in this partition.
 
         Raises:
             LogError: the log is damaged or cannot be read or written, or another's term is in force; it stays down.
@@ -69,7 +72,13 @@ class PartitionOwner(PartitionView):
         before = folding.plan
         if before is not None:
             self._plans.remember(before)
-        opening = codec.EpochOpening(owner=owner, stream_clock=stream_clock, fold_version=FOLD_VERSION)
+        opening = codec.EpochOpening(
+            owner=owner,
+            stream_clock=stream_clock,
+            fold_version=FOLD_VERSION,
+            partition=term.partition,
+            partition_count=partition_count,
+        )
         records = [term.record(RecordKind.EPOCH, codec.EPOCH_LAYOUT, codec.encode_epoch(opening))]
         if before is None or before.version != plan.version:
             records.append(term.record(RecordKind.PLAN, codec.PLAN_LAYOUT, codec.encode_plan(plan)))
@@ -107,6 +116,18 @@ class PartitionOwner(PartitionView):
         """
         self._term.check_open()
         await self._between.note(note)
+
+    async def note_relocations(self, note: RelocationNote) -> None:
+        """Append, sync and fold, between two groups, what of a note of what leaves and comes is news.
+
+        Those that come meanwhile share the next record.
+
+        Raises:
+            NotCurrent: nothing was written.
+            PartitionLost: the outcome is unknown; whoever sent it sends it again.
+        """
+        self._term.check_open()
+        await self._between.note_relocations(note)
 
     async def begin_hand_over(self) -> None:
         """Leave little for the next owner to look through; all goes on.

@@ -1,6 +1,6 @@
 """What the owners of one shard share."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -12,6 +12,10 @@ from actors.state_thread import StateThread
 
 
 def _nothing() -> None: ...
+
+
+async def _reads_nowhere(_partition: int, _offset: int) -> bytes:
+    return b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +34,7 @@ class OwnerPorts:
     """Called when an action is to be sent, or sent elsewhere, and when a partition is lost."""
     on_claims: Callable[[], None] = _nothing
     """Called when a claim on a scarce item may wait to be sent to the item's home."""
+    read_elsewhere: Callable[[int, int], Awaitable[bytes]] = _reads_nowhere
+    """Returns the payload of the decision's record at an offset of another partition's log; empty for none any more."""
+    on_relocations: Callable[[], None] = _nothing
+    """Called when something left that may not have come, or a graph event waits for what lies elsewhere."""

@@ -25,7 +25,7 @@ from actors.rejects.store import RejectStore
 from actors.snapshots.store import SnapshotStore
 from actors.state_thread import StateThread
 from household.contact_rules.share import CapacityShare
-from household.events import FIRST_REJECTION
+from household.events import are_rejections
 from household.plan import Plan
 
 REJECTS_KEPT_MAX = 1_000
@@ -111,5 +111,5 @@ class Successor:
             await asyncio.to_thread(self._follower.close)
 
     def _note_rejects(self, stored: StoredRecord, statuses: NDArray[np.uint8], first_row: int) -> None:
-        if (statuses >= FIRST_REJECTION).any():
+        if (are_rejections(statuses)).any():
             self._rejected.append((stored, statuses, first_row, self._replay.now.plan))

@@ -1,6 +1,8 @@
 """What may be asked of an owned partition: nothing here changes anything, and nothing of it can be set from outside."""
 
-from actors.log.contract import Epoch, Offset, PartitionId, RecordKind
+import asyncio
+
+from actors.log.contract import Epoch, Offset, OffsetOutOfRange, PartitionId, RecordKind
 from actors.partition.folding import Folding
 from actors.partition.heat import Heat
 from actors.partition.moments import PendingMoments
@@ -13,6 +15,7 @@ from actors.records.plans import PlansAtHand
 from actors.rejects.store import RejectStore
 from household.decision import Decision
 from household.plan import Plan
+from household.relocation.positions import parts_of
 from household.state import PartitionState
 
 
@@ -80,6 +83,34 @@ class PartitionView:
         assert stored.record.kind is RecordKind.DECISION, f"offset {offset} holds {stored.record.kind.name}"
         return codec.decode_decision(stored.record.payload)
 
+    async def recorded(self, position: int) -> codec.DecisionRecord:
+        """Return the decision recorded at a position, in this partition's log or in another's.
+
+        Raises:
+            PartitionLost, LogError; CallFailed: the other partition's owner does not answer.
+        """
+        partition, offset = parts_of(position)
+        if partition is None:
+            return await asyncio.get_running_loop().run_in_executor(None, self.read_decision, offset)
+        payload = await self._ports.read_elsewhere(partition, offset)
+        if not payload:
+            gone = Offset(offset + 1)
+            raise OffsetOutOfRange(PartitionId(partition), Offset(offset), gone, gone)
+        return codec.decode_decision(payload)
+
+    def record_at(self, offset: int) -> bytes:
+        """Return the payload of a decision's record, for another partition; empty where the log has it no more. Blocks.
+
+        Raises:
+            PartitionLost, LogError.
+        """
+        self._term.check_open()
+        try:
+            stored = next(iter(self._log.read(Offset(offset))))
+        except OffsetOutOfRange:
+            return b""
+        return stored.record.payload if stored.record.kind is RecordKind.DECISION else b""
+
     def plan_at_hand(self, decision: Decision) -> Plan | None:
         """Return the plan that a decision was made under if it is in memory. In the state thread; blocks nobody."""
         plan = self.state.plan
@@ -94,7 +125,9 @@ class PartitionView:
             PartitionLost, LogError.
         """
         self._term.check_open()
-        return self._plans.find(decision.plan_version, before=Offset(offset))
+        partition, offset = parts_of(offset)
+        before = Offset(offset) if partition is None else self._log.end_offset
+        return self._plans.find(decision.plan_version, before=before)
 
     # --- the term ---
 

@@ -5,7 +5,7 @@ what a record of each kind does in `kinds`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import msgpack
 import numpy as np
@@ -16,6 +16,15 @@ from household.decision import Decision
 from household.delivery import DeliveryNote, DeliveryStep
 from household.inventory_notes import InventoryNote, StockTold, WishAnswer, WishTold
 from household.plan import Plan, plan_from_bytes
+from household.relocation.notes import (
+    Came,
+    Done,
+    Lies,
+    Out,
+    RelocationAnswer,
+    RelocationNote,
+    RelocationQuestion,
+)
 from household.scoring import NEVER
 from household.state import FOLD_VERSION
 from household.tables.holds import HoldStatus, Wish
@@ -27,6 +36,7 @@ EPOCH_LAYOUT = 1
 TICK_LAYOUT = 1
 DELIVERY_LAYOUT = 1
 INVENTORY_LAYOUT = 1
+RELOCATION_LAYOUT = 1
 
 NEVER_RECORDED = float(np.float32(NEVER))
 """What a record holds, at least, for a time since what never happened; a reading holds infinity."""
@@ -39,6 +49,9 @@ class EpochOpening:
     owner: str
     stream_clock: bool
     fold_version: int
+    partition: int = 0
+    """Which of how many: what is born in it follows from that."""
+    partition_count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +131,84 @@ def decode_inventory(payload: bytes) -> InventoryNote:
         raise PayloadUnreadable(f"inventory record: {wrong}") from wrong
 
 
+def encode_relocations(note: RelocationNote) -> bytes:
+    """Return a relocation record's payload; also what travels between partitions."""
+    return bytes(
+        msgpack.packb(
+            [
+                [[one.source, one.number, one.data] for one in note.came],
+                list(note.events),
+                [[one.target, [[_key(name), _key(root)] for name, root in one.named]] for one in note.outs],
+                [[one.target, one.number] for one in note.done],
+                list(note.told),
+            ]
+        )
+    )
+
+
+def decode_relocations(payload: bytes) -> RelocationNote:
+    """Return the note of a relocation record.
+
+    Raises:
+        PayloadUnreadable: not a relocation record.
+    """
+    try:
+        came, events, outs, done, told = msgpack.unpackb(payload)
+        return RelocationNote(
+            came=tuple(Came(source=source, number=number, data=data) for source, number, data in came),
+            events=tuple(events),
+            outs=tuple(
+                Out(target=target, named=tuple((_name(name), _name(root)) for name, root in named))
+                for target, named in outs
+            ),
+            done=tuple(Done(target=target, number=number) for target, number in done),
+            told=tuple(told),
+        )
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"relocation record: {wrong}") from wrong
+
+
+def encode_relocation_question(question: RelocationQuestion) -> bytes:
+    """Return what one partition asks another, as it travels."""
+    return bytes(msgpack.packb([[_key(name) for name in question.names], encode_relocations(question.note)]))
+
+
+def decode_relocation_question(payload: bytes) -> RelocationQuestion:
+    """Return what another partition asks; raises PayloadUnreadable."""
+    try:
+        names, note = msgpack.unpackb(payload)
+        return RelocationQuestion(names=tuple(map(_name, names)), note=decode_relocations(note))
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"relocation question: {wrong}") from wrong
+
+
+def encode_relocation_answer(answer: RelocationAnswer) -> bytes:
+    """Return what is answered, as it travels."""
+    lies = [[one.partition, _key(one.root)] for one in answer.lies]
+    return bytes(msgpack.packb([lies, list(answer.came), list(answer.events)]))
+
+
+def decode_relocation_answer(payload: bytes) -> RelocationAnswer:
+    """Return what another partition answers; raises PayloadUnreadable."""
+    try:
+        lies, came, events = msgpack.unpackb(payload)
+        return RelocationAnswer(
+            lies=tuple(Lies(partition=partition, root=_name(root)) for partition, root in lies),
+            came=tuple(came),
+            events=tuple(events),
+        )
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as wrong:
+        raise PayloadUnreadable(f"relocation answer: {wrong}") from wrong
+
+
+def _key(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
+
+
+def _name(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")
+
+
 def encode_plan(plan: Plan) -> bytes:
     """Return a plan record's payload: the plan's canonical bytes, whole."""
     return plan.canonical_bytes
@@ -130,11 +221,7 @@ def decode_plan(payload: bytes) -> Plan:
 
 def encode_epoch(opening: EpochOpening) -> bytes:
     """Return an epoch record's payload."""
-    return bytes(
-        msgpack.packb(
-            {"owner": opening.owner, "stream_clock": opening.stream_clock, "fold_version": opening.fold_version}
-        )
-    )
+    return bytes(msgpack.packb(asdict(opening)))
 
 
 def decode_epoch(payload: bytes) -> EpochOpening:

@@ -16,6 +16,7 @@ from household.delivery import DeliveryNote
 from household.events import EventBatch
 from household.inventory_notes import InventoryNote
 from household.plan import Plan
+from household.relocation.notes import RelocationNote
 from household.state import PartitionState
 
 
@@ -36,6 +37,8 @@ class FoldTarget(Protocol):
     def fold_delivery(self, notes: Sequence[DeliveryNote], epoch: int, stamp_us: int) -> object: ...
 
     def fold_inventory(self, note: InventoryNote, epoch: int, stamp_us: int) -> object: ...
+
+    def fold_relocations(self, note: RelocationNote, epoch: int, stamp_us: int) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,11 @@ def _fold_inventory(replay: FoldTarget, stored: StoredRecord) -> None:
     replay.fold_inventory(codec.decode_inventory(record.payload), record.epoch, record.stamp_us)
 
 
+def _fold_relocations(replay: FoldTarget, stored: StoredRecord) -> None:
+    record = stored.record
+    replay.fold_relocations(codec.decode_relocations(record.payload), record.epoch, record.stamp_us)
+
+
 KINDS = (
     KindOfRecord(
         kind=RecordKind.SIGNALS,
@@ -134,6 +142,13 @@ KINDS = (
         layout=codec.INVENTORY_LAYOUT,
         means="what was claimed of scarce items, as their home granted it, and what homes answered",
         fold=_fold_inventory,
+        is_owners_word=True,
+    ),
+    KindOfRecord(
+        kind=RecordKind.RELOCATION,
+        layout=codec.RELOCATION_LAYOUT,
+        means="what left for another partition, or came from one, with all that is known of it",
+        fold=_fold_relocations,
         is_owners_word=True,
     ),
 )

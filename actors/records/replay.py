@@ -14,6 +14,7 @@ from household.apply import (
     apply_delivery,
     apply_epoch,
     apply_inventory,
+    apply_relocations,
     apply_signals,
 )
 from household.contact_rules.share import CapacityShare
@@ -23,6 +24,7 @@ from household.events import EventBatch
 from household.inventory_notes import InventoryNote
 from household.migration import migrated
 from household.plan import Plan
+from household.relocation.notes import RelocationNote
 from household.state import FOLD_VERSION, PartitionState
 
 
@@ -39,6 +41,9 @@ class Replay:
     """Records folded."""
     void_plans: int = 0
     void_epochs: int = 0
+    partition: int = 0
+    partition_count: int = 1
+    """As the term in force has them; which before the first plan nothing else keeps."""
     share: CapacityShare = field(default_factory=CapacityShare)
     """Of capacities that all partitions share."""
 
@@ -72,9 +77,16 @@ class Replay:
             self.void_epochs += 1
             return
         self.epoch, self.stream_clock, self.fold_version = epoch, opening.stream_clock, opening.fold_version
+        self.partition, self.partition_count = opening.partition, opening.partition_count
         if self.state is not None:
             self.state.stream_clock = opening.stream_clock
-            apply_epoch(self.state, epoch=epoch, fold_version=opening.fold_version)
+            apply_epoch(
+                self.state,
+                epoch=epoch,
+                fold_version=opening.fold_version,
+                partition=opening.partition,
+                partition_count=opening.partition_count,
+            )
 
     def fold_plan(self, plan: Plan, epoch: int, stamp_us: int) -> None:
         """Put a plan into force; one written by an older epoch is void."""
@@ -83,6 +95,7 @@ class Replay:
         elif self.state is None:
             self.state = PartitionState(plan=plan, stream_clock=self.stream_clock, share=self.share)
             self.state.epoch, self.state.fold_version = self.epoch, self.fold_version
+            self.state.partition, self.state.partition_count = self.partition, self.partition_count
         else:
             if plan.halted != self.state.plan.halted:
                 # Timers stand still, or go on, from then. Other changes leave the time as it is, as they always did.
@@ -104,3 +117,7 @@ class Replay:
     def fold_inventory(self, note: InventoryNote, epoch: int, stamp_us: int) -> bool:
         """Fold what was claimed of scarce items, or answered; False if it is void."""
         return apply_inventory(self.now, note, epoch=epoch, stamp_us=stamp_us)
+
+    def fold_relocations(self, note: RelocationNote, epoch: int, stamp_us: int) -> bool:
+        """Fold what became of components that change their partition; False if it is void."""
+        return apply_relocations(self.now, note, epoch=epoch, stamp_us=stamp_us)

@@ -34,7 +34,7 @@ from actors.records.payload import PayloadUnreadable
 from actors.rejects.entries import Reject, reject_of_row
 from actors.rejects.reject_log import RejectLog, RowPlace, groups_of, hash_of
 from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnavailable
-from household.events import FIRST_REJECTION, Status
+from household.events import Status, are_rejections
 from household.plan import Plan
 from wire.positions import log_position
 from wire.rejects import is_mark
@@ -111,7 +111,7 @@ class RejectStore:
             plan: by which they were folded; without it no field is named.
             first_row: the row to which the first status belongs.
         """
-        rows = np.flatnonzero(statuses >= FIRST_REJECTION)
+        rows = np.flatnonzero(are_rejections(statuses))
         if not rows.size:
             return
         with self._changed:

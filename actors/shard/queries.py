@@ -135,7 +135,7 @@ async def _read(owner: PartitionOwner, offset: int | None) -> codec.DecisionReco
     if offset is None:
         return None
     try:
-        return await asyncio.get_running_loop().run_in_executor(None, owner.read_decision, offset)
+        return await owner.recorded(offset)
     except OffsetOutOfRange:
         return None
 
@@ -192,6 +192,9 @@ def partition_report(
         "duplicate": counters.by_status["DUPLICATE"],
         "late": counters.by_status["LATE"],
         "rejected": counters.rejected,
+        "moved": counters.by_status["MOVED"] + counters.by_status["WAITING"],
+        "waiting_events": len(state.waiting),
+        "departures": len(state.departures),
         "moments": counters.moments,
         "pending": len(state.pending),
         "decisions": counters.decisions,

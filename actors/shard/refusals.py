@@ -13,6 +13,7 @@ from actors.partition.requests import RequestIdReused
 from actors.records.payload import PayloadUnreadable
 from actors.snapshots.facts import SnapshotFailed
 from household.plan import Plan
+from household.relocation.whereabouts import LiesElsewhere
 from wire.failures import CallFailed, Failure, FieldViolation, failed
 
 Refusal: TypeAlias = (
@@ -26,6 +27,7 @@ Refusal: TypeAlias = (
     | RequestIdReused
     | DecodeError
     | ChannelGone
+    | LiesElsewhere
 )
 """What may go wrong with a call though nothing is wrong with the shard."""
 
@@ -60,6 +62,9 @@ def refused(wrong: Refusal, partition: int) -> CallFailed:
             return not_inbound(wrong.channel, wrong.plan)
         case ChannelGone():
             return unknown_channel(wrong.channel, wrong.plan.channel_by_name)
+        case LiesElsewhere():
+            text = f"what is asked about lies in partition {wrong.partition}"
+            return failed(Failure.MOVED, text, metadata={"partition": str(wrong.partition)})
         case DecodeError():
             return failed(Failure.BAD_CALL, "not the message of its method")
     assert_never(wrong)

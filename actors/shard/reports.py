@@ -15,6 +15,7 @@ from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, delivery_pb2
 from household.events import Status
 from household.plan import NONE, Channel, Plan
+from household.relocation.whereabouts import LiesElsewhere, place_of
 from household.state import PartitionState
 
 
@@ -30,7 +31,7 @@ class Reports:
         """Answer a Report.
 
         Raises:
-            CallFailed, RequestIdReused, and what PartitionOwner.signals raises.
+            CallFailed, RequestIdReused, LiesElsewhere, and what PartitionOwner.signals raises.
         """
         status, why_not = await self._outcome(call, caller)
         action = decision_pb2.ACTION_STATUS_UNSPECIFIED
@@ -79,6 +80,8 @@ class Reports:
         if folded.batch.count != 1:
             raise PayloadUnreadable(f"a report is one signal, not {folded.batch.count}")
         status = Status(int(folded.applied.statuses[0]))
+        if status == Status.MOVED:
+            raise LiesElsewhere(await self._state_thread.run(Urgency.DECISION, self._place_of, call))
         if status == Status.DUPLICATE:
             return status, "ALREADY_REPORTED"
         if status != Status.APPLIED:
@@ -87,6 +90,9 @@ class Reports:
             return status, ""
         time_us = int(folded.batch.times_us[0])
         return status, await queries.why_not_effective(self._owner, self._state_thread, call, time_us)
+
+    def _place_of(self, call: shard_pb2.ReportCall) -> int:
+        return place_of(self._owner.state, (call.identifier or call.household).encode())
 
 
 def _check_holder(state: PartitionState, call: shard_pb2.ReportCall) -> None:

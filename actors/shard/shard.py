@@ -44,9 +44,11 @@ from actors.shard.config import ShardConfig
 from actors.shard.delivery import Deliveries
 from actors.shard.exchange import ExchangeServicer
 from actors.shard.gauges import gauges
+from actors.shard.ingesting import ingested
 from actors.shard.plans_given import PlansGiven
 from actors.shard.refusals import REFUSALS, check_asks_on, not_owned, refused
 from actors.shard.rejecting import keep_rejects
+from actors.shard.relocations import ShardRelocations
 from actors.shard.reports import Reports, check_subscription
 from actors.shard.succession import Succession
 from actors.shard.warm import warm_kernels
@@ -118,8 +120,11 @@ class Shard:
             snapshots=snapshots,
             on_outbox_change=self._deliveries.look,
             on_claims=lambda: self.claims.look(),
+            on_relocations=lambda: self.relocations.look(),
+            read_elsewhere=lambda partition, offset: self.relocations.read(partition, offset),
         )
         self.claims = ShardClaims(self._state_thread, self.call, forward, partition_count=config.partition_count)
+        self.relocations = ShardRelocations(self._state_thread, self.call, forward)
         self._taker = self._snapshot_taker(snapshots)
         self._succession = Succession(
             logs,
@@ -222,6 +227,7 @@ class Shard:
             del self._owned[partition]
             owned.decider.stop()
             self.claims.end(partition)
+            self.relocations.end(partition)
             end = await owned.owner.let_go()
             reached(Failpoint.MOVE_LET_GO)
             return end, await pass_on(owned.owner.epoch)
@@ -274,6 +280,7 @@ class Shard:
                 owner=self._config.name,
                 stream_clock=self._config.stream_clock,
                 epoch=Epoch(epoch),
+                partition_count=self._config.partition_count,
             )
         except BaseException:
             await owner.close()
@@ -281,6 +288,7 @@ class Shard:
         decider = PartitionDecider(owner, self._state_thread, lambda: self._lineup, requests := Requests())
         self._owned[partition] = _Owned(owner, decider, Reports(owner, requests, self._state_thread))
         self.claims.begin(owner)
+        self.relocations.begin(owner)
         self._deliveries.look()
         logger.info(
             "partition %d is open in epoch %d: loaded up to offset %d in %.3f s, %d records with %d events in %.3f s",
@@ -309,6 +317,7 @@ class Shard:
         if owned is not None:
             owned.decider.stop()
             self.claims.end(partition)
+            self.relocations.end(partition)
             await owned.owner.close()
 
     async def instances(self) -> dict[tuple[str, str], int]:
@@ -403,15 +412,14 @@ class Shard:
     async def _answer(self, owned: _Owned, method: int, payload: bytes, caller: Caller, laps: Laps | None) -> bytes:
         match method:
             case shard_pb2.METHOD_INGEST:
-                return (await self._ingest(owned, payload, caller)).SerializeToString()
+                return await ingested(owned.owner, self._state_thread, payload, caller)
             case shard_pb2.METHOD_DECIDE:
                 return (await self._decide(owned, payload, caller, laps)).SerializeToString()
-            case shard_pb2.METHOD_REPORT:
+            case shard_pb2.METHOD_REPORT | shard_pb2.METHOD_ACK:
                 told = shard_pb2.ReportCall.FromString(payload)
+                if method == shard_pb2.METHOD_ACK:
+                    return (await owned.reports.ack(told, caller)).SerializeToString()
                 return (await owned.reports.report(told, caller)).SerializeToString()
-            case shard_pb2.METHOD_ACK:
-                told = shard_pb2.ReportCall.FromString(payload)
-                return (await owned.reports.ack(told, caller)).SerializeToString()
             case shard_pb2.METHOD_GET:
                 get = household_pb2.GetRequest.FromString(payload)
                 return (await queries.get(owned.owner, self._state_thread, get)).SerializeToString()
@@ -428,6 +436,8 @@ class Shard:
                 return (await self._snapshot(owned)).SerializeToString()
             case shard_pb2.METHOD_INVENTORY:
                 return await self.claims.answer(owned.owner.partition, payload)
+            case shard_pb2.METHOD_RELOCATE | shard_pb2.METHOD_RECORD:
+                return await self.relocations.answer(method, owned.owner.partition, payload)
             case shard_pb2.METHOD_DESCRIBE:
                 signal_pb2.DescribeRequest.FromString(payload)
                 return answers.description(owned.owner.state.plan).SerializeToString()
@@ -446,14 +456,6 @@ class Shard:
             epoch=facts.epoch,
             households=facts.households,
             bytes=facts.size_bytes,
-        )
-
-    async def _ingest(self, owned: _Owned, payload: bytes, caller: Caller) -> signal_pb2.IngestResponse:
-        folded = await owned.owner.signals(payload, caller=caller)
-        return signal_pb2.IngestResponse(
-            counts=answers.signal_counts(folded.applied.statuses),
-            rejections=await answers.rejections(folded, payload),
-            unknown_fields=answers.unknown_fields(folded.batch),
         )
 
     async def _decide(

@@ -73,6 +73,9 @@ def head_of(frozen: Frozen) -> dict[str, Any]:
         "id_slots": frozen.id_slots,
         "fold_version": frozen.fold_version,
         "alone_until_us": int(frozen.alone_until_us),
+        "uncoded_until_us": int(frozen.uncoded_until_us),
+        "partition": frozen.partition,
+        "partition_count": frozen.partition_count,
     }
 
 
@@ -168,6 +171,9 @@ def decoded(head: Head, files: Mapping[str, pa.Buffer], *, format_: int) -> Froz
         id_slots=head["id_slots"],
         fold_version=head.get("fold_version", 1),  # written by software that knew no other
         alone_until_us=head.get("alone_until_us", NEVER_US),
+        uncoded_until_us=head.get("uncoded_until_us", NEVER_US),
+        partition=head.get("partition", 0),
+        partition_count=head.get("partition_count", 1),
         tables=tables,
     )
 

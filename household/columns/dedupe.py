@@ -103,6 +103,21 @@ class DedupeWindow:
         self.count = _move(self.arrays, fresh, oldest_us)
         self.arrays = fresh
 
+    def learn(
+        self, low: NDArray[np.uint64], high: NDArray[np.uint64], times: NDArray[np.int64], *, oldest_us: int
+    ) -> None:
+        """Know ids (n,), too, that come with their events' times; what is older than `oldest_us` may be forgotten."""
+        for i in range(times.shape[0]):
+            if 2 * (self.count + 1) > self.arrays.times.shape[0]:
+                self.make_room(oldest_us)
+            arrays = self.arrays
+            at = dedupe_slot(arrays, low[i], high[i])
+            if arrays.times[at] == FREE:
+                arrays.low[at], arrays.high[at], arrays.times[at] = low[i], high[i], times[i]
+                if arrays.fresh.shape[0]:
+                    arrays.fresh[at] = 1
+                self.count += 1
+
     def newest_us(self) -> int:
         """Return the latest event time of a known id; FREE for none."""
         return int(self.arrays.times.max())

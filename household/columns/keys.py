@@ -89,6 +89,16 @@ def _intern(
 
 
 @kernel
+def _find_all(
+    table: KeyArrays, offsets: NDArray[np.int64], data: NDArray[np.uint8], parent: int, rows: NDArray[np.int32]
+) -> None:
+    for i in range(rows.shape[0]):
+        start, end = offsets[i], offsets[i + 1]
+        code, _ = fingerprint(data, start, end, np.uint64(parent + 1))
+        rows[i] = table.slots[_find_slot(table, code, parent, data, start, end)] - 1
+
+
+@kernel
 def _refill(slots: NDArray[np.int32], hashes: NDArray[np.uint64], count: int) -> None:
     mask = slots.shape[0] - 1
     for row in range(count):
@@ -151,6 +161,12 @@ class KeyTable:
         data = np.frombuffer(key + b"\0", np.uint8).copy()
         code, _ = fingerprint(data, 0, len(key), np.uint64(parent + 1))
         return int(self.arrays.slots[_find_slot(self.arrays, np.uint64(code), parent, data, 0, len(key))]) - 1
+
+    def find_all(self, offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Return the row of each key (n,) that has no parent; -1 for one that is not known."""
+        rows = np.empty(offsets.shape[0] - 1, np.int32)
+        _find_all(self.arrays, offsets, data, NO_PARENT, rows)
+        return rows
 
     def key(self, row: int) -> bytes:
         """Return the key of a row."""

@@ -23,9 +23,12 @@ from household.graph.identifiers import is_subject
 from household.graph.refolding import fold_features, reset_row
 from household.graph.timeline import ALWAYS_US
 from household.plan import Scope
+from household.relocation.notes import event_bytes
+from household.relocation.places import all_here
 from household.state import NEVER_US, PartitionState
 from household.tables.graph_events import GraphEvent
 from household.tables.recent_signals import RecentSignal
+from household.tables.relocations import WaitingEvent
 
 _VALUE = struct.Struct("<qd")
 
@@ -62,7 +65,7 @@ def graph_event_told(
     if told.saying is None:
         return Status.ACROSS_PARTITIONS if told.is_apart else Status.BAD_VALUE
     key = b"".join(struct.pack("<H", len(part)) + part for part in (household, source, event_id))
-    if state.graph.known(key):
+    if state.graph.known(key) or key in state.waiting:
         return Status.DUPLICATE
     if state.stream_clock:
         state.now_us = max(state.now_us, time_us)
@@ -82,13 +85,22 @@ def graph_event_told(
         evidence=saying.evidence,
         probability_ppm=saying.probability_ppm,
     )
+    if state.partition_count > 1 and not all_here(state, event):
+        state.waiting.put(WaitingEvent(key, event_bytes(event)))
+        return Status.WAITING
+    take_in(state, event)
+    return Status.APPLIED
+
+
+def take_in(state: PartitionState, event: GraphEvent) -> None:
+    """Let a graph event hold that is not known yet, about what lies here."""
     home = state.graph.membership.home
-    unheard_of = [one.encode() for one in saying.subjects if one not in home]
+    subjects = event.subjects.split(BETWEEN_SUBJECTS) if event.subjects else []
+    unheard_of = [one.encode() for one in subjects if one not in home]
     cut = state.graph.add(event)
     _make_rows(state, unheard_of)
     for identifier, before in sorted(cut.items()):
         _fold_anew(state, identifier, before)
-    return Status.APPLIED
 
 
 def _make_rows(state: PartitionState, names: Sequence[bytes]) -> NDArray[np.int32]:

@@ -5,21 +5,19 @@ of an identifier's time (`msisdn:+44…` from the beginning, `msisdn:+44…#1750
 move none of them. Which rows one household has follows from the events, and is remembered until they say otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from household.columns.keys import NO_PARENT
 from household.graph.identifiers import is_subject, own_name
 from household.graph.membership import Membership
-from household.graph.timeline import ALWAYS_US, Timeline
+from household.graph.timeline import ALWAYS_US, FROM, Timeline
+from household.relocation.whereabouts import check_here
 from household.tables.graph_events import GRAPH_EVENTS, GraphEvent
 from household.tables.table import Table
 
 if TYPE_CHECKING:
     from household.state import PartitionState
-
-FROM = "#"
-"""Stands between an identifier and the time from which on a row has its facts."""
 
 BASE = "\0"
 """Ends the key of a row with what can change hands no more of a span."""
@@ -134,6 +132,26 @@ class Graph:
                     changed[name] = before
         return changed
 
+    def drop(self, name: str) -> None:
+        """Forget all graph events that are tied to a name: what they tie together goes elsewhere."""
+        membership = self.membership
+        names, keys = membership.tied(name)
+        for one in names:
+            self._forget(membership.household_of(one))
+            for start_us in self._made.pop(one, ()):
+                self._forget(membership.standing(span_key(one, start_us)))
+            self._starts.pop(one, None)
+        for key in keys:
+            self._events.remove(key)
+        membership.drop(name)
+
+    def rows_came(self, rows: Iterable[int]) -> None:
+        """Rows have come from elsewhere, with all that graph events say of them."""
+        for row in rows:
+            text = self._text(row)
+            self._note_made(text)
+            self._forget(self.household_of(text))
+
     def _forget(self, household: str) -> None:
         """Forget which rows a household has: they may be others by now."""
         for row in self._rows_by_household.pop(household, ()):
@@ -141,10 +159,7 @@ class Graph:
 
     def rows_added(self, first: int) -> None:
         """Rows from `first` on are new."""
-        for row in range(first, self._state.households.count):
-            text = self._text(row)
-            self._note_made(text)
-            self._forget(self.household_of(text))
+        self.rows_came(range(first, self._state.households.count))
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -191,7 +206,11 @@ class Graph:
 
         An id that no signal has named, only graph events, is known by a row of one of its subjects. An orphan's
         household is called as its identifier, and means what that means.
+
+        Raises:
+            LiesElsewhere: that lies in another partition.
         """
+        check_here(self._state, identifier.encode() or household)
         if identifier:
             return self.place_of(identifier, time_us)
         text = household.decode(errors="surrogateescape")

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from household.graph.events import BETWEEN_SUBJECTS, CERTAIN, GraphKind
-from household.graph.identifiers import is_member
-from household.graph.timeline import Timeline
+from household.graph.identifiers import is_member, normalised
+from household.graph.timeline import FROM, Timeline
 from household.plan import GraphRules
 from household.tables.graph_events import GraphEvent
 
 NEW_HOUSEHOLD = "~"
 """Begins the id of a household that a `leave` or a `split` made."""
+
+_CAUSE = "\0"
+"""Begins the name of a cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,31 @@ class Membership:
         events = [self.events[key] for _, key in component.events] if component is not None else []
         return [one for one in events if one.cause == cause]
 
+    def tied(self, name: str) -> tuple[set[str], list[bytes]]:
+        """Return all names that events tie to one, itself among them, and the keys of those events in their order."""
+        component = self._component.get(name)
+        if component is None:
+            return {name}, []
+        return {one for one in component.names if not is_cause(one)}, [key for _, key in component.events]
+
     # --- telling ------------------------------------------------------------------------------------------------------
+
+    def drop(self, name: str) -> None:
+        """Forget all that is tied to a name, as if nobody had ever spoken of it."""
+        component = self._component.get(name)
+        if component is None:
+            return
+        self._forget(component)
+        for _, key in component.events:
+            event = self.events.pop(key)
+            if event.kind is GraphKind.UNMERGE:
+                self._unmerged.discard(event.cause)
+            elif event.kind is GraphKind.CONFIRM:
+                self._confirmed.discard(event.cause)
+            for subject in event.subjects.split(BETWEEN_SUBJECTS):
+                self.held.pop(subject, None)
+        for one in component.names:
+            del self._component[one]
 
     def add(self, event: GraphEvent) -> set[str]:
         """Take in an event that is not known yet; return all names that may mean something else by now.
@@ -99,7 +126,7 @@ class Membership:
         Names are those of households, by the ids that stood before and stand now, of subjects and of identifiers.
         """
         self.events[event.key] = event
-        names = _names(event)
+        names = names_of(event)
         if event.kind is GraphKind.JOIN and not self._is_believed(event):
             names.add(_of_cause(event.cause))  # a person may confirm it
         component = self._joined(names)
@@ -133,6 +160,11 @@ class Membership:
 
     def _make_anew(self, component: _Component) -> None:
         self._touched |= component.names
+        self._forget(component)
+        for _, key in component.events:
+            self._apply(self.events[key])
+
+    def _forget(self, component: _Component) -> None:
         for name in component.names:
             self.home.pop(name, None)
             self.households.pop(name, None)
@@ -140,8 +172,6 @@ class Membership:
             self._survivor.pop(name, None)
         for _, key in component.events:
             self.quarantined.pop(key, None)
-        for _, key in component.events:
-            self._apply(self.events[key])
 
     # --- what each event does -----------------------------------------------------------------------------------------
 
@@ -268,9 +298,11 @@ class Membership:
         )
 
 
-def _names(event: GraphEvent) -> set[str]:
+def names_of(event: GraphEvent) -> set[str]:
     """Return all that an event speaks of: events that share a name may depend on one another."""
     names = {event.identifier, event.household, event.other, *event.subjects.split(BETWEEN_SUBJECTS)}
+    # The household of a span of an identifier's time is nobody's but the identifier's.
+    names |= {whose for one in names if FROM in one and normalised(whose := one.rpartition(FROM)[0]) == whose}
     if event.kind in (GraphKind.LEAVE, GraphKind.SPLIT):
         names.add(new_household(event))
     if event.kind in (GraphKind.LINK, GraphKind.MERGE, GraphKind.UNMERGE, GraphKind.CONFIRM):
@@ -280,7 +312,12 @@ def _names(event: GraphEvent) -> set[str]:
 
 def _of_cause(cause: str) -> str:
     """Return a name that all events of a cause speak of."""
-    return f"\0{cause}"
+    return f"{_CAUSE}{cause}"
+
+
+def is_cause(name: str) -> bool:
+    """Return whether a name is that of a cause: it ties events together, and is no name of anybody."""
+    return name.startswith(_CAUSE)
 
 
 def new_household(event: GraphEvent) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 ALWAYS_US = -(2**62)
 """Where the first span starts."""
 
+FROM = "#"
+"""Stands between an identifier and the time from which on a row has its facts."""
+
 
 @dataclass(slots=True)
 class Holding:

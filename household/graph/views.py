@@ -53,6 +53,19 @@ def _copy_rows(
     return needed
 
 
+def copied_rows(
+    cells: Cells, bases: NDArray[np.int64], windows: NDArray[np.int64], copies: NDArray[np.float64], slab: Slab
+) -> Slab:
+    """Set copies[i] to the row at bases[i], its windows in another slab; return that one, grown if need be."""
+    while (needed := _copy_rows(cells.flat, bases, windows, cells.slab, copies, slab)) > slab.bucket.shape[0]:
+        room = new_slab(2 * needed)
+        room.bucket[: slab.bucket.shape[0]] = slab.bucket
+        room.number[: slab.number.shape[0]] = slab.number
+        room.total[: slab.total.shape[0]] = slab.total
+        slab = room._replace(free=slab.free)
+    return slab
+
+
 def window_cells(plan: Plan, cells: tuple[int, ...], scope: Scope) -> NDArray[np.int64]:
     """Return the cells of a scope that hold handles of windows."""
     return np.array([cell for window, cell in zip(plan.windows, cells, strict=True) if window.scope is scope], np.int64)
@@ -86,13 +99,7 @@ def combined_cells(
         (Scope.HOUSEHOLD, cells.household_bases[list(household_rows)], households),
         (Scope.MEMBER, cells.member_bases[list(members)], people),
     ):
-        windows = window_cells(plan, layout.window_cells, scope)
-        while (needed := _copy_rows(cells.flat, bases, windows, cells.slab, rows[1:], slab)) > slab.bucket.shape[0]:
-            room = new_slab(2 * needed)
-            room.bucket[: slab.bucket.shape[0]] = slab.bucket
-            room.number[: slab.number.shape[0]] = slab.number
-            room.total[: slab.total.shape[0]] = slab.total
-            slab = room._replace(free=slab.free)
+        slab = copied_rows(cells, bases, window_cells(plan, layout.window_cells, scope), rows[1:], slab)
     view = Cells(
         flat=flat,
         household_bases=np.zeros(1, np.int64),

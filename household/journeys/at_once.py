@@ -36,6 +36,7 @@ class AtOnce:
         household_rows: NDArray[np.int32],
         member_rows: NDArray[np.int32],
         first_number: int,
+        step: int,
     ) -> list[tuple[int, str]]:
         """Keep what was heard of events, and move whom that moves; return (row of the batch, journey) of who is left.
 
@@ -47,7 +48,8 @@ class AtOnce:
             values: (fields, events).
             household_rows: of the batch.
             member_rows: of the batch.
-            first_number: of its first event, among all of the partition.
+            first_number: of its first event.
+            step: between the numbers of two events, one after the other.
         """
         assert state.courses is not None
         count, owners = fired.shape[0], household_rows[fired[:, 0]]
@@ -67,6 +69,7 @@ class AtOnce:
             household_rows,
             member_rows,
             first_number,
+            step,
             state.tidied_us,
             state.plan.clock.lateness_us,
             heard.shape,

@@ -213,7 +213,7 @@ def _told(state: PartitionState, row: int, act: ActOfInstance, outcome: ActOutco
             correlation=0,
             about=act.number,
             visit=act.visit,
-            event=state.counters.received,
+            event=state.number(state.counters.received),
             keep_until_us=max(time_us + state.plan.clock.lateness_us + 1, act.keep_until_us),
         ),
         owner=row,

@@ -33,7 +33,7 @@ class FoldedRows:
     batch: EventBatch
     household_rows: NDArray[np.int32]
     member_rows: NDArray[np.int32]
-    first_number: int
+    first_count: int
     """Of its first event, among all of the partition."""
 
 
@@ -63,7 +63,8 @@ def heard(state: PartitionState, fired: NDArray[np.int64], of: FoldedRows) -> li
                 np.ascontiguousarray(batch.values),
                 of.household_rows,
                 of.member_rows,
-                of.first_number,
+                state.number(of.first_count),
+                state.partition_count,
             )
             for row, journey in left:
                 household, member = int(of.household_rows[row]), int(of.member_rows[row])
@@ -109,7 +110,7 @@ def _heard_singly(state: PartitionState, fired: Sequence[tuple[int, int]], of: F
                 correlation=correlation,
                 about=about,
                 visit=0,
-                event=of.first_number + row,
+                event=state.number(of.first_count + row),
                 keep_until_us=time_us + lateness_us + listener.look_back_us + 1,
             )
         )

@@ -291,7 +291,7 @@ def _hear(state: PartitionState, lane: Lane, key: str, owner: int, number: int, 
             about=number,
             visit=0,
             # Behind what it follows from, which may not have been counted yet.
-            event=max([state.counters.received, *(one.event for one in lane.heard)]),
+            event=max([state.number(state.counters.received), *(one.event for one in lane.heard)]),
             keep_until_us=at_us + state.plan.clock.lateness_us + 1,
         ),
         owner=owner,

@@ -230,6 +230,7 @@ def hear(
     household_rows: NDArray[np.int32],
     member_rows: NDArray[np.int32],
     first_number: int,
+    step: int,
     tidied_us: int,
     lateness_us: int,
     heard_shape: NDArray[np.int64],
@@ -258,7 +259,13 @@ def hear(
     left_count, start, count = 0, 0, fired.shape[0]
     while start < count:
         i = fired[start, 0]
-        stop, owner, member, at_us, number = start, household_rows[i], member_rows[i], times_us[i], first_number + i
+        stop, owner, member, at_us, number = (
+            start,
+            household_rows[i],
+            member_rows[i],
+            times_us[i],
+            first_number + i * step,
+        )
         is_entry = False
         while stop < count and fired[stop, 0] == i:
             listener = fired[stop, 1] - first_listener

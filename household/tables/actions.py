@@ -81,6 +81,7 @@ ACTIONS = Declaration(
     row=LiveAction,
     owner=Owner.PARTITION,
     key=("action_id",),
+    along="household",
     due=(
         Due(column="valid_until_us", only_if=("status", ActionStatus.LIVE)),
         Due(column="settled_us", after_us=lambda plan: plan.clock.request_window_us + 1),

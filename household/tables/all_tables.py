@@ -20,6 +20,7 @@ from household.tables.moments import PENDING, SETTLED
 from household.tables.outbox import OUTBOX
 from household.tables.pauses import ACCEPTED_OFFERS, DECLINED_FAMILIES, DECLINED_OFFERS
 from household.tables.recent_signals import RECENT_SIGNALS
+from household.tables.relocations import ARRIVALS, DEPARTURES, PLACES, WAITING
 from household.tables.requests import REQUESTS
 from household.tables.shown import SHOWN
 from household.tables.slates import SLATES
@@ -51,5 +52,9 @@ TABLES: tuple[Declaration[Any], ...] = (
     KNOWN_STOCK,
     HOLDS,
     STOCK,
+    PLACES,
+    WAITING,
+    DEPARTURES,
+    ARRIVALS,
 )
 """In the order in which a tick looks at them."""

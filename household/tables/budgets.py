@@ -57,6 +57,7 @@ EARMARKS = Declaration(
     row=Earmark,
     owner=Owner.PARTITION,
     key=("action_id", "budget"),
+    along="action_id",
     due=(Due(column="until_us"),),
     partition_digest=_told_earmarks,
 )

@@ -81,6 +81,7 @@ CLAIMS = Declaration(
     row=ItemClaim,
     owner=Owner.PARTITION,
     key=("claim_id",),
+    along="household",
     due=(
         Due(column="held_until_us", only_if=("state", ClaimState.HELD)),
         Due(column="until_us", only_if=("state", ClaimState.HOLDING)),

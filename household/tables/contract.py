@@ -175,6 +175,9 @@ class Declaration(Generic[Row]):
     """How it shows in each household's digest."""
     partition_digest: Callable[[list[Row]], Plain] | None = None
     """What it shows of the partition, for tables that belong to no household."""
+    along: str = ""
+    """Of a partition's table: the column by which its rows go along with a household that changes its partition: the
+    household's row, its key, or the id of an action of its. Empty: they stay."""
     carried: Callable[[Carriage], None] | None = None
     """What else another plan makes of the rows; members and channels have been put under it already."""
 
@@ -184,6 +187,7 @@ class Declaration(Generic[Row]):
         columns = {column.name for column in columns_of(self.row)}
         assert columns.issuperset(self.key)
         assert columns.issuperset(due.column for due in self.due)
+        assert not self.along or self.along in columns
 
 
 _columns_by_row: dict[type[Any], tuple[TableColumn, ...]] = {}

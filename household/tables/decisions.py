@@ -13,7 +13,7 @@ class KnownDecision:
 
     decision_id: Text
     offset: Number
-    """Of its record."""
+    """Of its record: a position (household/relocation/positions.py)."""
 
 
 DECISIONS = Declaration(

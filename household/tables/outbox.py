@@ -76,6 +76,7 @@ OUTBOX = Declaration(
     row=Outbound,
     owner=Owner.PARTITION,
     key=("action_id",),
+    along="household",
     due=(Due(column="send_before_us"),),
     when_due=_expire,
     digest=Digest(

@@ -47,6 +47,7 @@ REQUESTS = Declaration(
     row=KnownRequest,
     owner=Owner.PARTITION,
     key=("household", "request_id"),
+    along="household",
     due=(Due(column="seen_us", after_us=lambda plan: plan.clock.request_window_us + 1),),
     partition_digest=_told,
 )

@@ -106,7 +106,7 @@ class Town(Hearth):
 
     def reached(self, failpoint: Failpoint) -> None:
         """A failpoint is reached, in whatever thread."""
-        if failpoint not in KILLED_AT:
+        if failpoint not in KILLED_AT and failpoint not in failpoints.RELOCATIONS:
             return
         if self.kill_at is failpoint:
             self.kill_at = None

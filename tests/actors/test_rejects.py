@@ -25,7 +25,7 @@ from actors.rejects.settings import RejectCounters, RejectSettings, RejectsUnava
 from actors.rejects.stores import RejectStores
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import admin_pb2, signal_pb2
-from household.events import FIRST_REJECTION, Status
+from household.events import Status, are_rejections
 from serving.signal_batches import batch_from_signals
 from tests.actors.harness import (
     DAY,
@@ -129,7 +129,7 @@ def rejected_positions(folder: Path) -> list[str]:
         if stored.record.kind is RecordKind.SIGNALS:
             batch = decode_signals(stored.record.payload, replay.now.plan)
             statuses = replay.fold_signals(batch, stored.record.stamp_us).statuses
-            rows = np.flatnonzero(statuses >= FIRST_REJECTION).tolist()
+            rows = np.flatnonzero(are_rejections(statuses)).tolist()
             found += [log_position(0, stored.offset, row) for row in rows]
         else:
             replay.fold(stored)

@@ -120,7 +120,7 @@ async def test_a_replay_gives_the_state_of_the_live_owner(tmp_path: Path, stream
     state = replayed(copy)
     assert household_digests(state) == households
     assert state_digest(state) == live
-    assert set(kinds(copy)) == STATE_KINDS - {RecordKind.INVENTORY}
+    assert set(kinds(copy)) == STATE_KINDS - {RecordKind.INVENTORY, RecordKind.RELOCATION}
     for stored in records(copy):
         if stored.record.kind is RecordKind.DECISION and not stream_clock:
             # Decided as of the clock, between two records: the stamp catches up, or a replay would know less.

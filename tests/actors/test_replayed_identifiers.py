@@ -9,9 +9,8 @@ from actors.rejects.entries import event_of, read_rejects, replay_id
 from hearth.v1 import signal_pb2
 from intake import replaying
 from intake.replaying import ToReplay
-from tests.actors.doors import Doors, graph, of
-from tests.actors.harness import MONDAY, in_loop, running, signal
-from wire.partitions import partition_of
+from tests.actors.doors import Doors, of
+from tests.actors.harness import MONDAY, in_loop, running
 
 PHONE = "msisdn:+447700900123"
 
@@ -44,24 +43,3 @@ async def test_a_rejected_signal_names_its_identifier_when_it_is_sent_again(tmp_
         answer = await doors.ingest(*request.signals, arrow_stream=request.arrow_stream)
         # Not BAD_KEY, as of one that names nobody.
         assert [one.reason for one in answer.rejections] == ["UNKNOWN_TYPE"]
-
-
-@in_loop
-async def test_a_graph_event_across_partitions_is_the_same_when_it_is_sent_again(tmp_path: Path):
-    names = [f"H{n}" for n in range(20)]
-    apart = next(name for name in names if partition_of(name.encode(), 2) != partition_of(b"H0", 2))
-    rejects = SegmentStore(tmp_path / "rejects")
-    async with running(tmp_path / "log", rejects=rejects, partitions=(0, 1)) as hearth:
-        doors = Doors(hearth)
-        refused = await doors.ingest(graph("merge", "g", MONDAY, "H0", other=apart, cause="c"))
-        assert refused.rejections[0].reason == "ACROSS_PARTITIONS"
-        await hearth.until(lambda: sum(hearth.counter("rejects_kept", one) for one in (0, 1)) == 1)
-        (request,) = again(tmp_path / "rejects")
-    # As one of a log in which all lies together.
-    async with running(tmp_path / "other") as hearth:
-        doors = Doors(hearth)
-        await doors.told(signal("v", apart, "visit", MONDAY))
-        answer = await doors.ingest(*request.signals, arrow_stream=request.arrow_stream)
-        assert answer.counts.applied == 1
-        assert (await doors.get(household=apart)).household in ("H0", apart)
-        assert len((await doors.get(household=apart)).aliases) == 1

@@ -8,7 +8,8 @@ fingerprint of free texts, and how a digest packs its parts (household/digest.py
 
 Not covered: changes of plan on the way, but for what offers say and cost (tests/household/test_migration.py is about
 those); channels with groups; terms that fold by version 1 (tests/histories); playbooks with scarce items, of which
-tests/household/inventory_world.py has the second fold.
+tests/household/inventory_world.py has the second fold; graph events and what changes its partition for them, of which
+tests/household/relocation_world.py has it.
 """
 
 import math
@@ -800,6 +801,9 @@ class PlainReplay:
             case RecordKind.INVENTORY:
                 codec.decode_inventory(record.payload)
                 raise AssertionError("the plain fold knows no scarce items")
+            case RecordKind.RELOCATION:
+                codec.decode_relocations(record.payload)
+                raise AssertionError("the plain fold knows no graph events")
             case RecordKind.TICK:
                 self.now.tick(epoch=record.epoch, stamp_us=record.stamp_us)
             case other:

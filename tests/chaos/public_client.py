@@ -15,6 +15,7 @@ from hearth.v1 import (
     decision_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    household_pb2_grpc,
     signal_pb2,
     signal_pb2_grpc,
 )
@@ -46,6 +47,7 @@ class PublicChannel:
         self.signals = signal_pb2_grpc.SignalServiceStub(self._channel)
         self.decisions = decision_pb2_grpc.DecisionServiceStub(self._channel)
         self.delivery = delivery_pb2_grpc.DeliveryServiceStub(self._channel)
+        self.households = household_pb2_grpc.HouseholdServiceStub(self._channel)
 
     async def connected(self) -> None:
         """Return once a connection stands."""

@@ -21,7 +21,7 @@ from actors.log.reading import read_only_logs
 from hearth.v1 import signal_pb2, signal_pb2_grpc
 from household.columns.dedupe import DedupeWindow
 from household.digest import household_digests, state_digest
-from household.events import Status
+from household.events import NOT_REJECTED, Status
 from household.plan import Plan
 from playbooks.compiler import compile_playbook
 from serving.totals import counts_by_name
@@ -59,7 +59,7 @@ def test_the_state_is_what_the_oracle_has(tmp_path: Path, plan: Plan, capsys: py
     assert said["duplicate"] > 0.03 * COUNT
     assert said["late"] > 0.03 * COUNT if plan.clock.lateness_us == DAY else 0 < said["late"] < 0.1 * COUNT
     # The oracle knows no graph, of which alone the last one comes.
-    expected = set(Status) - {Status.APPLIED, Status.DUPLICATE, Status.LATE, Status.ACROSS_PARTITIONS}
+    expected = set(Status) - NOT_REJECTED - {Status.ACROSS_PARTITIONS}
     assert {reason for _, reason in judged.rejected} == {status.name for status in expected}
     for partition, replay in judged.replays.items():
         assert state_digest(replay.now) == states[partition]

@@ -140,7 +140,9 @@ def batch_of_told(plan: Plan, told: list[Told]):
             texts |= {"other": one.other, "cause": one.cause}
             saying = saying_of(GraphKind(one.kind), texts, "", one.probability)
             graph.append(GraphRow(row=row, saying=saying))
-            events.append(Event(id=one.id, household=b"", kind=UNKNOWN_TYPE, time_us=one.time_us))
+            # What takes back or confirms holds where the household lies that it names.
+            household = one.household if one.kind in ("unmerge", "confirm") else ""
+            events.append(Event(id=one.id, household=household.encode(), kind=UNKNOWN_TYPE, time_us=one.time_us))
             identifiers.append(b"")
         else:
             values = ((0, one.amount),)

@@ -16,6 +16,7 @@ REASONS: dict[str, str] = {
     "serving/models/probe.py": "a process that opens unknown models runs this file alone, without anything of ours",
     "cluster/coordinator.py": "who watches the shards, and the table of what is asked of it, a line or two for each",
     "actors/shard/shard.py": "the life of a shard and its table of calls, a line or two for each",
+    "household/apply.py": "the one place where state changes, a few lines for each kind of record",
     "household/tables/table.py": "the verbs of one class over one set of arrays",
 }
 """By path: why what is in it would be harder to read in two files."""

@@ -80,13 +80,13 @@ def test_a_kind_of_record_is_added_as_its_recipe_says(repository: Path, tmp_path
     product = {"actors/log/contract.py", "actors/records/codec.py", "actors/records/kinds.py"}
     assert set(changed) == {*product, "tests/chaos/plain_replay.py"}
     assert run(folder, "-c", NOTE_LIVES) == "seen 1\n"
-    pytest_in(folder, "tests/actors/test_record_kinds.py", "-k", "entry or second or kind10 or 10")
+    pytest_in(folder, "tests/actors/test_record_kinds.py", "-k", "entry or second or kind11 or 11")
 
 
 def test_a_kind_of_record_without_its_entry_stops_the_first_import(repository: Path, tmp_path: Path):
     folder = copied(repository, tmp_path, *packages(repository), "pyproject.toml")
     contract = folder / "actors" / "log" / "contract.py"
-    contract.write_text(contract.read_text().replace("    INVENTORY = 9\n", "    INVENTORY = 9\n    NOTE = 10\n"))
+    contract.write_text(contract.read_text().replace("    RELOCATION = 10\n", "    RELOCATION = 10\n    NOTE = 11\n"))
 
     told = subprocess.run(
         [sys.executable, "-c", "import actors.records.kinds"], cwd=folder, capture_output=True, text=True, check=False

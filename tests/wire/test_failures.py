@@ -19,6 +19,7 @@ from actors.records.payload import PayloadUnreadable
 from actors.shard.refusals import REFUSALS, refused
 from actors.snapshots.facts import SnapshotFailed
 from household.plan import Plan
+from household.relocation.whereabouts import LiesElsewhere
 from wire.failures import (
     STATUS_BY_FAILURE,
     CallFailed,
@@ -96,6 +97,7 @@ REFUSED = {
     "clock": (NotCurrent(CLOCK_UNCONFIRMED), Failure.CLOCK_UNCONFIRMED),
     "snapshot": (SnapshotFailed(PartitionId(3), "there", "the disk is full"), Failure.SNAPSHOT_FAILED),
     "lost": (PartitionLost(), Failure.PARTITION_UNAVAILABLE),
+    "elsewhere": (LiesElsewhere(5), Failure.MOVED),
     "not settled": (NotSettled(), Failure.PARTITION_UNAVAILABLE),
     "channel that is gone": (ChannelGone("fax", Plan(name="without")), Failure.UNKNOWN_CHANNEL),
     "log": (LogUnavailable(PartitionId(3), Path("there"), "no answer"), Failure.PARTITION_UNAVAILABLE),

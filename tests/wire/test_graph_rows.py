@@ -86,16 +86,19 @@ def test_a_signal_lies_where_its_identifier_does_and_a_graph_event_where_all_lie
     assert {partition: rows.tolist() for partition, (rows, _) in pieces.items()} == {place(NUMBER): [0, 1]}
 
 
-def test_a_graph_event_about_several_partitions_is_rejected_with_what_lies_apart():
+def test_a_graph_event_goes_where_the_first_lies_that_it_names_and_one_that_names_nobody_is_rejected():
     far = next(f"member:m{i}" for i in range(99) if place(f"member:m{i}") != place(NUMBER))
     event = signal("1", "hearth.graph.link", identifier=NUMBER, subject=far)
-    state, statuses = folded(event, partition_count=PARTITIONS)
+    assert [*split_by_partition(batch_from_signals([event]), PARTITIONS)] == [place(NUMBER)]
+    elsewhere = {NUMBER.encode(): 5}
+    told = split_by_partition(batch_from_signals([event]), PARTITIONS, lambda key: elsewhere.get(key, 0))
+    assert [*told] == [5]
+    nobody = signal("1", "hearth.graph.unmerge", cause="c")
+    ((_, payload),) = split_by_partition(batch_from_signals([nobody]), PARTITIONS).values()
+    assert "needs a household" in batch_of(payload).column(APART_COLUMN)[0].as_py()
+    state, statuses = folded(nobody, partition_count=PARTITIONS)
     assert statuses == [Status.ACROSS_PARTITIONS]
     assert not state.graph
-    ((_, payload),) = split_by_partition(batch_from_signals([event]), PARTITIONS).values()
-    assert f"{NUMBER} and {far} lie in different partitions" in batch_of(payload).column(APART_COLUMN)[0].as_py()
-    _, statuses = folded(signal("1", "hearth.graph.unmerge", cause="c"), partition_count=PARTITIONS)
-    assert statuses == [Status.ACROSS_PARTITIONS]
 
 
 def place(key: str) -> int:

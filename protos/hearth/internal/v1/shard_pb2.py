@@ -28,7 +28,7 @@ from hearth.v1 import delivery_pb2 as hearth_dot_v1_dot_delivery__pb2
 from hearth.v1 import household_pb2 as hearth_dot_v1_dot_household__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehearth/internal/v1/shard.proto\x12\x12hearth.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\x1a\x18hearth/v1/delivery.proto\x1a\x19hearth/v1/household.proto\"\x8b\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12*\n\x06method\x18\x03 \x01(\x0e\x32\x1a.hearth.internal.v1.Method\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x05\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"2\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"H\n\x0f\x45xchangeRequest\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.hearth.internal.v1.Call\x12\x0c\n\x04left\x18\x02 \x03(\x04\">\n\x10\x45xchangeResponse\x12*\n\x07replies\x18\x01 \x03(\x0b\x32\x19.hearth.internal.v1.Reply\"c\n\nDecideCall\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.hearth.v1.DecideRequest\x12\x14\n\x0csignal_batch\x18\x02 \x01(\x0c\x12\x14\n\x0crequest_hash\x18\x03 \x01(\x0c\"\xb7\x01\n\nReportCall\x12\x14\n\x0csignal_batch\x18\x01 \x01(\x0c\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x11\n\taction_id\x18\x03 \x01(\t\x12\x14\n\x07\x63hannel\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05group\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x14\n\x0crequest_hash\x18\x07 \x01(\x0c\x12\x12\n\nidentifier\x18\x08 \x01(\tB\n\n\x08_channel\"A\n\rGraphQuestion\x12\x12\n\nhouseholds\x18\x01 \x03(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"\xa1\x02\n\x0bGraphAnswer\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x08standing\x18\x02 \x03(\x0b\x32-.hearth.internal.v1.GraphAnswer.StandingEntry\x12*\n\nquarantine\x18\x03 \x03(\x0b\x32\x16.hearth.v1.Quarantined\x12\x19\n\x11quarantined_total\x18\x04 \x01(\x03\x12\x13\n\x0bmerge_about\x18\x05 \x01(\t\x12\x19\n\x11quarantined_about\x18\x06 \x01(\t\x1a/\n\rStandingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x0e\x44\x65liverRequest\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12\r\n\x05group\x18\x02 \x01(\t\"A\n\x0f\x44\x65liverResponse\x12.\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.hearth.v1.SubscribeResponse*\xa2\x02\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x11\n\rMETHOD_INGEST\x10\x01\x12\x11\n\rMETHOD_DECIDE\x10\x02\x12\x11\n\rMETHOD_REPORT\x10\x03\x12\x0e\n\nMETHOD_ACK\x10\x04\x12\x0e\n\nMETHOD_GET\x10\x05\x12\x12\n\x0eMETHOD_EXPLAIN\x10\x06\x12\x14\n\x10METHOD_DECISIONS\x10\x07\x12\x13\n\x0fMETHOD_SNAPSHOT\x10\x08\x12\x11\n\rMETHOD_REJECT\x10\t\x12\x18\n\x14METHOD_CONFIRM_CLOCK\x10\n\x12\x13\n\x0fMETHOD_DESCRIBE\x10\x0f\x12\x10\n\x0cMETHOD_GRAPH\x10\x10\x12\x14\n\x10METHOD_INVENTORY\x10\x11\x32\xbf\x01\n\x0cShardService\x12Y\n\x08\x45xchange\x12#.hearth.internal.v1.ExchangeRequest\x1a$.hearth.internal.v1.ExchangeResponse(\x01\x30\x01\x12T\n\x07\x44\x65liver\x12\".hearth.internal.v1.DeliverRequest\x1a#.hearth.internal.v1.DeliverResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehearth/internal/v1/shard.proto\x12\x12hearth.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hearth/v1/decision.proto\x1a\x18hearth/v1/delivery.proto\x1a\x19hearth/v1/household.proto\"2\n\x0cMovedSignals\x12\r\n\x04rows\x18\xe8\x07 \x03(\x05\x12\x13\n\npartitions\x18\xe9\x07 \x03(\x05\"\x1c\n\nRecordCall\x12\x0e\n\x06offset\x18\x01 \x01(\x03\"\x8b\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12*\n\x06method\x18\x03 \x01(\x0e\x32\x1a.hearth.internal.v1.Method\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x05\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"2\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"H\n\x0f\x45xchangeRequest\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.hearth.internal.v1.Call\x12\x0c\n\x04left\x18\x02 \x03(\x04\">\n\x10\x45xchangeResponse\x12*\n\x07replies\x18\x01 \x03(\x0b\x32\x19.hearth.internal.v1.Reply\"c\n\nDecideCall\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.hearth.v1.DecideRequest\x12\x14\n\x0csignal_batch\x18\x02 \x01(\x0c\x12\x14\n\x0crequest_hash\x18\x03 \x01(\x0c\"\xb7\x01\n\nReportCall\x12\x14\n\x0csignal_batch\x18\x01 \x01(\x0c\x12\x11\n\thousehold\x18\x02 \x01(\t\x12\x11\n\taction_id\x18\x03 \x01(\t\x12\x14\n\x07\x63hannel\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05group\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x14\n\x0crequest_hash\x18\x07 \x01(\x0c\x12\x12\n\nidentifier\x18\x08 \x01(\tB\n\n\x08_channel\"A\n\rGraphQuestion\x12\x12\n\nhouseholds\x18\x01 \x03(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"\xa1\x02\n\x0bGraphAnswer\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x08standing\x18\x02 \x03(\x0b\x32-.hearth.internal.v1.GraphAnswer.StandingEntry\x12*\n\nquarantine\x18\x03 \x03(\x0b\x32\x16.hearth.v1.Quarantined\x12\x19\n\x11quarantined_total\x18\x04 \x01(\x03\x12\x13\n\x0bmerge_about\x18\x05 \x01(\t\x12\x19\n\x11quarantined_about\x18\x06 \x01(\t\x1a/\n\rStandingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x0e\x44\x65liverRequest\x12\x10\n\x08\x63hannels\x18\x01 \x03(\t\x12\r\n\x05group\x18\x02 \x01(\t\"A\n\x0f\x44\x65liverResponse\x12.\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.hearth.v1.SubscribeResponse*\xca\x02\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x11\n\rMETHOD_INGEST\x10\x01\x12\x11\n\rMETHOD_DECIDE\x10\x02\x12\x11\n\rMETHOD_REPORT\x10\x03\x12\x0e\n\nMETHOD_ACK\x10\x04\x12\x0e\n\nMETHOD_GET\x10\x05\x12\x12\n\x0eMETHOD_EXPLAIN\x10\x06\x12\x14\n\x10METHOD_DECISIONS\x10\x07\x12\x13\n\x0fMETHOD_SNAPSHOT\x10\x08\x12\x11\n\rMETHOD_REJECT\x10\t\x12\x18\n\x14METHOD_CONFIRM_CLOCK\x10\n\x12\x13\n\x0fMETHOD_DESCRIBE\x10\x0f\x12\x10\n\x0cMETHOD_GRAPH\x10\x10\x12\x14\n\x10METHOD_INVENTORY\x10\x11\x12\x13\n\x0fMETHOD_RELOCATE\x10\x12\x12\x11\n\rMETHOD_RECORD\x10\x13\x32\xbf\x01\n\x0cShardService\x12Y\n\x08\x45xchange\x12#.hearth.internal.v1.ExchangeRequest\x1a$.hearth.internal.v1.ExchangeResponse(\x01\x30\x01\x12T\n\x07\x44\x65liver\x12\".hearth.internal.v1.DeliverRequest\x1a#.hearth.internal.v1.DeliverResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +37,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GRAPHANSWER_STANDINGENTRY']._loaded_options = None
   _globals['_GRAPHANSWER_STANDINGENTRY']._serialized_options = b'8\001'
-  _globals['_METHOD']._serialized_start=1263
-  _globals['_METHOD']._serialized_end=1553
-  _globals['_CALL']._serialized_start=167
-  _globals['_CALL']._serialized_end=306
-  _globals['_REPLY']._serialized_start=308
-  _globals['_REPLY']._serialized_end=358
-  _globals['_EXCHANGEREQUEST']._serialized_start=360
-  _globals['_EXCHANGEREQUEST']._serialized_end=432
-  _globals['_EXCHANGERESPONSE']._serialized_start=434
-  _globals['_EXCHANGERESPONSE']._serialized_end=496
-  _globals['_DECIDECALL']._serialized_start=498
-  _globals['_DECIDECALL']._serialized_end=597
-  _globals['_REPORTCALL']._serialized_start=600
-  _globals['_REPORTCALL']._serialized_end=783
-  _globals['_GRAPHQUESTION']._serialized_start=785
-  _globals['_GRAPHQUESTION']._serialized_end=850
-  _globals['_GRAPHANSWER']._serialized_start=853
-  _globals['_GRAPHANSWER']._serialized_end=1142
-  _globals['_GRAPHANSWER_STANDINGENTRY']._serialized_start=1095
-  _globals['_GRAPHANSWER_STANDINGENTRY']._serialized_end=1142
-  _globals['_DELIVERREQUEST']._serialized_start=1144
-  _globals['_DELIVERREQUEST']._serialized_end=1193
-  _globals['_DELIVERRESPONSE']._serialized_start=1195
-  _globals['_DELIVERRESPONSE']._serialized_end=1260
-  _globals['_SHARDSERVICE']._serialized_start=1556
-  _globals['_SHARDSERVICE']._serialized_end=1747
+  _globals['_METHOD']._serialized_start=1345
+  _globals['_METHOD']._serialized_end=1675
+  _globals['_MOVEDSIGNALS']._serialized_start=166
+  _globals['_MOVEDSIGNALS']._serialized_end=216
+  _globals['_RECORDCALL']._serialized_start=218
+  _globals['_RECORDCALL']._serialized_end=246
+  _globals['_CALL']._serialized_start=249
+  _globals['_CALL']._serialized_end=388
+  _globals['_REPLY']._serialized_start=390
+  _globals['_REPLY']._serialized_end=440
+  _globals['_EXCHANGEREQUEST']._serialized_start=442
+  _globals['_EXCHANGEREQUEST']._serialized_end=514
+  _globals['_EXCHANGERESPONSE']._serialized_start=516
+  _globals['_EXCHANGERESPONSE']._serialized_end=578
+  _globals['_DECIDECALL']._serialized_start=580
+  _globals['_DECIDECALL']._serialized_end=679
+  _globals['_REPORTCALL']._serialized_start=682
+  _globals['_REPORTCALL']._serialized_end=865
+  _globals['_GRAPHQUESTION']._serialized_start=867
+  _globals['_GRAPHQUESTION']._serialized_end=932
+  _globals['_GRAPHANSWER']._serialized_start=935
+  _globals['_GRAPHANSWER']._serialized_end=1224
+  _globals['_GRAPHANSWER_STANDINGENTRY']._serialized_start=1177
+  _globals['_GRAPHANSWER_STANDINGENTRY']._serialized_end=1224
+  _globals['_DELIVERREQUEST']._serialized_start=1226
+  _globals['_DELIVERREQUEST']._serialized_end=1275
+  _globals['_DELIVERRESPONSE']._serialized_start=1277
+  _globals['_DELIVERRESPONSE']._serialized_end=1342
+  _globals['_SHARDSERVICE']._serialized_start=1678
+  _globals['_SHARDSERVICE']._serialized_end=1869
 # @@protoc_insertion_point(module_scope)

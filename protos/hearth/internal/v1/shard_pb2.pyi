@@ -29,6 +29,8 @@ class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_DESCRIBE: _ClassVar[Method]
     METHOD_GRAPH: _ClassVar[Method]
     METHOD_INVENTORY: _ClassVar[Method]
+    METHOD_RELOCATE: _ClassVar[Method]
+    METHOD_RECORD: _ClassVar[Method]
 METHOD_UNSPECIFIED: Method
 METHOD_INGEST: Method
 METHOD_DECIDE: Method
@@ -43,6 +45,22 @@ METHOD_CONFIRM_CLOCK: Method
 METHOD_DESCRIBE: Method
 METHOD_GRAPH: Method
 METHOD_INVENTORY: Method
+METHOD_RELOCATE: Method
+METHOD_RECORD: Method
+
+class MovedSignals(_message.Message):
+    __slots__ = ("rows", "partitions")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedScalarFieldContainer[int]
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, rows: _Optional[_Iterable[int]] = ..., partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RecordCall(_message.Message):
+    __slots__ = ("offset",)
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    def __init__(self, offset: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
     __slots__ = ("id", "partition", "method", "payload", "timeout_ms", "traceparent")

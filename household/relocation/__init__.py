@@ -1,0 +1,1 @@
+"""Relocation: what graph events tie together changes its partition, whole."""
