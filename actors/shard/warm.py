@@ -23,8 +23,9 @@ from actors.shard import kernel_cache
 from actors.shard.kernel_cache import first_alone, folder_of_cache, is_compiled, throw_away
 from household.apply import apply_signals, apply_tick
 from household.columns.fingerprint import fingerprint
+from household.contact_rules.compiled import Said
 from household.deciding.looking import looked_at
-from household.deciding.rules import Said, Weighing
+from household.deciding.rules import Weighing
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
 from household.journeys.settling import settle_as_they_are

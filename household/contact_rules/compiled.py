@@ -56,6 +56,20 @@ _OF_CONTACTS = (*_OF_BOTH, "is_handed", "delivered_us", "seen_us", "until_us", "
 _OF_ENCOUNTERS = (*_OF_BOTH, "kind")
 
 
+WORTH_ANYTHING = 2**62
+"""The value of an action that no reservation stands against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An action on a channel, as rules see it."""
+
+    traits: str
+    channel: int
+    cost_minor: int
+    value_milli: int = WORTH_ANYTHING
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """One line of a rule: against what it speaks, and what it counts."""
@@ -127,6 +141,17 @@ class CompiledRules:
         self.rule_of_line: NDArray[np.int64] = np.array([line.rule for line in self._lines], np.int64)
         self.capacities = tuple(index for index, rule in enumerate(self.rules) if rule.limit is Limit.CAPACITY)
         self.programs = np.array(sorted({rule.condition for rule in self.rules} - {NONE}), np.int64)
+        places = {program: at for at, program in enumerate(self.programs.tolist())}
+        conditions = [self.rules[line.rule].condition for line in self._lines]
+        self.condition_at = np.array([places.get(one, NONE) for one in conditions], np.int64)
+        """(lines,) place among the programs of what each depends on; NONE, the last, for nothing."""
+        spans = [(at, self.rules[line.rule]) for at, line in enumerate(self._lines)]
+        self.sliding_us = np.array([one.window_us if one.span is Span.SLIDING else 0 for _, one in spans], np.int64)
+        """(lines,) how far back each looks; 0 where a calendar tells."""
+        self.calendar = tuple((at, one.span) for at, one in spans if one.span is not Span.SLIDING)
+        """Lines whose windows are those of a calendar."""
+        self.said: dict[tuple[int, str, int], Said] = {}
+        """By offer, journey and channel, what came up: alike for everybody."""
         self.has_reserving = any(rule.reserves for rule in self.rules)
         self.counts_inbound = any(rule.inbound for rule in self.rules)
         self.counts_refusals = any(rule.limit is Limit.SILENCE for rule in self.rules)

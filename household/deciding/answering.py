@@ -44,10 +44,10 @@ def against_answers(
         # The same answer on the same channel once more is no other contact.
         is_new = counts and carries(plan, action, ask.channel)
         if is_new and not has_answered(state, household, ask.channel, action.action_id):
-            asked = [said(plan, offer, action.journey, ask.channel)]
+            assert state.rules is not None
+            asked = [said(state.rules, plan, offer, action.journey, ask.channel)]
             weighing = Weighing(state, household, member, asked, is_inbound=True)
             broken = weighing.broken(0)
-            assert state.rules is not None
             reasons += tuple(by_rule(state.rules.rules[one.rule].name) for one in broken)
             notes += [weighing.note(0, one, offer=action.offer) for one in broken]
         if reasons:

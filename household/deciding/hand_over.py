@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Collection
 
+from household.contact_rules.compiled import Said
 from household.contact_rules.lines import NEVER_US
 from household.counting import milli
 from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet_for
 from household.deciding.reasons import by_rule
-from household.deciding.rules import Broken, Said, Weighing, capacity_left, contact_cost_minor
+from household.deciding.rules import Broken, Weighing, capacity_left, contact_cost_minor
 from household.deciding.standing import is_live, journey_of_action, truths, why_not
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect, Halt

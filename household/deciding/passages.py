@@ -6,9 +6,10 @@ Without rules, and without classes that are exempt, all candidates go by the bes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from household.contact_rules.compiled import WORTH_ANYTHING
 from household.deciding.contact_policy import quiet_until_us
 from household.deciding.reasons import Reason, by_rule
-from household.deciding.rules import WORTH_ANYTHING, Broken, Weighing, said
+from household.deciding.rules import Broken, Weighing, said
 from household.deciding.sending import NEVER_OPENS_US, Outlet
 from household.decision import RuleNote
 from household.plan import EXEMPT_CLASSES, ContactClass, Effect
@@ -42,6 +43,9 @@ class Passage:
         )
 
 
+NO_PASSAGE = Passage()
+
+
 def passages_of(
     state: PartitionState,
     outlets: Sequence[Outlet],
@@ -58,7 +62,6 @@ def passages_of(
         offer: _carrying(state, outlets, offer, journey, household, member)
         for offer, journey in journey_by_offer.items()
     }
-    pairs = [(offer, outlet) for offer, some in carried.items() for outlet in some]
     if state.rules is None:
         return {offer: Passage(outlet=some[0]) if some else Passage() for offer, some in carried.items()}
     weighing = Weighing(
@@ -66,19 +69,26 @@ def passages_of(
         household,
         member,
         [
-            said(state.plan, offer, journey_by_offer[offer], outlet.channel, value_milli=value_milli)
-            for offer, outlet in pairs
+            said(state.rules, state.plan, offer, journey_by_offer[offer], outlet.channel, value_milli=value_milli)
+            for offer, some in carried.items()
+            for outlet in some
         ],
     )
     zone = zone_of(state, household, member)
-    found: dict[int, Passage] = {offer: Passage() for offer in carried}
-    is_settled: set[int] = set()
-    for place, (offer, outlet) in enumerate(pairs):
-        if offer in is_settled:
-            continue
-        found[offer], goes_on = _passage(state, found[offer], weighing, place, offer, outlet, zone)
-        if not goes_on:
-            is_settled.add(offer)
+    found: dict[int, Passage] = {}
+    first = 0
+    for offer, some in carried.items():
+        passage = NO_PASSAGE
+        for place, outlet in enumerate(some, start=first):
+            goes_on = False
+            if weighing.is_broken[place]:
+                passage, goes_on = _passage(state, passage, weighing, place, offer, outlet, zone)
+            else:
+                passage = _by(outlet, passage)
+            if not goes_on:
+                break
+        found[offer] = passage
+        first += len(some)
     return found
 
 
@@ -98,6 +108,10 @@ def _carrying(
     return sorted(freed, key=lambda outlet: (bool(outlet.against), outlet.place))
 
 
+def _by(outlet: Outlet, before: Passage) -> Passage:
+    return Passage(outlet=outlet, against=before.against, blocked_by=before.blocked_by, notes=before.notes)
+
+
 def _passage(
     state: PartitionState, before: Passage, weighing: Weighing, place: int, offer: int, outlet: Outlet, zone: str
 ) -> tuple[Passage, bool]:
@@ -106,7 +120,7 @@ def _passage(
     assert state.rules is not None
     broken = [one for one in weighing.broken(place) if one.opens_us > from_us]
     if not broken:
-        return replace(before, outlet=outlet), False
+        return _by(outlet, before), False
     name = state.plan.offers[offer].name
     notes = (*before.notes, *(weighing.note(place, one, offer=name) for one in broken))
     reasons = tuple(by_rule(state.rules.rules[one.rule].name) for one in broken)
@@ -145,7 +159,7 @@ def inbound_vetoes(
         state,
         household,
         member,
-        [said(plan, offer, journey, channel) for offer, journey in journey_by_offer.items()],
+        [said(state.rules, plan, offer, journey, channel) for offer, journey in journey_by_offer.items()],
         is_inbound=True,
     )
     against, notes = {}, []

@@ -1,18 +1,18 @@
 """What the rules of the contact policy say of actions: which speak against which, and from when on none does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from household.contact_rules.compiled import CompiledRules
+from household.contact_rules.compiled import WORTH_ANYTHING, CompiledRules, Said
 from household.contact_rules.kernels import Asked, Kept, counted, weigh
 from household.contact_rules.lines import ASK_COLUMNS, NEVER_US
 from household.contact_rules.windows import window_of
 from household.decision import RuleNote
-from household.plan import NONE, Effect, Plan, Span
+from household.plan import NONE, Effect, Plan
 from household.state import PartitionState
 from household.subjects import subject_of, zone_of
 from household.tables.table import Table
@@ -23,20 +23,9 @@ ITEMS_AT_ONCE = 64
 NOTED_CONTACTS = 20
 """Of the contacts that count, so many are named; more are hardly read."""
 
-WORTH_ANYTHING = 2**62
-"""The value of an action that no reservation stands against."""
+_KEPT_MOST = 4_096
 
 NOTHING_KEPT = np.zeros((1, 1), np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """An action on a channel, as rules see it."""
-
-    traits: str
-    channel: int
-    cost_minor: int
-    value_milli: int = WORTH_ANYTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +39,20 @@ class Broken:
     """The first instant at which it would pass, as things stand; NEVER_US for none."""
 
 
-def said(plan: Plan, offer: int, journey: str, channel: int, *, value_milli: int = WORTH_ANYTHING) -> Said:
-    """Return an offer, by index, of a journey on a channel as rules see it."""
-    found = plan.offers[offer]
-    return Said(
-        traits=traits_of(plan, found.name, journey).text,
-        channel=channel,
-        cost_minor=contact_cost_minor(plan, offer, channel),
-        value_milli=value_milli,
-    )
+def said(
+    rules: CompiledRules, plan: Plan, offer: int, journey: str, channel: int, *, value_milli: int = WORTH_ANYTHING
+) -> Said:
+    """Return an offer, by index, of a journey on a channel as the rules of its plan see it."""
+    known = rules.said.get((offer, journey, channel))
+    if known is None:
+        if len(rules.said) >= _KEPT_MOST:
+            rules.said.clear()
+        known = rules.said[offer, journey, channel] = Said(
+            traits=traits_of(plan, plan.offers[offer].name, journey).text,
+            channel=channel,
+            cost_minor=contact_cost_minor(plan, offer, channel),
+        )
+    return known if value_milli == WORTH_ANYTHING else replace(known, value_milli=value_milli)
 
 
 def contact_cost_minor(plan: Plan, offer: int, channel: int) -> int:
@@ -110,9 +104,13 @@ class Weighing:
         while weigh(lines, self._kept, self._asked, self._asks, items, self._opens_us) < 0:
             items = np.empty((4 * items.shape[0], 4), np.int64)
         self._items = items
+        self.is_broken: list[bool] = (self._opens_us != self._asked.now_us).any(axis=1).tolist()
+        """(actions,) whether any rule speaks against each."""
 
     def broken(self, action: int) -> tuple[Broken, ...]:
         """Return the rules that speak against one of the actions, as they are written."""
+        if not self.is_broken[action]:
+            return ()
         opens_us = self._opens_us[action]
         found: dict[int, int] = {}
         for line in np.flatnonzero(opens_us != self._asked.now_us).tolist():
@@ -182,32 +180,27 @@ def _asked(
 ) -> Asked:
     rules, now_us = state.rules, int(state.now_us)
     assert rules is not None
-    since_us = np.full(rules.count, now_us, np.int64)
+    since_us = now_us - rules.sliding_us
     until_us = np.zeros(rules.count, np.int64)
     used_up = np.zeros(rules.count, np.uint8)
     is_on = _is_on(state, rules, household, member)
-    for place, index in enumerate(rules.rule_of_line.tolist()):
-        rule = rules.rules[index]
-        if rule.span is Span.SLIDING:
-            since_us[place] = now_us - rule.window_us
-        elif index in rules.capacities:
+    for place, span in rules.calendar:
+        index = int(rules.rule_of_line[place])
+        if index in rules.capacities:
             used_up[place], until_us[place] = _capacity(state, index)
         else:
-            from_us, until_us[place] = window_of(rule.span, zone, now_us)
+            from_us, until_us[place] = window_of(span, zone, now_us)
             since_us[place] = from_us - 1
     members = np.array(sorted({member, *state.graph.member_rows(household, member)}), np.int64)
     return Asked(members, line, now_us, int(made_only), int(is_inbound), is_on, since_us, until_us, used_up)
 
 
 def _is_on(state: PartitionState, rules: CompiledRules, household: int, member: int) -> NDArray[np.uint8]:
-    is_on = np.ones(rules.count, np.uint8)
-    if rules.programs.shape[0]:
-        results = state.conditions(rules.programs, household, member, state.now_us)
-        holds = dict(zip(rules.programs.tolist(), (results == 1.0).tolist(), strict=True))
-        for place, index in enumerate(rules.rule_of_line.tolist()):
-            condition = rules.rules[index].condition
-            is_on[place] = condition == NONE or holds[condition]
-    return is_on
+    if not rules.programs.shape[0]:
+        return np.ones(rules.count, np.uint8)
+    holds = np.ones(rules.programs.shape[0] + 1, np.uint8)
+    holds[:NONE] = state.conditions(rules.programs, household, member, state.now_us) == 1.0
+    return holds[rules.condition_at]
 
 
 def _capacity(state: PartitionState, index: int) -> tuple[bool, int]:
