@@ -94,6 +94,13 @@ def hold(config: HearthConfig) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def data_dir_of(folder: Path | None, data_dir: Path | None) -> Path | None:
+    """Return which data directory is meant: a folder that is one, where none is named for itself."""
+    if folder is not None and data_dir is None and (folder / LAYOUT_NAME).is_file():
+        return folder
+    return data_dir
+
+
 def with_its_log(config: HearthConfig) -> HearthConfig:
     """Return the settings, with the log that the data directory was last started with where none is given."""
     if config.log is not None:

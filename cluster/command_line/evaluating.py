@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line.options import DataDir, Json, LogOption, Playbook, leave, settings_of
+from cluster.command_line.options import Confidence, DataDir, Json, LogOption, Playbook, leave, settings_of, share_of
 
 
 def models_evaluate(
@@ -37,7 +37,7 @@ def models_evaluate(
     only_supported: Annotated[
         bool, typer.Option("--only-supported", help="Leave out decisions where the policy could not be followed.")
     ] = False,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    confidence: Confidence = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same data: same numbers.")] = 0,
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -68,14 +68,20 @@ def models_uplift(
     outcome: Annotated[str, typer.Option("--outcome", help="Column of what came of it.")] = "outcome",
     score: Annotated[str, typer.Option("--score", help="Column of predicted uplift.")] = "uplift",
     top: Annotated[
-        list[float], typer.Option("--top", help="Share of highest scores to tell the uplift of; may be repeated.")
+        list[float],
+        typer.Option(
+            "--top",
+            parser=share_of,
+            metavar="SHARE",
+            help="Share of highest scores to tell the uplift of; may be repeated.",
+        ),
     ] = [0.1, 0.2, 0.3, 0.5],  # noqa: B006
     contact_cost: Annotated[float, typer.Option("--contact-cost", min=0.0, help="Of treating one.")] = 0.0,
     outcome_value: Annotated[float, typer.Option("--outcome-value", help="What one outcome is worth.")] = 1.0,
     min_effective_sample: Annotated[
         float, typer.Option("--min-effective-sample", min=2.0, help="In each arm; with less, nothing is said.")
     ] = 100.0,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    confidence: Confidence = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same data: same numbers.")] = 0,
     as_json: Json = False,
 ) -> None:

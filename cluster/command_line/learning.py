@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line.options import DataDir, Json, LogOption, Playbook, VersionArgument, leave, settings_of
+from cluster.command_line.options import (
+    DataDir,
+    Json,
+    LogOption,
+    Playbook,
+    VersionArgument,
+    leave,
+    settings_of,
+    share_of,
+)
 from cluster.config import load_config
 from cluster.instants import instant_us
 
@@ -306,7 +315,14 @@ def models_shadow(
 def models_canary(
     version: VersionArgument,
     share: Annotated[
-        str, typer.Option("--share", help="Of the households, 5% or 0.05; it only grows.", show_default=False)
+        float,
+        typer.Option(
+            "--share",
+            parser=share_of,
+            metavar="SHARE",
+            help="Of the households, 5% or 0.05; it only grows.",
+            show_default=False,
+        ),
     ],
     force: Annotated[
         bool, typer.Option("--force", help="Even if it was never in shadow, or has proved worse.")
@@ -322,20 +338,7 @@ def models_canary(
     from cluster.commands.model_stages import canary_version as run
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    leave(run(config, version, share_of(share), is_forced=force, why=why, as_json=as_json, name=model))
-
-
-def share_of(text: str, option: str = "--share") -> float:
-    """Return a share as it was typed, of 1.
-
-    >>> share_of("5%"), share_of("0.05"), share_of("12.5 %")
-    (0.05, 0.05, 0.125)
-    """
-    number = text.strip().removesuffix("%")
-    try:
-        return float(number) / (100 if number != text.strip() else 1)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no share: 5% or 0.05", param_hint=option) from None
+    leave(run(config, version, share, is_forced=force, why=why, as_json=as_json, name=model))
 
 
 def models_rollback(
@@ -373,8 +376,14 @@ def models_follow(
     model: Annotated[str, typer.Option("--model", help="Registered model there.", show_default=False)],
     every: Annotated[float, typer.Option("--every", min=0.5, max=600, help="Seconds between two looks.")] = 2.0,
     canary_share: Annotated[
-        str, typer.Option("--canary-share", help="For a version whose tag hearth.canary_share does not say it.")
-    ] = "5%",
+        float,
+        typer.Option(
+            "--canary-share",
+            parser=share_of,
+            metavar="SHARE",
+            help="For a version whose tag hearth.canary_share does not say it.",
+        ),
+    ] = 0.05,
     webhook: Annotated[
         str | None, typer.Option("--webhook", metavar="HOST:PORT", help="Listen there for MLflow's webhooks, too.")
     ] = None,
@@ -403,14 +412,14 @@ def models_follow(
     listening = None
     if webhook is not None:
         listening = webhook_of(webhook, secret=webhook_secret, certificate=webhook_certificate, key=webhook_key)
-    config, share = settings_of(data_dir=data_dir, playbook=playbook), share_of(canary_share, "--canary-share")
+    config = settings_of(data_dir=data_dir, playbook=playbook)
     leave(
         run(
             config,
             uri=mlflow,
             model=model,
             every_s=every,
-            usual_share=share,
+            usual_share=canary_share,
             here=here,
             webhook=listening,
             is_once=once,

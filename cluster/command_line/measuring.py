@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line.options import DataDir, Json, LogOption, Playbook, leave, settings_of
+from cluster.command_line.options import Confidence, DataDir, Json, LogOption, Playbook, leave, settings_of, share_of
+from cluster.data_dir import data_dir_of
 
 _AsOf = Annotated[
     str | None,
@@ -84,7 +85,7 @@ def experiments(
         float | None,
         typer.Option("--worthwhile", help="Least gain per household worth having.  [default: a tenth of control's]"),
     ] = None,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    confidence: Confidence = 0.95,
     measures: _MeasuresFile = None,
     data_dir: DataDir = None,
     log: LogOption = None,
@@ -110,7 +111,13 @@ def readiness(
     journey: Annotated[str, typer.Argument(metavar="[JOURNEY]", help="Only this one.  [default: all]")] = "",
     as_of: _AsOf = None,
     effect: Annotated[
-        float | None, typer.Option("--effect", help="Share more that a trial is to find.  [default: the best prior]")
+        float | None,
+        typer.Option(
+            "--effect",
+            parser=share_of,
+            metavar="SHARE",
+            help="Share more that a trial is to find, 0.02 or 2%.  [default: the best prior]",
+        ),
     ] = None,
     without_control: Annotated[
         str | None,
@@ -152,8 +159,15 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one page for a meeting: funnels, uplift, K1 to K6, contact pressure, limits hit, who is where."""
-    from cluster.commands.report import ReportQuestion, data_dir_of, write_report
+    from cluster.commands.report import ReportQuestion, write_report
 
-    question = ReportQuestion(folder=folder, out=out, as_of=as_of, window_days=window_days, definitions=measures)
+    question = ReportQuestion(
+        folder=folder,
+        out=out,
+        is_named=data_dir is not None,
+        as_of=as_of,
+        window_days=window_days,
+        definitions=measures,
+    )
     config = settings_of(data_dir=data_dir_of(folder, data_dir), log=log)
     leave(write_report(config, question, as_json=as_json))

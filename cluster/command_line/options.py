@@ -11,7 +11,7 @@ import typer
 from cluster.client import find_target
 from cluster.config import ClockKind, HearthConfig, load_config
 from cluster.credentials import Credentials, given
-from cluster.data_dir import DATA_DIR
+from cluster.data_dir import DATA_DIR, data_dir_of
 from cluster.environment import ENVIRONMENT_PREFIX, environment_variable
 
 DataDir = Annotated[
@@ -38,6 +38,23 @@ ClockOption = Annotated[
 LogOption = Annotated[
     str | None, typer.Option("--log", help="kafka://HOST:PORT/PREFIX.  [default: files in the data directory]")
 ]
+
+
+def share_of(text: str | float) -> float:
+    """Return a share as it was typed, of 1.
+
+    >>> share_of("5%"), share_of("0.05"), share_of("12.5 %")
+    (0.05, 0.05, 0.125)
+    """
+    typed = str(text).strip()
+    number = typed.removesuffix("%")
+    try:
+        return float(number) / (100 if number != typed else 1)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no share; write it like 0.05 or 5%") from None
+
+
+Confidence = Annotated[float, typer.Option("--confidence", parser=share_of, metavar="SHARE", help="Of the intervals.")]
 
 Target = Annotated[
     str | None,
@@ -95,7 +112,9 @@ def permitted(name: str, run: Callable[..., None]) -> Callable[..., None]:
     def asking_first(**options: Any) -> None:
         from cluster.access import permit
 
-        folder = options.get("data_dir") or environment_variable(f"{ENVIRONMENT_PREFIX}DATA_DIR") or DATA_DIR
+        # `hearth report` is about the folder of its page where that is a data directory.
+        named = data_dir_of(options.get("folder"), options.get("data_dir"))
+        folder = named or environment_variable(f"{ENVIRONMENT_PREFIX}DATA_DIR") or DATA_DIR
         permit(f"hearth {name}", Path(folder))
         run(**options)
 

@@ -6,7 +6,7 @@ from typing import Annotated, assert_never
 
 import typer
 
-from cluster.command_line.options import DataDir, Json, LogOption, leave, settings_of
+from cluster.command_line.options import DataDir, Json, LogOption, leave, settings_of, share_of
 from cluster.config import shipped_playbook
 from cluster.errors import UsageWrong
 
@@ -68,7 +68,10 @@ def playbook_simulate(
     only_supported: Annotated[
         bool, typer.Option("--only-supported", help="Counterfactual: value decisions alone that could be so.")
     ] = False,
-    confidence: Annotated[float, typer.Option("--confidence", help="Counterfactual: of the intervals.")] = 0.95,
+    confidence: Annotated[
+        float,
+        typer.Option("--confidence", parser=share_of, metavar="SHARE", help="Counterfactual: of the intervals."),
+    ] = 0.95,
     data_dir: DataDir = None,
     log: LogOption = None,
     as_json: Json = False,

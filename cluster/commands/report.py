@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.exports.journey_places import JourneyPlace
+from actors.log.location import InFiles
 from cluster.commands.experiments import exposures_of, spendings_of
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import LAYOUT_NAME
@@ -44,6 +45,8 @@ class ReportQuestion:
     folder: Path | None
     """Where the page goes; a data directory is what it is about, too."""
     out: Path | None
+    is_named: bool
+    """Whether a data directory was named for itself."""
     as_of: str | None
     window_days: float
     definitions: Path | None
@@ -65,8 +68,9 @@ def write_report(config: HearthConfig, question: ReportQuestion, *, as_json: boo
     """Write the page, whole or not at all, and say where it is."""
     if not isfinite(question.window_days):
         raise UsageWrong(f"--window-days {question.window_days:g} is no number of days; write it like 30")
-    page_of = _page()
     out = page_file(question)
+    check_about(config, question)
+    page_of = _page()
     if question.out is not None or question.folder is None:
         check_out(out)  # else the folder is made
     log = read_measured(config, question.definitions, decided=("candidates",))
@@ -86,11 +90,19 @@ def write_report(config: HearthConfig, question: ReportQuestion, *, as_json: boo
     return 0
 
 
-def data_dir_of(folder: Path | None, data_dir: Path | None) -> Path | None:
-    """Return which data directory is reported on: one that is named as the folder of the page is that one."""
-    if folder is not None and data_dir is None and (folder / LAYOUT_NAME).is_file():
-        return folder
-    return data_dir
+def check_about(config: HearthConfig, question: ReportQuestion) -> None:
+    """Look whether there is anything to report on.
+
+    Raises:
+        UsageWrong: there is no data directory; whoever typed a folder may have meant it as one.
+    """
+    if question.is_named or question.folder is None or not isinstance(config.log_location, InFiles):
+        return
+    if not (config.data_dir / LAYOUT_NAME).is_file():
+        what = "is no data directory of Hearth" if question.folder.exists() else "does not exist"
+        raise UsageWrong(
+            f"{question.folder} {what}, and {config.data_dir} is none either: name what is reported on with --data-dir"
+        )
 
 
 def _make(folder: Path) -> None:

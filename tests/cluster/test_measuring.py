@@ -299,3 +299,18 @@ def test_what_is_wanting_is_said(monkeypatch, data_dir: Path, run: Run):
     assert "nobody is named who answers for the channel push" in stale.out
     assert other.code == 2
     assert "there is no journey 'high'; the playbook has low, contact" in other.err
+
+
+def test_shares_are_typed_as_people_type_them(monkeypatch, data_dir: Path, run: Run):
+    with_log(monkeypatch, a_log(plan_of(WITH_CONTROL)))
+    monkeypatch.setattr("cluster.commands.readiness.playbook_in_force", lambda config: InForce(plan_of(WITH_CONTROL)))
+    of_low = ("readiness", "low", "--data-dir", data_dir, "--json")
+    typed = {text: run(*of_low, "--effect", text) for text in ("0.2", "20%", "20 %")}
+    assert typed["0.2"].json == typed["20%"].json == typed["20 %"].json
+    for arguments in ((*of_low, "--effect"), ("experiments", "--data-dir", data_dir, "--confidence")):
+        for wrong, told in (
+            ("much", "'much' is no share; write it like 0.05 or 5%"),
+            ("200%", f"{arguments[-1]} 2 is"),
+        ):
+            ended = run(*arguments, wrong)
+            assert (ended.code, told in " ".join(ended.err.split())) == (2, True), ended.err

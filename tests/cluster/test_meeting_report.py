@@ -122,6 +122,25 @@ def test_a_folder_that_cannot_be_one_is_refused(monkeypatch, data_dir: Path, run
     assert "is no folder; with --out" in told.err
 
 
+def test_a_folder_that_was_meant_as_a_data_directory_is_named(run: Run, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    for name, what in (("elsewhere", "is no data directory of Hearth"), ("wrong", "does not exist")):
+        told = run("report", name)
+        assert told.code == 2
+        assert f"{name} {what}, and hearth-data is none either: name what is reported on with --data-dir" in told.err
+        assert "elsewhere is no data directory" in run("report", name, "--data-dir", "elsewhere").err
+    assert [one.name for one in tmp_path.rglob("*")] == ["elsewhere"]
+
+
+def test_the_access_rules_of_the_folder_hold(monkeypatch, data_dir: Path, run: Run):
+    asked: list[Path] = []
+    monkeypatch.setattr("cluster.access.permit", lambda what, folder: asked.append(folder))
+    run("report", data_dir)
+    run("report", data_dir, "--data-dir", "other")
+    run("report", "elsewhere")
+    assert asked == [data_dir, Path("other"), Path("hearth-data")]
+
+
 def test_a_data_directory_is_what_it_is_about(monkeypatch, data_dir: Path, run: Run, tmp_path: Path):
     with_log(monkeypatch, a_log(plan_of(WITH_CONTROL)))
     told = run("report", data_dir, "--measures", tmp_path / "measures.yaml")
