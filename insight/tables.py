@@ -1,5 +1,6 @@
 """Reading columns of files that others wrote: each mistake is named with its column, its first row and what to do."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,29 +27,30 @@ def read_table(file: Path) -> pa.Table:
     """Return the rows of a Parquet file, or of a CSV file with a header.
 
     Raises:
-        BadTable: it is not there, or is neither.
+        BadTable: it is not there, is neither, or has several columns of one name.
     """
     if not file.is_file():
         raise BadTable(f"{file} is not there" if not file.exists() else f"{file} is no file")
     try:
-        if file.suffix.lower() == ".csv":
-            return pyarrow.csv.read_csv(file)
-        return pyarrow.parquet.ParquetFile(file).read()
+        is_csv = file.suffix.lower() == ".csv"
+        table = pyarrow.csv.read_csv(file) if is_csv else pyarrow.parquet.ParquetFile(file).read()
     except (pa.ArrowException, OSError) as wrong:
         kind = "a CSV file with a header" if file.suffix.lower() == ".csv" else "a Parquet file"
         raise BadTable(f"{file} cannot be read as {kind}: {' '.join(str(wrong).split())}") from wrong
+    if several := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise BadTable(f"{file} has several columns {several[0]!r}, and which is meant cannot be told; keep one")
+    return table
 
 
 def column(table: pa.Table, name: str, *, file: str) -> pa.ChunkedArray:
     """Return a column.
 
     Raises:
-        BadTable: there is none of that name, or more than one.
+        BadTable: there is none of that name.
     """
-    found = table.column_names.count(name)
-    if found != 1:
+    if name not in table.column_names:
         there = f"it has {', '.join(table.column_names[:12])}{' …' if table.num_columns > 12 else ''}"
-        raise BadTable(f"{file}: {'no column' if not found else 'more than one column'} {name!r}; {there}")
+        raise BadTable(f"{file}: no column {name!r}; {there}")
     return table.column(name)
 
 

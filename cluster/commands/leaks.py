@@ -48,16 +48,15 @@ def look_for_leaks(file: Path, columns: LeakColumns, *, as_json: bool) -> int:
         table = _labelled(read_table(file), columns.label)
         label = label_of(table, columns.label, file=file)
         decided_us = None if columns.time is None else _times_of(table, columns.time, file=file)
+        computed = _told_columns(table, file=file)
     except BadTable as wrong:
         raise UsageWrong(str(wrong)) from wrong
     unknown = [one for one in columns.left_out if one not in table.column_names]
     if unknown:
         raise UsageWrong(f"--without {unknown[0]}: {file} has no such column")
-    beside = {columns.label, columns.time, *columns.left_out, *_told_beside(table)}
+    beside = {columns.label, columns.time, *columns.left_out, *_told_beside(table, computed)}
     wanted = [name for name in table.column_names if name not in beside]
-    leaks = find_leaks(
-        table, wanted, label, label_name=columns.label, known=_told_columns(table), decided_us=decided_us
-    )
+    leaks = find_leaks(table, wanted, label, label_name=columns.label, known=computed, decided_us=decided_us)
     if as_json:
         told = [plain(asdict(one)) for one in leaks]
         print_json({"file": str(file), "rows": table.num_rows, "columns": wanted, "leaks": told})
@@ -85,6 +84,8 @@ def label_of(table: pa.Table, name: str, *, file: Path) -> NDArray[np.bool_]:
         BadTable: it has other values, or misses some.
     """
     found = column(table, name, file=str(file))
+    if pa.types.is_nested(found.type):
+        raise BadTable(f"{file}: column {name!r} is {found.type}, and a label is one of two values")
     values = pc.unique(found).to_pylist()
     if found.null_count:
         raise BadTable(f"{file}: column {name!r} misses {found.null_count:,} labels; leave those rows out")
@@ -109,16 +110,19 @@ def _times_of(table: pa.Table, name: str, *, file: Path) -> NDArray[np.int64]:
     return np.asarray(found.cast(pa.int64()).to_numpy(), np.int64)
 
 
-def _told_columns(table: pa.Table) -> list[str]:
+def _told_columns(table: pa.Table, *, file: Path) -> list[str]:
     """Return the columns that `hearth models dataset` computed, where it wrote the file."""
+    from serving.models.tables import BadExport
     from serving.models.training_sets import columns_told
 
-    return columns_told(table.schema)
+    try:
+        return columns_told(table.schema)
+    except BadExport as wrong:
+        raise BadTable(f"{file}: {wrong}") from wrong
 
 
-def _told_beside(table: pa.Table) -> list[str]:
+def _told_beside(table: pa.Table, told: list[str]) -> list[str]:
     """Return what stands beside the columns in a file of `hearth models dataset`."""
-    told = _told_columns(table)
     return [name for name in table.column_names if name not in told] if told else []
 
 

@@ -1,5 +1,8 @@
 """Columns of an export as arrays; what is missing or holds something else is named."""
 
+from collections.abc import Collection
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +17,30 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return a column."""
     if name not in table.column_names:
         raise BadExport(f"column {name} is missing; there are " + ", ".join(table.column_names))
+    if table.column_names.count(name) > 1:
+        raise BadExport(f"there are several columns {name}, and which is meant cannot be told; keep one")
     return table[name]
+
+
+def check_columns(path: Path, schema: pa.Schema, *, needed: Collection[str], read: Collection[str]) -> None:
+    """Look whether what is needed is there, and whether all that is read is there once.
+
+    Raises:
+        BadExport: names file and column.
+    """
+    for name in needed:
+        if name not in schema.names:
+            raise BadExport(f"{path}: column {name} is missing; there are {', '.join(schema.names[:12])} …")
+    for name in (*needed, *read):
+        if (count := schema.names.count(name)) > 1:
+            raise BadExport(f"{path} has {count} columns {name}, and which is meant cannot be told; keep one")
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, str]:
+    """Return what a file says of itself; what is no text is taken for what can be read of it."""
+    return {
+        name.decode(errors="replace"): value.decode(errors="replace") for name, value in (schema.metadata or {}).items()
+    }
 
 
 def text(table: pa.Table, name: str) -> NDArray[np.str_]:

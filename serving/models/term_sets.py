@@ -16,7 +16,7 @@ from pyarrow.lib import ArrowException
 from household.plan import ValueTerm
 from household.scoring import NEVER, FeatureSchema
 from serving.models.dataset import ACCEPTED, CONTROL, LABEL, TREATED
-from serving.models.tables import BadExport, flags, floats, text, times
+from serving.models.tables import BadExport, check_columns, flags, floats, metadata_of, text, times
 from serving.models.term_training import TermExamples
 from serving.models.training_sets import DECIDED, HOUSEHOLD, PROPENSITY
 
@@ -24,6 +24,8 @@ ROWS_MAX: Final = 5_000_000
 ARM: Final = "arm"
 ARMS: Final = "arms"
 TREATED_PROPENSITY: Final = "treated_propensity"
+OF_A_TRIAL: Final = (ARM, TREATED, TREATED_PROPENSITY, ARMS, PROPENSITY)
+"""Columns that tell of treatment, of which each is read if it is there."""
 TIME: Final = "time"
 """Of rows that no decision made, beside `decided_at`."""
 
@@ -62,7 +64,7 @@ def read_observed(path: Path, schema: FeatureSchema, term: ValueTerm) -> TermExa
 
 
 def _check(path: Path, found: pa.Schema, schema: FeatureSchema, term: ValueTerm) -> None:
-    metadata = {name.decode(): value.decode() for name, value in (found.metadata or {}).items()}
+    metadata = metadata_of(found)
     made_for = metadata.get("hearth.feature_schema_hash", schema.hash)
     if made_for != schema.hash:
         raise BadExport(f"{path} is of feature schema {made_for}, the playbook in force has {schema.hash}")
@@ -76,10 +78,8 @@ def _check(path: Path, found: pa.Schema, schema: FeatureSchema, term: ValueTerm)
             f"the label of {path} is {ACCEPTED!r}, and a hazard is of who left: `hearth models dataset --label EVENT` "
             "of what says so, or `--as-of FILE` for a list of households with a label of your own"
         )
-    for name in (*schema.names_for(term), LABEL):
-        if name not in found.names:
-            there_are = ", ".join(found.names[:12])
-            raise BadExport(f"{path}: column {name} is missing; there are {there_are} …")
+    read = (DECIDED, TIME, HOUSEHOLD, *(OF_A_TRIAL if term is ValueTerm.UPLIFT else ()))
+    check_columns(path, found, needed=(*schema.names_for(term), LABEL), read=read)
     for name in schema.names_for(term):
         kind = found.field(name).type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -104,7 +104,7 @@ def _time_of(found: pa.Schema) -> str:
 def _wanted(found: pa.Schema, schema: FeatureSchema, term: ValueTerm) -> list[str]:
     also: tuple[str, ...] = (LABEL, _time_of(found), HOUSEHOLD)
     if term is ValueTerm.UPLIFT:
-        also = (*also, ARM, TREATED, TREATED_PROPENSITY, ARMS, PROPENSITY)
+        also = (*also, *OF_A_TRIAL)
     return [*schema.names_for(term), *(name for name in also if name in found.names)]
 
 

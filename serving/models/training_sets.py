@@ -18,7 +18,7 @@ from pyarrow.lib import ArrowException
 
 from household.scoring import NEVER, FeatureSchema
 from serving.models.dataset import ACCEPTED, LABEL
-from serving.models.tables import BadExport, floats, text, times
+from serving.models.tables import BadExport, check_columns, floats, metadata_of, text, times
 
 DECIDED: Final = "decided_at"
 PROPENSITY: Final = "propensity"
@@ -67,19 +67,17 @@ class TrainingSet:
         for one in self._files[1:]:
             if not one.schema_arrow.equals(self.columns):
                 raise BadExport(f"{self.path}: its files have different columns")
-        metadata = {name.decode(): value.decode() for name, value in (self.columns.metadata or {}).items()}
+        metadata = metadata_of(self.columns)
         made_for = metadata.get("hearth.feature_schema_hash", self.schema.hash)
         if made_for != self.schema.hash:
             raise BadExport(
                 f"{self.path} is of feature schema {made_for}, the playbook in force has {self.schema.hash}"
             )
         self.label_name = metadata.get("hearth.label", ACCEPTED)
-        self.window_us = int(metadata.get("hearth.window_us", "0"))
+        self.window_us = _whole_number(self.path, metadata, "hearth.window_us")
         self.definition = metadata.get("hearth.label_definition", f"`{LABEL}` of {self.path.name}")
-        for name in (*self.schema.names, LABEL, DECIDED):
-            if name not in self.columns.names:
-                there_are = ", ".join(self.columns.names[:12])
-                raise BadExport(f"{self.path}: column {name} is missing; there are {there_are} …")
+        needed, read = (*self.schema.names, LABEL, DECIDED), (PROPENSITY, DECISION, HOUSEHOLD)
+        check_columns(self.path, self.columns, needed=needed, read=read)
         for column in self.schema.columns:
             kind = self.columns.field(column.name).type
             if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -176,6 +174,24 @@ def keys_of(table: pa.Table) -> list[tuple[str, str]]:
 
 
 def columns_told(schema: pa.Schema) -> list[str]:
-    """Return the names of the columns that a training set says it is to be learned from; empty where it does not."""
-    told = json.loads((schema.metadata or {}).get(b"hearth.columns", b"[]"))
+    """Return the names of the columns that a training set says it is to be learned from; empty where it does not.
+
+    Raises:
+        BadExport: what it says is no list of names.
+    """
+    said = metadata_of(schema).get("hearth.columns", "[]")
+    try:
+        told = json.loads(said)
+    except ValueError:
+        told = None
+    if not isinstance(told, list):
+        raise BadExport(f"its metadata `hearth.columns` is {said[:80]!r}, and should be a list of names in JSON")
     return [str(one) for one in told]
+
+
+def _whole_number(path: Path, metadata: dict[str, str], name: str) -> int:
+    """Return a number that a file says of itself; 0 where it does not."""
+    said = metadata.get(name, "0")
+    if not (said.isascii() and said.isdigit()):
+        raise BadExport(f"{path}: its metadata `{name}` is {said[:80]!r}, and should be a whole number")
+    return int(said)

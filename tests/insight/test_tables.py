@@ -118,3 +118,11 @@ def test_parquet_and_csv_are_read_alike_and_anything_else_is_refused(tmp_path: P
             read_table(tmp_path / name)
     with pytest.raises(BadTable, match="is no file"):
         read_table(tmp_path)
+
+
+def test_a_file_with_several_columns_of_one_name_is_refused_by_that_name(tmp_path: Path):
+    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["action", "action"]), tmp_path / "twice.parquet")
+    (tmp_path / "twice.csv").write_text("decision_id,action,action\nd1,a,b\n")
+    for name in ("twice.parquet", "twice.csv"):
+        with pytest.raises(BadTable, match=f"{name} has several columns 'action', and which is meant"):
+            read_table(tmp_path / name)

@@ -145,6 +145,16 @@ WRONG: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
         lambda one: one.set_column(one.column_names.index("family"), "family", pa.array(["x"] * one.num_rows)),
         "family is string, a number is needed",
     ),
+    "a column of the row twice": (
+        lambda one: one.append_column("family", one["family"]),
+        "set.parquet has 2 columns family, and which is meant cannot be told; keep one",
+    ),
+    "the label twice": (lambda one: one.append_column("label", one["label"]), "has 2 columns label"),
+    "two propensities": (lambda one: one.append_column("propensity", one["propensity"]), "has 2 columns propensity"),
+    "a window of no number": (
+        lambda one: one.replace_schema_metadata({"hearth.window_us": "a day"}),
+        "its metadata `hearth.window_us` is 'a day', and should be a whole number",
+    ),
 }
 
 
@@ -153,6 +163,11 @@ def test_what_is_no_training_set_of_the_schema_is_refused_by_name(tmp_path: Path
     change, why = WRONG[how]
     with pytest.raises(BadExport, match=why):
         written(tmp_path, change(table(100)))
+
+
+def test_a_set_may_say_of_itself_what_is_no_text_and_have_what_is_not_read_twice(tmp_path: Path):
+    made = table(100).append_column("note", pa.nulls(100)).append_column("note", pa.nulls(100))
+    assert "\ufffd" in written(tmp_path, made.replace_schema_metadata({"hearth.label": b"\xff\xfe"})).label_name
 
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path):
