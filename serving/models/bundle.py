@@ -46,6 +46,8 @@ MODEL_FILE: Final = "model.ubj"
 
 MANIFEST_FILE: Final = "manifest.json"
 
+NOT_LOADED: Final = "does not load:"
+"""So the process that opens a model begins what XGBoost said of it."""
 PROBE: Final = Path(__file__).with_name("probe.py").resolve()
 """What is run to try a model."""
 
@@ -376,7 +378,16 @@ def ask_probe(file: Path, asked: bytes, *, task: str = "", program: Path | None 
     if done.returncode < 0:
         raise BundleRefused(file, f"killed the process that loaded it (signal {-done.returncode})")
     said = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
-    raise BundleRefused(file, said[-1][:500] if said else f"the process that loaded it ended with {done.returncode}")
+    why = _without_place(said[-1][:500]) if said else f"the process that loaded it ended with {done.returncode}"
+    raise BundleRefused(file, why)
+
+
+def _without_place(said: str) -> str:
+    """Return why a model does not load, without where in XGBoost's own source that was found."""
+    if not said.startswith(NOT_LOADED):
+        return said
+    why, _, _ = re.sub(r" \[[\d:]+\] \S+:\d+:", "", said, count=1).partition(" Stack trace:")
+    return f"{why}; it is cut, damaged, or no booster that XGBoost saved"
 
 
 def stand_by(*, task: str = "") -> None:
