@@ -16,7 +16,8 @@ from cluster.command_line.options import (
     settings_of,
     share_of,
 )
-from cluster.config import load_config
+from cluster.config import load_config, utc_now
+from cluster.errors import UsageWrong
 from cluster.instants import instant_us
 
 OfModel = Annotated[
@@ -280,7 +281,10 @@ def models_register(
     from serving.models.adoption import Origin
 
     config = settings_of(data_dir=data_dir, log=log, playbook=playbook)
-    seen_to_us = None if seen_to is None else round(seen_to.replace(tzinfo=UTC).timestamp() * 1e6)
+    seen = seen_to.replace(tzinfo=seen_to.tzinfo or UTC) if seen_to is not None else None
+    if seen is not None and seen > utc_now():
+        raise UsageWrong(f"--seen-to {seen} is yet to come; name the time of the newest decision that it learned from")
+    seen_to_us = None if seen is None else round(seen.timestamp() * 1e6)
     origin = Origin(starts_from_priors=from_priors, seen_to_us=seen_to_us)
     told = TrainedOn(file=trained_on, vouched_for=frozenset(not_a_leak or ()))
     ended = run(

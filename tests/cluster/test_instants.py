@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.cli import main
+from cluster.commands import registering
 from cluster.errors import UsageWrong
 from cluster.instants import instant_us
+from tests.cluster.conftest import Run
 
 TEXTS = st.text() | st.datetimes().map(datetime.isoformat) | st.integers().map(str)
 TIMES = st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{2}:[0-9]{2}", fullmatch=True)
@@ -49,3 +51,15 @@ def test_bytes_that_are_no_text_are_named(command: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "h\udcff", "--target", "127.0.0.1:9"])
     assert (ended.value.code, capsys.readouterr().err) == (2, "hearth: b'h\\xff' is no text in UTF-8\n")
+
+
+def test_what_a_model_has_seen_is_told_in_any_zone_and_does_not_lie_ahead(run: Run, monkeypatch: pytest.MonkeyPatch):
+    saw: list[int | None] = []
+    monkeypatch.setattr(
+        registering, "register_version", lambda config, files, *, origin, **_: saw.append(origin.seen_to_us) or 0
+    )
+    for told in ("2026-01-06T12:00:00+02:00", "2026-01-06T10:00:00"):
+        assert run("models", "register", "model.ubj", "--seen-to", told).code == 0
+    assert saw == [1_767_693_600_000_000] * 2
+    ahead = run("models", "register", "model.ubj", "--seen-to", "2999-01-01")
+    assert (ahead.code, "is yet to come" in ahead.err, len(saw)) == (2, True, 2)
