@@ -10,7 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from cluster.credentials import open_channel
-from cluster.data_dir import find_running
+from cluster.data_dir import DATA_DIR, LAYOUT_NAME, find_running
+from cluster.environment import ENVIRONMENT_PREFIX, environment_variable
 from cluster.errors import CommandFailed, UsageWrong
 from intake.failures import code_of, told_of
 
@@ -28,13 +29,27 @@ class NotRunning(CommandFailed):
 
 
 def find_target(*, target: str | None, data_dir: Path, default_port: int) -> str:
-    """Return the address to call: the one given, that of the Hearth on the data directory, or the default port's."""
+    """Return the address to call: the one given, that of the Hearth on the data directory, or the default port's.
+
+    Raises:
+        UsageWrong: the address given has no port.
+        NotRunning: a data directory was named, and no Hearth is ready on it: whoever listens at the default port is
+            another one, and what was meant for this one would befall that.
+    """
     if target is not None:
         if ":" not in target:
             raise UsageWrong(f"--target {target} has no port; write it as HOST:PORT, e.g. {target}:{default_port}")
         return target
     running = find_running(data_dir)
-    return reachable(running.address) if running is not None else f"127.0.0.1:{default_port}"
+    if running is not None:
+        return reachable(running.address)
+    by_default = Path(environment_variable(f"{ENVIRONMENT_PREFIX}DATA_DIR") or DATA_DIR)
+    if data_dir != by_default or (data_dir != Path(DATA_DIR) and (data_dir / LAYOUT_NAME).exists()):
+        raise NotRunning(
+            f"no Hearth is ready on {data_dir}; start it with `hearth up --data-dir {data_dir}`, or name a running one "
+            "with --target HOST:PORT"
+        )
+    return f"127.0.0.1:{default_port}"
 
 
 def reachable(address: str) -> str:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from cluster import credentials as credentials_module
 from cluster.cli import app
-from cluster.client import find_target
+from cluster.client import NotRunning, find_target
 from cluster.credentials import Credentials, credentials, open_channel
+from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import UsageWrong
 from hearth.v1 import decision_pb2
 from loadtest.credentials import GatewayCredentials
@@ -137,5 +138,16 @@ def test_an_option_goes_before_its_variable(monkeypatch: pytest.MonkeyPatch):
     assert credentials(token="option") == Credentials(token="option", ca="variable.pem")
 
 
-def test_what_listens_everywhere_is_asked_here(tmp_path: Path):
+def test_whoever_listens_at_the_default_port_is_asked_where_no_data_directory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was meant for a Hearth that does not run befalls no other one."""
+    assert find_target(target=None, data_dir=Path("hearth-data"), default_port=7077) == "127.0.0.1:7077"
+    with pytest.raises(NotRunning, match=f"no Hearth is ready on {tmp_path}"):
+        find_target(target=None, data_dir=tmp_path, default_port=7077)
+    # An image names a data directory for whoever runs Hearth in it, be there one or not.
+    monkeypatch.setenv("HEARTH_DATA_DIR", str(tmp_path))
     assert find_target(target=None, data_dir=tmp_path, default_port=7077) == "127.0.0.1:7077"
+    (tmp_path / LAYOUT_NAME).touch()
+    with pytest.raises(NotRunning, match=f"no Hearth is ready on {tmp_path}"):
+        find_target(target=None, data_dir=tmp_path, default_port=7077)
