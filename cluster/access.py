@@ -174,7 +174,7 @@ def permit(what: str, data_dir: Path) -> None:
     except CallFailed as failure:
         note(data_dir, what, principal=principal, refused=failure.reason, is_needed=True)
         raise CommandFailed(
-            f"{failure.status.message} ({failure.reason}); say who you are with the variable HEARTH_TOKEN, or have "
+            f"{failure.status.message} ({failure.reason}); say who you are with --token or HEARTH_TOKEN, or have "
             f"user {user_name()} listed under `callers` in {rules}"
         ) from failure
     if right.trace is not Trace.NONE:

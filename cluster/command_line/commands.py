@@ -18,7 +18,8 @@ from cluster.command_line import (
     running,
     watching,
 )
-from cluster.command_line.options import calling, permitted
+from cluster.command_line.options import calling, naming, permitted
+from serving.access.rights import RIGHTS
 
 
 class Command(NamedTuple):
@@ -138,5 +139,9 @@ def registered(commands: tuple[Command, ...] = COMMANDS) -> typer.Typer:
     for command in commands:
         group_name, _, name = command.name.rpartition(" ")
         run = permitted(command.name, command.run) if command.reads else command.run
-        (groups[group_name] if group_name else top).command(name)(calling(run) if command.calls else run)
+        if command.calls:
+            run = calling(run)
+        elif not RIGHTS[f"hearth {command.name}"].by_system:
+            run = naming(run)
+        (groups[group_name] if group_name else top).command(name)(run)
     return top

@@ -92,17 +92,32 @@ def calling(run: Callable[..., None]) -> Callable[..., None]:
         given.set(Credentials(ca=ca or "", cert=cert or "", key=key or "", token=token or ""))
         run(**options)
 
-    own, added = inspect.signature(run), inspect.signature(with_credentials)
+    return _also_taking(with_credentials, run)
+
+
+def naming(run: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that calls nobody with the option that says who uses it."""
+
+    def with_token(*, token: TokenOption = None, **options: object) -> None:
+        given.set(Credentials(token=token or ""))
+        run(**options)
+
+    return _also_taking(with_token, run)
+
+
+def _also_taking(more: Callable[..., None], run: Callable[..., None]) -> Callable[..., None]:
+    """Return `more`, which hands on what it does not take itself, as a command with the options of `run` besides."""
+    own, added = inspect.signature(run), inspect.signature(more)
     parameters = [*own.parameters.values(), *list(added.parameters.values())[:-1]]
-    more = {
+    told = {
         "__name__": run.__name__,
         "__doc__": run.__doc__,
         "__signature__": own.replace(parameters=[one.replace(kind=one.KEYWORD_ONLY) for one in parameters]),
         "__annotations__": {one.name: one.annotation for one in parameters},
     }
-    for name, value in more.items():
-        setattr(with_credentials, name, value)
-    return with_credentials
+    for name, value in told.items():
+        setattr(more, name, value)
+    return more
 
 
 def permitted(name: str, run: Callable[..., None]) -> Callable[..., None]:
