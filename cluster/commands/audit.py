@@ -5,7 +5,7 @@ from typing import Any
 
 from cluster.config import HearthConfig
 from cluster.errors import CommandFailed
-from cluster.installation import installation_of
+from cluster.installation import check_is_one, installation_of
 from cluster.output import print_json
 from serving.access.audit import FOLDER_NAME, entries_of, examine
 
@@ -16,7 +16,8 @@ def list_entries(
     """Print entries of the audit log, the newest last; return the exit code.
 
     Raises:
-        CommandFailed: there is no data directory, or the log cannot be read.
+        UsageWrong: there is no data directory.
+        CommandFailed: the log cannot be read.
     """
     folder = _folder(config)
     about = installation_of(config.data_dir).pseudonym(household) if household is not None else None
@@ -55,7 +56,8 @@ def verify(config: HearthConfig, *, as_json: bool) -> int:
     """Tell whether the audit log is as it was written; exit code 1 if not.
 
     Raises:
-        CommandFailed: there is no data directory, or the log cannot be read.
+        UsageWrong: there is no data directory.
+        CommandFailed: the log cannot be read.
     """
     folder = _folder(config)
     try:
@@ -75,6 +77,5 @@ def verify(config: HearthConfig, *, as_json: bool) -> int:
 
 
 def _folder(config: HearthConfig) -> Path:
-    if not config.data_dir.is_dir():
-        raise CommandFailed(f"{config.data_dir} is no data directory; name it with --data-dir")
+    check_is_one(config.data_dir, or_has=FOLDER_NAME)
     return config.data_dir / FOLDER_NAME

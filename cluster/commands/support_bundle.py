@@ -18,7 +18,7 @@ from cluster.commands.doctor import examine_disk, ports_of, versions, weaknesses
 from cluster.config import HearthConfig, utc_now
 from cluster.data_dir import find_running, is_held, read_status
 from cluster.errors import CommandFailed
-from cluster.installation import installation_of
+from cluster.installation import check_is_one, installation_of
 from cluster.output import print_json
 from cluster.redaction import redacted, redacted_all, settings_without_secrets, without_messages
 from cluster.remembered_playbook import told_facts
@@ -34,10 +34,10 @@ def support_bundle(config: HearthConfig, *, out: Path, as_json: bool) -> int:
     """Write it; nobody but its owner may read it.
 
     Raises:
-        CommandFailed: there is no data directory, or the file is there already or cannot be written.
+        UsageWrong: there is no data directory.
+        CommandFailed: the file is there already or cannot be written.
     """
-    if not config.data_dir.is_dir():
-        raise CommandFailed(f"{config.data_dir.absolute()} is no data directory of Hearth; name one with --data-dir")
+    check_is_one(config.data_dir.absolute(), or_has="logs")
     installation = installation_of(config.data_dir)
     parts = dict(_parts(config, installation))
     try:

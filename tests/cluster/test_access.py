@@ -2,8 +2,10 @@
 do, everything goes as before; the rules of the last start hold until others are given.
 """
 
+import contextvars
 import inspect
 import json
+import shutil
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -83,6 +85,35 @@ def test_with_rules_a_command_is_for_whom_they_let_by_user_or_token(data_dir: Pa
     for what, right in RIGHTS.items():
         if right.by_system:
             permit(what, data_dir)
+
+
+def test_every_command_that_asks_for_a_role_takes_a_token(data_dir: Path):
+    with_rules(data_dir)
+    token = ISSUER.token(Role.DATA_SCIENTIST, sub="bob")
+    contextvars.Context().run(
+        CliRunner().invoke, app, ["audit", "verify", "--data-dir", str(data_dir), "--token", token]
+    )
+    assert (entries(data_dir)[-1]["who"], entries(data_dir)[-1]["refused"]) == ("token:bob", "ROLE_NOT_PERMITTED")
+    for what, right in RIGHTS.items():
+        if what.startswith("hearth ") and not right.by_system:
+            assert "--token" in CliRunner().invoke(app, [*what.split()[1:], "--help"]).output, what
+
+
+def test_a_secret_that_is_gone_is_not_made_anew_while_something_is_sealed_by_it(data_dir: Path):
+    permit("hearth models promote", data_dir)
+    (data_dir / "installation.key").unlink()
+    with pytest.raises(CommandFailed, match=r"installation.key is gone, and .* is sealed by it: put it back"):
+        installation_of(data_dir)
+    assert not (data_dir / "installation.key").exists()
+    shutil.move(data_dir / "audit", data_dir / "audit-of-before")
+    installation_of(data_dir)
+
+
+def test_the_audit_log_of_what_is_no_data_directory_is_not_told_to_be_whole(tmp_path: Path):
+    for command in (["audit", "verify"], ["audit", "list"], ["support-bundle", str(tmp_path / "bundle.tar.gz")]):
+        told = CliRunner().invoke(app, [*command, "--data-dir", str(tmp_path)])
+        assert isinstance(told.exception, UsageWrong), command
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_command_asks_before_it_does_anything(data_dir: Path):
