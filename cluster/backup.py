@@ -62,9 +62,12 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
     """Copy a data directory to a new folder; it is a backup once its manifest is there, which comes last.
 
     Raises:
-        CommandFailed: there is no data directory, the target is in use, or something cannot be read or written.
+        UsageWrong: there is no data directory, or the target is in it.
+        CommandFailed: the target is in use, or something cannot be read or written.
     """
     layout = read_layout(data_dir)
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise UsageWrong(f"{target} is in the data directory, and would be lost with it; name a folder elsewhere")
     if target.exists() and any(target.iterdir()):
         raise CommandFailed(f"{target} is not empty; a backup goes into a folder of its own")
     created = utc_now().isoformat(timespec="seconds")
@@ -114,8 +117,11 @@ def restore(backup: Backup, data_dir: Path, show: Show) -> None:
 
     Raises:
         BackupUnusable: a file is missing or damaged; the data directory was not made.
+        UsageWrong: the data directory would be in the backup.
         CommandFailed: the data directory exists already.
     """
+    if data_dir.resolve().is_relative_to(backup.path.resolve()):
+        raise UsageWrong(f"{data_dir} is in the backup, which stays as it is; name a folder elsewhere")
     if data_dir.exists() and any(data_dir.iterdir()):
         raise CommandFailed(f"{data_dir} is not empty; restore into a new folder, and look at both before one goes")
     unfinished = data_dir.with_name(data_dir.name + ".restoring")

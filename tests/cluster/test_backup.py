@@ -147,6 +147,14 @@ def test_a_damaged_backup_is_refused_and_makes_nothing(tmp_path: Path, made: bac
     assert not (tmp_path / "restored").exists()
 
 
+def test_no_backup_lies_in_what_it_is_of_and_nothing_is_restored_into_one(tmp_path: Path, made: backups.Backup):
+    with pytest.raises(UsageWrong, match="is in the data directory, and would be lost with it"):
+        back_up(tmp_path / "data", tmp_path / "data" / "models" / "today", quiet)
+    assert not (tmp_path / "data" / "models" / "today").exists()
+    with pytest.raises(UsageWrong, match="is in the backup, which stays as it is"):
+        restore(made, made.path / "again", quiet)
+
+
 def test_an_unfinished_backup_is_none(tmp_path: Path, made: backups.Backup):
     (made.path / "backup.json").unlink()
     with pytest.raises(BackupUnusable, match="no whole backup"):
