@@ -8,6 +8,7 @@ import grpc
 
 if TYPE_CHECKING:
     from google.protobuf import any_pb2
+    from google.rpc import status_pb2
 
 
 def code_of(failed: grpc.RpcError) -> grpc.StatusCode:
@@ -29,12 +30,14 @@ def _as_call(failed: grpc.RpcError) -> grpc.Call | None:
 
 
 def told_of(failed: grpc.RpcError, *, doing: str, target: str) -> str:
-    """Return the sentence for people, with the details that Hearth sent along."""
+    """Return the sentence for people, with the details that Hearth sent along and its reason, which the runbook has."""
     call = _as_call(failed)
     if call is None:
         return f"{doing} failed at {target}: {failed}"
-    code, details = call.code(), call.details() or ""
+    code, details, reason = call.code(), call.details() or "", _reason(failed)
     match code:
+        case grpc.StatusCode.UNAVAILABLE if reason:
+            advice = "`hearth status` tells how it is"
         case grpc.StatusCode.UNAVAILABLE:
             advice = "is it running and ready? `hearth status` tells; then try again"
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -44,7 +47,7 @@ def told_of(failed: grpc.RpcError, *, doing: str, target: str) -> str:
         case _:
             advice = ""
     parts = [part for part in (details.rstrip("."), *_violations(failed), advice) if part]
-    return f"{doing} failed at {target}: {code.name}: {'; '.join(parts)}"
+    return f"{doing} failed at {target}: {code.name}: {'; '.join(parts)}{f' ({reason})' if reason else ''}"
 
 
 def is_too_large(failed: grpc.RpcError) -> bool:
@@ -67,6 +70,14 @@ def advised_s(failed: grpc.RpcError) -> float:
     return 0.0
 
 
+def _reason(failed: grpc.RpcError) -> str:
+    """Return what the table of reasons calls it; empty where it is not Hearth that refused."""
+    from wire.failures import reason_of
+
+    status = _status(failed)
+    return reason_of(status) if status is not None else ""
+
+
 def _violations(failed: grpc.RpcError) -> list[str]:
     from google.rpc import error_details_pb2
 
@@ -79,13 +90,17 @@ def _violations(failed: grpc.RpcError) -> list[str]:
 
 
 def _details(failed: grpc.RpcError) -> list[any_pb2.Any]:
+    status = _status(failed)
+    return list(status.details) if status is not None else []
+
+
+def _status(failed: grpc.RpcError) -> status_pb2.Status | None:
     call = _as_call(failed)
     if call is None:
-        return []
+        return None
     from grpc_status import rpc_status
 
     try:
-        status = rpc_status.from_call(call)
+        return rpc_status.from_call(call)
     except ValueError:
-        return []
-    return list(status.details) if status is not None else []
+        return None

@@ -81,7 +81,10 @@ class Trail:
         try:
             await asyncio.shield(written)
         except AuditUnusable:
-            text = "it cannot be noted who does this, and without that it is not done; nothing was done: try again"
+            text = (
+                "the audit log cannot be written, and what leaves a trace is not done without it: nothing was done; "
+                "most often the disk of the data directory is full: make room, then ask again"
+            )
             raise failed(Failure.AUDIT_UNAVAILABLE, text) from None
 
     def refused(self, method: str, who: str, reason: str) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from hearth.v1 import signal_pb2
 from intake.errors import IntakeFailed
+from intake.failures import told_of
 from intake.sender import (
     ADVICE_S_MAX,
     HALVED_AFTER,
@@ -55,8 +56,10 @@ REPLAY = Patience(deadline_s=30.0, waits_s=(0.2, 0.5, 1.0), finds_refused=True)
 class Failure(grpc.RpcError, grpc.Call):
     """A call that failed, as the client sees it."""
 
-    def __init__(self, code: grpc.StatusCode, *, advice_s: float | None) -> None:
+    def __init__(self, code: grpc.StatusCode, *, advice_s: float | None = None, reason: str = "") -> None:
         status = status_pb2.Status(code=code.value[0], message="as told")
+        if reason:
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason))
         if advice_s is not None:
             detail = any_pb2.Any()
             retry = error_details_pb2.RetryInfo()
@@ -261,6 +264,13 @@ def test_advice_of_an_hour_is_not_followed_blindly(monkeypatch):
     sent(hearth, FILES, some(1))
 
     assert waits(hearth) == [ADVICE_S_MAX]
+
+
+def test_people_are_told_the_reason_that_the_runbook_has_where_hearth_gave_one():
+    refused = Failure(grpc.StatusCode.UNAVAILABLE, reason="AUDIT_UNAVAILABLE")
+    told = told_of(refused, doing="scaling", target="here")
+    assert told == "scaling failed at here: UNAVAILABLE: as told; `hearth status` tells how it is (AUDIT_UNAVAILABLE)"
+    assert "running and ready" in told_of(Failure(grpc.StatusCode.UNAVAILABLE), doing="scaling", target="here")
 
 
 @pytest.mark.parametrize("patience", [FILES, REPLAY])
