@@ -9,6 +9,7 @@ What was acknowledged before a backup of its partition began is in it; the copy 
 that was just being written, which opening cuts, as after a crash.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -201,15 +202,21 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
     checksum = xxhash.xxh3_128()
     with source.open("rb") as reading, target.open("wb") as writing:
         size = left = os.fstat(reading.fileno()).st_size
-        while left:
-            piece = reading.read(min(left, PIECE_BYTES))
-            if not piece:
-                raise FileNotFoundError(f"{source} became shorter while it was copied")
-            checksum.update(piece)
-            writing.write(piece)
-            left -= len(piece)
-        writing.flush()
-        os.fsync(writing.fileno())
+        try:
+            while left:
+                piece = reading.read(min(left, PIECE_BYTES))
+                if not piece:
+                    raise FileNotFoundError(f"{source} became shorter while it was copied")
+                checksum.update(piece)
+                writing.write(piece)
+                left -= len(piece)
+            writing.flush()
+            os.fsync(writing.fileno())
+        except OSError as failed:
+            if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # A write that fails does not say of which file.
+            raise OSError(failed.errno, failed.strerror, str(target)) from failed
     return size, checksum.hexdigest()
 
 

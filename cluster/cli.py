@@ -1,5 +1,6 @@
 """The `hearth` command. Which commands there are is in cluster/command_line/, what they do in cluster/commands/."""
 
+import errno
 import sys
 from typing import NoReturn
 
@@ -30,9 +31,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         say(f"hearth: {wrong.object.encode(errors='surrogateescape')!r} is no text in UTF-8")
         sys.exit(2)
     except OSError as failed:
-        say(f"hearth: {failed}")
+        say(f"hearth: {_told(failed)}")
         sys.exit(1)
     sys.exit(0)
+
+
+def _told(failed: OSError) -> str:
+    """Return what the machine refused, of which file if it says so, and what to do where that is plain."""
+    where = f"{failed.filename}: " if failed.filename is not None else ""
+    if failed.errno in (errno.ENOSPC, errno.EDQUOT):
+        which = "its disk" if where else "the disk that is written to"
+        return f"{where}{failed.strerror}; make room on {which}, then do this again"
+    return f"{where}{failed.strerror}" if failed.strerror else str(failed)
 
 
 if __name__ == "__main__":

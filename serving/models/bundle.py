@@ -458,10 +458,14 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with file.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as failed:
+        # A write that fails does not say of which file.
+        raise OSError(failed.errno, failed.strerror, str(file.parent)) from failed
 
 
 def replace_durably(file: Path, content: bytes) -> None:

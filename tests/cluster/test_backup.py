@@ -8,6 +8,7 @@ Laws:
 """
 
 import asyncio
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -23,9 +24,11 @@ from cluster import backup as backups
 from cluster.access import remember_rules, remembered_rules
 from cluster.backup import BackupUnusable, back_up, read_backup, restore
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.installation import installation_of
 from household.digest import household_digests
 from tests.actors.harness import Hearth, SettableClock, corner, in_loop, running, signal
 from tests.actors.test_recovery import some_life
+from tests.cluster.conftest import Run
 
 ZERO = PartitionId(0)
 
@@ -153,6 +156,18 @@ def test_no_backup_lies_in_what_it_is_of_and_nothing_is_restored_into_one(tmp_pa
     assert not (tmp_path / "data" / "models" / "today").exists()
     with pytest.raises(UsageWrong, match="is in the backup, which stays as it is"):
         restore(made, made.path / "again", quiet)
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = born(tmp_path / "data")
+    installation_of(data)
+    monkeypatch.setattr(backups.os, "fsync", full)
+    told = run("backup", tmp_path / "backup", "--data-dir", data)
+    assert told.code == 1
+    assert f"{tmp_path / 'backup' / 'layout.json'}: No space left on device; make room on its disk" in told.err
 
 
 def test_an_unfinished_backup_is_none(tmp_path: Path, made: backups.Backup):

@@ -153,8 +153,9 @@ def test_a_full_disk_changes_nothing_and_leaves_nothing_behind(registry: Path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(bundles.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as failed:
         put(registry, "b")
+    assert str(registry) in failed.value.filename
     assert champion(registry) == "a"
     assert sorted(registry.rglob("*")) == before
 
