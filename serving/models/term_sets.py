@@ -21,6 +21,8 @@ from serving.models.term_training import TermExamples
 from serving.models.training_sets import DECIDED, HOUSEHOLD, PROPENSITY
 
 ROWS_MAX: Final = 5_000_000
+LABEL_MAX: Final = 2.0**40
+"""Beyond any acceptance in minor units, and beyond what a model of a value may say (serving/models/probe.py)."""
 ARM: Final = "arm"
 ARMS: Final = "arms"
 TREATED_PROPENSITY: Final = "treated_propensity"
@@ -54,7 +56,7 @@ def read_observed(path: Path, schema: FeatureSchema, term: ValueTerm) -> TermExa
     households: NDArray[np.generic] = text(labelled, HOUSEHOLD) if is_told else np.arange(labelled.num_rows)
     return TermExamples(
         rows=_rows_of(labelled, schema.names_for(term)),
-        outcome=np.asarray(labelled[LABEL].cast(pa.float64()).to_numpy(), np.float64),
+        outcome=_outcome(path, labelled),
         observed_us=times(labelled, _time_of(found)),
         households=households,
         is_treated=_is_treated(path, labelled) if term is ValueTerm.UPLIFT and _has_arms(found) else None,
@@ -106,6 +108,18 @@ def _wanted(found: pa.Schema, schema: FeatureSchema, term: ValueTerm) -> list[st
     if term is ValueTerm.UPLIFT:
         also = (*also, *OF_A_TRIAL)
     return [*schema.names_for(term), *(name for name in also if name in found.names)]
+
+
+def _outcome(path: Path, table: pa.Table) -> NDArray[np.float64]:
+    """Return (n,) what came of each row: 0 or 1, or what it brought."""
+    outcome = np.asarray(table[LABEL].cast(pa.float64()).to_numpy(), np.float64)
+    wrong = np.flatnonzero(~(np.abs(outcome) <= LABEL_MAX))
+    if len(wrong):
+        raise BadExport(
+            f"{path}: {LABEL} is {outcome[wrong[0]]:g} in {len(wrong):,} of {len(outcome):,} rows that have one, first "
+            f"in row {wrong[0]:,} of these; a number within ±{LABEL_MAX:g} is needed, and null where nothing is known"
+        )
+    return outcome
 
 
 def _rows_of(table: pa.Table, names: tuple[str, ...]) -> NDArray[np.float32]:

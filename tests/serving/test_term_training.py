@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from household.plan import ValueTerm
@@ -18,6 +20,8 @@ from serving.models.bundle import BundleRefused, load_bundle, save_bundle
 from serving.models.examples import NotEnoughData
 from serving.models.probe import OpenModel, apart, together
 from serving.models.scorer import Booster, LocalScorer, local_scorer
+from serving.models.tables import BadExport
+from serving.models.term_sets import read_observed
 from serving.models.term_training import Learner, TermConfig, TermExamples, learn_churn, learn_uplift, learn_value
 from tests.actors.harness import corner
 
@@ -183,3 +187,19 @@ def test_without_propensities_the_other_learners_do():
     trial = replace(a_trial(rows=1_500), propensity=None)
     for learner in (Learner.T, Learner.X):
         assert learn_uplift(trial, PLAN, learner=learner, seed=1, config=QUICK).draft.term == "uplift"
+
+
+def test_what_a_set_of_a_term_says_twice_or_beyond_all_measure_is_refused_by_name(tmp_path: Path):
+    columns = {name: np.zeros(3, np.float32) for name in SCHEMA.names}
+    about = {"decided_at": pa.array([1, 2, 3], pa.timestamp("us", "UTC")), "label": [5.0, None, 7.0]}
+    good = pa.table(columns | about)
+    place, path = good.column_names.index("label"), tmp_path / "set.parquet"
+    pq.write_table(good, path)
+    assert read_observed(path, SCHEMA, ValueTerm.VALUE).outcome.tolist() == [5.0, 7.0]
+    for wrong in (np.nan, np.inf, -1e300):
+        pq.write_table(good.set_column(place, "label", pa.array([5.0, None, wrong])), path)
+        with pytest.raises(BadExport, match=r"set\.parquet: label is .* in 1 of 2 rows that have one, first in row 1"):
+            read_observed(path, SCHEMA, ValueTerm.VALUE)
+    pq.write_table(good.append_column("label", good["label"]), path)
+    with pytest.raises(BadExport, match="has 2 columns label"):
+        read_observed(path, SCHEMA, ValueTerm.VALUE)
