@@ -137,6 +137,19 @@ def test_a_retry_gives_the_recorded_decision(client: Client) -> None:
     assert again.action.offer == "topup_series_plus"
 
 
+def test_what_was_just_paid_is_in_the_figures_within_a_minute(hearth: Hearth, client: Client) -> None:
+    paid = a_signal("billing.topup", START_US + 14 * DAY_US, amount_minor=500)
+    paid.household, paid.event_id = "E2E-paid", "just-paid"
+    began_s = time.monotonic()
+    assert client.signals.Ingest(signal_pb2.IngestRequest(signals=[paid]), timeout=10).counts.applied == 1
+
+    row = ("--explain", "K2.arpu/2026-06", "--json")
+    told = command("kpis", "--data-dir", str(hearth.data_dir), *row, timeout_s=60)
+
+    assert json.loads(told.stdout)["events"] == ["just-paid"], told.stderr
+    print(f"an event was in the figures {time.monotonic() - began_s:.1f} s after it was told")
+
+
 def test_a_foreign_client_gets_nothing_but_well_formed_answers(hearth: Hearth) -> None:
     summary = run_k6(
         K6Settings(target=hearth.address, rate=50, seconds=4, channels="app,web,ivr", prefix="E2E-", digits=1, last=4)
