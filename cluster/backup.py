@@ -70,7 +70,9 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
     if target.resolve().is_relative_to(data_dir.resolve()):
         raise UsageWrong(f"{target} is in the data directory, and would be lost with it; name a folder elsewhere")
     if target.exists() and any(target.iterdir()):
-        raise CommandFailed(f"{target} is not empty; a backup goes into a folder of its own")
+        is_half = (target / LAYOUT_NAME).exists() and not (target / MANIFEST_NAME).exists()
+        what = "has the beginning of a backup that did not end: remove it first" if is_half else "is not empty"
+        raise CommandFailed(f"{target} {what}; a backup goes into a folder of its own")
     created = utc_now().isoformat(timespec="seconds")
     files = {LAYOUT_NAME: _copy(data_dir / LAYOUT_NAME, target / LAYOUT_NAME)}
     for folder in _PARTITIONED:
@@ -200,9 +202,9 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
     """Copy durably what a file holds now, not what is appended meanwhile; return its bytes and checksum."""
     target.parent.mkdir(parents=True, exist_ok=True)
     checksum = xxhash.xxh3_128()
-    with source.open("rb") as reading, target.open("wb") as writing:
-        size = left = os.fstat(reading.fileno()).st_size
-        try:
+    try:
+        with source.open("rb") as reading, target.open("wb") as writing:
+            size = left = os.fstat(reading.fileno()).st_size
             while left:
                 piece = reading.read(min(left, PIECE_BYTES))
                 if not piece:
@@ -212,11 +214,11 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
                 left -= len(piece)
             writing.flush()
             os.fsync(writing.fileno())
-        except OSError as failed:
-            if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            # A write that fails does not say of which file.
-            raise OSError(failed.errno, failed.strerror, str(target)) from failed
+    except OSError as failed:
+        if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # A write that fails does not say of which file.
+        raise OSError(failed.errno, failed.strerror, str(target)) from failed
     return size, checksum.hexdigest()
 
 

@@ -44,11 +44,16 @@ def support_bundle(config: HearthConfig, *, out: Path, as_json: bool) -> int:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as wrong:
         raise CommandFailed(f"{out} cannot be written: {wrong.strerror}") from wrong
-    with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as bundle:
-        for name, content in parts.items():
-            entry = tarfile.TarInfo(f"hearth-support/{name}")
-            entry.size, entry.mtime, entry.mode = len(content), int(utc_now().timestamp()), 0o600
-            bundle.addfile(entry, io.BytesIO(content))
+    try:
+        with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as bundle:
+            for name, content in parts.items():
+                entry = tarfile.TarInfo(f"hearth-support/{name}")
+                entry.size, entry.mtime, entry.mode = len(content), int(utc_now().timestamp()), 0o600
+                bundle.addfile(entry, io.BytesIO(content))
+    except OSError as wrong:
+        # Half of one would be in the way of the next.
+        out.unlink()
+        raise CommandFailed(f"{out} cannot be written: {wrong.strerror}") from wrong
     if as_json:
         print_json({"bundle": str(out), "files": {name: len(content) for name, content in parts.items()}})
     else:

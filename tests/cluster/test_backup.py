@@ -168,6 +168,8 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(run: Run, tmp_path: Pa
     told = run("backup", tmp_path / "backup", "--data-dir", data)
     assert told.code == 1
     assert f"{tmp_path / 'backup' / 'layout.json'}: No space left on device; make room on its disk" in told.err
+    again = run("backup", tmp_path / "backup", "--data-dir", data)
+    assert (again.code, "has the beginning of a backup that did not end: remove it first" in again.err) == (1, True)
 
 
 def test_an_unfinished_backup_is_none(tmp_path: Path, made: backups.Backup):

@@ -2,6 +2,7 @@
 helps is; nobody but its owner may read it; nothing is written over.
 """
 
+import errno
 import json
 import tarfile
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_keys_of_a_status_are_redacted_too():
     told = redacted_all({"alice@example.com": [{"x": "+447946090017"}, 5]}, Installation(b"a" * 32))
     assert "alice" not in json.dumps(told)
     assert "4479" not in json.dumps(told)
+
+
+def test_half_of_one_is_not_left_behind_on_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(self: tarfile.TarFile, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tarfile.TarFile, "addfile", full)
+        with pytest.raises(CommandFailed, match=r"bundle.tar.gz cannot be written: No space left"):
+            written(folder)
+    assert written(folder)
 
 
 def test_only_its_owner_reads_it_and_nothing_is_written_over(folder: Path):
