@@ -22,7 +22,7 @@ from cluster.errors import CommandFailed
 from cluster.launching import overrides, without_control
 from cluster.playbook_asking import Asker, Refused, remark, time_of
 from cluster.playbook_drafts import approve, approver_of, submit, used_up
-from cluster.playbook_history import APPROVED, WAITING, Halted, PlaybookDraft
+from cluster.playbook_history import APPROVED, WAITING, Halted, PlaybookDraft, as_written
 from cluster.playbook_ledger import ChangeReason, PlaybookLedger
 from cluster.playbook_schedule import schedule, schedule_end, start_due
 from cluster.playbook_spread import PlaybookSpread
@@ -103,7 +103,7 @@ class PlaybookDesk:
     async def _push(self, ledger: PlaybookLedger, request: Mapping[str, Any], who: Asker) -> dict[str, Any]:
         base, in_force = str(request.get("from_version", "")), ledger.history.version
         if request.get("files"):
-            found = await asyncio.to_thread(examined, request["files"])
+            found = await asyncio.to_thread(examined, request["files"], before=ledger.plan)
             if found.plan is None:
                 return {"problems": [remark(one) for one in found.problems], "version": in_force}
             if not base:
@@ -115,6 +115,10 @@ class PlaybookDesk:
             draft = ledger.draft(str(request["draft"]))
             _check_approved(draft)
             version = await asyncio.to_thread(kept, ledger.data_dir, draft.version)
+            # Another version may have come into force since it was submitted.
+            found = await asyncio.to_thread(examined, version.files, before=ledger.plan)
+            if found.plan is None:
+                return {"problems": [remark(one) for one in found.problems], "version": in_force}
             return await self._put(ledger, version, base or draft.from_version, request, who, is_new=True, told={})
         if request.get("version"):
             version = await asyncio.to_thread(kept, ledger.data_dir, str(request["version"]))
@@ -181,7 +185,7 @@ class PlaybookDesk:
         if how is not None:
             left += (Halted(journey=journey, how=how.value, since=now_text(), by=who.name, why=why),)
         reason = ChangeReason(did=DID[how], by=who, why=why, journey=journey)
-        return await ledger.change(replace(history, halted=left), replace(plan, halted=()), reason)
+        return await ledger.change(replace(history, halted=left), as_written(plan), reason)
 
     async def _show(self, ledger: PlaybookLedger, request: Mapping[str, Any]) -> dict[str, Any]:
         history, limit = ledger.history, int(request.get("limit", 0)) or HISTORY_SHOWN

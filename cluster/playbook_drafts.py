@@ -19,7 +19,7 @@ async def submit(ledger: PlaybookLedger, request: Mapping[str, Any], who: Asker)
     Raises:
         Refused, CommandFailed
     """
-    found = await asyncio.to_thread(examined, request.get("files", {}))
+    found = await asyncio.to_thread(examined, request.get("files", {}), before=ledger.plan)
     if found.plan is None:
         return {"problems": [remark(one) for one in found.problems]}
     base = ledger.whole(str(request.get("from_version", "")) or ledger.history.version)

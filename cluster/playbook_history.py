@@ -6,6 +6,7 @@ that the two differ, since a process died between them, finishes what the first 
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from cluster.data_dir import DataDirUnusable, write_durably
 from cluster.errors import CommandFailed
 from cluster.playbook_versions import FOLDER, KeptVersion, keep, kept
 from cluster.remembered_playbook import PlaybookFacts, recall, remember
-from household.plan import Halt, HaltedJourney, Plan
+from household.plan import Halt, HaltedJourney, Plan, plan_from_bytes
+from household.plan.earlier import with_earlier, without_earlier
 
 NAME = "history.json"
 FORMAT = 1
@@ -102,6 +104,8 @@ class History:
     drafts: tuple[PlaybookDraft, ...] = ()
     scheduled: tuple[Scheduled, ...] = ()
     halted: tuple[Halted, ...] = ()
+    empty: tuple[tuple[str, str], ...] = ()
+    """(journey, version) of earlier states that the newest change has left out: nobody went by them any more."""
 
     @property
     def number(self) -> int:
@@ -118,15 +122,25 @@ class History:
         return any(one.version == version for one in self.changes)
 
 
-def with_halts(plan: Plan, halted: tuple[Halted, ...]) -> Plan:
-    """Return a plan with those of its journeys halted that are; one that it does not have is left out."""
-    known = sorted((one.journey, Halt(one.how)) for one in halted if one.journey in plan.journey_by_name)
+def as_in_force(
+    written: Plan, halted: tuple[Halted, ...], *, before: Plan | None, empty: Collection[tuple[str, str]] = ()
+) -> Plan:
+    """Return a plan as it comes into force: with what is halted of it, and the states by which instances still go.
+
+    Args:
+        written: as the playbook says.
+        halted: journeys; one that it does not have is left out.
+        before: in force until then, if any was.
+        empty: (journey, version) of earlier states by which nobody goes any more.
+    """
+    known = sorted((one.journey, Halt(one.how)) for one in halted if one.journey in written.journey_by_name)
+    plan = with_earlier(written, before, empty=empty)[0] if before is not None else written
     return replace(plan, halted=tuple(HaltedJourney(journey=journey, how=how) for journey, how in known))
 
 
-def without_halts(plan: Plan) -> Plan:
-    """Return a plan as it was written."""
-    return replace(plan, halted=()) if plan.halted else plan
+def as_written(plan: Plan) -> Plan:
+    """Return a plan as the playbook says, of one that is in force."""
+    return without_earlier(replace(plan, halted=()) if plan.halted else plan)
 
 
 def read_history(data_dir: Path) -> History:
@@ -148,7 +162,8 @@ def read_history(data_dir: Path) -> History:
             raise ValueError("checksum")
         parts = {"changes": PlaybookChange, "drafts": PlaybookDraft, "scheduled": Scheduled, "halted": Halted}
         rows = {name: tuple(kind(**one) for one in content[name]) for name, kind in parts.items()}
-        return History(**(content | rows))
+        empty = tuple((journey, version) for journey, version in content.get("empty", ()))
+        return History(**(content | rows | {"empty": empty}))
     except FileNotFoundError:
         return History()
     except (OSError, ValueError, KeyError, TypeError) as wrong:
@@ -165,6 +180,8 @@ def write_history(data_dir: Path, history: History) -> None:
         DataDirUnusable: it cannot be written.
     """
     file, content = data_dir / FOLDER / NAME, asdict(history)
+    if not history.empty:
+        del content["empty"]  # older versions of Hearth know no such thing
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(file, json.dumps({"format": FORMAT, "sha256": _checksum(content), "history": content}) + "\n")
@@ -192,7 +209,9 @@ def finished(data_dir: Path) -> History:
     history = read_history(data_dir)
     found = recall(data_dir) if history.changes else None
     if found is not None and found[0].version != history.in_force:
-        put_down(data_dir, history, with_halts(kept(data_dir, history.version).plan, history.halted))
+        before = plan_from_bytes(found[1])
+        plan = as_in_force(kept(data_dir, history.version).plan, history.halted, before=before, empty=history.empty)
+        put_down(data_dir, history, plan)
     return history
 
 
@@ -204,7 +223,7 @@ def note_start(data_dir: Path, plan: Plan, *, files: dict[str, str], source: str
     Raises:
         HistoryUnreadable, DataDirUnusable
     """
-    history, written = read_history(data_dir), without_halts(plan)
+    history, written = read_history(data_dir), as_written(plan)
     keep(data_dir, KeptVersion(plan=written, files=files, source=source))
     if history.version == written.version and history.in_force == plan.version:
         return history

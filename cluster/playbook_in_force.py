@@ -20,7 +20,7 @@ from cluster.access import now_text, user_name
 from cluster.config import HearthConfig, utc_now
 from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
-from cluster.playbook_history import History, finished, note_start, with_halts
+from cluster.playbook_history import History, as_in_force, as_written, finished, note_start
 from cluster.playbook_versions import files_of
 from cluster.remembered_playbook import PlaybookFacts, PlaybookForgotten, recall, remember
 from household.plan import Plan, PlanUnreadable, plan_from_bytes
@@ -49,15 +49,15 @@ def _in_force(plan: Plan, *, source: str, since: str = "", warning_count: int = 
     return PlaybookInForce(plan=plan, facts=facts, warning_count=warning_count)
 
 
-def compiled(path: Path) -> PlaybookInForce:
-    """Return the playbook in a file or folder.
+def compiled(path: Path, *, before: Plan | None = None) -> PlaybookInForce:
+    """Return the playbook in a file or folder; `before`: in force until now, whose instances it has to know.
 
     Raises:
         UsageWrong: there is none, or it does not compile; with its first mistake, and how to see all.
     """
     if not path.exists():
         raise UsageWrong(f"there is no playbook {path}; name its folder with --playbook")
-    examined = examine(path)
+    examined = examine(path, before=before)
     if examined.plan is None:
         count = len(examined.problems)
         raise UsageWrong(
@@ -130,9 +130,12 @@ def settle(config: HearthConfig, asked: PlaybookInForce | None) -> tuple[Playboo
             raise
     before = known or (newest_in_log(config) if asked is None else None)
     chosen = asked or before or compiled(config.playbook_path)
-    # What somebody has paused or stopped stays so, whatever is put into force.
-    plan = chosen.plan if asked is None else with_halts(asked.plan, history.halted)
+    # What somebody has paused or stopped stays so, whatever is put into force; who is pinned goes on as until now.
+    in_force_until_now = before.plan if before is not None else None
+    plan = chosen.plan if asked is None else as_in_force(asked.plan, history.halted, before=in_force_until_now)
     is_same = before is not None and before.plan.version == plan.version
+    if asked is not None and before is not None and not is_same and Path(asked.facts.source).exists():
+        compiled(Path(asked.facts.source), before=before.plan)
     since = before.facts.since if before is not None and is_same else ""
     source = chosen.facts.source
     settled = _in_force(plan, source=source, since=since or utc_now().isoformat(timespec="seconds"))
@@ -171,7 +174,7 @@ def _changed_since(settled: PlaybookInForce) -> Iterator[str]:
         return
     with passing_over(OSError, PlaybookInvalid, because="a source that cannot be read has not visibly changed"):
         found = compile_playbook(source).version
-        if found != settled.plan.version:
+        if found != as_written(settled.plan).version:
             yield f"what lies there is version {found} by now; `--playbook {source}` puts it into force"
 
 

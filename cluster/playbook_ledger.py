@@ -7,7 +7,7 @@ and why; the history and `playbook.json` say that it is in force. From then on i
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from cluster.playbook_history import (
     History,
     PlaybookChange,
     PlaybookDraft,
+    as_in_force,
     finished,
     put_down,
-    with_halts,
     write_history,
 )
 from cluster.playbook_spread import NotReady, PlaybookSpread
@@ -129,7 +129,9 @@ class PlaybookLedger:
             Refused: a shard cannot, or it leaves no trace; nothing was changed.
             CommandFailed: it cannot be written down.
         """
-        before, plan, by = history.version, with_halts(written, history.halted), reason.by
+        before, by = history.version, reason.by
+        history = replace(history, empty=await self._empty())
+        plan = as_in_force(written, history.halted, before=self.plan, empty=history.empty)
         change = PlaybookChange(
             number=history.number + 1,
             time=now_text(),
@@ -159,6 +161,20 @@ class PlaybookLedger:
         await self.spread.spread_within(LIVE_WITHIN_S)
         took_ms = (asyncio.get_running_loop().time() - began_s) * 1_000
         return self.answer(before=before, changed=True) | {"took_ms": round(took_ms, 1)}
+
+    async def _empty(self) -> tuple[tuple[str, str], ...]:
+        """Return the earlier versions of journeys by which nobody goes any more, anywhere."""
+        versions = {
+            (journey.name, one.version)
+            for journey in self.plan.journeys
+            if journey.flow is not None
+            for one in journey.flow.earlier
+        }
+        if not versions or self.spread.live < self.spread.partition_count:
+            return ()
+        counted = await self.spread.instances()
+        going = {(journey, state.rpartition("@")[2]) for journey in counted for state in counted[journey]}
+        return tuple(sorted(versions - going))
 
     async def keep(self, history: History) -> None:
         """Write a history down that changes nothing of what is in force.

@@ -88,8 +88,8 @@ def kept_versions(data_dir: Path) -> list[str]:
     return sorted(file.stem for file in _folder(data_dir).glob("*.json"))
 
 
-def examined(files: Mapping[str, str]) -> Examined:
-    """Compile a playbook that was sent: its plan with what is hardly meant, or all that is wrong.
+def examined(files: Mapping[str, str], *, before: Plan | None = None) -> Examined:
+    """Compile a playbook that was sent: its plan with what is hardly meant, or all that is wrong, also after another.
 
     Raises:
         FilesUnusable: a path leads out of the folder, or it is too much.
@@ -111,7 +111,7 @@ def examined(files: Mapping[str, str]) -> Examined:
             except (OSError, ValueError) as wrong:
                 why = wrong.strerror if isinstance(wrong, OSError) else wrong
                 raise FilesUnusable(f"{name!r} cannot be laid beside the other files: {why}") from wrong
-        return examine(Path(folder))
+        return examine(Path(folder), before=before)
 
 
 def files_of(path: Path) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from household.plan import Plan, PlanVersion
 from playbooks.budgets import read_budgets
+from playbooks.changed import check_changes
 from playbooks.conditions import Conditions
 from playbooks.contact_rules import RuleSetting
 from playbooks.diagnostics import PlaybookInvalid
@@ -20,11 +21,13 @@ from playbooks.features import read_features
 from playbooks.graph import read_graph
 from playbooks.inventory import read_inventory
 from playbooks.journeys import Journeys
+from playbooks.marked import check_marked, read_marked
 from playbooks.models import read_models
 from playbooks.offers import Offers, Setting, read_offers
 from playbooks.policy import read_arbitration, read_channels, read_contact_policy, read_families, read_heading
 from playbooks.products import read_products
 from playbooks.reading import Reader
+from playbooks.remarks import Written
 from playbooks.segments import read_segments
 from playbooks.sense import remarks_on
 from playbooks.source import load
@@ -71,10 +74,17 @@ class Examined:
     """What may well be meant, and is worth knowing."""
 
 
-def examine(path: Path | str) -> Examined:
-    """Return everything that is wrong with a playbook, or else its plan and what makes one wonder, in reading order."""
+def examine(path: Path | str, *, before: Plan | None = None) -> Examined:
+    """Return everything that is wrong with a playbook, or else its plan and what makes one wonder, in reading order.
+
+    Args:
+        path: its folder or file.
+        before: the plan in force that it is to follow; then also what it cannot do with who is inside a journey.
+    """
     problems = Problems()
     compiled = _compile(Path(path), problems)
+    if compiled is not None and not problems and before is not None and before.name == compiled.plan.name:
+        check_changes(compiled.plan, before, Written(compiled.tree), problems)
     if problems or compiled is None:
         return Examined(plan=None, problems=problems.in_reading_order())
     remarks = remarks_on(compiled.plan, compiled.tree, compiled.offers)
@@ -142,6 +152,7 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
     experiments = read_experiments(top, journeys, offers, arbitration.salt, problems)
     graph = read_graph(top, problems)
     models = read_models(top, problems)
+    marked = read_marked(top, problems)
     top.finish()
     plan = Plan(
         name=heading.name,
@@ -166,6 +177,8 @@ def _compile(path: Path, problems: Problems) -> _Compiled | None:
         models=models,
         inventory=inventory,
     )
+    if not problems:
+        check_marked(plan, marked, offers, Written(tree), problems)
     return _Compiled(plan=plan, tree=tree, offers=offers)
 
 

@@ -22,6 +22,7 @@ from household.plan import (
     WhenMerged,
 )
 from playbooks import values
+from playbooks.changed import read_changed
 from playbooks.conditions import Conditions
 from playbooks.diagnostics import suggestion
 from playbooks.flow_shape import FlowShape, StatePlaces
@@ -35,6 +36,9 @@ END_WORD = "end"
 """Names no state: an instance that is led there is over."""
 
 COUNT_MOST = 1_000
+
+WITH_STATES = ("again", "entries", "correlate", "parallel", "goal", "exits", "merged", "owner", "budget", "changed")
+"""Keys that a journey with states has, and no other."""
 
 KEYS = ("wait", "pause", "act", "repeat", "branch", "shares")
 """Of a state: it has one of them, or is `end`."""
@@ -64,7 +68,7 @@ class _States:
 def read_flow(journey: Reader, trigger: Trigger | None, setting: FlowSetting) -> Flow | None:
     """Read the states of a journey and all that goes with them; None where there are none."""
     if not journey.has("states"):
-        for key in ("again", "entries", "correlate", "parallel", "goal", "exits", "merged", "owner", "budget"):
+        for key in WITH_STATES:
             if journey.has(key):
                 wrong = f"{journey.what} has '{key}' and no states"
                 setting.problems.add(journey.key_place(key), wrong, "write its 'states:', or remove the key")
@@ -105,6 +109,7 @@ class _FlowReader:
                     journey.key_place("states"), f"{journey.what} has no state", "write one: 'name: {…}'"
                 )
             return None
+        changed, moves = read_changed(journey, self._state_named, self._problems)
         FlowShape(journey.what, self._states.steps, self._states.places, self._problems).check()
         return Flow(
             steps=tuple(self._states.steps),
@@ -120,6 +125,8 @@ class _FlowReader:
             merged=merged,
             owner=owner,
             budget_acts=budget,
+            changed=changed,
+            moves=moves,
         )
 
     # --- entering -----------------------------------------------------------------------------------------------------

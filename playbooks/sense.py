@@ -11,6 +11,7 @@ from playbooks.answer_sense import AnswerSense
 from playbooks.condition_sense import ConditionSense
 from playbooks.contact_rule_sense import ContactRuleSense
 from playbooks.control_sense import ControlSense
+from playbooks.journey_sense import JourneySense
 from playbooks.offers import Offers
 from playbooks.remarks import Check, Remarks, Written, duration, some
 from playbooks.satisfiable import terms_of
@@ -39,7 +40,7 @@ def remarks_on(plan: Plan, tree: YamlMapping, offers: Offers) -> Remarks:
     written = Written(tree)
     remarks = Remarks()
     key_by_offer = {index: key for key, group in offers.group_by_name.items() for index in group}
-    for check in (ConditionSense, _Money, _Reach, AnswerSense, ControlSense, _Policy, _Days, _Unused):
+    for check in (ConditionSense, _Money, _Reach, AnswerSense, JourneySense, ControlSense, _Policy, _Days, _Unused):
         check(plan, written, key_by_offer, remarks).look()
     return remarks
 

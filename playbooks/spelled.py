@@ -41,6 +41,7 @@ _REFERS: Mapping[str, Mapping[str, str]] = {
     "BranchWay": {"target": _STEP, "program": PROGRAM},
     "JourneyStep": {"target": _STEP, "missed": _STEP},
     "Flow": {"correlation": "field"},
+    "StateMove": {"target": _STEP},
 }
 """By class: which of its fields are indices, and of what."""
 

@@ -11,10 +11,12 @@ from cluster.command_line.options import (
     Json,
     LogOption,
     Playbook,
+    Target,
     VersionArgument,
     leave,
     settings_of,
     share_of,
+    target_of,
 )
 from cluster.config import load_config, utc_now
 from cluster.errors import UsageWrong
@@ -34,6 +36,15 @@ Because = Annotated[str, typer.Option("--why", help="Kept in the history of the 
 def playbook_check(
     path: Annotated[Path, typer.Argument(help="Playbook folder or file.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for warnings, too.")] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            help="What it is to follow, a folder or a version that a running Hearth keeps: who is inside has to know.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Target = None,
     as_json: Json = False,
 ) -> None:
     """Tell every mistake in a playbook, and what is hardly meant, with file, line, and what would be right.
@@ -41,8 +52,12 @@ def playbook_check(
     Exit code 1 if there is a mistake.
     """
     from cluster.commands.playbook import check as run
+    from cluster.commands.playbook_difference import plan_of
 
-    leave(run(path, is_strict=strict, as_json=as_json))
+    before = None
+    if after is not None:
+        before = plan_of(after, "" if Path(after).exists() else target_of(load_config(), target))
+    leave(run(path, is_strict=strict, as_json=as_json, after=before))
 
 
 def models_train(

@@ -11,14 +11,14 @@ from playbooks.compiler import Examined, examine
 from written.problems import Problem
 
 
-def check(path: Path, *, is_strict: bool, as_json: bool) -> int:
+def check(path: Path, *, is_strict: bool, as_json: bool, after: Plan | None = None) -> int:
     """Print every problem, or what the playbook holds and what makes one wonder; exit code 1 when there is a problem.
 
-    With `is_strict` a warning counts as one.
+    With `is_strict` a warning counts as one. `after`: the plan that it is to follow.
     """
     if not path.exists():
         raise UsageWrong(f"there is no playbook {path}; name its folder or its YAML file")
-    examined = examine(path)
+    examined = examine(path, before=after)
     is_ok = examined.plan is not None and not (is_strict and examined.warnings)
     if as_json:
         facts: dict[str, object] = {"ok": is_ok}

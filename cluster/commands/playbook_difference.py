@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import print_json
 from cluster.remembered_playbook import recall
 from hearth.v1 import playbook_pb2
-from household.plan import Plan, plan_from_bytes
+from household.plan import Plan, WhenChanged, plan_from_bytes
+from household.plan.earlier import without_earlier
+from playbooks.becoming import becoming
 from playbooks.compiler import examine
 from playbooks.difference import PlaybookDifference, Touched, affected, difference
 
@@ -30,18 +33,22 @@ def diff(old: str, new: str, *, target: str, as_json: bool) -> int:
         target: address of a running Hearth.
         as_json: for programs.
     """
-    before, after = _plan_of(old, target), _plan_of(new, target)
-    found = difference(before, after)
+    before, after = plan_of(old, target), without_earlier(plan_of(new, target))
+    found = difference(without_earlier(before), after)
     counted = shown_playbook(target, instances=True).instances
     running = {one.journey: dict(one.by_state) for one in counted}
+    become = list(becoming(before, after, running))
     if as_json:
-        print_json({"before": before.version, "after": after.version, **plain(found), "instances": running})
+        told = {"before": before.version, "after": after.version, **plain(found), "instances": running}
+        print_json(told | {"becoming": [asdict(one) for one in become]})
         return 0
     print(f"from {before.version} to {after.version}")
     if not found.parts:
         print("  nothing changes")
-    for line in (*lines_of(found), *_instance_lines(found, running)):
+    for line in lines_of(found):
         print(f"  {line}")
+    for one in become:
+        print(f"  journey {one.journey}: {one.count} instances {one.what}")
     return 0
 
 
@@ -90,7 +97,8 @@ def affects(config: HearthConfig, names: list[str], *, as_json: bool) -> int:
     Raises:
         CommandFailed: there is no playbook, or it does not compile.
     """
-    touched, unknown = affected(_local_plan(config), names)
+    plan = without_earlier(_local_plan(config))
+    touched, unknown = affected(plan, names)
     if as_json:
         print_json({"affected": [_touched(one) for one in touched], "unknown": list(unknown)})
         return 1 if unknown else 0
@@ -98,10 +106,20 @@ def affects(config: HearthConfig, names: list[str], *, as_json: bool) -> int:
         print(f"{name} is no part of this playbook")
     for one in touched:
         by = ", ".join(" ".join(part).strip() for part in one.by)
-        print(f"{one.kind} {one.name}".rstrip() + ("" if one.is_direct else f"  by way of {by}"))
+        print(f"{one.kind} {one.name}".rstrip() + ("" if one.is_direct else f"  by way of {by}") + _declared(plan, one))
     if not touched and not unknown:
         print("nothing hangs on it")
     return 1 if unknown else 0
+
+
+def _declared(plan: Plan, one: Touched) -> str:
+    """Return what a journey declares of who is inside when it changes."""
+    index = plan.journey_by_name.get(one.name) if one.kind == "journey" else None
+    flow = plan.journeys[index].flow if index is not None else None
+    if flow is None:
+        return ""
+    rule = flow.changed
+    return f"  (who is inside: {'goes on by the state of its name' if rule is WhenChanged.BY_NAME else rule})"
 
 
 def lines_of(found: PlaybookDifference) -> Iterator[str]:
@@ -134,19 +152,6 @@ def plain(found: PlaybookDifference) -> dict[str, Any]:
     }
 
 
-def _instance_lines(found: PlaybookDifference, running: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Yield what becomes of instances that are under way."""
-    gone = found.states_gone
-    for one in found.parts:
-        states = running.get(one.name, {}) if one.kind == "journey" else {}
-        if not states or one.what == "added":
-            continue
-        ending = states.keys() if one.what == "removed" else gone.get(one.name, ())
-        ends = sum(states.get(name, 0) for name in ending)
-        goes_on = sum(states.values()) - ends
-        yield f"journey {one.name}: {goes_on} instances go on in the state of the same name, {ends} end (VERSION)"
-
-
 def _touched(one: Touched) -> dict[str, Any]:
     return {
         "kind": one.kind,
@@ -156,7 +161,7 @@ def _touched(one: Touched) -> dict[str, Any]:
     }
 
 
-def _plan_of(name: str, target: str) -> Plan:
+def plan_of(name: str, target: str) -> Plan:
     """Return the plan of a folder, of a version that a running Hearth keeps, or of the one in force there."""
     path = Path(name)
     if name and path.exists():

@@ -15,6 +15,7 @@ from cluster.output import meter, print_json
 from cluster.playbook_versions import kept, kept_versions
 from cluster.remembered_playbook import recall
 from household.plan import Plan, plan_from_bytes
+from household.plan.earlier import without_earlier
 from playbooks.compiler import examine
 from playbooks.simulating.paths import JourneyPaths, StatePath, walk_paths
 
@@ -69,7 +70,7 @@ def _compiled(path: Path) -> Plan:
 
 def simulate_paths(config: HearthConfig, playbook: str | None, asked: PathsAsked, *, as_json: bool) -> int:
     """Walk generated instances through a playbook's journeys; exit code 1 if something of it cannot be reached."""
-    plan = plan_named(config, playbook)
+    plan = without_earlier(plan_named(config, playbook))
     known = [one.name for one in plan.journeys]
     for name in asked.journeys:
         if name not in known:

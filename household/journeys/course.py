@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from household.plan import Again, Flow, Journey, JourneyListener, ListensFor, Plan, Scope
+from household.plan import Again, Flow, Journey, JourneyListener, ListensFor, Plan, Scope, WhenChanged
 
 NEVER_FORGOTTEN_US = 2**62
 
@@ -80,7 +80,24 @@ class Course:
         self.told[f"{self.name}:{MERGED}"] = Told()
         self.entries = frozenset(key for key, told in self.told.items() if is_entry(told))
         """What lets somebody enter."""
+        flow, whole = journey.flow, range(len(self.steps))
+        self.version_of = tuple(flow.version_of(step) for step in whole)
+        """Of each state: 0 for the version in force, n for the n-th of the earlier ones."""
+        budgets = (flow.budget_acts, *(one.budget_acts for one in flow.earlier))
+        self.budget_of = tuple(budgets[self.version_of[step]] for step in whole)
+        suffixes = ("", *(f"@{one.version}" for one in flow.earlier))
+        self.is_drained = flow.changed is WhenChanged.DRAIN and bool(flow.earlier)
+        """Whether nobody enters beside one that goes by earlier states."""
+        self.plain_names = tuple(
+            step.name.removesuffix(suffixes[self.version_of[n]]) for n, step in enumerate(self.steps)
+        )
+        """Of each state: its name in its own version."""
+        self._suffixes = suffixes
         self.look_back_us = max((one.look_back_us for one in listeners if one.journey == index), default=0)
+
+    def step_of(self, name: str, beside: int) -> int | None:
+        """Return the state of a name in the version that another state is of; None where it has none."""
+        return self.step_by_name.get(name + self._suffixes[self.version_of[beside]])
 
     def kept_us(self, lateness_us: int) -> int:
         """Return how long an instance is remembered that has ended: for entries, which may be learned late."""
@@ -115,7 +132,7 @@ class Courses:
         self.listeners = listeners
         self.first = len(plan.journeys)
         """Row of `Rules.triggers` of the first of them."""
-        self.fields = tuple(self.by_name[plan.journeys[one.journey].name].flow.correlation for one in listeners)
+        self.fields = tuple(one.correlation for one in listeners)
         """By which field, of each, an event is told to be about an instance; NONE for none."""
         self.must_say = tuple(one.role in (ListensFor.ENTRY, ListensFor.WAIT) for one in listeners)
         """Whether, of each, an event that does not say which instance it is about is about none."""

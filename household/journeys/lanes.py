@@ -4,7 +4,7 @@ Where nothing earlier was learned, a lane goes on from where it is. Where someth
 where it was when that could still be: so whatever order things are learned in, it stands where it would stand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from household.journeys.consequences import Consequence, ConsequenceKind, begun
 from household.journeys.course import MERGED, NEVER_FORGOTTEN_US, Course, way_key
 from household.journeys.standing_still import is_paused, standing_us
+from household.journeys.visits import visits_of, visits_text
 from household.journeys.walk import Lane, Walk
 from household.plan import END, StepKind, WhenMerged
 from household.state import NO_MEMBER, PartitionState
@@ -102,6 +103,34 @@ def _gave_way(state: PartitionState, lane: Lane, at_us: int) -> bool:
     return bool(giving)
 
 
+def put_elsewhere(
+    state: PartitionState,
+    course: Course,
+    household: int,
+    member: int,
+    targets: Mapping[tuple[int, int], int],
+    *,
+    enters_anew: bool,
+) -> list[Consequence]:
+    """Let instances of a lane go to other states, as another playbook says; return what that brings about.
+
+    Args: as of `moved_on`, and
+        targets: (owner, number) → state, or END.
+        enters_anew: times after the entry are counted from now on.
+    """
+    instances = [
+        (owner, one) for owner, one in _instances(state, course, household, member) if (owner, one.number) in targets
+    ]
+    found = _found(state, course, household, member, instances)
+    lane = _lane(state, course, found, household, member)
+    lane.walks = [_walk(course, owner, one) for owner, one in found.instances]
+    for walk in lane.walks:
+        if enters_anew:
+            walk.entered_us = state.now_us
+        lane.put(walk, targets[(walk.owner, walk.number)], state.now_us)
+    return _stored(state, lane, found)
+
+
 def settled(state: PartitionState, course: Course, household: int, member: int, *, horizon_us: int) -> None:
     """Let what was heard before an instant be taken in for good: nothing earlier can be learned any more."""
     instances = _instances(state, course, household, member)
@@ -124,7 +153,7 @@ def settled(state: PartitionState, course: Course, household: int, member: int, 
                 base_step=course.steps[walk.step].name,
                 base_since_us=walk.since_us,
                 base_due_us=walk.due_us,
-                base_visits=_visits_text(course, walk),
+                base_visits=visits_text(course, walk),
                 based_us=horizon_us,
             )
             state.instances.put(base, owner=walk.owner)
@@ -198,7 +227,7 @@ def _walk(course: Course, owner: int, one: Instance) -> Walk:
         step=course.step_by_name.get(one.step, END),
         since_us=one.since_us,
         due_us=one.due_us if one.ending is Ending.LIVE else NEVER_US,
-        visits=(visits := _visits(course, one.visits))[0],
+        visits=(visits := visits_of(course, one.visits, one.step))[0],
         former_visits=visits[1],
         based_us=one.based_us,
         ending=one.ending,
@@ -219,7 +248,7 @@ def _base_walks(course: Course, instances: Sequence[tuple[int, Instance]]) -> li
             step=course.step_by_name.get(one.base_step, END),
             since_us=one.base_since_us,
             due_us=one.base_due_us,
-            visits=(visits := _visits(course, one.base_visits))[0],
+            visits=(visits := visits_of(course, one.base_visits, one.base_step))[0],
             former_visits=visits[1],
             based_us=one.based_us,
             # What had ended by then has not changed since.
@@ -233,23 +262,6 @@ def _base_walks(course: Course, instances: Sequence[tuple[int, Instance]]) -> li
 
 def _has_ended_by_base(one: Instance) -> bool:
     return one.ending is not Ending.LIVE and one.ended_us < one.based_us
-
-
-def _visits(course: Course, text: bytes) -> tuple[dict[int, int], dict[str, int]]:
-    """Return the visits to the states that there are, and to those that are no more."""
-    visits, former = dict[int, int](), dict[str, int]()
-    for part in filter(None, text.decode().split(",")):
-        name, _, count = part.partition("=")
-        if name in course.step_by_name:
-            visits[course.step_by_name[name]] = int(count)
-        else:
-            former[name] = int(count)
-    return visits, former
-
-
-def _visits_text(course: Course, walk: Walk) -> bytes:
-    visits = walk.former_visits | {course.steps[step].name: count for step, count in walk.visits.items()}
-    return ",".join(f"{name}={count}" for name, count in visits.items()).encode()
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
@@ -314,7 +326,7 @@ def _row(state: PartitionState, course: Course, walk: Walk, old: Instance | None
         step=old.step if walk.step == END and old is not None else course.steps[walk.step].name,
         since_us=walk.since_us,
         due_us=due_us,
-        visits=_visits_text(course, walk),
+        visits=visits_text(course, walk),
         base_step="" if old is None else old.base_step,
         base_since_us=0 if old is None else old.base_since_us,
         base_due_us=0 if old is None else old.base_due_us,
@@ -368,7 +380,8 @@ def _to_say(state: PartitionState, course: Course, walk: Walk, member: int) -> A
         return None
     visit = walk.visits[walk.step]
     household = state.households.key(walk.owner).decode(errors="backslashreplace")
-    moment_id = f"{household}/{course.name}/{walk.number}/{step.name}/{visit}"
+    # By the name in its own version: what was begun before another came into force is not said once more.
+    moment_id = f"{household}/{course.name}/{walk.number}/{course.plain_names[walk.step]}/{visit}"
     known = state.acts.get(walk.owner, moment_id)
     if known is not None and (known.status is not ActStatus.WITHDRAWN or (walk.owner, moment_id) in state.settled):
         return None

@@ -62,6 +62,7 @@ from household.journeys.plain_ways import (
     L_ROLE,
     L_STEP,
     L_TARGET,
+    L_VERSION,
     LIVE,
     MEMBER,
     NEVER,
@@ -70,6 +71,7 @@ from household.journeys.plain_ways import (
     OF_GOAL,
     OF_WAIT,
     ONCE,
+    S_VERSION,
     SINCE,
     VERSION,
     Ways,
@@ -188,7 +190,9 @@ def _move(
                 is_used = True
                 if not go(ways, walk, ways.listeners[listener, L_TARGET], at_us, COMPLETED):
                     return False
-        elif correlations[place] == _NO_CORRELATION or correlations[place] == walk[W_CORRELATION]:
+        elif ways.listeners[listener, L_VERSION] == ways.steps[walk[W_STEP], S_VERSION] and (
+            correlations[place] == _NO_CORRELATION or correlations[place] == walk[W_CORRELATION]
+        ):
             walk[W_ENDING] = GOAL if role == OF_GOAL else EXIT_RULE
             walk[W_ENDED], walk[W_DUE] = at_us, NEVER
     until_us = max(tidied_us, at_us)

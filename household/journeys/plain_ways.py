@@ -45,7 +45,7 @@ EXIT_RULE, TIMEOUT = _ENDINGS.index(Ending.EXIT_RULE), _ENDINGS.index(Ending.TIM
 PENDING, DECIDED, SAID = (_STATUSES.index(one) for one in (ActStatus.PENDING, ActStatus.DECIDED, ActStatus.SAID))
 NEVER: Final = NEVER_US
 
-L_KEY, L_COURSE, L_ROLE, L_STEP, L_TARGET, L_FIELD, L_MUST_SAY, L_LOOK_BACK = range(8)
+L_KEY, L_COURSE, L_ROLE, L_STEP, L_TARGET, L_FIELD, L_MUST_SAY, L_LOOK_BACK, L_VERSION = range(9)
 """Columns of `listeners`."""
 OF_GOAL, OF_EXIT, OF_WAIT, OF_ENTRY = range(4)
 _ROLES = {ListensFor.GOAL: OF_GOAL, ListensFor.EXIT: OF_EXIT, ListensFor.WAIT: OF_WAIT, ListensFor.ENTRY: OF_ENTRY}
@@ -57,7 +57,7 @@ C_NAME, C_OF_MEMBER, C_IS_PLAIN, C_AGAIN, C_AFTER, C_PARALLEL, C_MOST, C_WINDOW,
 ONCE, AFTER_EXIT, AFTER = range(3)
 _AGAINS = {Again.ONCE: ONCE, Again.AFTER_EXIT: AFTER_EXIT, Again.AFTER: AFTER}
 
-S_NAME, S_KIND, S_AFTER, S_FROM, S_TO, S_TARGET, S_MISSED = range(7)
+S_NAME, S_KIND, S_AFTER, S_FROM, S_TO, S_TARGET, S_MISSED, S_VERSION = range(8)
 """Columns of `steps`; their places are those of all journeys together."""
 WAITS, IS_SLOT, ENDS, OTHER = range(4)
 AT_END: Final = -1
@@ -67,11 +67,11 @@ class Ways(NamedTuple):
     """The journeys of a plan, with the codes of a partition's names."""
 
     listeners: NDArray[np.int64]
-    """(listeners, 8)."""
+    """(listeners, 9)."""
     courses: NDArray[np.int64]
     """(courses, 12)."""
     steps: NDArray[np.int64]
-    """(steps, 7)."""
+    """(steps, 8)."""
     course_by_name: NDArray[np.int32]
     """(names,) which course a key of the table `heard` belongs to; -1 for none."""
     carried: NDArray[np.uint8]
@@ -90,7 +90,7 @@ def ways_of(plan: Plan, courses: Courses, names: NamePool) -> Ways:
         place_by_name[course.name] = place
         first = len(steps)
         laid.append(_course(plan, course, names, first=first))
-        steps += [_step(one, names, first=first) for one in course.steps]
+        steps += [[*_step(one, names, first=first), course.version_of[index]] for index, one in enumerate(course.steps)]
         keys |= {names.code(key): place for key in course.told}
     for place, one in enumerate(courses.listeners):
         course = courses.by_name[courses.names[one.journey]]
@@ -109,6 +109,7 @@ def ways_of(plan: Plan, courses: Courses, names: NamePool) -> Ways:
                 courses.fields[place],
                 int(courses.must_say[place]),
                 one.look_back_us,
+                one.version,
             ]
         )
     course_by_name = np.full(max(keys, default=0) + 1, -1, np.int32)
@@ -118,9 +119,9 @@ def ways_of(plan: Plan, courses: Courses, names: NamePool) -> Ways:
     for kind, fields in enumerate(courses.carried):
         carried[kind, list(fields)] = 1
     return Ways(
-        listeners=np.array(listeners, np.int64).reshape(-1, 8),
+        listeners=np.array(listeners, np.int64).reshape(-1, 9),
         courses=np.array(laid, np.int64).reshape(-1, 12),
-        steps=np.array(steps, np.int64).reshape(-1, 7),
+        steps=np.array(steps, np.int64).reshape(-1, 8),
         course_by_name=course_by_name,
         carried=carried,
         is_report=np.array(courses.is_report, np.uint8),
@@ -133,7 +134,7 @@ def _course(plan: Plan, course: Course, names: NamePool, *, first: int) -> list[
     return [
         names.code(course.name),
         int(course.is_members),
-        int(halt is None and course.look_back_us == 0),
+        int(halt is None and course.look_back_us == 0 and not course.is_drained),
         _AGAINS[flow.again],
         flow.after_us,
         flow.parallel,

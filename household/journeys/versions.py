@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from household.deciding.reasons import Reason
+from household.journeys.changing import by_declared_rules
 from household.journeys.course import NEVER_FORGOTTEN_US
 from household.journeys.effects import carried_out
 from household.journeys.lanes import taken_back_of
@@ -36,7 +38,7 @@ def under_new_plan(state: PartitionState, before: Plan) -> None:
     settle_as_they_are(state, instances_of(state, settled))
     forget_entries(state, settled)
     if is_other:
-        _known_states(state, before)
+        _known_states(state, before, placed=by_declared_rules(state, before))
     for journey in sorted(changed):
         _halted(state, journey, halts.get(journey), was_paused=halted_before.get(journey) is Halt.PAUSED)
 
@@ -103,10 +105,11 @@ def _put_off(state: PartitionState, one: Instance, owner: int) -> None:
         )
 
 
-def _known_states(state: PartitionState, before: Plan) -> None:
-    """End the instances that are where the plan has no state of that name that does the same."""
+def _known_states(state: PartitionState, before: Plan, *, placed: NDArray[np.int64]) -> None:
+    """End the instances that are where the plan has no state of that name that does the same, but for some slots."""
     table, code = state.instances, state.tables.names.code
     slots = live_among(state, table.slots_in_order())
+    slots = slots[~np.isin(slots, placed)]
     if not slots.shape[0]:
         return
     did = {(journey, step.name): step.kind for journey, step in _states(before)}

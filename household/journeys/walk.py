@@ -109,7 +109,8 @@ class Lane:
                 continue
             match told.listener.role:
                 case ListensFor.GOAL | ListensFor.EXIT:
-                    if one.correlation in (0, walk.correlation):
+                    is_own = told.listener.version == self.course.version_of[walk.step]
+                    if is_own and one.correlation in (0, walk.correlation):
                         is_goal = told.listener.role is ListensFor.GOAL
                         _end(walk, Ending.GOAL if is_goal else Ending.EXIT_RULE, one.time_us)
                 case ListensFor.WAIT:
@@ -215,6 +216,10 @@ class Lane:
         alike = [walk for walk in known if walk.correlation == one.correlation]
         if any(walk.is_live for walk in alike):
             return False
+        if self.course.is_drained and any(
+            self.course.version_of[walk.step] and (walk.is_live or walk.ended_us > at_us) for walk in known
+        ):
+            return False
         match flow.again:
             case Again.ONCE:
                 return not alike
@@ -224,6 +229,14 @@ class Lane:
                 return all(walk.ended_us + flow.after_us <= at_us for walk in alike)
             case _:
                 assert_never(flow.again)
+
+    def put(self, walk: Walk, target: int, at_us: int) -> None:
+        """Let an instance go to a state because another playbook has come into force."""
+        if at_us != walk.since_us:
+            walk.used.clear()
+        if target == END:
+            walk.since_us = at_us
+        self._go(self._place_at(at_us + 1), walk, target, at_us, Ending.VERSION)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -313,7 +326,7 @@ class Lane:
                 case StepKind.ACT:
                     assert step.act is not None
                     acted = sum(walk.visits.values()) + sum(walk.former_visits.values())
-                    if acted >= self.course.flow.budget_acts:
+                    if acted >= self.course.budget_of[target]:
                         if step.act.blocked is WhenBlocked.EXIT:
                             _end(walk, Ending.POLICY, at_us)
                             return

@@ -34,6 +34,21 @@ class WhenBlocked(StrEnum):
     EXIT = "exit"
 
 
+class WhenChanged(StrEnum):
+    """What becomes of who is inside when another version of the journey's states comes into force."""
+
+    BY_NAME = "by_name"
+    """Not declared: each goes on in the state of the same name that does the same, and ends where there is none."""
+    PIN = "pin"
+    """Each goes on by the states that it has, to its end; who enters goes by the new ones."""
+    DRAIN = "drain"
+    """The same, and none enters whose household (or member) still has one that goes by earlier ones."""
+    RESTART = "restart"
+    """Each begins anew, in the first state."""
+    MIGRATE = "migrate"
+    """Each goes where it is told, by the state that it is in."""
+
+
 class StepKind(StrEnum):
     """What an instance does in a state."""
 
@@ -137,6 +152,32 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateMove:
+    """Where an instance goes that is in a state of the version before."""
+
+    state: str
+    """Of the version before; a slot means the act behind it, too."""
+    target: int
+    """State, or END: it ends with VERSION."""
+    rearms: bool = False
+    """It begins there anew; otherwise a time that it waits for stays due when it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierStates:
+    """The states of an earlier version by which some still go: `count` of the journey's, from `first` on."""
+
+    version: str
+    """Digest of what they mean (household/plan/earlier.py); each is called `name@version`."""
+    first: int
+    count: int
+    correlation: int = NONE
+    goal: Mark | None = None
+    exits: tuple[Mark, ...] = ()
+    budget_acts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """The states of a journey, how an instance enters, and what ends it."""
 
@@ -161,6 +202,20 @@ class Flow:
     """Who answers for it."""
     budget_acts: int
     """How often one instance may act; then its acts are blocked."""
+    changed: WhenChanged = later(WhenChanged.BY_NAME)
+    moves: tuple[StateMove, ...] = later(())
+    """With WhenChanged.MIGRATE."""
+    earlier: tuple[EarlierStates, ...] = later(())
+    """In the plan that is in force only; their steps stand behind the journey's own."""
+
+    @property
+    def own_count(self) -> int:
+        """How many of its steps are of the version in force."""
+        return self.earlier[0].first if self.earlier else len(self.steps)
+
+    def version_of(self, step: int) -> int:
+        """Return whose a step is: 0 for the version in force, n for the n-th of the earlier ones."""
+        return sum(step >= one.first for one in self.earlier)
 
 
 class ListensFor(StrEnum):
@@ -188,6 +243,10 @@ class JourneyListener:
     """Of a WAIT, or of an exit rule: which of them."""
     look_back_us: int = 0
     is_of_any_event: bool = False
+    version: int = 0
+    """Whose it is: 0 for the version in force, n for the n-th of the earlier ones of `Flow.earlier`."""
+    correlation: int = NONE
+    """Field by which an event says which instance it is about."""
 
 
 def listeners_of(
@@ -202,20 +261,29 @@ def listeners_of(
         events: of its trigger.
         program: of its trigger.
     """
-    marks = [(ListensFor.GOAL, 0, flow.goal)] if flow.goal is not None else []
-    marks += [(ListensFor.EXIT, place, rule) for place, rule in enumerate(flow.exits)]
-    found = [
-        JourneyListener(
-            key=f"{name}:{role}:{mark.name}",
-            journey=journey,
-            role=role,
-            events=mark.events,
-            program=mark.program,
-            place=place,
-            is_of_any_event=mark.is_of_any_event,
-        )
-        for role, place, mark in marks
+    found = []
+    whole = [(0, "", flow.correlation, flow.goal, flow.exits)]
+    whole += [
+        (number, f"@{one.version}", one.correlation, one.goal, one.exits) for number, one in enumerate(flow.earlier, 1)
     ]
+    for version, suffix, correlation, goal, exits in whole:
+        marks = [(ListensFor.GOAL, 0, goal)] if goal is not None else []
+        marks += [(ListensFor.EXIT, place, rule) for place, rule in enumerate(exits)]
+        found += [
+            JourneyListener(
+                key=f"{name}:{role}:{mark.name}{suffix}",
+                journey=journey,
+                role=role,
+                events=mark.events,
+                program=mark.program,
+                place=place,
+                is_of_any_event=mark.is_of_any_event,
+                version=version,
+                correlation=correlation,
+            )
+            for role, place, mark in marks
+        ]
+    correlations = [correlation for _, _, correlation, _, _ in whole]
     found += [
         JourneyListener(
             key=f"{name}:{ListensFor.WAIT}:{step.name}:{place}",
@@ -226,11 +294,19 @@ def listeners_of(
             step=index,
             place=place,
             look_back_us=wait.look_back_us,
+            version=version,
+            correlation=correlations[version],
         )
         for index, step in enumerate(flow.steps)
+        for version in (flow.version_of(index),)
         for place, wait in enumerate(step.waits)
     ]
     entry = JourneyListener(
-        key=f"{name}:{ListensFor.ENTRY}", journey=journey, role=ListensFor.ENTRY, events=events, program=program
+        key=f"{name}:{ListensFor.ENTRY}",
+        journey=journey,
+        role=ListensFor.ENTRY,
+        events=events,
+        program=program,
+        correlation=flow.correlation,
     )
     return (*found, entry)

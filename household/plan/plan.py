@@ -59,6 +59,8 @@ class Plan:
     inventory: tuple[Item, ...] = later(())
     halted: tuple[HaltedJourney, ...] = later(())
     """Journeys that a person has paused or stopped, in order of their names."""
+    earlier_programs: int = later(0)
+    """How many of its programs, the last ones, only states of earlier versions use (household/plan/earlier.py)."""
 
     @cached_property
     def canonical_bytes(self) -> bytes:

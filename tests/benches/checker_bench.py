@@ -14,7 +14,8 @@ from pathlib import Path
 
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from playbooks.compiler import examine
-from tests.playbooks.mutations import harmless, is_found, new_alarms, read, said_of, some_mutated, told_of
+from tests.playbooks.mutations import harmless, is_found, new_alarms, read, said_of, some_of, told_of
+from tests.playbooks.mutations_of_journeys import all_mutated
 
 TIMES = 5
 
@@ -26,13 +27,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     files = read(SHIPPED_PLAYBOOK)
-    mutated = some_mutated(files, options.mutated, seed=options.seed)
+    mutated = some_of(all_mutated(files), options.mutated, seed=options.seed)
     made, missed, alarms = Counter(one.kind for one in mutated), Counter[str](), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         known = said_of(files, folder)
         for one in mutated:
-            told = told_of(one.files, folder)
+            told = told_of(one.files, folder, one.before)
             if not is_found(one, told, known):
                 missed[one.kind] += 1
                 print(f"not found: {one.kind}: {one.file}:{one.lines.start}: {one.written.strip()}\n    {told[:3]}")

@@ -30,10 +30,10 @@ from cluster.remembered_playbook import PlaybookFacts, recall, remember
 from cluster.shard_seen import ShardSeen, StartedShard
 from hearth.v1 import playbook_pb2
 from household.digest import state_digest
-from household.plan import Plan
+from household.plan import Plan, plan_from_bytes
 from serving.access.audit import entries_of
 from serving.models.in_force import PRIORS_IN_FORCE
-from tests.actors.harness import CORNER, MONDAY, Hearth, SettableClock, corner, in_loop, kinds, replayed, signal
+from tests.actors.harness import CORNER, MINUTE, MONDAY, Hearth, SettableClock, corner, in_loop, kinds, replayed, signal
 
 CHEAPER = ("price: 4.99", "price: 3.99")
 DEARER = ("price: 9.99", "price: 11.99")
@@ -108,6 +108,11 @@ class World:
     @property
     def version(self) -> str:
         return read_history(self.data_dir).version
+
+    @property
+    def desk_plan(self) -> Plan:
+        """In force, with all that is carried in it."""
+        return plan_from_bytes(self.spread.plan_bytes)
 
     @property
     def live(self) -> list[str]:
@@ -322,6 +327,62 @@ async def test_what_is_paused_stays_so_under_another_version_and_over_a_restart(
         assert world.live == everywhere(corner(CHEAPER))
         unknown = await world.desk.ask("Halt", request | {"journey": "lwo"}, BERT)
         assert "'lwo' is no journey" in unknown["refused"]
+
+
+STORY = """journeys:
+  story:
+    trigger: {on: pay, scope: member}
+    goal: {on: opt_out}
+    states: {waiting: {pause: {after: 7d}, then: end}}
+    changed: pin
+    control: 10%
+    owner: anna
+    budget: 1
+    contact_class: offer
+    purpose: marketing
+  low:
+"""
+TOLD, SOONER = ("journeys:\n  low:\n", STORY), ("journeys:\n  low:\n", STORY.replace("7d", "3d"))
+MAPPED = ("journeys:\n  low:\n", STORY.replace("7d", "2d").replace("pin", "{migrate: {waitng: waiting}}"))
+
+
+def by_state(shown: dict[str, Any]) -> list[tuple[str, int]]:
+    return [
+        (state.partition("@")[0] + "@" * ("@" in state), count)
+        for one in shown["instances"]
+        for state, count in one["by_state"].items()
+    ]
+
+
+@in_loop
+async def test_who_is_pinned_is_carried_until_nobody_is_there_any_more(tmp_path: Path):
+    async with world_of(tmp_path) as world:
+        assert (await world.push(TOLD))["changed"]
+        await world.hearths[0].ingest(signal("1", "h", "pay", MONDAY, member="m", fields={"amount": 1.0}))
+        before = (world.data_dir / "playbook.json").read_bytes()
+        answer = await world.push(SOONER)
+        assert (answer["version"], answer["partitions_live"]) == (corner(SOONER).version, 4)
+        assert world.live == everywhere(in_force := world.desk_plan)
+        assert in_force.version != corner(SOONER).version
+        assert by_state(await world.show(instances=True)) == [("waiting@", 1)]
+        (world.data_dir / "playbook.json").write_bytes(before)
+        assert finished(world.data_dir).version == corner(SOONER).version
+        assert plan_in_force(world.data_dir) == in_force.version
+        request = {"journey": "low", "how": "JOURNEY_HALT_PAUSE", "why": "a fault"}
+        assert (await world.desk.ask("Halt", request, ANNA))["change"]["version"] == corner(SOONER).version
+        assert by_state(await world.show(instances=True)) == [("waiting@", 1)]
+        await world.desk.ask("Halt", request | {"how": "JOURNEY_HALT_RESUME"}, ANNA)
+        refused = await world.push(MAPPED)
+        assert ["does not say where instances go" in one["message"] for one in refused["problems"]] == [True, False]
+        back = await world.desk.ask("Push", {"version": corner(TOLD).version, "why": "back"}, BERT)
+        assert back["version"] == corner(TOLD).version
+        assert by_state(await world.show(instances=True)) == [("waiting", 1)]
+        await world.push(SOONER)
+        world.hearths[0].clock.pass_us(MINUTE)
+        await world.hearths[0].ingest(signal("2", "h", "opt_out", MONDAY + MINUTE, member="m"))
+        assert by_state(await world.show(instances=True)) == []
+        assert (await world.push(SOONER, CHEAPER))["changed"]
+        assert world.live == everywhere(corner(SOONER, CHEAPER))
 
 
 @in_loop

@@ -112,6 +112,36 @@ def test_a_playbook_that_no_longer_compiles_goes_on_but_is_not_taken_when_asked_
     assert [plan.version for plan in plans] == [corner().version] * 2
 
 
+STORY = """journeys:
+  story:
+    trigger: {on: pay, scope: member}
+    goal: {on: opt_out}
+    states: {waiting: {pause: {after: 7d}, then: end}}
+    control: 10%
+    owner: anna
+    budget: 1
+    contact_class: offer
+    purpose: marketing
+"""
+PATIENT = STORY.replace("waiting", "patient")
+
+
+def test_one_that_does_not_know_what_becomes_of_who_is_inside_is_not_taken(start, plans: list[Plan], tmp_path: Path):
+    why = ("--without-control", "a shop of one day, to see it run")
+    start("--playbook", shop(tmp_path / "shop", ("journeys:\n", STORY)), *why)
+    half = ("journeys:\n", PATIENT + "    changed: {migrate: {waitng: patient}}\n")
+    refused = start("--playbook", shop(tmp_path / "shop", half))
+    whole = ("journeys:\n", PATIENT + "    changed: {migrate: {waiting: patient}}\n")
+
+    assert refused.code == 2
+    assert "does not say where instances go that are in 'waiting'" in refused.err
+    assert start("--playbook", shop(tmp_path / "shop", whole)).code == 0
+    pinned = ("journeys:\n", PATIENT.replace("7d", "5d") + "    changed: pin\n")
+    assert start("--playbook", shop(tmp_path / "shop", pinned)).code == 0
+    assert "by now; `--playbook" not in start().err
+    assert [len(plan.journeys[0].flow.earlier) for plan in plans if plan.journeys[0].flow] == [0, 0, 1, 1]
+
+
 def test_another_one_is_put_into_force_when_asked_for_and_both_are_named(start, run: Run, plans: list[Plan], tmp_path):
     start()
     changed = start("--playbook", shop(tmp_path / "shop"), "--without-control", "a shop of one day, to see it run")

@@ -323,7 +323,7 @@ class Order(Trial):
         for key, status in list(self.reference.acts.items()):
             if status != "pending":
                 continue
-            if self.reference.states[key[1]].repeats:
+            if self.reference.state_of(key).repeats:
                 self.was_repeated(key)
             else:
                 self.decide(key, "decided")

@@ -75,6 +75,10 @@ class Journey:
     budget: int = 9
     merged: str = "keep_older"
     """keep_both, keep_older or exit."""
+    changed: str = "by_name"
+    """by_name, pin, drain, restart or migrate: what becomes of who is inside as this version comes into force."""
+    moves: tuple[tuple[str, str, bool], ...] = ()
+    """(state of the version before, state of this one, whether it begins there) of a migration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,8 @@ class Item:
     place: int = 0
     visit: int = 0
     outcome: str = ""
+    versions: set[int] = field(default_factory=set)
+    """Of those of the journey that listened for it, or came after one that did."""
 
 
 @dataclass(kw_only=True)
@@ -133,6 +139,8 @@ class Run:
     moved_by: set[int] = field(default_factory=set)
     based: int = 0
     """What was before that is settled: it takes in nothing of it any more."""
+    version: int = 0
+    """Of the journey, by which it goes."""
 
     @property
     def copy(self) -> "Run":
@@ -147,7 +155,9 @@ class Reference:
 
     def __init__(self, journey: Journey, *, lateness: int) -> None:
         self.journey, self.lateness = journey, lateness
-        self.states = {one.name: one for one in journey.states}
+        self.versions = [journey]
+        self.carried: set[int] = set()
+        """Earlier versions by which some may still go."""
         self.items: list[Item] = []
         self.count = 0
         self.was_true: dict[str, bool] = {}
@@ -183,7 +193,7 @@ class Reference:
             return
         added = []
 
-        def hear(role: str, *, state: str = "", place: int = 0, needs_key: bool = False) -> None:
+        def hear(role: str, version: int, *, state: str = "", place: int = 0, needs_key: bool = False) -> None:
             if needs_key and journey.keyed and not event.key and about is None:
                 return
             item = Item(
@@ -197,22 +207,27 @@ class Reference:
                 about=-1 if about is None else about,
                 state=state,
                 place=place,
+                versions={version},
             )
             self.items.append(item)
             added.append((item, event.member))
 
-        if journey.goal is not None and self._fits(journey.goal, event):
-            hear("goal")
-        if journey.goal_count and inside and self.count >= journey.goal_count and not event.kind.startswith("hearth"):
-            hear("goal")
-        if journey.leave is not None and self._fits(journey.leave, event):
-            hear("leave")
-        for state in journey.states:
-            for place, wait in enumerate(state.waits):
-                if self._fits(wait, event):
-                    hear("wait", state=state.name, place=place, needs_key=True)
+        current = len(self.versions) - 1
+        for version in (current, *sorted(self.carried)):
+            told = self.versions[version]
+            if told.goal is not None and self._fits(told.goal, event):
+                hear("goal", version)
+            is_own = not event.kind.startswith("hearth")
+            if told.goal_count and inside and self.count >= told.goal_count and is_own:
+                hear("goal", version)
+            if told.leave is not None and self._fits(told.leave, event):
+                hear("leave", version)
+            for state in told.states:
+                for place, wait in enumerate(state.waits):
+                    if self._fits(wait, event):
+                        hear("wait", version, state=state.name, place=place, needs_key=True)
         if self._enters(event, f"{event.home}/{who}") and not self.halted:
-            hear("entry", needs_key=True)
+            hear("entry", current, needs_key=True)
             if added and added[-1][0].role == "entry":
                 added[-1][0].outcome = event.member
         if added and (inside or any(one.role == "entry" for one, _ in added)):
@@ -273,13 +288,53 @@ class Reference:
         """Let another version of the journey come into force."""
         self._settle(self.runs)
         self.items = [one for one in self.items if one.role != "entry"]
-        before, self.journey = self.states, journey
-        self.states = {one.name: one for one in journey.states}
+        before, old, new = self.journey, len(self.versions) - 1, len(self.versions)
+        self.journey = journey
+        self.versions.append(journey)
+        is_other = _says(before) != _says(journey)
+        rejoining = {place for place in self.carried if _says(self.versions[place]) == _says(journey)}
+        self.carried -= rejoining
+        if is_other and journey.changed in ("pin", "drain"):
+            self.carried.add(old)
+        for item in self.items:
+            if old in item.versions or not item.versions.isdisjoint(rejoining):
+                item.versions.add(new)
         for run in self.bases.values():
-            state = self.states.get(run.state)
-            if not run.ending and (state is None or _sort_of(state) != _sort_of(before[run.state])):
-                self._end_by_word(run, "VERSION", now)
+            if run.ending:
+                continue
+            if run.version in rejoining and is_other:
+                run.version = new
+            elif run.version == old and not (is_other and journey.changed in ("pin", "drain")):
+                run.version = new
+                self._goes_on(run, before, journey, now, by_name=not is_other)
         self._all_again()
+
+    def _goes_on(self, run: Run, before: Journey, journey: Journey, now: int, *, by_name: bool) -> None:
+        """Let a run of the version before go where the new version has it go."""
+        was, names = _state(before, run.state), {one.name for one in journey.states}
+        move = next((one for one in journey.moves if one[0] == run.state), None)
+        if journey.changed == "restart" and not by_name:
+            run.entered = now
+            self._goes_to(run, journey.states[0].name, now)
+        elif journey.changed == "migrate" and not by_name and move is not None:
+            _, target, begins = move
+            new = _state(journey, target) if target != END else None
+            if target == END:
+                self._end_by_word(run, "VERSION", now)
+            elif new is None or begins or not _keeps_time(was, new):
+                self._goes_to(run, target, now)
+            elif (target, _sort_of(new)) != (run.state, _sort_of(was)):
+                run.state, run.based = target, now + 1
+        elif run.state not in names or _sort_of(_state(journey, run.state)) != _sort_of(was):
+            self._end_by_word(run, "VERSION", now)
+
+    def _goes_to(self, run: Run, target: str, now: int) -> None:
+        self.heard = self._heard_of(run.who)
+        place = sum(one.time <= now for one in self.heard) - 1
+        if now != run.since:
+            run.moved_by = set()
+        self._move(run, target, now, place, "VERSION")
+        run.moved_by, run.based = set(), max(run.since, run.ended) + 1
 
     def halt(self, how: str, *, now: int) -> None:
         """Pause or stop the journey, or let it go on."""
@@ -360,7 +415,7 @@ class Reference:
 
     def _again(self, who: str) -> None:
         """Go through everything that was heard of one household, or member, in order of time."""
-        heard = sorted((one for one in self.items if one.who == who), key=lambda one: (one.time, one.number, one.order))
+        heard = self._heard_of(who)
         until = max([self.ticked, *(one.time for one in heard)])
         self.heard = heard
         runs = [run.copy for run in self.bases.values() if run.who == who]
@@ -373,12 +428,23 @@ class Reference:
         self.runs = [one for one in self.runs if one.who != who] + runs
         self._effects(who)
 
+    def _heard_of(self, who: str) -> list[Item]:
+        return sorted((one for one in self.items if one.who == who), key=lambda one: (one.time, one.number, one.order))
+
+    def _state_of(self, run: Run, name: str = "") -> State:
+        return _state(self.versions[run.version], name or run.state)
+
+    def state_of(self, key: tuple[int, str, int]) -> State:
+        """Return the state of an act."""
+        run = next(one for one in self.runs if one.number == key[0])
+        return self._state_of(run, key[1])
+
     def _pass(self, runs: list[Run], until: int) -> None:
         if self.halted == "paused":
             return
         for run in runs:
             while not run.ending and run.due <= until:
-                at, state = run.due, self.states[run.state]
+                at, state = run.due, self._state_of(run)
                 if at != run.since:
                     run.moved_by = set()
                 place = sum(one.time < at for one in self.heard) - 1
@@ -409,6 +475,7 @@ class Reference:
                     entrant=item.outcome,
                     key=item.key,
                     entered=item.time,
+                    version=len(self.versions) - 1,
                 )
                 run.since, run.moved_by = item.time, {item.number}
                 runs.append(run)
@@ -421,31 +488,36 @@ class Reference:
                 self._end(run, "MERGED", item.time)
                 continue
             if item.role in ("goal", "leave"):
-                is_there = self.journey.goal or self.journey.goal_count if item.role == "goal" else self.journey.leave
-                if is_there and item.key in (0.0, run.key):
+                journey = self.versions[run.version]
+                is_there = journey.goal or journey.goal_count if item.role == "goal" else journey.leave
+                if is_there and run.version in item.versions and item.key in (0.0, run.key):
                     self._end(run, "GOAL" if item.role == "goal" else "EXIT_RULE", item.time)
             elif item.role == "wait":
                 if self._is_waited_for(run, item):
                     if item.time != run.since:
                         run.moved_by = set()
                     run.moved_by.add(item.number)
-                    self._move(run, self.states[run.state].waits[item.place].then, item.time, place, "COMPLETED")
+                    self._move(run, self._state_of(run).waits[item.place].then, item.time, place, "COMPLETED")
             else:
                 self._outcome_of(run, item, place)
 
     def _is_waited_for(self, run: Run, item: Item) -> bool:
         if item.role != "wait" or item.state != run.state or item.number in run.moved_by:
             return False
+        if run.version not in item.versions:
+            return False
         about = item.about == run.number if item.about != -1 else item.key == run.key
-        if item.place >= len(self.states[run.state].waits):
+        waits = self._state_of(run).waits
+        if item.place >= len(waits):
             return False  # of another version
-        back = self.states[run.state].waits[item.place].look_back
+        back = waits[item.place].look_back
         return about and item.time >= run.since - back
 
     def _outcome_of(self, run: Run, item: Item, place: int) -> None:
-        if item.state not in self.states or self.states[item.state].what != "act":
+        journey = self.versions[run.version]
+        if all(one.name != item.state or one.what != "act" for one in journey.states):
             return
-        state = self.states[item.state]
+        state = _state(journey, item.state)
         if item.time != run.since:
             run.moved_by = set()
         if item.outcome == "failed":
@@ -467,6 +539,9 @@ class Reference:
     def _may_enter(self, runs: list[Run], item: Item) -> bool:
         journey = self.journey
         alike = [one for one in runs if one.key == item.key]
+        newest = len(self.versions) - 1
+        if journey.changed == "drain" and any(not one.ending and one.version != newest for one in runs):
+            return False
         return (
             sum(not one.ending for one in runs) < journey.parallel
             and all(one.ending for one in alike)
@@ -481,7 +556,7 @@ class Reference:
             if target == END:
                 self._end(run, ending, at)
                 return
-            state = self.states[target]
+            state = self._state_of(run, target)
             if at != run.since:
                 run.moved_by = {self.heard[place].number} & run.moved_by if place >= 0 else set()
             run.state, run.since, run.due, ending = target, at, NEVER, "COMPLETED"
@@ -507,7 +582,7 @@ class Reference:
                 target = state.then if at <= over else state.missed
                 ending = "COMPLETED" if at <= over else "TIMEOUT"
             elif state.what == "act":
-                if len(run.visits) >= self.journey.budget:
+                if len(run.visits) >= self.versions[run.version].budget:
                     if state.leaves_when_blocked:
                         self._end(run, "POLICY", at)
                         return
@@ -543,16 +618,24 @@ class Reference:
             if status == "said" and (run is None or run.ending not in ("", "COMPLETED", "TIMEOUT", "ERROR")):
                 self.acts[key] = "withdrawn"
         for run in self.runs:
-            if run.who == who and not run.ending and self.states[run.state].what == "act":
+            if run.who == who and not run.ending and self._state_of(run).what == "act":
                 key = (run.number, run.state, run.visit_of(run.state))
                 known = self.acts.get(key)
                 if known is None or (known == "withdrawn" and key not in self.settled):
                     self.acts[key] = "pending"
 
-    def instances(self) -> list[tuple[int, str, int, str, int]]:
-        """(number, state, since, ending, visits) of each that is not forgotten."""
+    def instances(self) -> list[tuple[int, str, bool, int, str, int]]:
+        """(number, state, whether of an earlier version, since, ending, visits) of each that is not forgotten."""
+        newest = len(self.versions) - 1
         return sorted(
-            (run.number, run.state, run.since, run.ending, len(run.visits))
+            (
+                run.number,
+                run.state,
+                not run.ending and run.version != newest,
+                run.since,
+                run.ending,
+                len(run.visits),
+            )
             for run in self.runs
             if run.number not in self.gone
         )
@@ -579,3 +662,33 @@ def _timer(state: State, at: int) -> int:
 
 def _sort_of(state: State) -> str:
     return "branch" if state.what in ("split", "ask") else state.what
+
+
+def _keeps_time(was: State, new: State) -> bool:
+    """Return whether one that was in a state is in another with the time that it had."""
+    return {was.what, new.what} <= {"wait", "slot"} or (was.name, was.what) == (new.name, new.what)
+
+
+def _state(journey: Journey, name: str) -> State:
+    return next(one for one in journey.states if one.name == name)
+
+
+def _says(journey: Journey) -> tuple[object, ...]:
+    """Return what a run goes by: two versions that say the same are the same to it."""
+    said = []
+    for one in journey.states:
+        own: tuple[object, ...] = ()
+        match one.what:
+            case "wait":
+                own = (one.waits, one.after, one.minute, one.weekday, one.then)
+            case "act":
+                own = (one.within, one.then, one.leaves_when_blocked, one.failed)
+            case "split":
+                own = (one.shares,)
+            case "ask":
+                own = (one.asks, one.then, one.otherwise)
+            case "slot":
+                own = (one.slot, one.then, one.missed)
+        said.append((one.name, one.what, own))
+    goal = None if journey.goal_count else journey.goal
+    return tuple(said), goal, journey.goal_count, journey.leave, journey.budget, journey.keyed

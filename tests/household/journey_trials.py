@@ -42,14 +42,17 @@ from household.plan import (
     Program,
     Scope,
     Slot,
+    StateMove,
     StepKind,
     Timer,
     Treatment,
     Trigger,
     WhenBlocked,
+    WhenChanged,
     WhenMerged,
 )
 from household.plan import Journey as PlanJourney
+from household.plan.earlier import with_earlier
 from household.state import PartitionState
 from tests.household.graph_reference import Said
 from tests.household.graph_worlds import batch_of_told
@@ -111,12 +114,18 @@ def changed_journey(chance: random.Random, journey: Journey) -> Journey:
         called[gone.name] = END
     if states[0].what == "end":
         states[0] = journey.states[0]
+    changed = chance.choice(("by_name", "by_name", "pin", "pin", "drain", "restart", "migrate"))
+    there = [called[one] for one in names if called[one] != END] + [END]
     return replace(
         journey,
         states=tuple(_called(one, called) for one in states),
         goal=chance.choice((journey.goal, journey.goal, None)),
         leave=chance.choice((journey.leave, journey.leave, _random_match(chance))),
         budget=chance.choice((journey.budget, 1, 3)),
+        changed=changed,
+        moves=tuple((name, chance.choice(there), chance.random() < 0.3) for name in names)
+        if changed == "migrate"
+        else (),
     )
 
 
@@ -274,6 +283,8 @@ def plan_of(journey: Journey, halted: str = "") -> Plan:
         owner="nobody",
         budget_acts=journey.budget,
         merged=WhenMerged(journey.merged),
+        changed=WhenChanged(journey.changed),
+        moves=tuple(StateMove(state=old, target=place[new], rearms=begins) for old, new, begins in journey.moves),
     )
     trigger = Trigger(
         events=(index[journey.entry.kind],),
@@ -338,6 +349,8 @@ class Trial:
     log: list[str] = field(default_factory=list)
     is_halted_at_times: bool = False
     changes_at_times: bool = False
+    changes_most: float = 0.24
+    """Where among chances below one a change ends that begins at 0.2."""
     homes: tuple[str, ...] = ("home",)
     are_one: bool = False
     name: str = "j"
@@ -354,6 +367,13 @@ class Trial:
         # What conditions see of households that are one is not a journey's to say.
         if not counts and chance.random() < 0.5:
             one.homes = ("home", "other")
+        return one
+
+    @classmethod
+    def changing(cls, seed: int) -> "Trial":
+        """Return one in which the journey is changed again and again."""
+        one = cls.of(seed)
+        one.changes_at_times, one.changes_most, one.homes = True, 0.32, ("home",)
         return one
 
     def run(self) -> None:
@@ -387,9 +407,13 @@ class Trial:
         draw = self.chance.random()
         if self.is_halted_at_times and draw < (0.15 if self.reference.halted else 0.05):
             self.halt("" if self.reference.halted else self.chance.choice(("paused", "paused", "paused", "stopped")))
-        elif self.changes_at_times and 0.2 < draw < 0.24:
+        elif self.changes_at_times and 0.2 < draw < self.changes_most:
             changed = changed_journey(self.chance, self.journey)
-            plan = plan_of(changed, self.reference.halted)
+            carried = sorted(self.reference.carried)
+            if carried and self.chance.random() < 0.3:
+                back = self.reference.versions[self.chance.choice(carried)]
+                changed = replace(back, changed=changed.changed, moves=())
+            plan = self.in_force(changed, self.reference.halted)
             if plan.version == self.state.plan.version:
                 return False  # it says the same
             self.tick(0)
@@ -402,9 +426,15 @@ class Trial:
             return False
         return True
 
+    def in_force(self, journey: Journey, halted: str) -> Plan:
+        """Return the plan with a journey that comes into force by now."""
+        plan, not_carried = with_earlier(plan_of(journey, halted), self.state.plan)
+        assert not not_carried
+        return plan
+
     def halt(self, how: str) -> None:
         self.tick(0)
-        self.state = migrated(self.state, plan_of(self.journey, how))
+        self.state = migrated(self.state, self.in_force(self.journey, how))
         self.log.append(f"{self.now} {how or 'goes on'}")
         self.reference.halt(how, now=self.now)
 
@@ -596,12 +626,21 @@ class Trial:
 
     def compare(self) -> None:
         found = sorted(
-            (one.number, one.step, one.since_us, "" if one.ending == "LIVE" else str(one.ending), _visits(one.visits))
+            (
+                one.number,
+                one.step.partition("@")[0],
+                one.ending == "LIVE" and "@" in one.step,
+                one.since_us,
+                "" if one.ending == "LIVE" else str(one.ending),
+                _visits(one.visits),
+            )
             for one in self.state.instances
             if one.journey == self.name
         )
         acts = {
-            (one.number, one.step, one.visit): str(one.status) for one in self.state.acts if one.journey == self.name
+            (one.number, one.step.partition("@")[0], one.visit): str(one.status)
+            for one in self.state.acts
+            if one.journey == self.name
         }
         wanted = {key: self.reference.acts[key] for key in acts if key in self.reference.acts}
         pending = {one.moment_id for one in self.state.pending if one.journey == self.name}
@@ -622,18 +661,31 @@ def _visits(text: bytes) -> int:
     return sum(int(part.partition(b"=")[2]) for part in text.split(b",") if part)
 
 
-def trials(count: int, *, first: int = 0, done: Callable[[int], None] = lambda _: None) -> None:
-    """Run so many, each by its seed.
+def trials(
+    count: int,
+    *,
+    first: int = 0,
+    made: Callable[[int], Trial] = Trial.of,
+    done: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Run so many, each made by its seed.
 
     Raises:
         Differs: with all that happened.
     """
     for seed in range(first, first + count):
-        Trial.of(seed).run()
+        made(seed).run()
         done(seed)
 
 
 if __name__ == "__main__":
     wanted, begin = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    trials(wanted, first=begin, done=lambda seed: print(seed + 1, flush=True) if seed % 1_000 == 999 else None)
+    for make in (Trial.of, Trial.changing):
+        count = wanted if make == Trial.of else wanted // 10
+        trials(
+            count,
+            first=begin,
+            made=make,
+            done=lambda seed: print(seed + 1, flush=True) if seed % 1_000 == 999 else None,
+        )
     print(f"{wanted} random journeys: the fold and the reference agree")

@@ -6,6 +6,7 @@ the shipped journeys: `python -m tests.household.journey_orders`. A rule that is
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -13,16 +14,30 @@ import pytest
 
 from household.apply import apply_epoch, apply_signals, apply_tick
 from household.digest import state_digest
-from household.journeys import effects, hearing, joining, lanes, versions
+from household.journeys import changing, effects, hearing, joining, lanes, versions
+from household.journeys.course import Course
 from household.journeys.walk import Lane, Walk
-from household.plan import Again, ListensFor
+from household.migration import migrated
+from household.plan import Again, ListensFor, WhenChanged
+from household.plan.earlier import with_earlier
 from household.state import PartitionState
 from household.tables.heard import ANY, Heard
 from tests.household.journey_orders import JOURNEYS, Told, orders, run
-from tests.household.journey_trials import KINDS, LATENESS, START, Differs, plan_of, trials, waiting_journey
+from tests.household.journey_trials import (
+    KINDS,
+    LATENESS,
+    START,
+    Differs,
+    Trial,
+    changed_journey,
+    plan_of,
+    trials,
+    waiting_journey,
+)
 from tests.household.oracle import Event, batch_of
 
 COUNT = 250
+CHANGING = 120
 THINGS = 4
 TRIES = 50
 """In so many a planted fault must show."""
@@ -30,6 +45,10 @@ TRIES = 50
 
 def test_random_journeys_go_where_the_reference_has_them_go():
     trials(COUNT)
+
+
+def test_random_journeys_that_change_go_where_what_they_declare_has_them_go():
+    trials(CHANGING, made=Trial.changing)
 
 
 @pytest.mark.parametrize("told", JOURNEYS, ids=[one.journey.name for one in JOURNEYS])
@@ -45,12 +64,18 @@ BATCHES, BATCH_EVENTS, HOMES = 6, 60, 25
 def test_many_are_moved_at_once_as_each_is_by_itself(seed: int):
     """Law: kernels, that move whom they can of a whole batch, and walking each instance singly come to the same."""
     chance = random.Random(seed)
-    plan = plan_of(waiting_journey(chance))
+    journey = waiting_journey(chance)
+    plan = plan_of(journey)
     together, singly = PartitionState(plan=plan, stream_clock=False), PartitionState(plan=plan, stream_clock=False)
     for state in (together, singly):
         apply_epoch(state, epoch=1)
     now, number = START, 0
-    for _ in range(BATCHES):
+    for batch in range(BATCHES):
+        if batch == BATCHES // 2:
+            # Half of the way some are pinned, or drained, to what they entered under.
+            journey = replace(changed_journey(chance, journey), changed=chance.choice(("pin", "drain")), moves=())
+            plan, _ = with_earlier(plan_of(journey), plan)
+            together, singly = migrated(together, plan), migrated(singly, plan)
         events = []
         for _ in range(BATCH_EVENTS):
             number += 1
@@ -141,11 +166,54 @@ def _another_playbook_was_always_in_force() -> Any:
     return mock.patch.object(versions, "settle_as_they_are", return_value=None)
 
 
+def _who_is_pinned_goes_by_the_new_version() -> Any:
+    return mock.patch.object(changing, "PINNING", ())
+
+
+def _who_begins_anew_stays() -> Any:
+    real = changing._moves
+    return mock.patch.object(
+        changing, "_moves", lambda flow, old: {} if flow.changed is WhenChanged.RESTART else real(flow, old)
+    )
+
+
+def _a_timer_is_always_armed_anew() -> Any:
+    return mock.patch.object(changing, "_is_timed", return_value=False)
+
+
+def _who_is_drained_is_entered_beside() -> Any:
+    real = Lane._may_enter
+
+    def may_enter(lane: Lane, one: Heard) -> bool:
+        lane.course.is_drained = False
+        return real(lane, one)
+
+    return mock.patch.object(Lane, "_may_enter", may_enter)
+
+
+def _goals_are_of_all_versions() -> Any:
+    real = Course.__init__
+
+    def made(course: Course, *arguments: Any) -> None:
+        real(course, *arguments)
+        course.told = {
+            key: replace(told, listener=replace(told.listener, version=0)) if told.listener is not None else told
+            for key, told in course.told.items()
+        }
+        course.version_of = tuple(0 for _ in course.version_of)
+
+    return mock.patch.object(Course, "__init__", made)
+
+
 def _who_is_one_has_always_heard_each_other() -> Any:
     return mock.patch.object(joining, "_settle", return_value=None)
 
 
-FIRST = {"reports are about anybody": 1_900, "who is one by now has always heard each other": 200}
+FIRST = {
+    "who is drained is entered beside": 345,
+    "reports are about anybody": 1_900,
+    "who is one by now has always heard each other": 200,
+}
 """First seed, of what shows in few of them only."""
 
 FAULTS: dict[str, Callable[[], Any]] = {
@@ -160,6 +228,20 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "another playbook was always in force": _another_playbook_was_always_in_force,
     "who is one by now has always heard each other": _who_is_one_has_always_heard_each_other,
 }
+
+OF_CHANGES: dict[str, Callable[[], Any]] = {
+    "who is pinned goes by the new version": _who_is_pinned_goes_by_the_new_version,
+    "who begins anew stays": _who_begins_anew_stays,
+    "a timer is always armed anew": _a_timer_is_always_armed_anew,
+    "who is drained is entered beside": _who_is_drained_is_entered_beside,
+    "goals are of all versions": _goals_are_of_all_versions,
+}
+
+
+@pytest.mark.parametrize("fault", OF_CHANGES)
+def test_a_rule_of_changes_that_is_planted_wrong_turns_red(fault: str):
+    with OF_CHANGES[fault](), pytest.raises((Differs, AssertionError, StopIteration)):
+        trials(TRIES, first=FIRST.get(fault, 0), made=Trial.changing)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -6,7 +6,7 @@ it was made; where something is left out, in what it is missing from.
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Mutated:
     lines: range
     """Where it may be told: from 1."""
     written: str
+    before: Lines | None = None
+    """The playbook that it is to follow, if it is a mistake only then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,18 +143,18 @@ def write(files: Lines, folder: Path) -> Path:
     return folder
 
 
-def all_mutated(files: Lines) -> Iterator[Mutated]:
-    """Yield all mistakes that can be made, kind by kind."""
+def line_mutated(files: Lines) -> Iterator[Mutated]:
+    """Yield all mistakes that can be made in a line, or by leaving one out, kind by kind."""
     for kind in KINDS:
         yield from _within_lines(files, kind)
     for name, pattern in LEFT_OUT.items():
         yield from _left_out(files, name, pattern)
 
 
-def some_mutated(files: Lines, count: int, *, seed: int = 0) -> list[Mutated]:
+def some_of(mutated: Iterable[Mutated], count: int, *, seed: int = 0) -> list[Mutated]:
     """Return so many mistakes, as many of each kind as there may be."""
     by_kind: dict[str, list[Mutated]] = {}
-    for one in all_mutated(files):
+    for one in mutated:
         by_kind.setdefault(one.kind, []).append(one)
     chance, found = random.Random(seed), list[Mutated]()
     for ones in by_kind.values():
@@ -291,9 +293,10 @@ def _is_yaml(lines: list[str]) -> bool:
 # --- judging ----------------------------------------------------------------------------------------------------------
 
 
-def told_of(files: Lines, folder: Path) -> list[tuple[str, int, str]]:
-    """Return what the check says of a playbook, warnings with it: (file, line, text)."""
-    found = examine(write(files, folder))
+def told_of(files: Lines, folder: Path, before: Lines | None = None) -> list[tuple[str, int, str]]:
+    """Return what the check says of a playbook, perhaps after another, warnings with it: (file, line, text)."""
+    followed = examine(write(before, folder)).plan if before is not None else None
+    found = examine(write(files, folder), before=followed)
     return [(one.place.file, one.place.line, str(one)) for one in (*found.problems, *found.warnings)]
 
 

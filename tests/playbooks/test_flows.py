@@ -26,7 +26,7 @@ states:
     wait: {on: loan.paid, look_back: 10m}
     then: which
     timeout: {after: 7d, at: "18:00", then: later}
-  later: {act: remind, slot: {from: 7d, to: 14d}, within: 7d, blocked: skip, missed: lost, then: second}
+  later: {act: remind, slot: {from: 7d, to: 14d}, within: 7d, blocked: skip, missed: lost, failed: lost, then: second}
   second:
     wait: [{on: loan.paid, then: which}, {on: hearth.decline, then: lost}]
     timeout: {weekday: friday, then: rest}

@@ -1,0 +1,218 @@
+"""What a journey's new version has declared of who is inside: they are pinned, begin anew, or go where they are told.
+
+All of them have been settled as they are. Where nothing is declared, or the states mean what they meant, nothing is
+done here: each goes on in the state of the same name (versions.py).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from household.journeys.course import ActOutcome, outcome_key, way_key
+from household.journeys.effects import carried_out
+from household.journeys.lanes import put_elsewhere
+from household.journeys.settling import instances_of, live_among, settle_as_they_are
+from household.plan import END, Flow, Journey, JourneyStep, ListensFor, Plan, StateMove, StepKind, WhenChanged
+from household.plan.earlier import PINNING, meaning_of, step_called
+from household.state import PartitionState
+from household.tables.table import Table
+
+TIMED = (StepKind.WAIT, StepKind.SLOT)
+"""States whose time stays due when it was, under another name."""
+
+_ACT = ".act"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """Where instances go that are in a state, by its name."""
+
+    target: int
+    """State, or END."""
+    begins: bool
+    """They begin there; otherwise they are there with the time that they had."""
+
+
+def by_declared_rules(state: PartitionState, before: Plan) -> NDArray[np.int64]:
+    """Let instances go on as the new versions of their journeys have declared.
+
+    Args:
+        state: under the new plan.
+        before: the one before.
+
+    Returns:
+        Slots of the table of instances of those that are where the new version has said.
+    """
+    placed = list[NDArray[np.int64]]()
+    # Another playbook's journeys are others, whatever they are called.
+    for journey in state.plan.journeys if state.plan.name == before.name else ():
+        index = before.journey_by_name.get(journey.name)
+        old = before.journeys[index] if index is not None else None
+        if old is None or old.flow is None or journey.flow is None:
+            continue
+        is_declared = journey.flow.changed is not WhenChanged.BY_NAME
+        if not is_declared and not old.flow.earlier:
+            continue
+        was, own = meaning_of(before, old), meaning_of(state.plan, journey)
+        if was != own:
+            placed += _changed(state, journey, old.flow, was=was, own=own)
+    return np.concatenate([*placed, np.empty(0, np.int64)])
+
+
+def _changed(
+    state: PartitionState, journey: Journey, old: Flow, *, was: str, own: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    flow = journey.flow
+    assert flow is not None
+    names = [step.name for step in old.steps[: old.own_count]]
+    if flow.changed in PINNING:
+        # Where the plan does not carry them, they are where it has no such state, and end.
+        _called(state, journey.name, {name: step_called(name, was) for name in names}, old)
+        placed = np.empty(0, np.int64)
+    else:
+        placed = _moved(state, journey.name, _moves(flow, old), begins_anew=flow.changed is WhenChanged.RESTART)
+    known = {step.name for step in flow.steps}
+    back = {step_called(name, own): name for name in sorted(known) if step_called(name, own) not in known}
+    return placed, _called(state, journey.name, back, old)
+
+
+def _moves(flow: Flow, old: Flow) -> dict[str, _Move]:
+    """Return by the name of a state of the version before where its instances go; nothing of those that stay."""
+    places = {step.name: place for place, step in enumerate(flow.steps)}
+    steps = [step for step in old.steps[: old.own_count] if step.kind in (*TIMED, StepKind.ACT)]
+    match flow.changed:
+        case WhenChanged.RESTART:
+            return {step.name: _Move(target=0, begins=True) for step in steps}
+        case WhenChanged.MIGRATE:
+            told = {one.state: one for one in flow.moves}
+            found = {}
+            for step in steps:
+                one = told.get(step.name) or told.get(step.name.removesuffix(_ACT))
+                if one is None:
+                    continue
+                target = _target(flow, places, one, step)
+                if one.rearms or not _is_the_same(flow, step, target):
+                    begins = one.rearms or target == END or not _is_timed(flow, step, target)
+                    found[step.name] = _Move(target=target, begins=begins)
+            return found
+        case _:
+            return {}
+
+
+def _target(flow: Flow, places: Mapping[str, int], move: StateMove, step: JourneyStep) -> int:
+    """Return where one goes; from the act behind a slot to the act behind the other slot."""
+    if move.target == END or move.state == step.name or flow.steps[move.target].kind is not StepKind.SLOT:
+        return move.target
+    return places.get(flow.steps[move.target].name + _ACT, move.target)
+
+
+def _is_the_same(flow: Flow, step: JourneyStep, target: int) -> bool:
+    return target != END and (flow.steps[target].name, flow.steps[target].kind) == (step.name, step.kind)
+
+
+def _is_timed(flow: Flow, step: JourneyStep, target: int) -> bool:
+    return step.kind in TIMED and flow.steps[target].kind in TIMED
+
+
+def _moved(state: PartitionState, journey: str, moves: Mapping[str, _Move], *, begins_anew: bool) -> NDArray[np.int64]:
+    """Let instances go to other states; return their slots."""
+    assert state.courses is not None
+    course, code = state.courses.by_name[journey], state.tables.names.code
+    renamed = {code(name): code(course.steps[one.target].name) for name, one in moves.items() if not one.begins}
+    anew = {code(name): one.target for name, one in moves.items() if one.begins}
+    slots = live_among(state, instances_of(state, {journey}))
+    steps = state.instances.values("step", slots)
+    going = slots[np.isin(steps, list(anew))]
+    # Before any is called otherwise: another state may have that name.
+    targets = [
+        (state.instances.owner(slot), state.instances.row(slot), anew[step])
+        for slot, step in zip(going.tolist(), state.instances.values("step", going).tolist(), strict=True)
+    ]
+    otherwise = slots[np.isin(steps, list(renamed))]
+    _name_anew(state.instances, otherwise, "step", renamed)
+    settle_as_they_are(state, otherwise)
+    # They were not there before: what is learned of before is about another state.
+    state.instances.set(otherwise, based_us=state.now_us + 1)
+    if begins_anew:
+        state.instances.set(going, version=code(state.plan.version))
+    by_lane: dict[tuple[int, int], dict[tuple[int, int], int]] = {}
+    for owner, one, target in targets:
+        by_lane.setdefault((owner, one.member), {})[(owner, one.number)] = target
+    for (owner, member), targets_of_lane in by_lane.items():
+        effects = put_elsewhere(state, course, owner, member, targets_of_lane, enters_anew=begins_anew)
+        carried_out(state, effects)
+    settle_as_they_are(state, going)
+    return np.concatenate([going, otherwise])
+
+
+def _called(state: PartitionState, journey: str, names: Mapping[str, str], old: Flow) -> NDArray[np.int64]:
+    """Let states be called otherwise in all that is kept of a journey's live instances; return the slots of those."""
+    if not names:
+        return np.empty(0, np.int64)
+    code = state.tables.names.code
+    codes = {code(name): code(new) for name, new in names.items()}
+    slots = live_among(state, instances_of(state, {journey}))
+    slots = slots[np.isin(state.instances.values("step", slots), list(codes))]
+    _name_anew(state.instances, slots, "step", codes)
+    settle_as_they_are(state, slots)
+    acts = state.acts.slots_in_order()
+    acts = acts[state.acts.values("journey", acts) == code(journey)]
+    _name_anew(state.acts, acts, "step", codes)
+    _call_moments(state, journey, names)
+    _call_heard(state, journey, names, old)
+    return slots
+
+
+def _call_moments(state: PartitionState, journey: str, names: Mapping[str, str]) -> None:
+    pending = state.pending
+    for household in pending.owners():
+        if any(one.journey == journey and one.step in names for one in pending.of(household)):
+            pending.rewrite(
+                household,
+                lambda one: replace(one, step=names[one.step]) if one.journey == journey and one.step in names else one,
+            )
+
+
+def _call_heard(state: PartitionState, journey: str, names: Mapping[str, str], old: Flow) -> None:
+    """Let what became of acts be heard under the other names; what may be looked back at, under both."""
+    code, heard = state.tables.names.code, state.heard
+    own = [step for step in old.steps if step.name in names]
+    told = [
+        (make(step.name), make(names[step.name]))
+        for step in own
+        for make in (
+            *(_outcome(journey, outcome) for outcome in ActOutcome if step.act is not None),
+            *(_way(journey, way) for way in range(len(step.ways))),
+        )
+    ]
+    slots = heard.slots_in_order()
+    _name_anew(heard, slots, "listener", {code(key): code(new) for key, new in told})
+    waited = {
+        f"{journey}:{ListensFor.WAIT}:{step.name}:{place}": f"{journey}:{ListensFor.WAIT}:{names[step.name]}:{place}"
+        for step in own
+        for place, wait in enumerate(step.waits)
+        if wait.look_back_us
+    }
+    found = slots[np.isin(heard.values("listener", slots), [code(key) for key in waited])]
+    for slot in found.tolist():
+        row, owner = heard.row(slot), heard.owner(slot)
+        heard.put(replace(row, listener=waited[row.listener]), owner=owner)
+
+
+def _outcome(journey: str, outcome: ActOutcome) -> Callable[[str], str]:
+    return lambda step: outcome_key(journey, step, outcome)
+
+
+def _way(journey: str, way: int) -> Callable[[str], str]:
+    return lambda step: way_key(journey, step, way)
+
+
+def _name_anew(table: Table[Any], slots: NDArray[np.int64], column: str, codes: Mapping[int, int]) -> None:
+    """Put other names into a column of the rows in some slots."""
+    values = table.values(column, slots)
+    is_other = np.isin(values, list(codes))
+    others = np.array([codes[one] for one in values[is_other].tolist()], np.int64)
+    table.set(slots[is_other], **{column: others})
