@@ -38,9 +38,15 @@ from tests.cluster.test_coordinator import until
 from tests.parts.kafka_broker import shared_broker
 from wire.batches import ipc_bytes
 from wire.failures import CallFailed
+from wire.partitions import partition_of
 
 WITHIN_S = 30.0
 PARTITIONS = 4
+_BORN = [
+    [one for number in range(100) if partition_of((one := f"h{number}").encode(), PARTITIONS) == partition]
+    for partition in range(PARTITIONS)
+]
+"""Households by the partition in which they lie."""
 METHODS = ("start", "until_gone", "assign", "prepare", "hand_over", "forget", "report", "use_model", "drain")
 
 
@@ -198,7 +204,8 @@ class World:
     async def ingest(self, partition: int = 0) -> None:
         """Send one signal to whoever serves the partition until it is acknowledged."""
         number = next(self._numbers)
-        one = signal(f"p{number}", f"h{number % 5}", "pay", time.time_ns() // 1_000, member="m", fields={"amount": 1.0})
+        household = _BORN[partition][number % 5]
+        one = signal(f"p{number}", household, "pay", time.time_ns() // 1_000, member="m", fields={"amount": 1.0})
         payload = ipc_bytes(batch_from_signals([one]))
         async with asyncio.timeout(WITHIN_S):
             while True:
