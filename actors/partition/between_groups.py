@@ -84,7 +84,7 @@ class BetweenGroups:
         await self._write(record, Failpoint.CLAIMS_FORMED, Failpoint.CLAIMS_SYNCED)
         if news.answered:
             # What waited for its hold may go out now.
-            self._ports.on_outbox_change()
+            self._ports.on_waiting_change()
 
     async def _write_relocations(self, notes: list[RelocationNote]) -> None:
         told = RelocationNote.together(notes)
@@ -95,7 +95,7 @@ class BetweenGroups:
         await self._write(record, Failpoint.RELOCATION_FORMED, Failpoint.RELOCATION_SYNCED)
         if news.came or news.outs:
             # Actions that wait to be sent have come, or gone.
-            self._ports.on_outbox_change()
+            self._ports.on_waiting_change()
 
     async def _news(self, of: Callable[[PartitionState], Note]) -> Note:
         def news() -> Note:

@@ -231,7 +231,7 @@ class CommitLoop:
         self._waiting.fail(PartitionLost)
         self._refuse_jobs()
         self._moments.end()
-        self._ports.on_outbox_change()
+        self._ports.on_waiting_change()
 
     def _refuse_jobs(self) -> None:
         while self._to_do:

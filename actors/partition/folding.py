@@ -189,7 +189,6 @@ class Folding:
 
     async def fold_group(self, group: Group, offset: Offset, epoch: Epoch) -> None:
         """Fold a group that stands in the log at an offset, and tell whoever waits for it."""
-        on_outbox_change = self._ports.on_outbox_change
         self._has_just_ticked = group.ticks
         in_force: list[bool] = []
         if group.proposals or group.ticks:
@@ -199,7 +198,7 @@ class Folding:
         for proposal, is_in_force in zip(group.proposals, in_force, strict=True):
             settle(proposal.done, is_in_force)
         if any(_is_to_be_sent(proposal.decision, group.stamp_us) for proposal in group.proposals):
-            on_outbox_change()
+            self._ports.on_outbox_change()
         for place, one in enumerate(group.signals, start=len(group.proposals)):
             folded = await self._fold_signals(one, group)
             self._note_signals(folded, one.payload, offset + place)
@@ -208,7 +207,7 @@ class Folding:
             self._moments.put_off(row for row, _ in folded.applied.moments)
             self._moments.put_off(self._take_arisen())
             if any(report.outcome == "undelivered" for report in one.batch.outcomes):
-                on_outbox_change()
+                self._ports.on_waiting_change()
         if group.hand_overs:
             await self._state_thread.run(Urgency.DECISION, self._fold_hand_overs, group, epoch)
         self._moments.put_off(self._take_arisen())

@@ -102,7 +102,7 @@ class PartitionOwner(PartitionView):
         """
         changed = await self._between.put_into_force(plan)
         if changed:
-            self._ports.on_outbox_change()
+            self._ports.on_waiting_change()
         return changed
 
     async def note_inventory(self, note: InventoryNote) -> None:

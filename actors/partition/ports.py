@@ -31,7 +31,9 @@ class OwnerPorts:
     telemetry: ShardTelemetry | None = None
     snapshots: SnapshotStore | None = None
     on_outbox_change: Callable[[], None] = _nothing
-    """Called when an action is to be sent, or sent elsewhere, and when a partition is lost."""
+    """Called when an action is to be sent."""
+    on_waiting_change: Callable[[], None] = _nothing
+    """Called when what spoke against a sending may be gone, not by time, and when a partition is lost."""
     on_claims: Callable[[], None] = _nothing
     """Called when a claim on a scarce item may wait to be sent to the item's home."""
     read_elsewhere: Callable[[int, int], Awaitable[bytes]] = _reads_nowhere

@@ -36,8 +36,8 @@ TURN_MAX = 64
 WAITING_LOOKED_AT = 128
 """Of the actions that something spoke against when they were last looked at, so many are looked at again at a time.
 
-Once a look (`look_every_s`), or at once where one of them may go by now: what another household's decision brings up
-says nothing about them.
+Once a look (`look_every_s`), and at once where one of them may go by now, a claim was answered, or a report gave a
+contact back: what another household's decision brings up says nothing about them.
 """
 
 ALL = ""
@@ -78,6 +78,8 @@ class Deliveries:
         self.shares = Shares(state_thread, self.look, look_every_s=look_every_s)
         self._waiting: dict[int, dict[str, None]] = {}
         """By partition: actions that something spoke against, looked at longest ago first. For the state thread."""
+        self._anew = 0
+        """How often what is waiting was to be looked at anew."""
 
     def subscribe(self, channels: Sequence[str], group: str) -> "Subscription":
         """Let a gateway listen until its subscription is closed."""
@@ -100,6 +102,11 @@ class Deliveries:
         """Look soon: an outbox, the owners or who listens have changed."""
         for subscription in self._subscriptions:
             subscription.look()
+
+    def look_anew(self) -> None:
+        """Look soon, at what is waiting as well: what spoke against it may be gone."""
+        self._anew += 1
+        self.look()
 
     def end(self) -> None:
         """End all streams once what is due has been handed over."""
@@ -137,8 +144,9 @@ class Deliveries:
         state = owner.state_as_of_now()
         waiting = self._waiting.setdefault(owner.partition, {})
         now_us = state.now_us
-        again_at, again_at_us = subscription.again_at.get(owner.partition, (0.0, 0))
-        looks_again = now >= again_at or now_us >= again_at_us
+        anew = self._anew
+        again_at, again_at_us, seen = subscription.again_at.get(owner.partition, (0.0, 0, anew))
+        looks_again = now >= again_at or now_us >= again_at_us or seen != anew
         looked_at_again = list(islice(waiting, WAITING_LOOKED_AT)) if looks_again else []
         found: list[_Due] = []
         # Most of what is there is another channel's, held for the morning, or was handed over a moment ago.
@@ -158,7 +166,7 @@ class Deliveries:
                 found += [due] if due is not None else []
         if looks_again and len(found) == new:
             pause_us = round(self.look_every_s * 1e6)
-            subscription.again_at[owner.partition] = now + self.look_every_s, now_us + pause_us
+            subscription.again_at[owner.partition] = now + self.look_every_s, now_us + pause_us, anew
         return found
 
     def _look_at(
@@ -208,8 +216,9 @@ class Subscription:
         self._deliveries = deliveries
         self._state_thread = deliveries.state_thread
         self._changed = asyncio.Event()
-        self.again_at: dict[int, tuple[float, int]] = {}
-        """By partition: from when on what is waiting is looked at once more, by the loop's time or the state's.
+        self.again_at: dict[int, tuple[float, int, int]] = {}
+        """By partition: from when on what is waiting is looked at once more, by the loop's time or the state's, and how
+        often it was to be looked at anew by then.
 
         For the state thread. Reasons end with the state's time, and where its stream stands still by other events.
         """

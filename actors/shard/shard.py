@@ -119,6 +119,7 @@ class Shard:
             telemetry=telemetry,
             snapshots=snapshots,
             on_outbox_change=self._deliveries.look,
+            on_waiting_change=self._deliveries.look_anew,
             on_claims=lambda: self.claims.look(),
             on_relocations=lambda: self.relocations.look(),
             read_elsewhere=lambda partition, offset: self.relocations.read(partition, offset),

@@ -63,7 +63,7 @@ async def nothing_comes(hearth: Hearth, *channels: str):
 
 def changed(hearth: Hearth) -> None:
     """Let every subscription look again, as it does from time to time."""
-    hearth.shard._deliveries.look()
+    hearth.shard._deliveries.look_anew()
 
 
 # --- at least once ----------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ async def _while_away(hearth: Hearth, machine: Machine, days: Days, step: int) -
         days.answered_while_away.append(step)
         await _settle(hearth)
     await hearth.tick()
-    hearth.shard._deliveries.look()
+    hearth.shard._deliveries.look_anew()
     await _some_turns(hearth)
 
 
@@ -204,7 +204,7 @@ async def _settle(hearth: Hearth) -> None:
     await hearth.tick()
     while await hearth.in_state(lambda state: _is_tick_due(hearth, state)) or hearth.counter("pending"):
         await hearth.turn()
-    hearth.shard._deliveries.look()
+    hearth.shard._deliveries.look_anew()
     now = asyncio.get_running_loop().time()
     while await hearth.in_state(lambda _: _can_be_handed_over(hearth, now)):
         await hearth.turn()
