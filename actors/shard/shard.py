@@ -1,7 +1,6 @@
 """A shard: some partitions, one state thread, one server for the edges. A plain class; cluster/ makes it a Ray actor.
 
-It answers calls by handing each to the partition it belongs to; how a partition works is told in
-actors/partition/ and actors/shard/delivery.py.
+It answers calls by handing each to the partition it belongs to (actors/partition/, actors/shard/delivery.py).
 """
 
 import asyncio
