@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.failpoints import CLAIMS, MOVES, Failpoint
+from actors.failpoints import CLAIMS, MOVES, RELOCATIONS, Failpoint
 from tests.chaos.oracles import Law, Verdict
 from tests.chaos.restarts import nursery
 from tests.chaos.shard_process import PARTITIONS
@@ -90,7 +90,7 @@ def at_random(count: int) -> Callable[[Trial], Awaitable[None]]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("failpoint", [one for one in Failpoint if one not in MOVES | CLAIMS])
+@pytest.mark.parametrize("failpoint", [one for one in Failpoint if one not in MOVES | CLAIMS | RELOCATIONS])
 def test_a_shard_killed_at_a_failpoint_loses_and_doubles_nothing(failpoint, tmp_path, capsys):
     words = ("--snapshots", *(SHORT_WINDOW if failpoint is Failpoint.LOG_DROPPED else ()))
     course = at_failpoint(failpoint, HITS_OF.get(failpoint, HITS))
