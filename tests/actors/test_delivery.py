@@ -299,6 +299,34 @@ async def test_an_action_that_may_not_be_sent_at_this_hour_waits_for_the_morning
             assert (await waiting).action.action_id == action_id
 
 
+@in_loop
+async def test_what_waits_is_not_asked_again_at_each_change_of_another(tmp_path: Path, monkeypatch):
+    asked = []
+    look_at = Deliveries._look_at
+
+    def counted(deliveries: Deliveries, state, outbound, *rest):
+        asked.append(outbound.action_id)
+        return look_at(deliveries, state, outbound, *rest)
+
+    monkeypatch.setattr(Deliveries, "_look_at", counted)
+    late = ("check: {source: app}", "check: {source: app, action_window: 1d}")
+    plan = corner(("outbound: [push, sms]", "outbound: sms"), ("valid: 1h", "valid: 1d"), late)
+    clock = SettableClock(MONDAY + 10 * HOUR + 59 * MINUTE)
+    async with running(tmp_path, clock, plan=plan, look_every_s=3_600.0) as hearth:
+        action_id = await to_send(hearth)
+        clock.pass_us(MINUTE)  # quiet hours begin
+        async with nothing_comes(hearth, "sms"):
+            asked.clear()
+            for _ in range(5):
+                hearth.shard._deliveries.look()
+                await hearth.turn()
+            assert len(asked) <= 1
+            asked.clear()
+            changed(hearth)
+            await hearth.turn()
+            assert asked == [action_id]
+
+
 # --- caps -------------------------------------------------------------------------------------------------------------
 
 
