@@ -64,8 +64,8 @@ def redecided(start: Start, records: Iterable[StoredRecord], *, share: CapacityS
     for one in drafting.run(records):
         if isinstance(one, Redrafted):
             difference = _made_again(drafting, one)
-            if difference is not None and drafting.fold_before():
-                # It may have been written behind them, and not with them.
+            while difference is not None and drafting.fold_before():
+                # It may have been written behind that one, and not with it.
                 difference = _made_again(drafting, one)
             yield Redecided(offset=one.stored.offset, decision=one.decision, difference=difference)
 

@@ -73,8 +73,8 @@ class Redrafting:
         """Decisions among those ahead."""
         self._by_events: dict[int, list[Redrafted]] = {}
         """The same by the events that each had seen."""
-        self._of_group: list[StoredRecord] = []
-        """Decisions that may have been written at once with the next one; not folded yet."""
+        self._of_group: list[tuple[StoredRecord, Decision | None]] = []
+        """Decisions that may have been written at once with the next one, None for void ones; not folded yet."""
 
     @property
     def state(self) -> PartitionState:
@@ -184,12 +184,19 @@ class Redrafting:
         yield from one.early
 
     def fold_before(self) -> bool:
-        """Fold what may have been written at once with what it stops at; False if there is nothing."""
-        before, self._of_group[:] = self._of_group[:-1], self._of_group[-1:]
-        for stored in before:
-            self._replay.fold(stored)
+        """Fold the first of what may have been written at once with what it stops at; False if there is nothing.
+
+        Where a group began is not in the log: a decision may have seen the first of those before it and not the others.
+        """
+        if len(self._of_group) < 2:
+            return False
+        stored, _ = self._of_group.pop(0)
+        self._replay.fold(stored)
         self._begin_group()
-        return bool(before)
+        for _, written in self._of_group[:-1]:
+            if written is not None:
+                self._promise(written)
+        return True
 
     def _group(self) -> Iterator[Redrafted]:
         """Stop at each of what may have been written at once."""
@@ -199,18 +206,22 @@ class Redrafting:
             if (record.stamp_us, record.epoch) != (first.stamp_us, first.epoch):
                 break
             stored = self._taken()
-            self._of_group.append(stored)
             one = self._waiting.pop(stored.offset)
             one.logged = self._logged
             self._forget(one)
-            if record.epoch >= self._replay.now.epoch and one.logged is not None and not self._is_void(one):
+            is_in_force = record.epoch >= self._replay.now.epoch and one.logged is not None and not self._is_void(one)
+            self._of_group.append((stored, one.decision if is_in_force else None))
+            if is_in_force:
                 yield one
-                self._replay.now.scarcity.promise({each.budget: each.used for each in one.decision.scarce})
-                self._replay.now.inventory.promise(self._replay.now, one.decision)
-        for stored in self._of_group:
+                self._promise(one.decision)
+        for stored, _ in self._of_group:
             self._replay.fold(stored)
         self._of_group.clear()
         self._begin_group()
+
+    def _promise(self, decision: Decision) -> None:
+        self._replay.now.scarcity.promise({each.budget: each.used for each in decision.scarce})
+        self._replay.now.inventory.promise(self._replay.now, decision)
 
     def _begin_group(self) -> None:
         self._replay.now.scarcity.begin_group()

@@ -3,8 +3,10 @@ draft and its record, and after whatever playbooks, mergers, late signals and re
 what it differs first.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from actors.records import codec
 from household.contact_rules.share import CapacityShare
 from household.decision import Decision
 from household.decision_bytes import encode_decision
-from tests.actors.harness import in_loop, records
+from tests.actors.harness import DAY, MONDAY, DiskFiles, ScriptedScorer, in_loop, records, running, signal
 from tests.actors.parity_world import live
 
 
@@ -44,6 +46,38 @@ def test_each_decision_is_the_same_to_the_last_bit(lived: list[StoredRecord]):
     read = {one.offset: one for one in lived}
     assert any(one.decision.slate for one in found)
     assert all(read[one.offset].record.kind is RecordKind.DECISION for one in found)
+
+
+@in_loop
+async def test_what_was_written_at_one_instant_may_have_seen_a_part_of_it(tmp_path: Path):
+    """`third` has seen what `first` was shown, as has `last`, which has not seen what `second` was shown."""
+    disk = DiskFiles()
+    async with running(tmp_path / "log", files=disk) as hearth:
+        await hearth.use(ScriptedScorer())
+        declines = {"first": ("web", ["series"]), "second": ("app", ["films", "phone"]), "third": ("web", ["series"])}
+        for household, (channel, offers) in declines.items():
+            await hearth.ingest(signal(f"e-{household}", household, "visit", MONDAY, member="m"))
+            for offer in offers:
+                answer = await hearth.decide(household, member="m", channel=channel)
+                assert answer.action.offer == offer
+                await hearth.decline(household, answer.action.action_id)
+        # Their families are open again, what was declined is not.
+        hearth.clock.pass_us(8 * DAY)
+        now_us = hearth.clock.now_us()
+        await hearth.ingest(signal("e-last", "last", "visit", now_us, member="m"))
+        disk.hold()
+        asked = [asyncio.create_task(hearth.decide("first", member="m", channel="web"))]
+        await disk.held()
+        for household in ("second", "third", "last"):
+            asked.append(asyncio.create_task(hearth.decide(household, member="m", channel="web")))
+            for _ in range(50):
+                await asyncio.sleep(0)
+        disk.release()
+        answers = await asyncio.gather(*asked)
+    assert [one.action.offer for one in answers] == ["phone", "series", "phone", "series"]
+    found = again(records(tmp_path / "log"))
+    assert {one.decision.decided_us for one in found[-4:]} == {now_us}
+    assert [one.difference for one in found if one.difference is not None] == []
 
 
 def changed(log: list[StoredRecord], how: dict[str, object]) -> Iterator[StoredRecord]:
