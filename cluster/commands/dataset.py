@@ -89,8 +89,14 @@ def written_set(
         surveyed = survey(log_reader(config))
         _check_label(wanted.label, [*surveyed.plans_with(snapshot_store(config.snapshot_location)).values(), plan])
         with meter("writing the training set", unit="rows") as show:
-            write_set(_tables(config, surveyed, plan, wanted, counts), out, show)
+            tables = _tables(config, surveyed, plan, wanted, counts, spill_to=_folder_of(out))
+            write_set(tables, out, show)
     return counts
+
+
+def _folder_of(out: Path) -> Path:
+    """Return the folder that there is already, in or under which a set is written."""
+    return next(folder for folder in out.absolute().parents if folder.is_dir())
 
 
 @contextmanager
@@ -119,15 +125,24 @@ def _check_label(label: str, plans: "list[Plan]") -> None:
 
 
 def _tables(
-    config: HearthConfig, surveyed: "Survey", plan: "Plan", wanted: "DatasetConfig", counts: "DatasetCounts"
+    config: HearthConfig,
+    surveyed: "Survey",
+    plan: "Plan",
+    wanted: "DatasetConfig",
+    counts: "DatasetCounts",
+    *,
+    spill_to: Path,
 ) -> Iterator[pa.Table]:
-    """Yield the training set partition by partition; at least one table, though it be empty."""
+    """Yield the training set partition by partition; at least one table, though it be empty.
+
+    What was reported lies in a folder as far as it is much: on the disk of the set, which has room for more than that.
+    """
     from actors.exports.decisions import FIXED
     from actors.exports.log_export import export_table
     from actors.log.contract import LOG_START
     from actors.log.location import partition_reader
     from actors.snapshots.store import snapshot_store
-    from serving.models.dataset import dataset_schema, dataset_tables, reports_of
+    from serving.models.dataset import Outcomes, dataset_schema, dataset_tables
 
     reader, snapshots = partition_reader(config.log_location), snapshot_store(config.snapshot_location)
     plans = list(surveyed.plans_with(snapshots).values())
@@ -137,10 +152,13 @@ def _tables(
         def read(partition: "PartitionId" = partition) -> "Iterator[tuple[int, StoredRecord]]":
             return ((partition, stored) for stored in reader.read(partition, LOG_START))
 
-        signals = export_table(read, "signals", snapshots, surveyed=surveyed)
+        outcomes = Outcomes(wanted, spill_to)
+        for signals in export_table(read, "signals", snapshots, surveyed=surveyed):
+            with _spilling(spill_to):
+                outcomes.add(signals)
         yield from dataset_tables(
             export_table(read, "decisions", snapshots, surveyed=surveyed),
-            pa.concat_tables(reports_of(one, wanted) for one in signals),
+            outcomes,
             plan,
             plans=plans,
             # What has not ended by the newest record of any partition is not known yet.
@@ -148,6 +166,17 @@ def _tables(
             config=wanted,
             counts=counts,
         )
+
+
+@contextmanager
+def _spilling(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failed:
+        raise CommandFailed(
+            f"what was reported of actions cannot be held in {folder} while the set is written: "
+            f"{failed.strerror or failed}"
+        ) from failed
 
 
 def _checked(config: HearthConfig) -> "Parity":

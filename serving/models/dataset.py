@@ -1,25 +1,28 @@
 """Training sets as of each decision: the very rows that were scored, what became of them, and how they were chosen.
 
 One row per decision that chose an offer, or withheld one from a control household, with the features as the model saw
-them then. Made piece by piece of an export, so that memory holds one piece and the reports of one partition, however
-long the log is. docs/models.md has the columns.
+them then. Made piece by piece of an export, so that memory holds one piece, however long the log is. docs/models.md has
+the columns.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from household.plan import Plan
 from household.scoring import FeatureSchema, feature_schema
 from serving.models.examples import decision_rows, validity_us, was_shown
+from serving.models.keyed_times import KeyedTimes
 from serving.models.reported import Reported
-from serving.models.tables import flags, text, times
+from serving.models.tables import column_of, flags, keys, text, times
 
 LABEL: Final = "label"
 ACCEPTED: Final = "accepted"
@@ -69,11 +72,6 @@ class DatasetConfig:
             "is not over"
         )
 
-    @property
-    def type_prefixes(self) -> tuple[str, ...]:
-        """What the types of signals that count begin with."""
-        return ("hearth.",) if self.label == ACCEPTED else ("hearth.", self.label)
-
 
 @dataclass(slots=True, kw_only=True)
 class DatasetCounts:
@@ -111,27 +109,39 @@ def dataset_schema(plan: Plan, export: pa.Schema, config: DatasetConfig) -> pa.S
     return pa.schema([*(export.field(name) for name in ABOUT), *own, *columns], metadata)
 
 
-def reports_of(signals: pa.Table, config: DatasetConfig) -> pa.Table:
-    """Return what labels are made of: nothing else of the signals is held."""
-    types = text(signals, "type")
-    starts = np.zeros(len(types), np.bool_)
-    for prefix in config.type_prefixes:
-        starts |= np.char.startswith(types, prefix) if len(types) else starts
-    wanted = signals.filter(pa.array(starts))
-    # An acceptance names its action: whose it was would be held for nothing, of all reports of a partition.
-    unread = frozenset({"household"}) if config.label == ACCEPTED else frozenset[str]()
-    columns = [
-        wanted.column(one.name)
-        if one.name in wanted.column_names and one.name not in unread
-        else pa.nulls(wanted.num_rows, one.type)
-        for one in REPORTS
-    ]
-    return pa.table(columns, schema=REPORTS)
+class Outcomes:
+    """What became of the decisions of a partition, of its signals."""
+
+    def __init__(self, config: DatasetConfig, spill_to: Path | None = None) -> None:
+        """Begin with no signal; `spill_to` as `KeyedTimes` takes it."""
+        self._config = config
+        self.reported = Reported(spill_to)
+        self.events = KeyedTimes(spill_to)
+        """Those of the type that is the label, by household."""
+
+    def add(self, signals: pa.Table) -> None:
+        """Take signals as `export_table` gives them.
+
+        Raises:
+            BadExport: a column is missing or holds something else.
+            OSError: what does not fit into memory cannot be written.
+        """
+        types = column_of(signals, "type").cast(pa.string())
+        wanted = signals.filter(pc.or_(pc.starts_with(types, "hearth."), pc.equal(types, self._config.label)))
+        columns = [
+            wanted.column(one.name) if one.name in wanted.column_names else pa.nulls(wanted.num_rows, one.type)
+            for one in REPORTS
+        ]
+        reports = pa.table(columns, schema=REPORTS)
+        self.reported.add(reports)
+        if self._config.label != ACCEPTED:
+            labels = reports.filter(pc.equal(reports["type"], self._config.label))
+            self.events.add(keys(labels, "household"), times(labels, "time"))
 
 
 def dataset_tables(
     decisions: Iterator[pa.Table],
-    reports: pa.Table,
+    outcomes: Outcomes,
     plan: Plan,
     *,
     plans: Sequence[Plan],
@@ -143,7 +153,7 @@ def dataset_tables(
 
     Args:
         decisions: as `export_table` gives them.
-        reports: all of that partition, as `reports_of` gives them.
+        outcomes: of all that partition's signals, by the same config.
         plan: the one whose feature schema is wanted; decisions of another are left out, and counted.
         plans: those that decisions were made under.
         newest_us: time of the newest record of the log: what has not ended by then is not known yet.
@@ -155,23 +165,20 @@ def dataset_tables(
     """
     by_version: dict[str, Plan] = {each.version: each for each in (*plans, plan)}
     schema = feature_schema(plan)
-    reported = Reported.of(reports)
-    events = None if config.label == ACCEPTED else _EventsOf.households(reports, config.label)
-    del reports
     for table in decisions:
         wanted = _wanted(_with_withheld(table), schema, by_version, counts)
         if not wanted.num_rows:
             continue
         is_control = flags(wanted, "withheld")
-        is_shown = was_shown(wanted, reported, by_version) & ~is_control
+        is_shown = was_shown(wanted, outcomes.reported, by_version) & ~is_control
         decided_us = times(wanted, "decided_at")
-        if events is None:
+        if config.label == ACCEPTED:
             until_us = decided_us + np.minimum(validity_us(wanted, by_version), config.window_us)
-            happened = reported.was_accepted(wanted, until_us)
+            happened = outcomes.reported.was_accepted(wanted, until_us)
             is_known = is_shown & (until_us <= newest_us)
         else:
             until_us = decided_us + config.window_us
-            happened = events.any_within(text(wanted, "household"), decided_us, until_us)
+            happened = outcomes.events.any_within(keys(wanted, "household"), decided_us, until_us)
             is_known = until_us <= newest_us
         rows = decision_rows(wanted, by_version, plan)
         counts.rows += len(rows)
@@ -229,37 +236,3 @@ def _with_withheld(table: pa.Table) -> pa.Table:
         kind = table.schema.field(name)
         table = table.set_column(table.column_names.index(name), kind, pa.array(values, kind.type))
     return table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _EventsOf:
-    """When the households of a partition had an event of one type."""
-
-    names: NDArray[np.str_]
-    """(households,) in order."""
-    household: NDArray[np.int64]
-    time_us: NDArray[np.int64]
-    """(events,) each, by household and then by time."""
-
-    @classmethod
-    def households(cls, reports: pa.Table, event_type: str) -> "_EventsOf":
-        found = reports.filter(pa.array(text(reports, "type") == event_type, pa.bool_()))
-        names, of = np.unique(text(found, "household"), return_inverse=True)
-        time_us = times(found, "time")
-        order = np.lexsort((time_us, of))
-        return cls(names=names, household=of[order], time_us=time_us[order])
-
-    def any_within(
-        self, households: NDArray[np.str_], from_us: NDArray[np.int64], until_us: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Return (n,) whether each household had one in [from, until)."""
-        happened = np.zeros(len(households), np.bool_)
-        if not len(self.names):
-            return happened
-        place = np.minimum(np.searchsorted(self.names, households), len(self.names) - 1)
-        starts = np.searchsorted(self.household, np.arange(len(self.names) + 1))
-        for row in np.flatnonzero(self.names[place] == households).tolist():
-            own = self.time_us[starts[place[row]] : starts[place[row] + 1]]
-            first = np.searchsorted(own, from_us[row])
-            happened[row] = first < len(own) and own[first] < until_us[row]
-        return happened

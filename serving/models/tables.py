@@ -52,6 +52,12 @@ def text(table: pa.Table, name: str) -> NDArray[np.str_]:
     return np.asarray(values, np.str_)
 
 
+def keys(table: pa.Table, name: str) -> NDArray[np.bytes_]:
+    """Return a column of ids; null is empty. Bytes take a quarter of what text does."""
+    ids = column_of(table, name).cast(pa.string()).cast(pa.binary())
+    return np.asarray(ids.fill_null(b"").to_numpy(), np.bytes_)
+
+
 def numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     """Return a column of whole numbers."""
     return np.asarray(_cast(table, name, pa.int64()), np.int64)

@@ -32,7 +32,7 @@ from household.deciding.draft import Draft
 from household.deciding.passages import Passage
 from household.scoring import feature_schema, state_vector
 from household.state import PartitionState
-from serving.models.dataset import DatasetConfig, DatasetCounts, dataset_tables, reports_of
+from serving.models.dataset import DatasetConfig, DatasetCounts, Outcomes, dataset_tables
 from tests.actors.harness import (
     DAY,
     HOUR,
@@ -58,10 +58,12 @@ def rows_of(table: pa.Table) -> np.ndarray:
 
 def dataset(directory: Path, plan, *, newest_us: int, config: DatasetConfig = CONFIG) -> tuple[pa.Table, DatasetCounts]:
     read, counts = partial(read_only_logs, directory), DatasetCounts()
-    reports = pa.concat_tables(reports_of(table, config) for table in export_table(read, "signals"))
+    outcomes = Outcomes(config)
+    for table in export_table(read, "signals"):
+        outcomes.add(table)
     tables = dataset_tables(
         export_table(read, "decisions"),
-        reports,
+        outcomes,
         plan,
         plans=list(export_plans(read).values()),
         newest_us=newest_us,

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from actors.exports.log_export import export_plans, export_table
 from actors.exports.point_in_time import Parity, parity_of
@@ -26,18 +25,20 @@ from actors.log.reading import read_only_logs
 from actors.snapshots.store import snapshot_store
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.models.dataset import DatasetConfig, DatasetCounts, dataset_tables, reports_of
+from serving.models.dataset import DatasetConfig, DatasetCounts, Outcomes, dataset_tables
 from tests.actors.parity_world import TERMS, Life, live
 
 
 def rows_scored(log: Path, plan: Plan, life: Life) -> tuple[int, int]:
     """Return how many rows the training set of a plan's schema has, and how many of them are rows that were scored."""
     read, config, rows, scored = partial(read_only_logs, log), DatasetConfig(), 0, 0
-    reports = pa.concat_tables(reports_of(table, config) for table in export_table(read, "signals"))
+    outcomes = Outcomes(config)
+    for table in export_table(read, "signals"):
+        outcomes.add(table)
     names = feature_schema(plan).names
     for table in dataset_tables(
         export_table(read, "decisions"),
-        reports,
+        outcomes,
         plan,
         plans=list(export_plans(read).values()),
         newest_us=life.end_us,
