@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 if TYPE_CHECKING:
     from google.protobuf import any_pb2
     from google.rpc import status_pb2
+
+PASSING: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        # Not by whoever is told so: gRPC ends calls unread that arrive as their server stops, or that are too many.
+        grpc.StatusCode.CANCELLED,
+    }
+)
+"""How calls end that the same call made again may not."""
 
 
 def code_of(failed: grpc.RpcError) -> grpc.StatusCode:

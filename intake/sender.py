@@ -21,7 +21,7 @@ import grpc
 
 from hearth.v1 import signal_pb2
 from intake.errors import IntakeFailed
-from intake.failures import advised_s, code_and_details, code_of, is_too_large, told_of
+from intake.failures import PASSING, advised_s, code_and_details, code_of, is_too_large, told_of
 
 REQUEST_BYTES_MAX: Final = 3_500_000
 """Below gRPC's usual limit of 4 MiB; a longer request is halved."""
@@ -34,9 +34,6 @@ HALVED_AFTER: Final = 3
 
 ADVICE_S_MAX: Final = 30.0
 """Whoever asks for a longer wait is asked again after this."""
-
-RETRIED: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-"""Failures that may pass."""
 
 REFUSED: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 """What Hearth calls invalid as a whole, and would again."""
@@ -95,7 +92,7 @@ class Backoff:
     def note_failed(self, failed: grpc.RpcError, *, now_s: float) -> bool:
         """Set when the next attempt may begin; return False if there is none."""
         waits_s = self._patience.waits_s
-        if not self._patience.is_endless and (self._failed >= len(waits_s) or code_of(failed) not in RETRIED):
+        if not self._patience.is_endless and (self._failed >= len(waits_s) or code_of(failed) not in PASSING):
             return False
         wait_s = waits_s[min(self._failed, len(waits_s) - 1)]
         self._failed += 1

@@ -18,7 +18,7 @@ from cluster.errors import CommandFailed
 from cluster.interruptions import INTERRUPTED, interruptions
 from cluster.output import print_json, say
 from hearth.v1 import admin_pb2, admin_pb2_grpc
-from intake.failures import code_of
+from intake.failures import PASSING, code_of
 
 LOOK_EVERY_S = 0.25
 SILENCE_S_MAX = 60.0
@@ -108,8 +108,7 @@ def _looked_on(
             placement = stub.ShowPlacement(admin_pb2.ShowPlacementRequest(), timeout=CALL_DEADLINE_S).placement
             answered_s = time.monotonic()
         except grpc.RpcError as failed:
-            is_passing = code_of(failed) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-            if not is_passing or time.monotonic() - answered_s > SILENCE_S_MAX:
+            if code_of(failed) not in PASSING or time.monotonic() - answered_s > SILENCE_S_MAX:
                 raise CommandFailed(
                     f"{explain_failure(failed, doing=doing, target=target)}; what was asked is kept and goes on"
                 ) from failed

@@ -30,6 +30,10 @@ def combine_rows(plan: Plan, layout: Layout, cells: Cells, scope: Scope, ours: i
         ours: base of the row that goes on; changed in place.
         theirs: base of the other row; it stays as it is and shares nothing with ours.
     """
+    width = (layout.member_initial if scope is Scope.MEMBER else layout.household_initial).shape[0]
+    if not width:
+        # All rows of nothing begin at the same place.
+        return cells
     assert ours != theirs, "a subject is not combined with itself"
     _combine_features(layout.rules, cells.flat, int(scope is Scope.MEMBER), ours, theirs)
     for window, cell in zip(plan.windows, layout.window_cells, strict=True):

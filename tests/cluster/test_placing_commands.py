@@ -55,8 +55,10 @@ class FakePlacement(admin_pb2_grpc.AdminServiceServicer, health_pb2_grpc.HealthS
     def ShowPlacement(self, request: Any, context: Any) -> admin_pb2.ShowPlacementResponse:
         self.shown += 1
         self.when_shown(self.shown)
-        if self.shown == 1 and len(self.tells) > 2:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the edge is being replaced")
+        # An edge that is being replaced ends calls in either way.
+        if self.shown <= 2 and len(self.tells) > 2:
+            code = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)[self.shown - 1]
+            context.abort(code, "the edge is being replaced")
         return admin_pb2.ShowPlacementResponse(placement=self._next())
 
 

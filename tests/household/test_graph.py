@@ -15,6 +15,7 @@ from household.graph.graph import Graph
 from household.graph.membership import Membership
 from household.graph.timeline import Timeline
 from household.migration import migrated
+from household.plan import Scope
 from household.state import NO_MEMBER, PartitionState
 from household.tables.graph_events import GRAPH_EVENTS
 from household.tables.recent_signals import RECENT_SIGNALS
@@ -66,6 +67,20 @@ def assert_same_graph(state, reference, seed):
     assert {key[-4:] for key in membership.quarantined} == reference.aside, f"seed {seed}"
     for identifier, timeline in membership.timelines.items():
         assert timeline.holder == reference.holder(identifier), f"seed {seed}: {identifier}"
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_one_scope_may_have_no_features_at_all(scope):
+    """Rows of nothing all begin at one place."""
+    plan = replace(EXACT, features=tuple(one for one in EXACT.features if one.scope is scope and not one.window))
+    windows = tuple(replace(one, scope=scope) for one in EXACT.windows)
+    plan = replace(plan, windows=windows)
+    for seed in range(20):
+        _, told = some_told(seed)
+        state = folded(told, plan=plan)
+        for row in range(state.households.count):
+            for member in range(state.members.count):
+                state.readings(row, member, NOW_US)
 
 
 def test_told_twice_is_told_once():

@@ -228,8 +228,9 @@ def test_what_goes_well_is_one_request(patience):
 
 
 @pytest.mark.parametrize("patience", [FILES, CAPTURE, REPLAY])
-def test_an_answer_that_was_lost_is_asked_for_under_the_same_ids_and_counts_once(patience):
-    hearth = ScriptedHearth(script=[LOST, AWAY, grpc.StatusCode.DEADLINE_EXCEEDED])
+@pytest.mark.parametrize("ended", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED])
+def test_an_answer_that_was_lost_is_asked_for_under_the_same_ids_and_counts_once(patience, ended):
+    hearth = ScriptedHearth(script=[LOST, AWAY, ended])
 
     (became,) = sent(hearth, patience, some(2))
 
