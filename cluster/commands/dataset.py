@@ -142,7 +142,7 @@ def _tables(
     from actors.log.contract import LOG_START
     from actors.log.location import partition_reader
     from actors.snapshots.store import snapshot_store
-    from serving.models.dataset import Outcomes, dataset_schema, dataset_tables
+    from serving.models.dataset import DecisionOutcomes, dataset_schema, dataset_tables
 
     reader, snapshots = partition_reader(config.log_location), snapshot_store(config.snapshot_location)
     plans = list(surveyed.plans_with(snapshots).values())
@@ -152,7 +152,7 @@ def _tables(
         def read(partition: "PartitionId" = partition) -> "Iterator[tuple[int, StoredRecord]]":
             return ((partition, stored) for stored in reader.read(partition, LOG_START))
 
-        outcomes = Outcomes(wanted, spill_to)
+        outcomes = DecisionOutcomes(wanted, spill_to)
         for signals in export_table(read, "signals", snapshots, surveyed=surveyed):
             with _spilling(spill_to):
                 outcomes.add(signals)

@@ -4,7 +4,7 @@ All of them have been settled as they are. Where nothing is declared, or the sta
 done here: each goes on in the state of the same name (versions.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,19 @@ from household.journeys.course import ActOutcome, outcome_key, way_key
 from household.journeys.effects import carried_out
 from household.journeys.lanes import put_elsewhere
 from household.journeys.settling import instances_of, live_among, settle_as_they_are
-from household.plan import END, Flow, Journey, JourneyStep, ListensFor, Plan, StateMove, StepKind, WhenChanged
-from household.plan.earlier import PINNING, meaning_of, step_called
+from household.plan import (
+    END,
+    EarlierStates,
+    Flow,
+    Journey,
+    JourneyStep,
+    ListensFor,
+    Plan,
+    StateMove,
+    StepKind,
+    WhenChanged,
+)
+from household.plan.earlier import PINNING, listened_for, meaning_of, step_called
 from household.state import PartitionState
 from household.tables.table import Table
 
@@ -53,30 +64,72 @@ def by_declared_rules(state: PartitionState, before: Plan) -> NDArray[np.int64]:
         old = before.journeys[index] if index is not None else None
         if old is None or old.flow is None or journey.flow is None:
             continue
-        is_declared = journey.flow.changed is not WhenChanged.BY_NAME
-        if not is_declared and not old.flow.earlier:
-            continue
         was, own = meaning_of(before, old), meaning_of(state.plan, journey)
         if was != own:
-            placed += _changed(state, journey, old.flow, was=was, own=own)
+            placed += _changed(state, journey, before, old, was=was, own=own)
     return np.concatenate([*placed, np.empty(0, np.int64)])
 
 
 def _changed(
-    state: PartitionState, journey: Journey, old: Flow, *, was: str, own: str
+    state: PartitionState, journey: Journey, before: Plan, old: Journey, *, was: str, own: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    flow = journey.flow
+    flow, old_flow = journey.flow, old.flow
     assert flow is not None
-    names = [step.name for step in old.steps[: old.own_count]]
-    if flow.changed in PINNING:
+    assert old_flow is not None
+    names = [step.name for step in old_flow.steps[: old_flow.own_count]]
+    is_pinning = flow.changed in PINNING
+    if is_pinning:
         # Where the plan does not carry them, they are where it has no such state, and end.
-        _called(state, journey.name, {name: step_called(name, was) for name in names}, old)
-        placed = np.empty(0, np.int64)
-    else:
-        placed = _moved(state, journey.name, _moves(flow, old), begins_anew=flow.changed is WhenChanged.RESTART)
+        called = {name: step_called(name, was) for name in names}
+        _call_heard(state, journey.name, called, old_flow)
+        _copy_heard(state, {key: step_called(key, was) for key in _marks(journey.name, old_flow)})
+        _call_instances(state, journey.name, called)
     known = {step.name for step in flow.steps}
     back = {step_called(name, own): name for name in sorted(known) if step_called(name, own) not in known}
-    return placed, _called(state, journey.name, back, old)
+    _forget_what_meant_otherwise(state, journey, before, old)
+    _call_heard(state, journey.name, back, old_flow)
+    for earlier in old_flow.earlier:
+        if earlier.version == own:
+            _copy_heard(state, {step_called(key, own): key for key in _marks(journey.name, earlier)})
+            _have_heard_all(state, journey.name, names)
+    placed = np.empty(0, np.int64)
+    if not is_pinning:
+        # Before those that come back have names that are to be moved.
+        placed = _moved(state, journey.name, _moves(flow, old_flow), begins_anew=flow.changed is WhenChanged.RESTART)
+    return placed, _call_instances(state, journey.name, back)
+
+
+def _forget_what_meant_otherwise(state: PartitionState, journey: Journey, before: Plan, old: Journey) -> None:
+    """Forget what was heard by a name that listens for something else by now: for those inside it is done.
+
+    What the earlier states heard that are carried stays.
+    """
+    was, now = listened_for(before, old), listened_for(state.plan, journey)
+    roles = tuple(f"{journey.name}:{role}:" for role in (ListensFor.GOAL, ListensFor.EXIT, ListensFor.WAIT))
+    heard, names = state.heard, state.tables.names.names
+    slots = heard.slots_in_order()
+    listeners = heard.values("listener", slots)
+    gone = [
+        code
+        for code in np.unique(listeners).tolist()
+        if (key := names[code]).startswith(roles) and "@" not in key and (key not in was or was[key] != now.get(key))
+    ]
+    heard.forget(slots[np.isin(listeners, gone)])
+
+
+def _have_heard_all(state: PartitionState, journey: str, names: Collection[str]) -> None:
+    """Let the live instances in some states take in nothing of before: they did not go by what was heard then."""
+    slots = live_among(state, instances_of(state, {journey}))
+    there = [state.tables.names.code(name) for name in names]
+    slots = slots[np.isin(state.instances.values("step", slots), there)]
+    state.instances.set(slots, based_us=np.maximum(state.instances.values("based_us", slots), state.now_us + 1))
+
+
+def _marks(journey: str, told: Flow | EarlierStates) -> list[str]:
+    """Return by which names a version's goal and rules to leave by are heard while it is in force."""
+    goals = [told.goal] if told.goal is not None else []
+    of = [(ListensFor.GOAL, one) for one in goals] + [(ListensFor.EXIT, one) for one in told.exits]
+    return [f"{journey}:{role}:{mark.name}" for role, mark in of]
 
 
 def _moves(flow: Flow, old: Flow) -> dict[str, _Move]:
@@ -119,6 +172,8 @@ def _is_timed(flow: Flow, step: JourneyStep, target: int) -> bool:
 
 def _moved(state: PartitionState, journey: str, moves: Mapping[str, _Move], *, begins_anew: bool) -> NDArray[np.int64]:
     """Let instances go to other states; return their slots."""
+    if not moves:
+        return np.empty(0, np.int64)
     assert state.courses is not None
     course, code = state.courses.by_name[journey], state.tables.names.code
     renamed = {code(name): code(course.steps[one.target].name) for name, one in moves.items() if not one.begins}
@@ -148,8 +203,8 @@ def _moved(state: PartitionState, journey: str, moves: Mapping[str, _Move], *, b
     return np.concatenate([going, otherwise])
 
 
-def _called(state: PartitionState, journey: str, names: Mapping[str, str], old: Flow) -> NDArray[np.int64]:
-    """Let states be called otherwise in all that is kept of a journey's live instances; return the slots of those."""
+def _call_instances(state: PartitionState, journey: str, names: Mapping[str, str]) -> NDArray[np.int64]:
+    """Let states be called otherwise in a journey's live instances and their acts; return the slots of those."""
     if not names:
         return np.empty(0, np.int64)
     code = state.tables.names.code
@@ -162,7 +217,6 @@ def _called(state: PartitionState, journey: str, names: Mapping[str, str], old: 
     acts = acts[state.acts.values("journey", acts) == code(journey)]
     _name_anew(state.acts, acts, "step", codes)
     _call_moments(state, journey, names)
-    _call_heard(state, journey, names, old)
     return slots
 
 
@@ -177,7 +231,10 @@ def _call_moments(state: PartitionState, journey: str, names: Mapping[str, str])
 
 
 def _call_heard(state: PartitionState, journey: str, names: Mapping[str, str], old: Flow) -> None:
-    """Let what became of acts be heard under the other names; what may be looked back at, under both."""
+    """Let what became of acts be heard under the other names; what waits heard, under both.
+
+    Without a look back, too: who comes into a state at the very instant of an event takes that in.
+    """
     code, heard = state.tables.names.code, state.heard
     own = [step for step in old.steps if step.name in names]
     told = [
@@ -193,13 +250,19 @@ def _call_heard(state: PartitionState, journey: str, names: Mapping[str, str], o
     waited = {
         f"{journey}:{ListensFor.WAIT}:{step.name}:{place}": f"{journey}:{ListensFor.WAIT}:{names[step.name]}:{place}"
         for step in own
-        for place, wait in enumerate(step.waits)
-        if wait.look_back_us
+        for place in range(len(step.waits))
     }
-    found = slots[np.isin(heard.values("listener", slots), [code(key) for key in waited])]
+    _copy_heard(state, waited)
+
+
+def _copy_heard(state: PartitionState, names: Mapping[str, str]) -> None:
+    """Let what was heard by some names be heard by others as well."""
+    code, heard = state.tables.names.code, state.heard
+    slots = heard.slots_in_order()
+    found = slots[np.isin(heard.values("listener", slots), [code(key) for key in names])]
     for slot in found.tolist():
         row, owner = heard.row(slot), heard.owner(slot)
-        heard.put(replace(row, listener=waited[row.listener]), owner=owner)
+        heard.put(replace(row, listener=names[row.listener]), owner=owner)
 
 
 def _outcome(journey: str, outcome: ActOutcome) -> Callable[[str], str]:

@@ -66,6 +66,8 @@ class Course:
         self.is_members = journey.trigger.scope is Scope.MEMBER
         self.step_by_name = {step.name: place for place, step in enumerate(self.steps)}
         self.told = {one.key: Told(listener=one) for one in listeners if one.journey == index}
+        self.place_of = {key: place for place, key in enumerate(self.told)}
+        """In which order what was heard of one event is looked at; what came of it is behind all of that."""
         self.told |= {
             outcome_key(self.name, step.name, outcome): Told(step=place, outcome=outcome)
             for place, step in enumerate(self.steps)

@@ -202,12 +202,13 @@ def _mark(state: PartitionState, row: int, act: ActOfInstance, status: ActStatus
 def _told(state: PartitionState, row: int, act: ActOfInstance, outcome: ActOutcome, time_us: int) -> None:
     """Keep what became of an act, and let its instance move."""
     assert state.courses is not None
-    course = state.courses.by_name.get(act.journey)
-    if course is None or act.step not in course.step_by_name:
+    course, key = state.courses.by_name.get(act.journey), outcome_key(act.journey, act.step, outcome)
+    # What says nothing by now is told of nothing, whatever else has its name.
+    if course is None or key not in course.told:
         return
     state.heard.put(
         Heard(
-            listener=outcome_key(act.journey, act.step, outcome),
+            listener=key,
             time_us=time_us,
             member=act.member,
             correlation=0,

@@ -56,7 +56,7 @@ def after(state: PartitionState, apart: Apart | None) -> list[tuple[int, Moment]
         }
         for (journey, member), row in sorted(lanes.items()):
             course = state.courses.by_name[journey]
-            arose += carried_out(state, moved_on(state, course, row, member, since_us=None))
+            arose += carried_out(state, moved_on(state, course, row, member, since_us=None, is_joined=True))
     return arose
 
 

@@ -51,7 +51,7 @@ def lane_member(course: Course, member: int) -> int:
 
 
 def moved_on(
-    state: PartitionState, course: Course, household: int, member: int, *, since_us: int | None
+    state: PartitionState, course: Course, household: int, member: int, *, since_us: int | None, is_joined: bool = False
 ) -> list[Consequence]:
     """Let a lane take in what has been heard, and what is due by the newest of it or by the newest tick.
 
@@ -61,6 +61,7 @@ def moved_on(
         household: row of the household.
         member: row of the member whose lane it is; NO_MEMBER for the household's.
         since_us: time of what has just been heard; None where time has passed only.
+        is_joined: whether households have just become one: then instances give way.
     """
     rows, instances = state.rows_together(household), _instances(state, course, household, member)
     # As a rule nobody is inside, and what was heard by those who are lets nobody enter: then none of it is looked at.
@@ -82,7 +83,7 @@ def moved_on(
     lane.run(first, until_us)
     effects = _stored(state, lane, found)
     at_us = max([until_us, *(walk.based_us for walk in lane.walks if walk.is_live)])
-    if _gave_way(state, lane, at_us):
+    if is_joined and _gave_way(state, lane, at_us):
         effects += moved_on(state, course, household, member, since_us=at_us)
     return effects
 
@@ -128,7 +129,7 @@ def put_elsewhere(
         if enters_anew:
             walk.entered_us = state.now_us
         lane.put(walk, targets[(walk.owner, walk.number)], state.now_us)
-    return _stored(state, lane, found)
+    return _stored(state, lane, found, are_put=True)
 
 
 def settled(state: PartitionState, course: Course, household: int, member: int, *, horizon_us: int) -> None:
@@ -139,18 +140,19 @@ def settled(state: PartitionState, course: Course, household: int, member: int, 
     found = _found(state, course, household, member, instances)
     lane = _lane(state, course, found, household, member)
     by_key = {(owner, one.number): one for owner, one in found.instances}
-    if all(max(one.since_us, one.ended_us) < horizon_us for one in by_key.values()):
-        lane.walks = [_walk(course, owner, one) for owner, one in found.instances]
-        lane.run(len(lane.heard), horizon_us - 1)
-    else:
-        lane.walks = _base_walks(course, found.instances)
-        lane.run(0, horizon_us - 1)
+    is_later = any(max(one.since_us, one.ended_us) >= horizon_us for one in by_key.values())
+    lane.walks = (
+        _base_walks(course, found.instances) if is_later else [_walk(course, *pair) for pair in found.instances]
+    )
+    lane.run(0 if is_later else len(lane.heard), horizon_us - 1)
     for walk in lane.walks:
         one = by_key.get((walk.owner, walk.number))
         if one is not None and one.based_us < horizon_us:
+            # Who ended in a state that there is no more is where he was.
+            was = one.base_step if is_later else one.step
             base = replace(
                 one,
-                base_step=course.steps[walk.step].name,
+                base_step=was if walk.step == END else course.steps[walk.step].name,
                 base_since_us=walk.since_us,
                 base_due_us=walk.due_us,
                 base_visits=visits_text(course, walk),
@@ -186,7 +188,9 @@ def _found(
         for one in state.heard.of_names(row, "listener", course.told)
         if not course.is_members or one.member in members
     ]
-    heard.sort(key=lambda pair: (pair[0].time_us, pair[0].event))
+    # Whatever is kept first: behind an event what came of it, also where that lies in another row of the household.
+    last = len(course.place_of)
+    heard.sort(key=lambda pair: (pair[0].time_us, pair[0].event, course.place_of.get(pair[0].listener, last)))
     return _Found(instances=instances, heard=[one for one, _ in heard], owners=[row for _, row in heard])
 
 
@@ -267,8 +271,15 @@ def _has_ended_by_base(one: Instance) -> bool:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
-def _stored(state: PartitionState, lane: Lane, found: _Found) -> list[Consequence]:
-    """Keep where a lane's instances are; return what that brings about."""
+def _stored(state: PartitionState, lane: Lane, found: _Found, *, are_put: bool = False) -> list[Consequence]:
+    """Keep where a lane's instances are; return what that brings about.
+
+    Args:
+        state: changed.
+        lane: as it was walked.
+        found: what there was before.
+        are_put: a state of the same name, at the same time, may be another.
+    """
     course = lane.course
     before = {(owner, one.number): one for owner, one in found.instances}
     walks = {(walk.owner, walk.number): walk for walk in lane.walks}
@@ -282,7 +293,7 @@ def _stored(state: PartitionState, lane: Lane, found: _Found) -> list[Consequenc
     for key, walk in walks.items():
         old = before.get(key)
         row = _row(state, course, walk, old)
-        if row == old:
+        if row == old and not are_put:
             continue
         state.instances.put(row, owner=walk.owner)
         effects += _taken_back(state, course, key, walk)
@@ -370,7 +381,9 @@ def _taken_back(state: PartitionState, course: Course, key: tuple[int, int], wal
 
 def _is_at(course: Course, walk: Walk, act: ActOfInstance) -> bool:
     """Return whether an act is what an instance is about at present."""
-    return walk.is_live and course.step_by_name.get(act.step) == walk.step and walk.visits.get(walk.step) == act.visit
+    if not walk.is_live or course.steps[walk.step].act is None:
+        return False
+    return course.step_by_name.get(act.step) == walk.step and walk.visits.get(walk.step) == act.visit
 
 
 def _to_say(state: PartitionState, course: Course, walk: Walk, member: int) -> ActOfInstance | None:

@@ -37,7 +37,8 @@ def settle_as_they_are(state: PartitionState, slots: NDArray[np.int64]) -> None:
         slots,
         base_since_us=since_us,
         base_due_us=np.where(is_live, table.values("due_us", slots), NEVER_US),
-        based_us=np.maximum(since_us, ended_us) + 1,
+        # What was settled stays so: who was put where it is had not been there before.
+        based_us=np.maximum(table.values("based_us", slots), np.maximum(since_us, ended_us) + 1),
     )
 
 

@@ -166,5 +166,5 @@ def _based(one: Instance) -> Instance:
         base_since_us=one.since_us,
         base_due_us=one.due_us if one.ending is Ending.LIVE else NEVER_US,
         base_visits=one.visits,
-        based_us=max(one.since_us, one.ended_us) + 1,
+        based_us=max(one.based_us, one.since_us + 1, one.ended_us + 1),
     )

@@ -351,8 +351,9 @@ class Lane:
 
     def _way(self, walk: Walk, step: JourneyStep, at_us: int) -> int:
         """Return which way a branch leads: as it did when it was passed at this time before, or by what is known."""
+        name = self.course.plain_names[walk.step]
         if len(step.ways) == 1 or step.ways[0].share_bp:
-            return way_on(step, walk.number, lambda _: False)
+            return way_on(step, name, walk.number, lambda _: False)
         for one in self.heard:
             told = self.course.told.get(one.listener)
             if told is None or told.way < 0 or told.step != walk.step:
@@ -361,7 +362,7 @@ class Lane:
                 return told.way
         key = (walk.owner, walk.number, walk.step, at_us)
         if key not in self.ways:
-            self.ways[key] = way_on(step, walk.number, lambda program: self.holds(program, walk, at_us))
+            self.ways[key] = way_on(step, name, walk.number, lambda program: self.holds(program, walk, at_us))
         return self.ways[key]
 
     def _looked_back(self, place: int, walk: Walk) -> tuple[Heard, Told] | None:

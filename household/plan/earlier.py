@@ -13,7 +13,7 @@ from typing import Any
 from household.columns.program import Op
 from household.plan.canonical import to_plain
 from household.plan.conditions import Program
-from household.plan.flow import END, EarlierStates, Flow, JourneyStep, Mark, WhenChanged
+from household.plan.flow import END, EarlierStates, Flow, JourneyStep, ListensFor, Mark, WhenChanged
 from household.plan.journeys import Journey
 from household.plan.plan import Plan
 from household.plan.references import NONE
@@ -38,6 +38,16 @@ def meaning_of(plan: Plan, journey: Journey) -> str:
     assert journey.flow is not None
     told = _Teller(plan).told(journey.flow)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:VERSION_DIGITS]
+
+
+def listened_for(plan: Plan, journey: Journey) -> dict[str, tuple[object, ...]]:
+    """Return what goal, rules to leave by and waits of a journey's own states listen for: key → that in names."""
+    index, tell = plan.journey_by_name[journey.name], _Teller(plan)
+    return {
+        one.key: (*tell.heard(one.events, one.program).values(), one.is_of_any_event, tell.field(one.correlation))
+        for one in plan.listeners
+        if one.journey == index and one.role is not ListensFor.ENTRY and one.version == 0
+    }
 
 
 def step_called(name: str, version: str) -> str:
@@ -286,7 +296,7 @@ class _Teller:
         for step, one in zip(steps, plain, strict=True):
             one |= {"target": self._led(flow, step.target), "missed": self._led(flow, step.missed)}
             for wait, told in zip(step.waits, one["waits"], strict=True):
-                told |= self._heard(wait.events, wait.program) | {"target": self._led(flow, wait.target)}
+                told |= self.heard(wait.events, wait.program) | {"target": self._led(flow, wait.target)}
             for way, told in zip(step.ways, one["ways"], strict=True):
                 told |= {"program": self._text(way.program), "target": self._led(flow, way.target)}
             if step.act is not None:
@@ -300,8 +310,8 @@ class _Teller:
         return {
             "steps": plain,
             "goal": flow.goal is not None,
-            "marks": [to_plain(Mark, one) | self._heard(one.events, one.program) for one in marks],
-            "correlation": "" if flow.correlation == NONE else self._plan.fields[flow.correlation].name,
+            "marks": [to_plain(Mark, one) | self.heard(one.events, one.program) for one in marks],
+            "correlation": self.field(flow.correlation),
             "budget": flow.budget_acts,
         }
 
@@ -311,6 +321,11 @@ class _Teller:
     def _text(self, program: int) -> str:
         return "" if program == NONE else self._plan.programs[program].text
 
-    def _heard(self, events: tuple[int, ...], program: int) -> dict[str, Any]:
+    def field(self, index: int) -> str:
+        """Return a field's name; empty for none."""
+        return "" if index == NONE else self._plan.fields[index].name
+
+    def heard(self, events: tuple[int, ...], program: int) -> dict[str, Any]:
+        """Return which events are listened for, and under which condition."""
         names = sorted(self._plan.event_types[event].name for event in events)
         return {"events": names, "program": self._text(program)}

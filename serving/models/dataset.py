@@ -109,7 +109,7 @@ def dataset_schema(plan: Plan, export: pa.Schema, config: DatasetConfig) -> pa.S
     return pa.schema([*(export.field(name) for name in ABOUT), *own, *columns], metadata)
 
 
-class Outcomes:
+class DecisionOutcomes:
     """What became of the decisions of a partition, of its signals."""
 
     def __init__(self, config: DatasetConfig, spill_to: Path | None = None) -> None:
@@ -141,7 +141,7 @@ class Outcomes:
 
 def dataset_tables(
     decisions: Iterator[pa.Table],
-    outcomes: Outcomes,
+    outcomes: DecisionOutcomes,
     plan: Plan,
     *,
     plans: Sequence[Plan],

@@ -32,7 +32,7 @@ from household.deciding.draft import Draft
 from household.deciding.passages import Passage
 from household.scoring import feature_schema, state_vector
 from household.state import PartitionState
-from serving.models.dataset import DatasetConfig, DatasetCounts, Outcomes, dataset_tables
+from serving.models.dataset import DatasetConfig, DatasetCounts, DecisionOutcomes, dataset_tables
 from tests.actors.harness import (
     DAY,
     HOUR,
@@ -58,7 +58,7 @@ def rows_of(table: pa.Table) -> np.ndarray:
 
 def dataset(directory: Path, plan, *, newest_us: int, config: DatasetConfig = CONFIG) -> tuple[pa.Table, DatasetCounts]:
     read, counts = partial(read_only_logs, directory), DatasetCounts()
-    outcomes = Outcomes(config)
+    outcomes = DecisionOutcomes(config)
     for table in export_table(read, "signals"):
         outcomes.add(table)
     tables = dataset_tables(

@@ -25,14 +25,14 @@ from actors.log.reading import read_only_logs
 from actors.snapshots.store import snapshot_store
 from household.plan import Plan
 from household.scoring import feature_schema
-from serving.models.dataset import DatasetConfig, DatasetCounts, Outcomes, dataset_tables
+from serving.models.dataset import DatasetConfig, DatasetCounts, DecisionOutcomes, dataset_tables
 from tests.actors.parity_world import TERMS, Life, live
 
 
 def rows_scored(log: Path, plan: Plan, life: Life) -> tuple[int, int]:
     """Return how many rows the training set of a plan's schema has, and how many of them are rows that were scored."""
     read, config, rows, scored = partial(read_only_logs, log), DatasetConfig(), 0, 0
-    outcomes = Outcomes(config)
+    outcomes = DecisionOutcomes(config)
     for table in export_table(read, "signals"):
         outcomes.add(table)
     names = feature_schema(plan).names

@@ -166,7 +166,7 @@ class Reference:
         self.acts: dict[tuple[int, str, int], str] = {}
         """(instance, state, visit) → pending, decided, said, silent or withdrawn."""
         self.settled: set[tuple[int, str, int]] = set()
-        self.ways: dict[tuple[int, str, int], str] = {}
+        self.ways: dict[tuple[int, str, int], bool] = {}
         self.gone: set[int] = set()
         self.said: set[int] = set()
         """Instances of which something was said: they have entered for good."""
@@ -256,7 +256,9 @@ class Reference:
         self.settled.add(key)
         if status == "said":
             self.said.add(key[0])
-        run = next(one for one in self.runs if one.number == key[0])
+        run = next((one for one in self.runs if one.number == key[0]), None)
+        if run is None:
+            return  # so long over that it is forgotten
         self.items.append(
             Item(
                 time=now,
@@ -297,7 +299,8 @@ class Reference:
         if is_other and journey.changed in ("pin", "drain"):
             self.carried.add(old)
         for item in self.items:
-            if old in item.versions or not item.versions.isdisjoint(rejoining):
+            is_meant = not is_other or _listens_alike(item, before, journey)
+            if (old in item.versions and is_meant) or not item.versions.isdisjoint(rejoining):
                 item.versions.add(new)
         for run in self.bases.values():
             if run.ending:
@@ -307,6 +310,8 @@ class Reference:
             elif run.version == old and not (is_other and journey.changed in ("pin", "drain")):
                 run.version = new
                 self._goes_on(run, before, journey, now, by_name=not is_other)
+                # It did not go by what an earlier version heard that comes back.
+                run.based = max(run.based, now + 1) if rejoining and is_other else run.based
         self._all_again()
 
     def _goes_on(self, run: Run, before: Journey, journey: Journey, now: int, *, by_name: bool) -> None:
@@ -359,6 +364,9 @@ class Reference:
             self.items = [
                 one for one in self.items if one.home not in (home, other) or one.role in ("outcome", "merged")
             ]
+        # Who would have entered so long ago is not to enter now because the others have gone.
+        over = self.ticked - self.lateness
+        self.items = [one for one in self.items if one.role != "entry" or one.time >= over or not are_known]
         if self.journey.of_member:
             return
         self.lane_of[other] = home
@@ -393,7 +401,7 @@ class Reference:
         """Let runs be gone through from where they are."""
         for run in runs:
             self.bases[run.number] = base = run.copy
-            base.moved_by, base.based = set(), max(run.since, run.ended) + 1
+            base.moved_by, base.based = set(), max(run.based, run.since + 1, run.ended + 1)
 
     def _end_by_word(self, run: Run, ending: str, now: int) -> None:
         self._end(run, ending, now)
@@ -572,8 +580,8 @@ class Reference:
                         target = name
                         break
             elif state.what == "ask":
-                found = state.then if self.count >= state.asks else state.otherwise
-                target = self.ways.setdefault((run.number, target, at), found)
+                is_so = self.ways.setdefault((run.number, target, at), self.count >= state.asks)
+                target = state.then if is_so else state.otherwise
             elif state.what == "slot":
                 begin, over = run.entered + state.slot[0], run.entered + state.slot[1]
                 if at < begin:
@@ -611,8 +619,11 @@ class Reference:
         runs = {run.number: run for run in self.runs}
         for key, status in list(self.acts.items()):
             number, state, visit = key
+            if number in self.gone and number not in runs:
+                continue
             run = runs.get(number)
             is_at = run is not None and not run.ending and (run.state, run.visit_of(state)) == (state, visit)
+            is_at = is_at and run is not None and self._state_of(run).what == "act"
             if status in ("pending", "decided") and not is_at:
                 self.acts[key] = "withdrawn"
             if status == "said" and (run is None or run.ending not in ("", "COMPLETED", "TIMEOUT", "ERROR")):
@@ -671,6 +682,24 @@ def _keeps_time(was: State, new: State) -> bool:
 
 def _state(journey: Journey, name: str) -> State:
     return next(one for one in journey.states if one.name == name)
+
+
+def _listens_alike(item: Item, before: Journey, journey: Journey) -> bool:
+    """Return whether two versions listen for the same where something was heard."""
+
+    def listened(told: Journey) -> object:
+        match item.role:
+            case "goal":
+                return told.goal_count, told.goal and (told.goal.kind, told.goal.least)
+            case "leave":
+                return told.leave and (told.leave.kind, told.leave.least)
+            case "wait":
+                waits = next((one.waits for one in told.states if one.name == item.state), ())
+                return [(one.kind, one.least) for one in waits[item.place : item.place + 1]]
+            case _:
+                return ()
+
+    return listened(before) == listened(journey)
 
 
 def _says(journey: Journey) -> tuple[object, ...]:

@@ -346,6 +346,7 @@ class Trial:
     number: int = 0
     offset: int = 0
     actions: dict[tuple[int, str, int], str] = field(default_factory=dict)
+    to_be_said_by: dict[tuple[int, str, int], int] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     is_halted_at_times: bool = False
     changes_at_times: bool = False
@@ -363,9 +364,8 @@ class Trial:
         apply_epoch(state, epoch=1)
         one = cls(seed, chance, journey, state, Reference(journey, lateness=LATENESS))
         one.is_halted_at_times, one.changes_at_times = chance.random() < 0.3, chance.random() < 0.3
-        counts = journey.entry_count or journey.goal_count or any(state.what == "ask" for state in journey.states)
         # What conditions see of households that are one is not a journey's to say.
-        if not counts and chance.random() < 0.5:
+        if not _counts(journey) and chance.random() < 0.5:
             one.homes = ("home", "other")
         return one
 
@@ -413,6 +413,8 @@ class Trial:
             if carried and self.chance.random() < 0.3:
                 back = self.reference.versions[self.chance.choice(carried)]
                 changed = replace(back, changed=changed.changed, moves=())
+            if len(self.homes) > 1 and _counts(changed):
+                return False
             plan = self.in_force(changed, self.reference.halted)
             if plan.version == self.state.plan.version:
                 return False  # it says the same
@@ -543,7 +545,7 @@ class Trial:
         payload = encode_decision(decision, member_keys={})
         assert apply_decision(self.state, decision, payload, epoch=1, offset=self.offset, stamp_us=self.now)
         self.log.append(f"{self.now} {key} {outcome}")
-        self.actions[key] = action_id
+        self.actions[key], self.to_be_said_by[key] = action_id, moment.until_us
         others = [
             one
             for one, status in self.reference.acts.items()
@@ -575,7 +577,8 @@ class Trial:
             for key, status in self.reference.acts.items()
             if status == "decided"
             for run in self.reference.runs
-            if run.number == key[0] and run.due > self.now
+            # What is decided keeps its time while the journey stands still.
+            if run.number == key[0] and min(run.due, self.to_be_said_by[key]) > self.now
         ]
         if not open_ones:
             return self.tick(1)
@@ -655,6 +658,11 @@ class Trial:
                 f"seed {self.seed}\n{told}\nfold      {found}\nreference {self.reference.instances()}\n"
                 f"acts      {acts}\nreference {wanted}\npending   {pending}\nreference {to_decide}"
             )
+
+
+def _counts(journey: Journey) -> bool:
+    """Return whether a journey goes by how many events there were."""
+    return bool(journey.entry_count or journey.goal_count or any(state.what == "ask" for state in journey.states))
 
 
 def _visits(text: bytes) -> int:

@@ -47,6 +47,25 @@ def test_random_journeys_go_where_the_reference_has_them_go():
     trials(COUNT)
 
 
+ONCE_ELSEWHERE: tuple[tuple[Callable[[int], Trial], int], ...] = (
+    (Trial.of, 2916),  # no feature is a member's
+    (Trial.of, 3368),  # told of an act whose state waits by now
+    (Trial.of, 3846),  # ended in a state that there is no more
+    (Trial.changing, 2253),  # put elsewhere and settled once more
+    (Trial.of, 6688),  # drawn at a branch of an earlier version
+    (Trial.of, 13241),  # what came of an event lies in another row than the event
+    (Trial.of, 16052),  # two inside a household that has long been one
+    (Trial.of, 47800),  # begins anew where an earlier version comes back
+    (Trial.of, 1796),  # a rule to leave by that means something else by now
+    (Trial.of, 89502),  # comes into a pinned wait at the very instant of an event
+)
+
+
+@pytest.mark.parametrize(("made", "seed"), ONCE_ELSEWHERE)
+def test_journeys_that_once_went_elsewhere_go_where_the_reference_has_them_go(made: Callable[[int], Trial], seed: int):
+    trials(1, first=seed, made=made)
+
+
 def test_random_journeys_that_change_go_where_what_they_declare_has_them_go():
     trials(CHANGING, made=Trial.changing)
 
