@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.deciding.reasons import Reason
+from household.journeys.acting import taken_back_of
 from household.journeys.changing import by_declared_rules
 from household.journeys.course import NEVER_FORGOTTEN_US
 from household.journeys.effects import carried_out
-from household.journeys.lanes import taken_back_of
 from household.journeys.settling import forget_entries, instances_of, live_among, settle_as_they_are
 from household.journeys.standing_still import going_us, standing_us
 from household.open_actions import withdraw_action

@@ -72,7 +72,7 @@ class KeyedTimes:
         if self._spill_to is None:
             return run
         with tempfile.TemporaryFile(dir=self._spill_to) as file:
-            file.write(memoryview(run).cast("B"))
+            file.write(run.view(np.uint8).data)
             file.flush()
             # What is mapped stays when its file is closed.
             return np.memmap(file, run.dtype, "r", shape=run.shape)

@@ -161,7 +161,7 @@ def _the_past_is_forgotten() -> Any:
 
 
 def _what_is_over_is_still_said() -> Any:
-    return mock.patch.object(lanes, "_taken_back", return_value=[])
+    return mock.patch.object(lanes, "taken_back", return_value=[])
 
 
 def _once_is_after_exit() -> Any:
