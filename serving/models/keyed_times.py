@@ -1,5 +1,6 @@
 """Times by key, as many as there are, in sorted runs: full ones may lie in files, and are looked into there."""
 
+import mmap
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ class KeyedTimes:
         """
         self._spill_to, self._run_rows = spill_to, run_rows
         self._runs: list[NDArray[np.bytes_]] = []
+        self._mapped: list[mmap.mmap] = []
         self._fresh: list[tuple[NDArray[np.bytes_], NDArray[np.int64]]] = []
         self._fresh_rows = 0
 
@@ -59,6 +61,9 @@ class KeyedTimes:
             last = np.searchsorted(run, _pairs(keys, until_us, width))
             # A longer key is none of the run's, though it may begin like one.
             found |= (first < last) & (lengths <= width)
+        for mapped in self._mapped:
+            # What was looked at is the system's to keep or not, and no memory of this process.
+            mapped.madvise(mmap.MADV_DONTNEED)
         return found
 
     def _sorted(self) -> NDArray[np.bytes_]:
@@ -75,7 +80,9 @@ class KeyedTimes:
             file.write(run.view(np.uint8).data)
             file.flush()
             # What is mapped stays when its file is closed.
-            return np.memmap(file, run.dtype, "r", shape=run.shape)
+            mapped = mmap.mmap(file.fileno(), run.nbytes, access=mmap.ACCESS_READ)
+        self._mapped.append(mapped)
+        return np.frombuffer(mapped, run.dtype)
 
 
 def _pairs(keys: NDArray[np.bytes_], time_us: NDArray[np.int64], width: int) -> NDArray[np.bytes_]:
