@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from cluster.command_line.commands import registered
-from cluster.errors import CommandFailed
+from cluster.errors import CommandFailed, UsageWrong
 from cluster.output import say
 
 app = registered()
@@ -14,6 +14,7 @@ app = registered()
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `hearth`; a mistake of the user ends with one sentence on stderr and no traceback."""
     try:
+        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="hearth")
     except CommandFailed as failed:
         say(f"hearth: {failed}")
@@ -34,6 +35,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         say(f"hearth: {_told(failed)}")
         sys.exit(1)
     sys.exit(0)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an option that is given as nothing at all, as a variable of the shell makes it that is not set.
+
+    Raises:
+        UsageWrong: names the option.
+    """
+    for before, one in zip(["", *arguments], arguments, strict=False):
+        name = before if one == "" else one.removesuffix("=") if one.endswith("=") else ""
+        if name.startswith("--") and len(name) > 2 and "=" not in name:
+            raise UsageWrong(f"{name} is empty; say what is meant, or leave it out")
 
 
 def _told(failed: OSError) -> str:

@@ -383,3 +383,13 @@ def test_a_usage_mistake_ends_with_2(run: Run):
     assert run("decide", "H1").code == 2
     assert run("nonsense").code == 2
     assert run("ingest", "--target", "nowhere", "a.csv").code == 2
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("models", "list", "--model", ""), ("models", "list", "--model="), ("models", "list", "--data-dir", "", "--json")],
+)
+def test_an_option_that_is_empty_is_named_and_nothing_is_taken_for_it(run: Run, typed: tuple[str, ...]):
+    ended = run(*typed)
+    assert ended.code == 2
+    assert f"{typed[2].rstrip('=')} is empty; say what is meant, or leave it out" in ended.err
