@@ -269,17 +269,20 @@ class Callers:
         while self._left > 0:
             home = f"home-{chance.randrange(self._households)}"
             channels = chance.sample(CHANNELS, chance.choice((1, 1, 2, 5)))
-            self._left -= len(channels)
-            async with self._more_begun:
-                self._begun += len(channels)
-                self._more_begun.notify_all()
+            await self._begin(len(channels))
             answers = await asyncio.gather(*(self._ask(home, channel) for channel in channels))
             for answer in answers:
                 draw = chance.random()
                 if answer.offered_status == "live" and draw < DECLINES + ACCEPTS:
                     await self._tell(answer, "decline" if draw < DECLINES else "accept")
+                    await self._begin(1)
                     await self._ask(home, chance.choice(CHANNELS))
-                    self._left -= 1
+
+    async def _begin(self, count: int) -> None:
+        self._left -= count
+        async with self._more_begun:
+            self._begun += count
+            self._more_begun.notify_all()
 
     def _name(self, what: str) -> str:
         self._numbers += 1
