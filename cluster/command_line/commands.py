@@ -73,7 +73,7 @@ COMMANDS = (
     Command("restore", keeping.restore),
     Command("drill", keeping.drill),
     Command("verify", keeping.verify, calls=True),
-    Command("playbook check", learning.playbook_check),
+    Command("playbook check", learning.playbook_check, calls=True),
     Command("playbook test", rehearsing.playbook_test),
     Command("playbook simulate", rehearsing.playbook_simulate),
     Command("playbook push", playbooks.push, calls=True, reads=False),
