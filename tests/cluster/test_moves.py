@@ -302,7 +302,7 @@ async def test_partitions_are_divided_among_more_shards_and_fewer_while_signals_
         assert [one["shard"] for one in told["shards"]] == ["shard-0"]
         is_over.set()
         await asyncio.gather(*sources)
-        assert sum(await it.applied(partition) for partition in range(PARTITIONS)) == len(it.acknowledged)
+        assert sum([await it.applied(partition) for partition in range(PARTITIONS)]) == len(it.acknowledged)
 
 
 @in_loop
