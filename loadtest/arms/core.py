@@ -17,6 +17,7 @@ from household.decision_bytes import encode_decision
 from household.delivery import DeliveryStep
 from household.events import EventBatch
 from household.freeze import Freeze, thaw
+from household.ledger import next_due_us
 from household.migration import migrated
 from household.plan import NONE, Plan
 from household.state import PartitionState
@@ -87,8 +88,10 @@ class Core:
         self._pending.update((row, None) for row, _ in applied.moments)
 
     def pass_time(self, now_us: int) -> None:
-        """Let what is due by now fall due."""
+        """Let what is due by now fall due, in as many ticks as an owner makes: one leaves some to the next."""
         apply_tick(self.state, epoch=EPOCH, stamp_us=now_us)
+        while (due_us := next_due_us(self.state)) is not None and due_us <= self.state.now_us:
+            apply_tick(self.state, epoch=EPOCH, stamp_us=now_us)
         self._pending.update(self.state.arisen)
         self.state.arisen.clear()
 
