@@ -29,6 +29,7 @@ from household.plan import (
 )
 from household.plan.earlier import PINNING, listened_for, meaning_of, step_called
 from household.state import PartitionState
+from household.tables.slots import FIELDS, OWNER
 from household.tables.table import Table
 
 TIMED = (StepKind.WAIT, StepKind.SLOT)
@@ -235,6 +236,8 @@ def _call_heard(state: PartitionState, journey: str, names: Mapping[str, str], o
 
     Without a look back, too: who comes into a state at the very instant of an event takes that in.
     """
+    if not names:
+        return
     code, heard = state.tables.names.code, state.heard
     own = [step for step in old.steps if step.name in names]
     told = [
@@ -256,13 +259,14 @@ def _call_heard(state: PartitionState, journey: str, names: Mapping[str, str], o
 
 
 def _copy_heard(state: PartitionState, names: Mapping[str, str]) -> None:
-    """Let what was heard by some names be heard by others as well."""
+    """Let what was heard by some names be heard by others as well: in columns, since it may be all of a day."""
     code, heard = state.tables.names.code, state.heard
-    slots = heard.slots_in_order()
-    found = slots[np.isin(heard.values("listener", slots), [code(key) for key in names])]
-    for slot in found.tolist():
-        row, owner = heard.row(slot), heard.owner(slot)
-        heard.put(replace(row, listener=names[row.listener]), owner=owner)
+    slots, place = heard.slots_in_order(), heard.place("listener")
+    codes = {code(key): code(new) for key, new in names.items()}
+    rows = heard.rows[slots[np.isin(heard.values("listener", slots), list(codes))]]
+    fields = rows[:, FIELDS:]
+    fields[:, place] = [codes[one] for one in fields[:, place].tolist()]
+    heard.append(rows[:, OWNER], fields)
 
 
 def _outcome(journey: str, outcome: ActOutcome) -> Callable[[str], str]:
