@@ -22,7 +22,9 @@ from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote
 from household.events import EventBatch, Status
-from household.graph.folding import as_named, graph_event_told, in_spans, remember_signals
+from household.graph.events import GraphRow
+from household.graph.folding import as_named, in_spans, remember_signals
+from household.graph.telling import Telling
 from household.inventory_notes import InventoryNote
 from household.journeys import effects, hearing, joining
 from household.kernel import kernel
@@ -165,19 +167,29 @@ def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -
     advance_now(state, stamp_us)
     parts: list[Applied] = []
     start = 0
-    for told in batch.graph:
-        if told.row > start:
-            parts.append(_apply_reports(state, as_named(batch.part(start, told.row)), stamp_us))
-        apart = joining.before(state, told.saying)
-        status = graph_event_told(state, batch, told, stamp_us=stamp_us, latest_us=LATEST_US)
-        arose = tuple(joining.after(state, apart))
-        parts.append(Applied(statuses=np.array([status], np.uint8), moments=arose, effects=()))
-        state.counters.received += 1
-        state.counters.by_status[status.name] += 1
-        start = told.row + 1
+    for run in _runs(state, batch.graph):
+        if run[0].row > start:
+            parts.append(_apply_reports(state, as_named(batch.part(start, run[0].row)), stamp_us))
+        apart = joining.before(state, run[0].saying)
+        telling = Telling(state)
+        statuses = np.array(telling.tell(batch, run, stamp_us=stamp_us, latest_us=LATEST_US), np.uint8)
+        telling.finish()
+        _count(state, statuses)
+        parts.append(Applied(statuses=statuses, moments=tuple(joining.after(state, apart)), effects=()))
+        start = run[-1].row + 1
     if start < batch.count or not parts:
         parts.append(_apply_reports(state, as_named(batch.part(start, batch.count)), stamp_us))
     return _joined(parts)
+
+
+def _runs(state: PartitionState, told: Sequence[GraphRow]) -> Iterator[Sequence[GraphRow]]:
+    """Yield graph events that may be told together: neighbours, and each alone where instances may hear of it."""
+    start = 0
+    for place in range(1, len(told) + 1):
+        is_end = place == len(told) or told[place].row != told[place - 1].row + 1
+        if is_end or (state.courses is not None and len(state.instances)):
+            yield told[start:place]
+            start = place
 
 
 def _joined(parts: Sequence[Applied]) -> Applied:
@@ -196,8 +208,8 @@ def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> App
     codes = np.empty(batch.count if state.fold_version >= 2 else 0, np.uint64)
     statuses = admit(state, batch, stamp_us, codes)
     if batch.identifiers.offsets.shape[0] and state.fold_version >= 3:
-        remember_signals(state, batch, statuses == _APPLIED)
-        batch, codes = in_spans(state, batch, statuses == _APPLIED), _NO_CODES
+        anchors = remember_signals(state, batch, statuses == _APPLIED)
+        batch, codes = in_spans(state, batch, anchors), _NO_CODES
     known_rows = state.households.count
     household_rows, member_rows = _rows(state, batch, statuses, codes)
     state.ensure_rows()

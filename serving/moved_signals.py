@@ -30,8 +30,8 @@ def moved_pieces(piece: Piece, moved: shard_pb2.MovedSignals, places: KnownPlace
         batch = stream.read_next_batch()
     rows, partitions = np.array(moved.rows, np.int64), np.array(moved.partitions, np.int64)
     away = batch.take(pa.array(rows))
-    keys = placed(away)[1] if names_graph(away) else away.column("household").to_pylist()
-    for key, partition in zip(keys, partitions.tolist(), strict=True):
+    keys = placed(away)[1] if names_graph(away) else away.column("household")
+    for key, partition in zip(keys.to_pylist(), partitions.tolist(), strict=True):
         places.learn(key, partition)
     found = []
     for partition in np.unique(partitions).tolist():

@@ -42,8 +42,7 @@ def split_by_partition(
         return {}
     household = batch.column("household")
     if names_graph(batch):
-        batch, names = placed(batch)
-        household = pa.array(names, pa.binary())
+        batch, household = placed(batch)
     keys = household.dictionary_encode()
     if place_of is None:
         place_of = lambda key: partition_of(key, partition_count)  # noqa: E731

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import household_pb2
 from household.graph.events import CERTAIN, GraphKind
-from household.graph.graph import ITSELF, self_key
+from household.graph.graph import self_key
 from household.graph.identifiers import is_subject, masked, own_name
 from household.graph.membership import Household, Quarantined
+from household.graph.naming import ITSELF
 from household.graph.timeline import Timeline
 from household.state import NO_MEMBER, PartitionState
 from household.tables.graph_events import GraphEvent

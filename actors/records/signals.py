@@ -40,7 +40,7 @@ from wire.batches import (
     is_of_layout,
 )
 from wire.field_values import text_value
-from wire.graph_rows import graph_rows, key_text
+from wire.graph_rows import are_empty, are_written, graph_rows, key_text
 
 NO_IDENTIFIER = "?" * (LONGEST_KEY + 1)
 """Stands where an identifier should and none is: the fold refuses it as a key."""
@@ -306,7 +306,10 @@ def _identifiers(batch: pa.RecordBatch) -> Keys:
 
     What is none, or comes with a member's name, is no key of anybody.
     """
-    found = batch.column(IDENTIFIER_COLUMN).to_pylist()
+    column = batch.column(IDENTIFIER_COLUMN)
+    if are_empty(batch.column("household")) and are_empty(batch.column("member")) and are_written(column):
+        return NO_KEYS if are_empty(column) else _keys(column)
+    found = column.to_pylist()
     known = {one: (normalised(key_text(one)) or NO_IDENTIFIER).encode() if one else b"" for one in set(found)}
     if not any(known.values()):
         return NO_KEYS

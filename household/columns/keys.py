@@ -89,6 +89,12 @@ def _intern(
 
 
 @kernel
+def _find(table: KeyArrays, key: bytes, parent: int) -> int:
+    code, _ = fingerprint(key, 0, len(key), np.uint64(parent + 1))
+    return table.slots[_find_slot(table, code, parent, key, 0, len(key))] - 1
+
+
+@kernel
 def _find_all(
     table: KeyArrays, offsets: NDArray[np.int64], data: NDArray[np.uint8], parent: int, rows: NDArray[np.int32]
 ) -> None:
@@ -158,9 +164,7 @@ class KeyTable:
 
     def find(self, key: bytes, parent: int = NO_PARENT) -> int:
         """Return the row of a key, or -1."""
-        data = np.frombuffer(key + b"\0", np.uint8).copy()
-        code, _ = fingerprint(data, 0, len(key), np.uint64(parent + 1))
-        return int(self.arrays.slots[_find_slot(self.arrays, np.uint64(code), parent, data, 0, len(key))]) - 1
+        return int(_find(self.arrays, key, parent))
 
     def find_all(self, offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Return the row of each key (n,) that has no parent; -1 for one that is not known."""

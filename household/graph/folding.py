@@ -1,4 +1,4 @@
-"""Graph events, and signals that name an identifier, as they fold.
+"""Signals that name an identifier, as they fold.
 
 A signal's facts go to the row of the span of its identifier's time that it falls in. While a span may still turn out to
 be two (someone else held the number from a time on, and that is learned late), its signals are kept beside; then what
@@ -16,94 +16,20 @@ from numpy.typing import NDArray
 from household.columns.combining import combine_rows
 from household.columns.keys import NO_PARENT
 from household.columns.program import STACK_DEPTH
-from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, EventBatch, Keys, Status, keys_of
-from household.graph.events import BETWEEN_SUBJECTS, GraphRow
+from household.events import EventBatch, Keys, keys_of
 from household.graph.graph import BASE, self_key, span_key
 from household.graph.identifiers import is_subject
+from household.graph.naming import ITSELF, given_values, name_spans, named_keys
 from household.graph.refolding import fold_features, reset_row
 from household.graph.timeline import ALWAYS_US
 from household.plan import Scope
-from household.relocation.notes import event_bytes
-from household.relocation.places import all_here
 from household.state import NEVER_US, PartitionState
-from household.tables.graph_events import GraphEvent
 from household.tables.recent_signals import RecentSignal
-from household.tables.relocations import WaitingEvent
 
 _VALUE = struct.Struct("<qd")
 
 
-# --- graph events -----------------------------------------------------------------------------------------------------
-
-
-def graph_event_told(
-    state: PartitionState, batch: EventBatch, told: GraphRow, *, stamp_us: int, latest_us: int
-) -> Status:
-    """Fold the graph event at a row of a batch; return what became of it. There is no time at which it would be late.
-
-    Args:
-        state: changed in place.
-        batch: in which it came.
-        told: what it says.
-        stamp_us: the owner's clock when it wrote the record.
-        latest_us: later times are no event times.
-    """
-    row = told.row
-    event_id, household = batch.ids[row], batch.households[row]
-    source = batch.sources[row] if batch.sources.offsets.shape[0] else b""
-    time_us = int(batch.times_us[row])
-    if not 0 < len(event_id) <= LONGEST_KEY or len(source) > LONGEST_SOURCE:
-        return Status.BAD_ID
-    if len(household) > LONGEST_KEY:
-        return Status.BAD_KEY
-    if time_us == NO_TIME_US:
-        return Status.MISSING_TIME
-    if not 0 <= time_us < latest_us:
-        return Status.PAST_CALENDAR
-    if time_us > stamp_us + state.plan.clock.future_us:
-        return Status.FUTURE
-    if told.saying is None:
-        return Status.ACROSS_PARTITIONS if told.is_apart else Status.BAD_VALUE
-    key = b"".join(struct.pack("<H", len(part)) + part for part in (household, source, event_id))
-    if state.graph.known(key) or key in state.waiting:
-        return Status.DUPLICATE
-    if state.stream_clock:
-        state.now_us = max(state.now_us, time_us)
-    else:
-        time_us = min(time_us, state.now_us)
-    saying = told.saying
-    event = GraphEvent(
-        key=key,
-        kind=saying.kind,
-        time_us=time_us,
-        learned_us=state.now_us,
-        identifier=saying.identifier,
-        subjects=BETWEEN_SUBJECTS.join(saying.subjects),
-        household=saying.household,
-        other=saying.other,
-        cause=saying.cause or event_id.decode(errors="backslashreplace"),
-        evidence=saying.evidence,
-        probability_ppm=saying.probability_ppm,
-    )
-    if state.partition_count > 1 and not all_here(state, event):
-        state.waiting.put(WaitingEvent(key, event_bytes(event)))
-        return Status.WAITING
-    take_in(state, event)
-    return Status.APPLIED
-
-
-def take_in(state: PartitionState, event: GraphEvent) -> None:
-    """Let a graph event hold that is not known yet, about what lies here."""
-    home = state.graph.membership.home
-    subjects = event.subjects.split(BETWEEN_SUBJECTS) if event.subjects else []
-    unheard_of = [one.encode() for one in subjects if one not in home]
-    cut = state.graph.add(event)
-    _make_rows(state, unheard_of)
-    for identifier, before in sorted(cut.items()):
-        _fold_anew(state, identifier, before)
-
-
-def _make_rows(state: PartitionState, names: Sequence[bytes]) -> NDArray[np.int32]:
+def make_rows(state: PartitionState, names: Sequence[bytes]) -> NDArray[np.int32]:
     """Return the rows of households with these keys, made where there are none, with the one member of each."""
     if not names:
         return np.empty(0, np.int32)
@@ -113,9 +39,15 @@ def _make_rows(state: PartitionState, names: Sequence[bytes]) -> NDArray[np.int3
     texts = [name.decode() for name in names]
     selves = keys_of([self_key(text if is_subject(text) else "") for text in texts])
     state.members.intern(selves.offsets, selves.letters, rows, wanted)
-    state.ensure_rows()
-    state.graph.rows_added(first)
+    _rows_made(state, first)
     return rows
+
+
+def _rows_made(state: PartitionState, first: int) -> None:
+    """Lay down the rows of households from `first` on, and of their members."""
+    state.ensure_rows()
+    if state.graph and state.households.count > first:
+        state.graph.rows_added(first)
 
 
 # --- signals that name an identifier ----------------------------------------------------------------------------------
@@ -123,58 +55,69 @@ def _make_rows(state: PartitionState, names: Sequence[bytes]) -> NDArray[np.int3
 
 def as_named(batch: EventBatch) -> EventBatch:
     """Return the batch with identifiers in the place of households: by them its events are known."""
-    if not batch.identifiers.offsets.shape[0]:
+    identifiers = batch.identifiers
+    if not identifiers.offsets.shape[0] or identifiers.offsets[0] == identifiers.offsets[-1]:
         return batch
-    offsets = batch.identifiers.offsets
-    if batch.count == 0 or not (offsets[1:] > offsets[:-1]).any():
-        return batch
-    named = [batch.identifiers[row] or batch.households[row] for row in range(batch.count)]
-    members = [
-        self_key(batch.identifiers[row].decode()) if batch.identifiers[row] else batch.members[row]
-        for row in range(batch.count)
-    ]
-    return _with_keys(batch, keys_of(named), keys_of(members))
-
-
-def _with_keys(batch: EventBatch, households: Keys, members: Keys) -> EventBatch:
+    households, members = named_keys(batch)
     return replace(batch, households=households, members=members)
 
 
-def in_spans(state: PartitionState, batch: EventBatch, applied: NDArray[np.uint8]) -> EventBatch:
-    """Return a batch `as_named`, each identifier as the span that the event's time falls in."""
-    if not state.graph or not batch.identifiers.offsets.shape[0]:
+def in_spans(state: PartitionState, batch: EventBatch, anchors: NDArray[np.int32]) -> EventBatch:
+    """Return a batch `as_named`, each identifier as the span that the event's time falls in.
+
+    Args:
+        state: of the partition.
+        batch: its events.
+        anchors: (n,) as `remember_signals` returns them.
+    """
+    cut = np.flatnonzero(state.graph.are_cut(anchors))
+    if not cut.shape[0]:
         return batch
-    named = [batch.households[row] for row in range(batch.count)]
+    named = batch.households.items(0, batch.count)
     is_other = False
-    for row in np.flatnonzero(applied).tolist():
-        identifier = batch.identifiers[row].decode()
-        if identifier and not is_subject(identifier):
-            start_us = state.graph.start_of(identifier, int(batch.times_us[row]))
-            if start_us != ALWAYS_US:
-                named[row], is_other = span_key(identifier, start_us).encode(), True
-    return _with_keys(batch, keys_of(named), batch.members) if is_other else batch
+    for row in cut.tolist():
+        identifier = named[row].decode()
+        start_us = state.graph.start_of(identifier, int(batch.times_us[row]))
+        if start_us != ALWAYS_US:
+            named[row], is_other = span_key(identifier, start_us).encode(), True
+    return replace(batch, households=keys_of(named)) if is_other else batch
 
 
-def remember_signals(state: PartitionState, batch: EventBatch, applied: NDArray[np.uint8]) -> None:
-    """Keep the signals of a batch that name an identifier beside, for as long as its spans may change there."""
-    if not batch.identifiers.offsets.shape[0]:
-        return
-    found = [(row, batch.identifiers[row]) for row in np.flatnonzero(applied).tolist()]
-    named = [(row, one) for row, one in found if one and not is_subject(one.decode())]
-    if not named:
-        return
-    recent = state.recent_signals
+def remember_signals(state: PartitionState, batch: EventBatch, applied: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Keep the signals of a batch that name an identifier beside, for as long as its spans may change there.
+
+    Args:
+        state: changed in place.
+        batch: events `as_named`.
+        applied: (n,) which are folded.
+
+    Returns:
+        (n,) the row of the identifier that each of those names; -1 for all others.
+    """
+    wanted = name_spans(batch, applied)
+    rows = np.flatnonzero(wanted)
+    if not rows.shape[0]:
+        return np.full(batch.count, -1, np.int32)
     if state.tidied_us == NEVER_US:
         state.tidied_us = state.now_us
-    rows = dict(zip(unique := list(dict.fromkeys(one for _, one in named)), _make_rows(state, unique), strict=True))
-    for row, identifier in named:
-        values = batch.values[:, row]
-        given = np.flatnonzero(~np.isnan(values)).tolist()
-        packed = b"".join(_VALUE.pack(field, values[field]) for field in given)
-        recent.put(RecentSignal(int(batch.times_us[row]), int(batch.types[row]), packed), owner=int(rows[identifier]))
+    anchors = _rows_of(state, batch.identifiers, wanted)
+    letters, ends = given_values(batch, rows)
+    fields = np.column_stack([batch.times_us[rows], batch.types[rows], np.diff(ends, prepend=0)])
+    state.recent_signals.put_columns(anchors[rows].astype(np.int64), fields, letters, ends)
+    return anchors
 
 
-def _fold_anew(state: PartitionState, identifier: str, before: Sequence[int]) -> None:
+def _rows_of(state: PartitionState, identifiers: Keys, wanted: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the rows (n,) of the identifiers that are wanted, made where there are none; -1 for the others."""
+    first, nobody = state.households.count, np.full(wanted.shape[0], NO_PARENT, np.int32)
+    rows = state.households.intern(identifiers.offsets, identifiers.letters, nobody, wanted)
+    offsets = np.append(0, np.cumsum(wanted, dtype=np.int64))
+    state.members.intern(offsets, np.full(wanted.shape[0], ITSELF[0], np.uint8), rows, wanted)
+    _rows_made(state, first)
+    return rows
+
+
+def fold_anew(state: PartitionState, identifier: str, before: Sequence[int]) -> None:
     """Lay out an identifier's facts by its spans as they are now; `before`: where they started."""
     key = identifier.encode()
     anchor = state.households.find(key)
@@ -193,7 +136,7 @@ def _fold_anew(state: PartitionState, identifier: str, before: Sequence[int]) ->
         if row >= 0:
             _reset(state, row)
         if other >= 0:
-            _combine(state, int(_make_rows(state, [main])[0]), other)
+            _combine(state, int(make_rows(state, [main])[0]), other)
     recent = state.recent_signals.of(anchor)
     if recent:
         _fold_signals(state, recent, [span_key(identifier, timeline.start_of(one.time_us)) for one in recent])
@@ -203,14 +146,14 @@ def _move_base(state: PartitionState, identifier: str, gone_us: int, into_us: in
     """Put what can change hands no more of a span that is none any more into the one that has its time."""
     base = state.households.find((span_key(identifier, gone_us) + BASE).encode())
     if base >= 0:
-        _combine(state, int(_make_rows(state, [(span_key(identifier, into_us) + BASE).encode()])[0]), base)
+        _combine(state, int(make_rows(state, [(span_key(identifier, into_us) + BASE).encode()])[0]), base)
         _reset(state, base)
 
 
 def _fold_signals(state: PartitionState, recent: Sequence[RecentSignal], keys: Sequence[str]) -> None:
     """Fold signals into the features of the rows with these keys."""
     unique = list(dict.fromkeys(keys))
-    rows = dict(zip(unique, _make_rows(state, [one.encode() for one in unique]).tolist(), strict=True))
+    rows = dict(zip(unique, make_rows(state, [one.encode() for one in unique]).tolist(), strict=True))
     household_rows = np.array([rows[key] for key in keys], np.int32)
     _let_be_seen(state, list(rows.values()))
     values = np.full((max(len(state.plan.fields), 1), len(recent)), np.nan)
@@ -284,7 +227,7 @@ def settle_all(state: PartitionState) -> None:
         for start_us in timeline.starts_us if timeline is not None else (ALWAYS_US,):
             main = state.households.find(span_key(identifier, start_us).encode())
             if main >= 0:
-                base = int(_make_rows(state, [(span_key(identifier, start_us) + BASE).encode()])[0])
+                base = int(make_rows(state, [(span_key(identifier, start_us) + BASE).encode()])[0])
                 _let_be_seen(state, [base])
                 _reset(state, base)
                 _combine(state, base, main)

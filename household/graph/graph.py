@@ -8,9 +8,13 @@ move none of them. Which rows one household has follows from the events, and is 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from household.columns.keys import NO_PARENT
 from household.graph.identifiers import is_subject, own_name
 from household.graph.membership import Membership
+from household.graph.naming import ITSELF
 from household.graph.timeline import ALWAYS_US, FROM, Timeline
 from household.relocation.whereabouts import check_here
 from household.tables.graph_events import GRAPH_EVENTS, GraphEvent
@@ -21,9 +25,6 @@ if TYPE_CHECKING:
 
 BASE = "\0"
 """Ends the key of a row with what can change hands no more of a span."""
-
-ITSELF = b"*"
-"""The member beneath a row of an identifier: whoever it is."""
 
 
 def span_key(identifier: str, start_us: int) -> str:
@@ -46,6 +47,8 @@ class Graph:
         self._membership: Membership | None = None
         self._starts: dict[str, tuple[int, ...]] = {}
         """Of each identifier's spans, as the rows were last laid out."""
+        self._is_cut = np.zeros(0, np.uint8)
+        """(households and more,) 1 for the row of an identifier that has several spans."""
         self._made: dict[str, set[int]] = {}
         """Starts of an identifier's spans, past ones too, that have a row."""
         self._rows_by_household: dict[str, tuple[int, ...]] = {}
@@ -74,7 +77,8 @@ class Graph:
             self._membership = Membership(self._state.plan.graph)
             for event in sorted(self._events, key=lambda one: (one.time_us, one.key)):
                 self._membership.add(event)
-            self._starts = {name: tuple(one.starts_us) for name, one in self._membership.timelines.items()}
+            for name, one in self._membership.timelines.items():
+                self._lay_out(name, tuple(one.starts_us))
             self._made = {name: self._with_row(name, one) for name, one in self._membership.timelines.items()}
         return self._membership
 
@@ -83,10 +87,28 @@ class Graph:
         households = self._state.households
         return {one for one in timeline.spoken_of_us if households.find(span_key(identifier, one).encode()) >= 0}
 
-    def _note_made(self, text: str) -> None:
+    def _lay_out(self, identifier: str, starts_us: tuple[int, ...]) -> None:
+        """Note where an identifier's spans start."""
+        was_cut = len(self._starts.get(identifier, ())) > 1
+        self._starts[identifier] = starts_us
+        if was_cut or len(starts_us) > 1:
+            row = self._state.households.find(identifier.encode())
+            if row >= 0:
+                self._cut_rows()[row] = len(starts_us) > 1
+
+    def _cut_rows(self) -> NDArray[np.uint8]:
+        """Return 1 for each row (households,) of an identifier that has several spans."""
+        missing = self._state.households.count - self._is_cut.shape[0]
+        if missing > 0:
+            self._is_cut = np.append(self._is_cut, np.zeros(missing + missing // 2 + 1_024, np.uint8))
+        return self._is_cut
+
+    def _note_made(self, text: str, row: int) -> None:
         identifier, start_us = self._span_of(text)
         if identifier:
             self._made.setdefault(identifier, set()).add(start_us)
+            if start_us == ALWAYS_US:
+                self._cut_rows()[row] = len(self._starts.get(identifier, ())) > 1
 
     def _span_of(self, text: str) -> tuple[str, int]:
         """Return identifier and start of the span whose row has this key; "" for another row."""
@@ -108,14 +130,23 @@ class Graph:
 
     def known(self, key: bytes) -> bool:
         """Return whether a graph event was folded."""
-        return self._events.get(key) is not None
+        return key in self.membership.events
+
+    def keep(self, events: Sequence[GraphEvent]) -> None:
+        """Keep events that were learned, before anybody asks for more than who belongs together."""
+        self._events.put_new(events)
 
     def add(self, event: GraphEvent) -> dict[str, tuple[int, ...]]:
+        """Take in an event, as `learn`, and keep it."""
+        changed = self.learn(event)
+        self._events.put(event)
+        return changed
+
+    def learn(self, event: GraphEvent) -> dict[str, tuple[int, ...]]:
         """Take in an event; return the identifiers whose spans are others now, with the starts they had."""
         membership = self.membership
-        self._events.put(event)
         touched = membership.add(event)
-        for name in touched:
+        for name in touched & self._rows_by_household.keys():
             self._forget(name)
         changed = {}
         for name in touched:
@@ -124,12 +155,14 @@ class Graph:
                 before = self._starts.get(name, (ALWAYS_US,))
                 if name not in self._starts and self._state.households.find(name.encode()) >= 0:
                     self._made.setdefault(name, set()).add(ALWAYS_US)
-                self._starts[name] = tuple(timeline.starts_us)
+                starts_us = tuple(timeline.starts_us)
+                if before != starts_us:
+                    changed[name] = before
+                if name not in self._starts or before != starts_us:
+                    self._lay_out(name, starts_us)
                 for start_us in self._made.get(name, ()):
                     # An orphan may have been merged with others, whom it leaves if somebody holds it now.
                     self._forget(membership.standing(span_key(name, start_us)))
-                if before != self._starts[name]:
-                    changed[name] = before
         return changed
 
     def drop(self, name: str) -> None:
@@ -140,7 +173,9 @@ class Graph:
             self._forget(membership.household_of(one))
             for start_us in self._made.pop(one, ()):
                 self._forget(membership.standing(span_key(one, start_us)))
-            self._starts.pop(one, None)
+            if one in self._starts:
+                self._lay_out(one, ())
+                del self._starts[one]
         for key in keys:
             self._events.remove(key)
         membership.drop(name)
@@ -149,7 +184,7 @@ class Graph:
         """Rows have come from elsewhere, with all that graph events say of them."""
         for row in rows:
             text = self._text(row)
-            self._note_made(text)
+            self._note_made(text, row)
             self._forget(self.household_of(text))
 
     def _forget(self, household: str) -> None:
@@ -177,6 +212,15 @@ class Graph:
         if holder is not None:
             return membership.household_of(holder)
         return membership.standing(span_key(identifier, timeline.starts_us[place]))
+
+    def are_cut(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return of rows (n,), -1 for none, which are of identifiers that have several spans."""
+        if not self:
+            return np.zeros(rows.shape[0], np.bool_)
+        assert self.membership.events
+        are_cut, is_known = np.zeros(rows.shape[0], np.bool_), rows >= 0
+        are_cut[is_known] = self._cut_rows()[rows[is_known]] != 0
+        return are_cut
 
     def timeline(self, identifier: str) -> Timeline | None:
         """Return the spans of an identifier that a graph event spoke of."""

@@ -61,6 +61,7 @@ class Membership:
     def __init__(self, rules: GraphRules) -> None:
         """Know nothing yet."""
         self.rules = rules
+        self._worth_ppm = {one.evidence: rules.believed_ppm(one.evidence, CERTAIN) for one in rules.linking}
         self.events: dict[bytes, GraphEvent] = {}
         self.home: dict[str, str] = {}
         """The household of each subject, by an id that may be an alias by now."""
@@ -132,8 +133,10 @@ class Membership:
         component = self._joined(names)
         place = (event.time_us, event.key)
         is_newest = not component.events or component.events[-1] < place
-        insort(component.events, place)
-        component.names |= names
+        if is_newest:
+            component.events.append(place)
+        else:
+            insort(component.events, place)
         self._touched = set()
         if event.kind is GraphKind.UNMERGE:
             self._unmerged.add(event.cause)
@@ -148,14 +151,23 @@ class Membership:
 
     def _joined(self, names: set[str]) -> _Component:
         """Return the one component of all these names."""
-        found = list({id(one): one for name in names if (one := self._component.get(name)) is not None}.values())
-        component = max(found, key=lambda one: len(one.events), default=None) or _Component()
+        by_name = self._component
+        found, new = list[_Component](), list[str]()
+        for name in names:
+            one = by_name.get(name)
+            if one is None:
+                new.append(name)
+            elif one not in found:
+                found.append(one)
+        component = max(found, key=lambda one: len(one.events)) if found else _Component()
         for other in found:
             if other is not component:
                 component.events = sorted([*component.events, *other.events])
                 component.names |= other.names
-                self._component.update(dict.fromkeys(other.names, component))
-        self._component.update(dict.fromkeys(names, component))
+                by_name.update(dict.fromkeys(other.names, component))
+        for name in new:
+            component.names.add(name)
+            by_name[name] = component
         return component
 
     def _make_anew(self, component: _Component) -> None:
@@ -232,8 +244,7 @@ class Membership:
     def _link(self, event: GraphEvent, subject: str) -> None:
         timeline, rules = self._timeline(event), self.rules
         if not self._is_believed(event):
-            believed_ppm = rules.believed_ppm(event.evidence, event.probability_ppm)
-            timeline.inferred.append((event.time_us, subject, believed_ppm))
+            timeline.inferred.append((event.time_us, subject, self._believed_ppm(event)))
             return
         household = self.household_of(subject)
         after_us = event.time_us - rules.seen_within_us
@@ -285,11 +296,15 @@ class Membership:
             kept.closed_us = None  # somebody lives there
         self._survivor[goes] = stays
 
+    def _believed_ppm(self, event: GraphEvent) -> int:
+        """Return what `GraphRules.believed_ppm` does, without a walk through all rules."""
+        return min(event.probability_ppm, self._worth_ppm.get(event.evidence, CERTAIN))
+
     def _is_believed(self, event: GraphEvent) -> bool:
-        return self.rules.believed_ppm(event.evidence, event.probability_ppm) >= self.rules.certain_ppm
+        return self._believed_ppm(event) >= self.rules.certain_ppm
 
     def _too_uncertain(self, event: GraphEvent) -> str:
-        believed = self.rules.believed_ppm(event.evidence, event.probability_ppm) / CERTAIN
+        believed = self._believed_ppm(event) / CERTAIN
         return f"{event.evidence} is right with {believed:g}; {self.rules.certain_ppm / CERTAIN:g} is believed"
 
     def _put_aside(self, event: GraphEvent, about: tuple[str, ...], why: str) -> None:
@@ -301,13 +316,17 @@ class Membership:
 def names_of(event: GraphEvent) -> set[str]:
     """Return all that an event speaks of: events that share a name may depend on one another."""
     names = {event.identifier, event.household, event.other, *event.subjects.split(BETWEEN_SUBJECTS)}
-    # The household of a span of an identifier's time is nobody's but the identifier's.
-    names |= {whose for one in names if FROM in one and normalised(whose := one.rpartition(FROM)[0]) == whose}
+    names.discard("")
+    for name in [one for one in names if FROM in one]:
+        # The household of a span of an identifier's time is nobody's but the identifier's.
+        whose = name.rpartition(FROM)[0]
+        if whose and normalised(whose) == whose:
+            names.add(whose)
     if event.kind in (GraphKind.LEAVE, GraphKind.SPLIT):
         names.add(new_household(event))
     if event.kind in (GraphKind.LINK, GraphKind.MERGE, GraphKind.UNMERGE, GraphKind.CONFIRM):
         names.add(_of_cause(event.cause))
-    return names - {""}
+    return names
 
 
 def _of_cause(cause: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from household.graph.folding import take_in
+from household.graph.telling import take_in
 from household.relocation.births import key_of, rank_of
 from household.relocation.carrying import put_in, taken_out
 from household.relocation.component import component_of, size_of

@@ -6,6 +6,7 @@ Rows are put only under a playbook with a rule that counts them.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from household.plan import Plan
 from household.tables.contacts import kept_us
 from household.tables.contract import (
     ChannelIndex,
@@ -46,10 +47,18 @@ class Encounter:
     cost_minor: Number
 
 
+def _kept_us(plan: Plan) -> int:
+    """Return how long they are kept: an action counts once on a channel, however often it is the answer there.
+
+    So also beyond all windows an answer is known for as long as its action may be given again.
+    """
+    return max((kept_us(plan), *(offer.valid_us for offer in plan.offers)))
+
+
 ENCOUNTERS = Declaration(
     name="encounters",
     row=Encounter,
     owner=Owner.HOUSEHOLD,
-    due=(Due(column="time_us", after_us=kept_us),),
+    due=(Due(column="time_us", after_us=_kept_us),),
     digest=Digest(section="encounters", shape=Shape.SET, told=named, is_always_there=False),
 )

@@ -253,26 +253,28 @@ def put_row(
     words: Words,
     places: Places,
     message: bytes,
+    begin: int,
     slot: int,
 ) -> int:
     """Put a row into a slot, or with 0 in the place of the one with its key, or else behind its owner's others.
 
-    The message: due, owner, the fields' values (of a text its length), then the texts. Returns the slot; -1, with
-    nothing changed, where there is no room.
+    The message, from `begin` on: due, owner, the fields' values (of a text its length), then the texts. Returns the
+    slot; -1, with nothing changed, where there is no room.
     """
-    at = 16 + 8 * shape[FIELD_COUNT]
+    first = begin + 16
+    at = first + 8 * shape[FIELD_COUNT]
     word_count = 0
     for i in range(shape[TEXT_COUNT]):
-        length = np.int64(_whole_word(message, 16 + 8 * (shape[TEXTS + i] - FIELDS)))
+        length = np.int64(_whole_word(message, first + 8 * (shape[TEXTS + i] - FIELDS)))
         word_count += words_needed(length)
-    due_us, owner = np.int64(_whole_word(message, 0)), np.int64(_whole_word(message, 8))
+    due_us, owner = np.int64(_whole_word(message, begin)), np.int64(_whole_word(message, begin + 8))
     room = rows[0, FREE] != 0 or rows[0, USED] < rows.shape[0]
     room = room and owner < heads.shape[0] and (shape[KEYED] == 0 or 2 * (rows[0, COUNT] + 1) <= index.shape[0])
     if not room or not has_room(entries, words, places, shape[TEXT_COUNT], word_count):
         return -1
     rows[SCRATCH, OWNER] = owner
     for i in range(shape[FIELD_COUNT]):
-        rows[SCRATCH, FIELDS + i] = np.int64(_whole_word(message, 16 + 8 * i))
+        rows[SCRATCH, FIELDS + i] = np.int64(_whole_word(message, first + 8 * i))
     for i in range(shape[TEXT_COUNT]):
         column = shape[TEXTS + i]
         start = at

@@ -1,52 +1,28 @@
 """A table of a partition: rows in columns that kernels read, and the few verbs by which all that change them.
 
-Rows are values, made when asked for; some are remembered as such, so that a household that is being talked to costs no
-decoding. For the thread that owns the state, but for `len` and `holds`.
+For the thread that owns the state. How it is read: household/tables/reading.py.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
-from operator import attrgetter
-from typing import Any, Generic, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.plan import Plan
-from household.tables.contract import POOLED, Declaration, Owner, Row, columns_of
+from household.tables.contract import POOLED, Declaration, Row
 from household.tables.copying import copy_column
 from household.tables.due_rules import DueRules
 from household.tables.dues import due_slots, first_due, settle_dues
-from household.tables.rows import (
-    chain,
-    chain_up_to,
-    find_row,
-    load_rows,
-    matching,
-    put_row,
-    refill_index,
-    remove_due,
-    remove_row,
-    remove_rows,
-)
-from household.tables.slots import COUNT, DUE, FIELDS, FIRST, HEAPED, LAST, NEXT, OWNER, SEQUENCE, USED
+from household.tables.messages import lay_out, put_rows
+from household.tables.reading import LONG, NO_SLOTS, PARTITION, READ_AT_ONCE, ReadTable
+from household.tables.rows import load_rows, put_row, refill_index, remove_due, remove_row, remove_rows
+from household.tables.slots import DUE, FIELDS, FIRST, HEAPED, LAST, NEXT, SEQUENCE, TEXT_COUNT, USED
 from household.tables.texts import TextPool, words_needed
-from household.tables.values import NamePool, RowValues, Wanted, kernel_shape
-
-REMEMBERED = 2_048
-"""Keys, and owners, of each table whose rows are remembered as values."""
-
-LONG = 8
-"""Rows of an owner beyond which a key is looked up rather than looked for, and putting one remembers none."""
-
-READ_AT_ONCE = 64
+from household.tables.values import NamePool
 
 MANY = 4_096
 """Rows whose memory is given back when all are forgotten."""
-
-_NO_SLOTS = np.empty(0, np.int64)
-
-_PARTITION = 0
-"""The owner of a partition's rows."""
 
 
 class Keeper(Protocol):
@@ -57,173 +33,18 @@ class Keeper(Protocol):
         ...
 
 
-class Table(Generic[Row]):
+class Table(ReadTable[Row]):
     """The rows of one declaration."""
 
     def __init__(self, declaration: Declaration[Row], *, texts: TextPool, names: NamePool, plan: Plan) -> None:
         """Make an empty one, under a plan."""
-        self.declaration = declaration
-        self.columns = columns_of(declaration.row)
-        self.texts = texts
-        self.names = names
+        super().__init__(declaration, texts=texts, names=names, plan=plan)
         self.keeper: Keeper | None = None
         """Of what is being frozen, if anything."""
-        self._by_name = {column.name: place for place, column in enumerate(self.columns)}
-        self._is_partitions = declaration.owner is Owner.PARTITION
-        self.shape = kernel_shape(declaration)
-        self.width = FIELDS + len(self.columns)
-        self.rows = np.zeros((16, self.width), np.int64)
-        self.rows[0, USED] = FIRST
-        self.index = np.zeros(32 if declaration.key else 0, np.int32)
-        self.heap = np.zeros(16, np.int32)
-        self.heads = np.zeros(1 if self._is_partitions else 16, np.int32)
-        self._values = RowValues(declaration, texts, names)
-        self._key = _getter(declaration.key)
-        self._remembered: dict[Any, Any] = {}
-        """Of a partition's: row by key. Of a household's: its rows by owner."""
-        self.under(plan)
-
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return self.rows.item(0, COUNT)
-
-    def __iter__(self) -> Iterator[Row]:
-        """Yield all rows, oldest first. For digests, tools and tests: it is a walk."""
-        for slot in self.slots_in_order().tolist():
-            yield self.row(slot)
-
-    def row(self, slot: int) -> Row:
-        """Return the row in a slot."""
-        return self._values.row(self.rows[slot].tolist()[FIELDS:])
-
-    def owner(self, slot: int) -> int:
-        """Return whose row is in a slot: a household's row; of a partition's table 0."""
-        return int(self.rows[slot, OWNER])
-
-    def get(self, *key: Any) -> Row | None:
-        """Return the row under a key (of a household's table: household, key …); None if there is none."""
-        if self._is_partitions:
-            found: Row | None = self._remembered.get(key[0] if len(key) == 1 else key)
-            if found is None and (slot := self._slot(_PARTITION, key)):
-                found = self.row(slot)
-                self._remember(key[0] if len(key) == 1 else key, found)
-            return found
-        owner, *rest = key
-        if owner >= self.heads.shape[0] or not self.heads[owner]:
-            return None
-        rows = self._remembered.get(owner)
-        if rows is not None and len(rows) <= LONG:
-            wanted = rest[0] if len(rest) == 1 else tuple(rest)
-            for one in rows:
-                if self._key(one) == wanted:
-                    found = one
-                    return found
-            return None
-        slot = self._slot(owner, tuple(rest))
-        return self.row(slot) if slot else None
-
-    def __getitem__(self, key: Any) -> Row:
-        """Return the row under a key of a partition's table; KeyError if there is none."""
-        found = self.get(*key) if isinstance(key, tuple) else self.get(key)
-        if found is None:
-            raise KeyError(key)
-        return found
-
-    def holds(self, *key: Any) -> bool:
-        """Return whether there is a row under a key of a partition's table. From any thread."""
-        return bool(self._slot(_PARTITION, key))
-
-    def __contains__(self, key: Any) -> bool:
-        key = key if isinstance(key, tuple) else (key,)
-        return self.get(*key) is not None
-
-    def of(self, owner: int) -> tuple[Row, ...]:
-        """Return a household's rows, oldest first; none for one that is not known."""
-        if not 0 <= owner < self.heads.shape[0] or not self.heads[owner]:
-            return ()
-        rows: tuple[Row, ...] | None = self._remembered.get(owner)
-        if rows is None:
-            rows = tuple(map(self.row, self._chain(owner).tolist()))
-            self._remember(owner, rows)
-        return rows
-
-    def of_names(self, owner: int, column: str, wanted: Container[str]) -> tuple[Row, ...]:
-        """Return a household's rows in whose column is a name that is wanted, oldest first. No others are made."""
-        if not 0 <= owner < self.heads.shape[0] or not self.heads[owner]:
-            return ()
-        place, names, row = FIELDS + self._by_name[column], self.names.names, self._values.row
-        lying = self.rows[self._chain(owner)].tolist()
-        return tuple(row(one[FIELDS:]) for one in lying if names[one[place]] in wanted)
-
-    def has_name(self, owner: int, column: str, wanted: Container[str]) -> bool:
-        """Return whether any of a household's rows has a name that is wanted in a column; none is made."""
-        if not 0 <= owner < self.heads.shape[0] or not self.heads[owner]:
-            return False
-        names, lying = self.names.names, self.rows[self._chain(owner), FIELDS + self._by_name[column]]
-        return any(names[code] in wanted for code in lying.tolist())
-
-    def owners(self) -> list[int]:
-        """Return the households that have rows."""
-        found: list[int] = np.flatnonzero(self.heads).tolist()
-        return found
-
-    def up_to(self, column: str, most: int, *wanted: str, where: Wanted | None = None) -> Iterator[list[Any]]:
-        """Yield some columns of a partition's rows with no more than that in a column, oldest first.
-
-        No row may change meanwhile. A row as a whole costs several times as much: who wants few gets those.
-        """
-        assert self._is_partitions
-        found, slot = np.empty(READ_AT_ONCE, np.int64), int(self.heads[_PARTITION])
-        places = [FIELDS + self._by_name[name] for name in wanted]
-        values = self._values.of_columns(wanted)
-        while slot:
-            count, slot = chain_up_to(self.rows, slot, FIELDS + self._by_name[column], most, found)
-            slots = found[:count] if where is None else found[:count][where(found[:count])]
-            for lying in self.rows[slots[:, None], places].tolist():
-                yield [one if value is None else value(one) for value, one in zip(values, lying, strict=True)]
-
-    def next_due_us(self) -> int | None:
-        """Return when the first row is due; None for never. Looks at one number."""
-        return int(self.rows[self.heap[0], DUE]) if self.rows[0, HEAPED] else None
-
-    def slots_in_order(self) -> NDArray[np.int64]:
-        """Return all slots in use, oldest row first."""
-        used = self.rows[FIRST : int(self.rows[0, USED]), SEQUENCE]
-        slots = np.flatnonzero(used)
-        return np.asarray(FIRST + slots[np.argsort(used[slots])], np.int64)
-
-    def values(self, column: str, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what stands in a column in these slots, as it lies (of texts their codes)."""
-        return np.asarray(self.rows[slots, FIELDS + self._by_name[column]])
-
-    def slots_with(self, owners: NDArray[np.int64], column: str, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the slots of those rows of owners (n,) in whose column each time lies what is wanted (n,).
-
-        Texts lie alike in all tables of a partition: as their codes. No pair may be there twice.
-        """
-        found = np.empty(READ_AT_ONCE, np.int64)
-        place = FIELDS + self._by_name[column]
-        while (count := matching(self.rows, self.heads, owners, place, wanted, found)) < 0:
-            found = np.empty(4 * found.shape[0], np.int64)
-        return found[:count]
-
-    def slots_of(self, owner: int) -> NDArray[np.int64]:
-        """Return the slots of a household's rows, oldest first; none of one that is not known."""
-        return self._chain(owner).copy() if 0 <= owner < self.heads.shape[0] else _NO_SLOTS
-
-    def place(self, column: str) -> int:
-        """Return which of the columns has a name."""
-        return self._by_name[column]
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the rows, their index, chains and times; without their texts."""
-        return self.rows.nbytes + self.index.nbytes + self.heap.nbytes + self.heads.nbytes
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def put(self, row: Row, *, owner: int = _PARTITION) -> None:
+    def put(self, row: Row, *, owner: int = PARTITION) -> None:
         """Keep a row: in the place of the one under its key, or else behind its owner's others."""
         if self.keeper is not None:
             self._show_before(row, owner)
@@ -248,9 +69,44 @@ class Table(Generic[Row]):
         newest = self.declaration.newest
         self._remember(owner, (*rows, row)[-newest:] if newest else (*rows, row))
 
+    def put_new(self, rows: Sequence[Row]) -> None:
+        """Keep rows of a partition's table, in their order, under keys of which none is there: as `put` would."""
+        messages = [self._values.message(one, PARTITION, self._due_rules)[0] for one in rows]
+        lengths = np.array([len(one) for one in messages], np.int64)
+        self._put_messages(b"".join(messages), np.cumsum(lengths) - lengths, np.zeros(len(rows), np.int64))
+
+    def put_columns(
+        self, owners: NDArray[np.int64], fields: NDArray[np.int64], letters: NDArray[np.uint8], ends: NDArray[np.int64]
+    ) -> None:
+        """Keep rows of a household's table without key, behind those of their owners.
+
+        Args:
+            owners: (rows,) household of each.
+            fields: (rows, columns) values as they lie; of a text its bytes.
+            letters: the texts of all rows, one after another.
+            ends: (rows,) where those of each row end.
+        """
+        assert not self.declaration.key
+        heads = np.column_stack([self._due_rules.at(fields), owners, fields]).astype(np.int64).view(np.uint8)
+        message = np.empty(heads.size + letters.shape[0], np.uint8)
+        begins = np.empty(owners.shape[0], np.int64)
+        lay_out(heads, letters, ends, message, begins)
+        self._put_messages(message.tobytes(), begins, owners)
+
+    def _put_messages(self, messages: bytes, begins: NDArray[np.int64], owners: NDArray[np.int64]) -> None:
+        """Keep rows that take the place of none: where in messages each begins, and whose it is."""
+        assert not self.declaration.newest
+        count, texts, done = begins.shape[0], int(self.shape[TEXT_COUNT]), 0
+        with self.texts.lock:
+            # A text takes no more than half of its words more, and two at least.
+            self._make_room(count, int(owners.max(initial=0)), count * texts, 2 * count * texts + len(messages) // 5)
+            while (done := put_rows(*self._arrays(), messages, begins, done)) < count:
+                self._make_room(1, 0, texts, words_needed(len(messages)))
+        self.forget_remembered_of(set(owners.tolist()))
+
     def remove(self, *key: Any) -> bool:
         """Forget the row under a key (as of `get`); return whether there was one."""
-        owner, rest = (_PARTITION, key) if self._is_partitions else (key[0], key[1:])
+        owner, rest = (PARTITION, key) if self._is_partitions else (key[0], key[1:])
         slot = self._slot(owner, rest)
         if slot:
             self._remove(slot)
@@ -286,7 +142,7 @@ class Table(Generic[Row]):
         Costs what is due, not what there is.
         """
         if not self._is_any_due(now_us):
-            return _NO_SLOTS
+            return NO_SLOTS
         if most := self.declaration.at_once:
             found = np.empty(most, np.int64)
             return found[: first_due(self.rows, self.heap, now_us, found, np.empty(most + 2, np.int64))]
@@ -431,24 +287,10 @@ class Table(Generic[Row]):
             texts.places,
         )
 
-    def _slot(self, owner: int, key: tuple[Any, ...]) -> int:
-        if owner >= self.heads.shape[0]:
-            return 0
-        message = self._values.key_message(owner, key)
-        texts = self.texts
-        with texts.lock:
-            return int(find_row(self.shape, self.rows, self.index, texts.entries, texts.words, texts.places, message))
-
-    def _chain(self, owner: int) -> NDArray[np.int64]:
-        found = np.empty(READ_AT_ONCE, np.int64)
-        while (count := chain(self.rows, int(self.heads[owner]), found)) < 0:
-            found = np.empty(4 * found.shape[0], np.int64)
-        return found[:count]
-
     def _write(self, row: Row, owner: int, slot: int) -> None:
         message, letters = self._values.message(row, owner, self._due_rules)
         with self.texts.lock:
-            while put_row(*self._arrays(), message, slot) < 0:
+            while put_row(*self._arrays(), message, 0, slot) < 0:
                 self._make_room(1, owner, len(letters), sum(words_needed(len(one)) for one in letters))
 
     def _remove(self, slot: int) -> None:
@@ -466,11 +308,6 @@ class Table(Generic[Row]):
                 self.keeper.keep(np.array([slot]))
         if self.declaration.newest and owner < self.heads.shape[0] and self.heads[owner]:
             self.keeper.keep(self.heads[owner : owner + 1].astype(np.int64))
-
-    def _remember(self, key: Any, value: Any) -> None:
-        if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
-        self._remembered[key] = value
 
     def _make_room(self, row_count: int, owner: int, texts: int, word_count: int) -> None:
         needed = int(self.rows[0, USED]) + row_count
@@ -492,9 +329,3 @@ class Table(Generic[Row]):
             self.index = np.zeros(length, np.int32)
             refill_index(self.shape, self.rows, self.index)
         self.texts.make_room(texts, word_count)
-
-
-def _getter(names: Any) -> Callable[[Any], Any]:
-    """Return what reads fields: one as it is, several (or with none an empty) tuple."""
-    names = tuple(names)
-    return attrgetter(*names) if names else lambda _: ()

@@ -30,7 +30,7 @@ from household.plan import Plan, RuleScope, Span
 from household.quiet_hours import quiet_hours
 from household.traits import Traits
 from tests.household.contact_judge import Rule, calendar_key, is_quiet
-from tests.household.contact_world import KINDS, QUIET, SCOPES, STARTS_US, play, rule_of
+from tests.household.contact_world import KINDS, QUIET, SCOPES, STARTS_US, World, play, rule_of
 from tests.household.shop import DAY, HOUR, MINUTE, S
 
 
@@ -46,6 +46,20 @@ def test_no_rule_is_broken_and_nothing_waits_for_nothing(kind: str):
         assert counts.findings == [], rules
         hand_overs += counts.hand_overs
     assert hand_overs > 10
+
+
+def test_an_action_counts_once_on_a_channel_also_when_it_is_the_answer_again_beyond_every_window():
+    rule = Rule(name="rule", kind="gap", span_us=HOUR, of={"classes": ("offer",)}, effect="next_channel", inbound=True)
+    world = World([rule], Random(1), start_us=STARTS_US[3])
+    anna, app = world.members[0], world.shop.state.plan.channel_by_name["app"]
+    world.decide(anna, channel=app)
+    world.shop.pass_time(2 * DAY)
+    world.decide(anna, channel=app)
+    home, _ = world.shop.state.find(b"home")
+    assert [one.time_us for one in world.shop.state.encounters.of(home)] == [STARTS_US[3]]
+    assert world.counts.answers == 1
+    world.shop.pass_time(2 * DAY)
+    assert world.shop.state.encounters.of(home) == ()
 
 
 # --- planted faults ---------------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ import itertools
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from household.apply import apply_epoch, apply_tick
 from household.digest import household_digests, state_digest
 from household.events import Status
 from household.freeze import Freeze, thaw
-from household.graph import folding
+from household.graph import telling
 from household.graph.graph import Graph
 from household.graph.membership import Membership
 from household.graph.timeline import Timeline
@@ -286,11 +287,13 @@ def test_older_terms_know_no_graph():
     assert fold(state, told).statuses.tolist() == [Status.BAD_KEY, Status.BAD_KEY, Status.APPLIED]
 
 
-@pytest.mark.parametrize("fault", ["cut", "unmerge", "orphan", "tie", "group", "quarantine", "recycle"])
+@pytest.mark.parametrize("fault", ["cut", "span", "unmerge", "orphan", "tie", "group", "quarantine", "recycle"])
 def test_a_planted_fault_is_found(fault, monkeypatch):
     match fault:
         case "cut":
-            monkeypatch.setattr(folding, "_fold_anew", lambda *_: None)
+            monkeypatch.setattr(telling, "fold_anew", lambda *_: None)
+        case "span":
+            monkeypatch.setattr(Graph, "are_cut", lambda _, rows: np.zeros(rows.shape[0], np.bool_))
         case "unmerge":
             monkeypatch.setattr(Membership, "_make_anew", lambda *_: None)
         case "orphan":

@@ -162,7 +162,9 @@ def vouchers() -> st.SearchStrategy[Voucher]:
 
 @st.composite
 def steps(draw: st.DrawFn) -> list[tuple[str, int, Voucher, int]]:
-    what = st.sampled_from(["put", "put", "put", "put", "remove", "rewrite", "forget", "set", "unremembered", "freeze"])
+    what = st.sampled_from(
+        ["put", "put", "put", "put", "put new", "remove", "rewrite", "forget", "set", "unremembered", "freeze"]
+    )
     return draw(st.lists(st.tuples(what, st.integers(0, 3), vouchers(), st.integers(0, 60)), max_size=60))
 
 
@@ -191,6 +193,12 @@ def test_a_table_holds_what_a_list_of_rows_holds(declaration: Declaration[Vouche
             case "put":
                 table.put(row, owner=owner)
                 plain.put(row, owner)
+            case "put new" if declaration.owner is Owner.PARTITION:
+                rows = [replace(row, code=f"new {len(plain.rows)} {i}", note=b"n" * (i % 40)) for i in range(number)]
+                if rows:
+                    table.put_new(rows)
+                for one in rows:
+                    plain.put(one, owner)
             case "remove" if declaration.key:
                 key = plain.key(row) if declaration.owner is Owner.PARTITION else (owner, *plain.key(row))
                 assert table.remove(*key) == plain.remove(row, owner)

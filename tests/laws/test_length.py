@@ -17,7 +17,6 @@ REASONS: dict[str, str] = {
     "cluster/coordinator.py": "who watches the shards, and the table of what is asked of it, a line or two for each",
     "actors/shard/shard.py": "the life of a shard and its table of calls, a line or two for each",
     "household/apply.py": "the one place where state changes, a few lines for each kind of record",
-    "household/tables/table.py": "the verbs of one class over one set of arrays",
 }
 """By path: why what is in it would be harder to read in two files."""
 

@@ -1,16 +1,21 @@
 """Graph events and identifiers on their way to partitions, and as their owners read them."""
 
+import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from actors.records.signals import decode_signals
 from hearth.v1 import signal_pb2
 from household.apply import apply_epoch, apply_signals
 from household.events import Status
+from household.graph.identifiers import normalised
 from household.state import NO_MEMBER, PartitionState
 from serving.signal_batches import batch_from_signals
 from tests.household.graph_worlds import EXACT, NOW_US
 from tests.serving.test_signal_batches import batch_of
 from wire.batches import APART_COLUMN
+from wire.graph_rows import are_written
 from wire.partitions import partition_of, split_by_partition
 
 NUMBER, ANNA = "msisdn:+447700900123", "member:anna"
@@ -103,3 +108,43 @@ def test_a_graph_event_goes_where_the_first_lies_that_it_names_and_one_that_name
 
 def place(key: str) -> int:
     return partition_of(key.encode(), PARTITIONS)
+
+
+KINDS = ("msisdn", "phone", "email", "mac", "member", "line", "account", "device", "cookie", "crm", "Member", "x")
+VALUES = st.one_of(
+    st.from_regex(r"\+?0{0,2}[0-9]{0,5}", fullmatch=True), st.text(alphabet="aZ9@:.- \n\t\x7fé", max_size=6)
+)
+
+
+@given(texts=st.lists(st.builds("{}:{}".format, st.sampled_from(KINDS), VALUES), min_size=1, max_size=3))
+@example(texts=["msisdn:+447700900123", "email:anna@example.org", "device:A:7"])
+@example(texts=["device:" + "a" * 90])
+@example(texts=["cookie:a\n"])
+def test_what_is_taken_as_written_is_written_so(texts: list[str]):
+    if are_written(pa.array([text.encode() for text in texts], pa.binary())):
+        assert [normalised(text) for text in texts] == texts
+
+
+def test_most_identifiers_are_seen_to_be_written():
+    plain = ["msisdn:+447700900123", "phone:447700900123", "email:anna@example.org", "line:sim-7", "device:A:7", ""]
+    assert are_written(pa.array(plain, pa.string()))
+    for other in ("msisdn:0044", "email:Anna@x", "anna", "device: a", "é:1", "device:" + "a" * 90):
+        assert not are_written(pa.array([*plain, other], pa.string()))
+    assert not are_written(pa.array([b"device:\xff"], pa.binary()))
+
+
+def test_some_households_and_some_identifiers_in_one_batch_are_each_what_they_name():
+    state, statuses = folded(
+        signal("a", "paid", household="h1", amount=1.0),
+        signal("b", "paid", identifier=NUMBER, amount=2.0),
+        signal("c", "paid", identifier=ANNA, amount=4.0),
+        signal("d", "paid", identifier="MSISDN: 00 44 7700 900123", amount=8.0),
+        signal("e", "paid", identifier="nobody", amount=1.0),
+    )
+    assert statuses == [Status.APPLIED] * 4 + [Status.BAD_KEY]
+    assert {state.households.key(row) for row in range(state.households.count)} == {
+        b"h1",
+        NUMBER.encode(),
+        ANNA.encode(),
+    }
+    assert [state.members.key(row) for row in range(state.members.count)].count(b"anna") == 1
