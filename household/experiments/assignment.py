@@ -41,6 +41,7 @@ class Arms:
         self._household = household
         self._recorded: dict[str, list[Assignment]] | None = None
         self._birth_id: bytes | None = None
+        self._drawn_by_name: dict[str, Arm] = {}
 
     def _known(self, experiment: Experiment) -> list[Assignment]:
         """Return its records: of households that are one by now each may have one."""
@@ -51,9 +52,12 @@ class Arms:
         return self._recorded.get(experiment.name, [])
 
     def _drawn(self, experiment: Experiment) -> Arm:
-        if self._birth_id is None:
-            self._birth_id = birth_id(self._state, self._household)
-        return drawn_arm(self._state.plan, experiment, self._birth_id)
+        drawn = self._drawn_by_name.get(experiment.name)
+        if drawn is None:
+            if self._birth_id is None:
+                self._birth_id = birth_id(self._state, self._household)
+            drawn = self._drawn_by_name[experiment.name] = drawn_arm(self._state.plan, experiment, self._birth_id)
+        return drawn
 
     def is_control(self, experiment: Experiment) -> bool:
         """Return whether it is in control, or any of those that are one by now: what is said follows the stricter."""
