@@ -5,7 +5,9 @@ restated is the month it happened in; and each number names its events.
 
 import itertools
 from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ import pytest
 from insight.measures.definitions import DefinitionsInvalid, read_definitions
 from insight.measures.figures import FigureRow, Grouping
 from insight.measures.knowledge import Knowledge, ask, months_of
-from insight.measures.kpis import NoSuchRow, explained, kpis
+from insight.measures.kpis import NoSuchRow, by_segment, explained, kpis
 from insight.measures.reading import read_facts
 from loadtest.town import MONDAY_US
 from tests.insight.measures_log import START, exported, lived, town_log
@@ -55,6 +57,34 @@ def town() -> list[Event]:
 def test_so_they_are_over_the_log_of_the_town(town: list[Event], days: float, behind: int | None):
     assert len(town) > 8_000
     compare(town, as_of=MONDAY_US + round(days * DAY), behind=behind)
+
+
+BORDERS = [
+    round(datetime(2026, month, 1, tzinfo=ZoneInfo(ZONE)).timestamp() * 1e6) + back
+    for month in (9, 10, 11, 12)
+    for back in (0, -30 * DAY)
+]
+"""Beginnings of months, and of the thirty days before them: an instant off, and an event is in another month."""
+
+
+def on_borders(log: list[Event], *, seed: int) -> list[Event]:
+    """Return a log of which all but merges happens on a border or a microsecond beside it, half of it told at once."""
+    draw, moved, found = np.random.default_rng(seed), dict[str, int](), list[Event]()
+    for event in log:
+        if event.type.startswith("hearth.graph"):
+            found.append(event)
+            continue
+        border = BORDERS[int(draw.integers(len(BORDERS)))] + int(draw.integers(-1, 2))
+        time = moved.setdefault(event.id, border)
+        late = (event.learnt - event.time) * int(draw.integers(2))
+        found.append(replace(event, time=time, learnt=time + late))
+    return sorted(found, key=lambda one: one.learnt)
+
+
+@pytest.mark.parametrize("as_of", [*BORDERS[4:], BORDERS[4] + 1])
+@pytest.mark.parametrize("behind", [None, 0])
+def test_so_they_are_where_all_happens_on_the_borders_of_months(as_of: int, behind: int | None):
+    compare(on_borders(lived(seed=7), seed=7), as_of=as_of, behind=behind)
 
 
 def compare(log: list[Event], *, as_of: int, behind: int | None) -> None:
@@ -121,6 +151,48 @@ def test_disjoint_households_add_up_to_the_whole():
         assert sum(row.numerator for row in parts) == whole.numerator, whole.name
         if whole.denominator is not None:
             assert sum(row.denominator or 0 for row in parts) == whole.denominator, whole.name
+
+
+def test_a_part_is_what_its_households_alone_have():
+    log, groups = lived(seed=8), ("a", "b", "c")
+    # No group may hold one part of what was ever merged, and another the rest.
+    together = {event.household: {event.household} for event in log}
+    for event in log:
+        if "other" in event.fields:
+            whole = together[event.household] | together[event.fields["other"]]
+            together |= dict.fromkeys(whole, whole)
+    of = {name: groups[int(min(whole)[1:]) % len(groups)] for name, whole in together.items()}
+    asked = asked_of(log, as_of=AS_OF[3])
+    rows = kpis(asked, months=MONTHS, by="segment", grouping=by_segment(asked, of))
+    for group in groups:
+        alone = [event for event in log if of[event.household] == group]
+        wanted = found(kpis(asked_of(alone, as_of=AS_OF[3]), months=MONTHS))
+        own = [row for row in rows if row.group == group]
+        parts = {row.name.removesuffix(f"/segment={group}"): (row.numerator, row.denominator) for row in own}
+        assert len(parts) >= 10 * MONTHS
+        assert parts == {name: wanted[name] for name in parts}
+
+
+@pytest.mark.parametrize("as_of", AS_OF)
+def test_a_family_has_what_the_slow_reference_says(as_of: int):
+    log = lived(seed=10)
+    slow = Reference(log, as_of=as_of, known_by=2**62, zone=ZONE)
+    rows = {
+        row.name: (row.numerator, row.denominator) for row in kpis(asked_of(log, as_of=as_of), months=2, by="family")
+    }
+    for back, period in zip((1, 0), months_of(time_us=as_of, count=2, zone=ZONE), strict=True):
+        start, end, _ = slow.month(back)
+        before, after = slow.held(start), slow.held(end)
+        households = len({house for house, _, _ in after})
+        for family in {family for _, family, _ in (*before, *after)}:
+            own = [one for one in after if one[1] == family]
+            split = f"{period.name}/family={family}"
+            change = len(own) - sum(one[1] == family for one in before)
+            assert rows[f"net_additions.products/{split}"] == (change, None)
+            if own:
+                assert rows[f"K1.families/{split}"] == (len({house for house, _, _ in own}), households)
+            if any(is_line for _, _, is_line in own):
+                assert rows[f"K1.lines/{split}"] == (sum(is_line for _, _, is_line in own), households)
 
 
 # --- the fixtures of the formulas -----------------------------------------------------------------------------------
@@ -261,6 +333,51 @@ def test_what_was_sold_to_one_that_was_merged_is_taken_back_under_the_name_that_
     assert value(log, "K5.frequency/2026-11") == 2.0
 
 
+def test_of_two_sales_of_one_name_that_of_the_name_it_was_told_of_is_taken_back():
+    log = [
+        one("billing.topup", "H1", day=2, id_="sale", amount_minor=500.0),
+        one("partner.purchase", "H2", day=3, id_="sale", amount_minor=10_000.0),
+        one("hearth.graph.merge", "H1", day=5, other="H2", cause="same door"),
+        one("billing.refund", "H1", day=6, sale="sale", amount_minor=200.0),
+        one("billing.refund", "H2", day=6, sale="sale", amount_minor=1_000.0),
+    ]
+    assert value(log, "K2.arpu/2026-11/category=connectivity") == 300.0
+    assert value(log, "K2.arpu/2026-11/category=partner") == 450.0
+
+
+def test_what_is_told_of_an_identifier_is_whose_it_was_when_it_happened():
+    number = "msisdn:+491700000001"
+
+    def told(type_: str, *, day: float, **fields: object) -> Event:
+        return one(type_, "", day=day, identifier=number, **fields)
+
+    log = [
+        *(one("app.session_started", household, day=0.5) for household in ("H1", "H2")),
+        one("hearth.graph.join", "H1", day=0.1, subject="member:anna"),
+        one("hearth.graph.join", "H2", day=0.1, subject="member:ben"),
+        told("hearth.graph.link", day=1, subject="member:anna"),
+        told("billing.product_activated", day=2, product="mobile"),
+        told("billing.topup", day=3, id_="sale", amount_minor=800.0),
+        told("wallet.payment", day=3, id_="p1"),
+        told("wallet.payment", day=3.5),
+        told("hearth.graph.link", day=5, subject="member:ben"),
+        told("billing.product_activated", day=6, product="mobile"),
+        told("billing.topup", day=6, amount_minor=50.0),
+        told("wallet.payment", day=7),
+        told("wallet.payment", day=8),
+        # Whoever has the number by now: it is taken back of whoever had it then.
+        told("billing.refund", day=9, sale="sale", amount_minor=100.0),
+        told("wallet.refund", day=9, payment="p1"),
+    ]
+    asked = asked_of(log, as_of=DECEMBER, zone="UTC")
+    rows = kpis(asked, months=1, by="segment", grouping=by_segment(asked, {"H1": "anna's", "H2": "ben's"}))
+    numbers = {row.name.replace("/2026-11", ""): (row.numerator, row.denominator) for row in rows if not row.missing}
+    # What the number's next holder has is another product, and its wallet is another one.
+    assert (numbers["K1.families"], numbers["K1.lines"]) == ((2, 2), (2, 2))
+    assert (numbers["K2.arpu/segment=anna's"], numbers["K2.arpu/segment=ben's"]) == ((700, 1), (50, 1))
+    assert (numbers["K5.frequency/segment=anna's"], numbers["K5.frequency/segment=ben's"]) == ((1, 1), (2, 1))
+
+
 def test_a_late_event_counts_when_it_happened():
     log = [*activated("H1", "mobile"), one("billing.topup", day=20, learnt=25, amount_minor=900.0)]
     assert value(log, "K2.arpu/2026-11", as_of=DECEMBER, known_by=DECEMBER) == 0.0
@@ -285,6 +402,43 @@ def test_each_number_names_its_events():
     for name in ("K2.arpu/2025-11", "K9.arpu/2026-11", "K2.arpu/2026-11/category=none", "K2"):
         with pytest.raises(NoSuchRow, match="no row"):
             explained(asked, name, months=1)
+
+
+def test_each_of_the_others_names_its_events():
+    def product(change: str, household: str, *, day: float, id_: str, product: str = "mobile") -> Event:
+        return one(f"billing.product_{change}", household, day=day, id_=id_, product=product)
+
+    log = [
+        *(product("activated", household, day=-5, id_=f"{household} had") for household in ("H1", "H2", "H3")),
+        product("deactivated", "H1", day=0, id_="H1 left"),
+        product("activated", "H2", day=3, id_="H2 more", product="content"),
+        product("deactivated", "H2", day=4, id_="H2 less", product="content"),
+        product("deactivated", "H3", day=30, id_="next month"),
+        one("partner.purchase", "H2", day=4, id_="bought", amount_minor=900.0),
+        one("billing.topup", "H2", day=5, id_="paid", amount_minor=700.0),
+        one("app.session_started", "H2", day=-2, id_="too long ago"),
+        one("app.session_started", "H2", day=0, id_="visited"),
+        one("app.session_started", "H1", day=9, id_="of one who holds nothing"),
+        one("billing.contract_due", "H2", day=0, id_="due"),
+        one("billing.contract_renewed", "H2", day=40, id_="renewed"),
+        one("billing.contract_due", "H2", day=30, id_="due later"),
+        one("call_centre.complaint", "H2", day=0, id_="opened"),
+        one("call_centre.resolved", "H2", day=31, id_="resolved"),
+        one("call_centre.complaint", "H2", day=30, id_="opened later"),
+    ]
+    asked = asked_of(sorted(log, key=lambda event: event.time), as_of=DECEMBER + 20 * DAY, zone="UTC")
+    behind = {
+        "churn.rate": ["H1 left"],
+        "net_additions.products": ["H1 left", "H2 more", "H2 less"],
+        "K1.lines": ["H2 had", "H3 had"],
+        "K1.three_or_more": ["H2 had", "H3 had"],
+        "K3.depth": ["visited", "bought"],
+        "ARPU.per_line": ["paid"],
+        "renewal.rate": ["due", "renewed"],
+        "resolution.minutes": ["opened", "resolved"],
+    }
+    for row, ids in behind.items():
+        assert explained(asked, f"{row}/2026-11", months=2) == ids, row
 
 
 def test_a_number_is_made_of_its_events_and_of_no_others():
