@@ -123,6 +123,147 @@ def test_a_window_is_half_open_and_what_was_held_before_is_no_conversion():
     assert row(kpis(early, months=2), "K6.conversion/2026-09").value is None
 
 
+OCTOBER = 1_790_812_800_000_000  # 2026-10-01T00:00:00Z
+
+
+def conversions(
+    log: list[Event], records: JourneyRecords, *, as_of: int, known_by: int | None = None, months: int = 2
+) -> dict[str, tuple[int, int | None]]:
+    """Return what K6 counts, by row, of months of UTC."""
+    asked = told(log, records, as_of=as_of, known_by=known_by, zone="UTC")
+    rows = kpis(asked, months=months, by="journey")
+    return {one.name: (one.numerator, one.denominator) for one in rows if one.kpi == "K6"}
+
+
+def test_an_entry_is_of_the_month_that_holds_its_instant_and_its_window_ends_at_the_instant():
+    entries = [entry("one", "H0", OCTOBER - 1), entry("one", "H1", OCTOBER), entry("one", "H1", OCTOBER + DAY)]
+    journeys, log = JourneyRecords(entries=tuple(entries), families=FAMILIES), [activated("H9", "mobile", day=1)]
+    found = conversions(log, journeys, as_of=OCTOBER + WINDOW)
+    assert (found["K6.conversion/2026-09"], found["K6.conversion/2026-10"]) == ((0, 1), (0, 1))
+    assert (found["K6.open/2026-09"], found["K6.open/2026-10"]) == ((0, None), (0, None))
+    early = conversions(log, journeys, as_of=OCTOBER + WINDOW - 1)
+    assert (early["K6.conversion/2026-10"], early["K6.open/2026-10"]) == ((0, 0), (1, None))
+
+
+def test_a_journey_without_moments_is_entered_when_its_control_group_is_met():
+    def met(experiment: str, household: str, at: int) -> Met:
+        return Met(experiment=experiment, household=household, arm="treated", time_us=at)
+
+    journeys = JourneyRecords(
+        entries=(entry("one", "H1", OCTOBER),),
+        met=(
+            met("two", "H1", OCTOBER),
+            met("two", "H2", OCTOBER + 2 * DAY),
+            met("two", "H2", OCTOBER + 12 * DAY),
+            met("two", "H3", OCTOBER - 1),
+            met("two", "H4", OCTOBER + 5 * DAY),
+            # What has moments is entered by them, and an experiment that is no journey by nobody.
+            met("one", "H5", OCTOBER),
+            met("a model", "H6", OCTOBER),
+        ),
+        families=FAMILIES,
+    )
+    # H2's window is that of its first meeting.
+    log = [activated("H1", "mobile", day=10), activated("H2", "mobile", day=43)]
+    assert OCTOBER + 32 * DAY < log[1].time < OCTOBER + 42 * DAY
+    found = conversions(log, journeys, as_of=OCTOBER + 60 * DAY, months=3)
+    assert found["K6.conversion/2026-10/journey=two"] == (1, 3)
+    assert found["K6.conversion/2026-10/journey=one"] == (0, 1)
+    assert found["K6.conversion/2026-09/journey=two"] == (0, 1)
+    known = conversions(log, journeys, as_of=OCTOBER + 60 * DAY, known_by=OCTOBER + 5 * DAY - 1, months=3)
+    assert known["K6.conversion/2026-10/journey=two"] == (1, 2)
+
+
+def test_an_entry_that_was_decided_later_is_not_known():
+    late = replace(entry("one", "H1", OCTOBER), learnt_us=OCTOBER + 3 * DAY)
+    journeys, as_of = JourneyRecords(entries=(late,), families=FAMILIES), OCTOBER + 40 * DAY
+    log = [activated("H9", "mobile", day=1)]
+    for known_by, entries in ((OCTOBER + 3 * DAY, 1), (OCTOBER + 3 * DAY - 1, 0)):
+        assert conversions(log, journeys, as_of=as_of, known_by=known_by)["K6.conversion/2026-10"] == (0, entries)
+        rows = kpis(told(log, journeys, as_of=as_of, known_by=known_by, zone="UTC"), months=2)
+        assert row(rows, "K4.conversion_median/2026-10").denominator == entries
+
+
+def test_what_a_household_held_by_whatever_name_is_no_conversion():
+    def changed(kind: str, household: str, *, day: float, member: str = "", **fields: str) -> Event:
+        time = OCTOBER + round(day * DAY)
+        return Event(id=f"{kind}-{household}-{day}", type=kind, household=household, member=member, time=time,
+                     learnt=time, fields=fields)  # fmt: skip
+
+    on, off = "billing.product_activated", "billing.product_deactivated"
+    log = [
+        # Of two wallets one is closed, so a third is none of a family of which it held nothing.
+        changed("wallet.activated", "H1", day=-3, member="M1"),
+        changed("wallet.activated", "H1", day=-2, member="M2"),
+        changed("wallet.closed", "H1", day=-1, member="M1"),
+        changed("wallet.activated", "H1", day=2, member="M3"),
+        # A product is the household's, whichever member is named.
+        changed(on, "H2", day=-3, member="M1", product="content"),
+        changed(off, "H2", day=-2, member="M2", product="content"),
+        changed(on, "H2", day=2, product="content"),
+        # Merged: what the one still holds the other had, too.
+        changed(on, "H3", day=-3, product="content"),
+        changed(on, "H4", day=-3, product="content"),
+        changed("hearth.graph.merge", "H3", day=-2.5, other="H4", cause="same door"),
+        changed(off, "H4", day=-2, product="content"),
+        changed(on, "H4", day=2, product="content"),
+        # Of two products of a family one is left.
+        changed(on, "H5", day=-3, product="mobile"),
+        changed(on, "H5", day=-2, product="extra_line"),
+        changed(off, "H5", day=-1, product="mobile"),
+        changed(on, "H5", day=2, product="family_bundle"),
+        # Two families are one conversion, and two that were taken up.
+        changed(on, "H6", day=3, product="content"),
+        changed("wallet.activated", "H6", day=4, member="M1"),
+    ]
+    entries = tuple(entry("all", f"H{number}", OCTOBER) for number in (1, 2, 3, 4, 5, 6))
+    journeys = JourneyRecords(entries=entries, families={"all": frozenset({"wallet", "content", "mobile"})})
+    found = conversions(log, journeys, as_of=OCTOBER + 40 * DAY)
+    # Of H1 to H6, of which two are one household: H2 and H6.
+    assert found["K6.conversion/2026-10"] == (2, 5)
+    assert found["K6.families/2026-10"] == (3, 5)
+
+
+def test_who_was_merged_is_in_its_first_arm_and_only_whose_window_is_over_is_compared():
+    def met(household: str, arm: str, *, at: int = OCTOBER, experiment: str = "one") -> Met:
+        return Met(experiment=experiment, household=household, arm=arm, time_us=at)
+
+    names = [f"H{number}" for number in range(8)]
+    journeys = JourneyRecords(
+        entries=(*(entry("one", name, OCTOBER) for name in names), entry("one", "late", OCTOBER + 20 * DAY)),
+        met=(
+            *(met(name, "control" if place < 4 else "treated") for place, name in enumerate(names)),
+            # Merged with one of control, and met later: it is of control.
+            met("H0b", "treated", at=OCTOBER + DAY),
+            met("late", "treated", at=OCTOBER + 20 * DAY),
+            *(met(name, "control", experiment="two") for name in names[4:]),
+            met("H7", "control", at=OCTOBER + 41 * DAY),
+        ),
+        families=FAMILIES,
+    )
+    at = OCTOBER + DAY
+    merge = Event(id="merge", type="hearth.graph.merge", household="H0", time=at, learnt=at,
+                  fields={"other": "H0b", "cause": "same door"})  # fmt: skip
+    taken = [(name, product) for name in ("H0", "H4", "H5", "H6", "late") for product in ("content", "gaming")]
+    log = [merge, *(activated(name, product, day=12) for name, product in taken)]
+    asked = told(log, journeys, as_of=OCTOBER + 40 * DAY, zone="UTC")
+    (found,) = [one for one in kpis(asked, months=2) if one.name == "K6.increment/2026-10/journey=one"]
+    assert (found.numerator, found.denominator) == (4, 4)
+    assert found.value == pytest.approx(3 / 4 - 1 / 4)
+
+
+def test_one_household_in_an_arm_is_nothing_to_compare():
+    entries = tuple(entry("one", f"H{number}", OCTOBER) for number in range(4))
+    met = tuple(
+        Met(experiment="one", household=f"H{number}", arm="treated" if number else "control", time_us=OCTOBER)
+        for number in range(4)
+    )
+    journeys = JourneyRecords(entries=entries, met=met, families=FAMILIES)
+    rows = kpis(told([activated("H1", "content", day=12)], journeys, as_of=OCTOBER + 40 * DAY, zone="UTC"), months=2)
+    found = row(rows, "K6.increment/2026-10/journey=one")
+    assert (found.value, found.missing) == (None, "1 in control and 3 treated: nothing to compare")
+
+
 def test_the_increment_is_over_control():
     met = [
         Met(experiment="one", household=f"H{number}", arm="control" if number < 40 else "treated", time_us=START)
@@ -175,6 +316,50 @@ def test_who_was_not_taken_up_is_censored_and_control_is_left_out():
     early = kpis(told(log, journeys, as_of=START + 20 * minute, zone="UTC"), months=1)
     assert row(early, "K4.conversion_median/2026-09").value is None
     assert row(early, "K4.conversion_median/2026-09").note == "fewer than half have taken it up"
+
+
+def test_of_a_hundred_the_fiftieth_the_ninety_fifth_and_the_ninety_ninth_are_told():
+    entries = tuple(
+        entry("one", f"H{number}", OCTOBER, answered_us=OCTOBER + number * 1_000) for number in range(1, 101)
+    )
+    rows = kpis(told([], JourneyRecords(entries=entries, families=FAMILIES), as_of=OCTOBER + DAY, zone="UTC"), months=1)
+    assert [row(rows, f"K4.handed_{name}/2026-10").value for name in ("p50", "p95", "p99")] == [50.0, 95.0, 99.0]
+
+
+def test_what_was_not_handed_over_before_one_asks_is_none_and_a_month_is_half_open():
+    as_of = OCTOBER + DAY
+    entries = (
+        entry("one", "H1", OCTOBER - 1, answered_us=OCTOBER + 999),
+        entry("one", "H2", OCTOBER, answered_us=as_of - 1),
+        entry("one", "H3", OCTOBER + 1, answered_us=as_of),
+        entry("one", "H4", OCTOBER + 2, answered_us=as_of + 1),
+        entry("one", "H5", OCTOBER + 3),
+    )
+    rows = kpis(told([], JourneyRecords(entries=entries, families=FAMILIES), as_of=as_of, zone="UTC"), months=2)
+    handed = {one.period: (one.value, one.numerator, one.denominator) for one in rows if one.measure == "handed_p99"}
+    assert handed == {"2026-09": (1.0, 1, 1), "2026-10": ((DAY - 1) / 1_000, 1, 4)}
+    at_once = replace(entries[0], time_us=as_of)
+    rows = kpis(told([], JourneyRecords(entries=(at_once,)), as_of=as_of, zone="UTC"), months=1)
+    assert row(rows, "K4.conversion_median/2026-10").denominator == 0
+
+
+def test_the_first_yes_to_any_of_its_actions_is_the_conversion():
+    def said(kind: str, action: str, *, minutes: int) -> Event:
+        time = OCTOBER + minutes * 60_000_000
+        return Event(id=f"{kind}-{action}-{minutes}", type=kind, household="H1", time=time, learnt=time,
+                     fields={"action_id": action})  # fmt: skip
+
+    log = [
+        said("hearth.click", "a1", minutes=1),
+        said("hearth.impression", "a1", minutes=2),
+        said("hearth.convert", "a2", minutes=5),
+        said("hearth.accept", "a1", minutes=9),
+        said("hearth.accept", "a2", minutes=12),
+    ]
+    journeys = JourneyRecords(entries=(entry("one", "H1", OCTOBER, actions=("a1", "a2")),), families=FAMILIES)
+    for as_of, median in ((OCTOBER + DAY, 5.0), (log[2].time, None), (log[2].time + 1, 5.0)):
+        rows = kpis(told(log, journeys, as_of=as_of, zone="UTC"), months=1)
+        assert row(rows, "K4.conversion_median/2026-10").value == median
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -113,6 +113,8 @@ def compare(log: list[Event], *, as_of: int, behind: int | None) -> None:
             assert values[f"K2.arpu/{month}"] == float(wanted_value)
         ppm, base = slow.k3(end)
         assert fast[f"K3.depth/{month}"] == (sum(ppm.values()), base)
+        parts = {name: number for name, number in fast.items() if name.startswith(f"K3.depth/{month}/") and number[0]}
+        assert parts == {f"K3.depth/{month}/category={name}": (own, base) for name, own in ppm.items() if own}
         assert fast[f"K5.frequency/{month}"] == slow.k5(start, end)
         assert fast[f"ARPU.per_line/{month}"] == slow.arpu(start, end)
         assert fast[f"churn.rate/{month}"] == slow.churn(start, end)
