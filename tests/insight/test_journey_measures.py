@@ -6,13 +6,14 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
 from insight.measures.conversion import cross_category, increments
 from insight.measures.definitions import read_definitions
 from insight.measures.figures import FigureRow
-from insight.measures.journeys import JourneyEntry, JourneyRecords, Met
+from insight.measures.journeys import JourneyEntry, JourneyRecords, Met, read_journeys
 from insight.measures.knowledge import Knowledge, ask, months_of
 from insight.measures.kpis import by_arm, explained, kpis
 from insight.measures.reading import read_facts
@@ -287,6 +288,47 @@ def test_the_increment_is_over_control():
     assert arms == {"control": (4, 40), "treated": (30, 60)}
 
 
+def test_entries_are_read_with_the_first_answer_to_an_action_of_theirs():
+    def decision(
+        name: str, *, asked: bool, given: str | None, arm: str = "treated", at: int = 500
+    ) -> dict[str, object]:
+        slate = [{"action_id": f"{name}-1", "journey": "one"}, {"action_id": f"{name}-2", "journey": "two"}]
+        drawn = [{"experiment": "one", "arm": arm, "share": 0.7, "layer": "journey"}]
+        return {
+            "decision_id": name, "household": "H1", "asked": asked, "channel": "web", "withheld": False,
+            "decided_at": at, "playbook_version": "1", "action_id": given, "slate": slate, "arms": drawn,
+        }  # fmt: skip
+
+    decisions = [
+        decision("given", asked=True, given="given-1", at=600),
+        decision("another", asked=True, given="another-2"),
+        decision("sent", asked=False, given="sent-1"),
+        decision("both", asked=True, given="both-1", at=600),
+        decision("first", asked=False, given=None, arm="control", at=400),
+    ]
+    moments = [
+        {"decision_id": one["decision_id"], "journey": "one", "household": "H1", "time": 100, "event_id": "e"}
+        for one in [*decisions, {"decision_id": "unknown"}]
+    ]
+    handed = [
+        ("sent-1", "claimed", 550),
+        ("sent-1", "handed", 700),
+        ("sent-1", "handed", 900),
+        ("both-1", "handed", 650),
+    ]
+    deliveries = [dict(zip(("action_id", "step", "recorded_at"), one, strict=True)) for one in handed]
+    records = read_journeys(
+        moments=pa.Table.from_pylist(moments),
+        decisions=pa.Table.from_pylist(decisions),
+        deliveries=pa.Table.from_pylist(deliveries),
+        plans=(),
+    )
+    assert [one.answered_us for one in records.entries] == [600, None, 700, 600, None]
+    assert [one.actions for one in records.entries][:2] == [("given-1",), ("another-1",)]
+    # It is in the arm of the first decision that hung on it.
+    assert [(one.arm, one.time_us, one.share_bp) for one in records.met] == [("control", 400, 7_000)]
+
+
 # --- K4 ---------------------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +366,18 @@ def test_of_a_hundred_the_fiftieth_the_ninety_fifth_and_the_ninety_ninth_are_tol
     )
     rows = kpis(told([], JourneyRecords(entries=entries, families=FAMILIES), as_of=OCTOBER + DAY, zone="UTC"), months=1)
     assert [row(rows, f"K4.handed_{name}/2026-10").value for name in ("p50", "p95", "p99")] == [50.0, 95.0, 99.0]
+
+
+def test_a_channel_has_what_was_asked_or_sent_on_it():
+    entries = (
+        entry("one", "H1", OCTOBER, answered_us=OCTOBER + 1_000),
+        entry("two", "H2", OCTOBER, answered_us=OCTOBER + 2_000, channel="web"),
+        entry("two", "H3", OCTOBER, answered_us=OCTOBER + 3_000, channel=""),
+    )
+    journeys = JourneyRecords(entries=entries, families=FAMILIES)
+    for by, wanted in (("channel", {"push": 1.0, "web": 2.0, "none": 3.0}), ("journey", {"one": 1.0, "two": 3.0})):
+        rows = kpis(told([], journeys, as_of=OCTOBER + DAY, zone="UTC"), months=1, by=by)
+        assert {one.group: one.value for one in rows if one.measure == "handed_p99" and one.by} == wanted
 
 
 def test_what_was_not_handed_over_before_one_asks_is_none_and_a_month_is_half_open():
