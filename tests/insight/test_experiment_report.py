@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from insight.experiments.exposure import Exposures, Report, exposures
+from insight.experiments.households import Lives, Member, Outcomes, outcomes
 from insight.experiments.report import ExperimentConfig, ExperimentReport, families_of, report
 from insight.experiments.verdict import LaunchVerdict, Stakes
 from insight.measures.definitions import read_definitions
@@ -89,6 +90,104 @@ def test_what_households_did_in_their_time_is_what_is_compared():
     assert one.over == {"control": 300, "treated": 300}
     (verdict,) = one.verdicts
     assert verdict.verdict is LaunchVerdict.LAUNCH, verdict.why
+
+
+# --- what one household did in its time -------------------------------------------------------------------------------
+
+MICROSECOND = 1 / DAY
+TEN_DAYS = WINDOW // DAY
+
+
+def did(type_: str, *, day: float, id_: str = "", member: str = "", **fields: Any) -> Event:
+    time = START + round(day * DAY)
+    return Event(id=id_ or f"{type_}-{day}-{fields}", type=type_, household="h", member=member, time=time, learnt=time,
+                 fields=fields)  # fmt: skip
+
+
+def became(log: list[Event], *, families: frozenset[str] = FAMILIES["low"]) -> Outcomes:
+    """Return what became of the one household, which is met at START."""
+    asked = asked_of(log, [])
+    every = frozenset(asked.definitions.families)
+    member = Member(household="h", arm="treated", from_us=START)
+    return outcomes(Lives(asked), [member], families, window_us=WINDOW, every_family=every)
+
+
+def on(product: str, *, day: float) -> Event:
+    return did("billing.product_activated", day=day, product=product)
+
+
+def off(product: str, *, day: float) -> Event:
+    return did("billing.product_deactivated", day=day, product=product)
+
+
+@pytest.mark.parametrize(
+    ("log", "families", "conversion", "activation"),
+    [
+        ([on("content", day=0)], "content", 1, 1),
+        ([on("content", day=-MICROSECOND)], "content", 0, 0),
+        ([on("content", day=TEN_DAYS - MICROSECOND)], "content", 1, 1),
+        ([on("content", day=TEN_DAYS)], "content", 0, 0),
+        ([on("gaming", day=1)], "content", 0, 1),
+        # Of the family it held something, under another product.
+        ([on("mobile", day=-3), on("extra_line", day=2)], "mobile", 0, 0),
+        ([on("mobile", day=-3), off("mobile", day=-2), on("extra_line", day=2)], "mobile", 1, 1),
+        ([did("billing.topup", day=0, amount_minor=1.0)], "mobile", 1, 1),
+        ([did("billing.topup", day=TEN_DAYS, amount_minor=1.0)], "mobile", 0, 0),
+        ([did("billing.topup", day=1, amount_minor=1.0)], "content", 0, 1),
+        (
+            [
+                did("wallet.activated", day=-3, member="M1"),
+                did("wallet.activated", day=-2, member="M2"),
+                did("wallet.closed", day=-1, member="M1"),
+                did("wallet.activated", day=2, member="M3"),
+            ],
+            "wallet",
+            0,
+            0,
+        ),
+    ],
+)
+def test_taking_up_is_of_a_family_that_was_not_held_in_its_time(
+    log: list[Event], families: str, conversion: int, activation: int
+):
+    found = became(log, families=frozenset({families})).outcome
+    assert (found["conversion"].tolist(), found["activation"].tolist()) == ([conversion], [activation])
+
+
+def test_what_it_brought_is_net_in_its_time_and_so_is_what_it_brought_before():
+    log = [
+        did("billing.topup", day=-TEN_DAYS - MICROSECOND, amount_minor=10_000.0),
+        did("billing.topup", day=-TEN_DAYS, amount_minor=100.0),
+        did("billing.topup", day=-MICROSECOND, amount_minor=20.0),
+        did("billing.topup", day=0, id_="sale", amount_minor=3_000.0),
+        did("partner.purchase", day=TEN_DAYS - MICROSECOND, amount_minor=2_000.0),
+        did("billing.topup", day=TEN_DAYS, amount_minor=20_000.0),
+        # It comes later, and is of the sale.
+        did("billing.refund", day=TEN_DAYS + 5, sale="sale", amount_minor=1_000.0),
+        on("mobile", day=-3),
+        on("extra_line", day=-2),
+        on("content", day=0),
+    ]
+    found = became(log)
+    assert found.outcome["arpu"].tolist() == [3.0 * (3_000 - 1_000 + 100)]
+    assert found.before.tolist() == [[120.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("log", "kept", "of"),
+    [
+        ([on("mobile", day=-MICROSECOND)], 1, 1),
+        ([on("mobile", day=0)], 0, 0),
+        ([on("mobile", day=-3), on("content", day=-2), off("mobile", day=4)], 1, 1),
+        ([on("mobile", day=-3), off("mobile", day=TEN_DAYS - MICROSECOND)], 0, 1),
+        ([on("mobile", day=-3), off("mobile", day=TEN_DAYS)], 1, 1),
+        ([on("mobile", day=-3), off("mobile", day=2), on("content", day=5)], 1, 1),
+        ([on("mobile", day=-3), off("mobile", day=-2)], 0, 0),
+    ],
+)
+def test_it_is_kept_while_it_holds_anything(log: list[Event], kept: int, of: int):
+    found = became(log)
+    assert (found.outcome["retention"].tolist(), found.per["retention"].tolist()) == ([kept], [of])
 
 
 def test_retention_is_of_those_who_held_something():
