@@ -2,6 +2,7 @@
 was treated is found, and so is a sample ratio that is off, and neither is launched; exposed are compared with ghosts.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,17 +52,23 @@ def paid(household: str, *, day: float, amount: float) -> Event:
     )
 
 
-def asked_of(log: list[Event], met: list[Met], *, as_of: int = AS_OF) -> Knowledge:
+def asked_of(log: list[Event], met: list[Met], *, as_of: int = AS_OF, known_by: int | None = None) -> Knowledge:
     definitions = read_definitions()
     facts = read_facts([exported(sorted(log, key=lambda one: one.time))], definitions, ())
-    return ask(facts, definitions, time_us=as_of, journeys=JourneyRecords(met=tuple(met)))
+    return ask(facts, definitions, time_us=as_of, known_us=known_by, journeys=JourneyRecords(met=tuple(met)))
 
 
 def reported(
-    log: list[Event], met: list[Met], *, found: Exposures = NOTHING, as_of: int = AS_OF, **named: Any
+    log: list[Event],
+    met: list[Met],
+    *,
+    found: Exposures = NOTHING,
+    as_of: int = AS_OF,
+    known_by: int | None = None,
+    **named: Any,
 ) -> ExperimentReport:
     config = ExperimentConfig(window_us=WINDOW, **named)
-    (one,) = report(asked_of(log, met, as_of=as_of), found, FAMILIES, config=config)
+    (one,) = report(asked_of(log, met, as_of=as_of, known_by=known_by), found, FAMILIES, config=config)
     return one
 
 
@@ -211,6 +218,43 @@ def test_a_household_counts_once_its_time_and_what_may_come_late_is_over():
     assert (counted, waiting) == ({"treated": 3, "control": 2}, {"treated": 3})
 
 
+def test_who_met_it_later_or_was_not_known_of_is_not_counted():
+    met = [
+        *met_by({"treated": 3}, share_bp=HALF),
+        *met_by({"control": 2}, share_bp=HALF, at=START + 1),
+        *(replace(one, household=f"later {one.household}") for one in met_by({"control": 1}, share_bp=HALF, at=AS_OF)),
+    ]
+    log, over = [activation("x", day=1)], START + WINDOW
+    assert reported(log, met).arms == {"treated": 3, "control": 2}
+    assert reported(log, met, as_of=AS_OF + 1).arms == {"treated": 3, "control": 3}
+    assert reported(log, met, known_by=START).arms == {"treated": 3}
+    assert reported(log, met, known_by=over).over == {"treated": 3}
+    assert reported(log, met, known_by=over + 1).over == {"treated": 3, "control": 2}
+
+
+def test_each_version_is_held_to_its_own_shares():
+    first = met_by({"control": 100, "treated": 900}, share_bp={"control": 1_000, "treated": 9_000})
+    then = met_by({"control": 500, "treated": 500}, share_bp=HALF)
+    met = [replace(one, version="1") for one in first]
+    met += [replace(one, version="2", household=f"new {one.household}") for one in then]
+    assert reported([activation("x", day=1)], met).ratio.p_value == 1.0
+
+
+def test_what_keeps_fewer_is_not_launched_however_many_take_it_up():
+    met = met_by({"control": 600, "treated": 600}, share_bp=HALF)
+    log = [activation(f"treated-{number}", day=2) for number in range(300, 600)]
+    for arm, lost in (("control", 10), ("treated", 200)):
+        log += [activation(f"{arm}-{number}", day=-3, product="gaming") for number in range(300)]
+        log += [
+            Event(id=f"end-{arm}-{n}", type="billing.product_deactivated", household=f"{arm}-{n}", time=START + DAY,
+                  learnt=START + DAY, fields={"product": "gaming"})
+            for n in range(lost)
+        ]  # fmt: skip
+    (verdict,) = reported(log, met).verdicts
+    assert verdict.verdict is LaunchVerdict.DO_NOT
+    assert "it harms what is not to be harmed: retention" in verdict.why
+
+
 def test_a_sample_ratio_that_is_off_is_found_and_not_launched():
     log = [activation(f"treated-{number}", day=2) for number in range(800)]
     fair = reported(log, met_by({"control": 1_000, "treated": 1_000}, share_bp=HALF))
@@ -276,6 +320,7 @@ def test_who_was_exposed_and_who_would_have_been():
         decided("t", at=START + 5, action=None),
         decided("t", at=START + 20, action=f"a-t-{START + 20}"),
         decided("c", at=START + 7, action=None, ghosts=[ghost]),
+        decided("c", at=START + 8, action=None, ghosts=[ghost | {"time": START + 8}]),
     ]
     found = exposures(rows, [PLAN], ARMS)
 

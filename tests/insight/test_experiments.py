@@ -74,6 +74,8 @@ def test_arms_that_lose_households_show():
 
     assert [one.is_off for one in (fair, lost, gone, little)] == [False, True, True, False]
     assert (barred.p_value, none.p_value) == (0.0, 1.0)
+    (few,) = sample_ratios(counted("1", control=(0, 0), a=(5_000, 460), b=(5_000, 540)))
+    assert few.p_value == chi_square_tail(6.4, 1), "an arm that nobody was to be in leaves two"
     assert fair.expected == {"control": 1_000.0, "treated": 9_000.0}
     assert fair.p_value == pytest.approx(0.505, abs=0.001)
 

@@ -3,6 +3,7 @@ control alone, by intention to treat; costs are those of the playbook's channels
 taken up; what nobody has priced is told instead of a number; its interval holds the truth as often as it says.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from insight.experiments.effect import Measured
 from insight.experiments.exposure import Exposures
+from insight.experiments.households import Lives
 from insight.experiments.report import ExperimentConfig, report
 from insight.experiments.roi import arm_roi
 from insight.experiments.spending import NOTHING, Spendings, Spent, spendings
@@ -22,7 +24,9 @@ from tests.insight.measures_log import START, exported
 from tests.insight.measures_reference import DAY, Event
 from tests.insight.test_experiment_report import AS_OF, FAMILIES, WINDOW, met_by
 
-PLAN = corner(("offers: topup\n", "offers: topup\n    control: 30%\n"))
+PLAN = corner(
+    ("offers: topup\n", "offers: topup\n    control: 30%\n"), ("    margin: 5\n", "    margin: 5\n    cost: 0.30\n")
+)
 UNTOLD = Exposures(first_us={}, ghost_us={}, leaks=())
 
 
@@ -50,6 +54,16 @@ def test_without_costs_there_is_no_ratio():
     found = arm_roi("treated", measured([10, 10], [30, 40]), np.zeros(4), np.zeros(4))
     assert (found.roi, found.missing) == (None, "nothing was spent")
     assert found.margin is not None
+
+
+def test_what_comes_back_of_each_unit_alike_is_known_exactly():
+    # Of each unit that is spent three come back, whoever it is spent on; only how much is spent is by chance.
+    cost = np.arange(1.0, 201.0)
+    found = arm_roi("treated", measured([0.0] * 200, (3 * cost).tolist()), np.concatenate([np.zeros(200), cost]),
+                    np.zeros(400)).roi  # fmt: skip
+    assert found is not None
+    assert found.value == pytest.approx(2.0)
+    assert found.standard_error < 0.001
 
 
 def test_its_interval_holds_the_truth_as_often_as_it_says():
@@ -84,11 +98,12 @@ def spent_of(*rows: dict[str, Any], handed: frozenset[str] = frozenset({"a1"}), 
 
 def test_contacts_cost_what_the_playbook_says_and_only_where_they_were_made():
     channel = next(one for one in PLAN.channels if one.name == "sms").cost_minor
-    cost = channel + PLAN.offers[PLAN.offer_by_name["topup"]].cost_minor
-    assert cost > 0
+    cost = 34
+    assert cost - channel == PLAN.offers[PLAN.offer_by_name["topup"]].cost_minor == 30
     assert spent_of(row()).within("low", "h", START, START + 1) == (cost, 0)
     assert spent_of(row()).within("low", "h", START + 1, START + DAY) == (0, 0)
     assert spent_of(row(), handed=frozenset()).of == {}
+    assert spent_of(row(asked=True), handed=frozenset()).within("low", "h", START, START + 1) == (cost, 0)
     assert spent_of(row(action_id=None)).of == {}
 
 
@@ -115,8 +130,31 @@ def definitions(**margin: str | None) -> Definitions:
     return Definitions.model_validate(plain)
 
 
-def roi_of(meant: Definitions, spent: Spendings) -> Any:
-    met = met_by({"control": 200, "treated": 200}, share_bp={"control": 5_000, "treated": 5_000})
+def test_a_margin_is_of_what_is_ours_and_a_refund_takes_it_back_to_the_unit():
+    meant = definitions(connectivity="55%", partner="90%")
+
+    def event(type_: str, amount: float, *, day: int, id_: str, **fields: object) -> Event:
+        at = START + day * DAY
+        return Event(id=id_, type=type_, household="h", time=at, learnt=at, fields={"amount_minor": amount, **fields})
+
+    def margin(*log: Event) -> int:
+        asked = ask(read_facts([exported(log)], meant, ()), meant, time_us=AS_OF)
+        return Lives(asked).margin_minor("h", START, AS_OF)
+
+    paid, bought = (
+        event("billing.topup", 333.0, day=1, id_="paid"),
+        event("partner.purchase", 2_000.0, day=1, id_="bought"),
+    )
+    assert (margin(paid), margin(bought)) == (183, 90)
+    assert margin(paid, event("billing.refund", 333.0, day=2, id_="r", sale="paid")) == 0
+    assert margin(bought, event("billing.refund", 1_000.0, day=2, id_="r", sale="bought")) == 45
+    # Of a sale that nobody knows nobody knows what was left: all of it is gone.
+    assert margin(paid, event("billing.refund", 100.0, day=2, id_="r", sale="unknown")) == 83
+
+
+def roi_of(meant: Definitions, spent: Spendings, *, share_bp: dict[str, int] | None = None) -> Any:
+    share_bp = share_bp or {"control": 5_000, "treated": 5_000}
+    met = met_by(dict.fromkeys(share_bp, 200), share_bp=share_bp)
     log = [
         Event(
             id=f"{one.household}-p", type="billing.topup", household=one.household, time=START + DAY,
@@ -125,9 +163,11 @@ def roi_of(meant: Definitions, spent: Spendings) -> Any:
         )
         for one in met
     ]  # fmt: skip
+    # Once its time is over, what a household brings is no merit of the treatment.
+    log += [replace(one, id=f"{one.id}-later", time=START + WINDOW, learnt=START + WINDOW) for one in log[:100]]
     asked = ask(read_facts([exported(log)], meant, ()), meant, time_us=AS_OF, journeys=JourneyRecords(met=tuple(met)))
     (one,) = report(asked, UNTOLD, FAMILIES, config=ExperimentConfig(window_us=WINDOW), spendings=spent)
-    return one.roi[0]
+    return one.roi[-1]
 
 
 def test_an_experiment_tells_what_came_back():
@@ -139,6 +179,23 @@ def test_an_experiment_tells_what_came_back():
     assert found.margin.value == pytest.approx(100.0)
     assert found.contact_minor == 20.0
     assert found.roi.value == pytest.approx((100 - 20) / 20)
+
+
+def test_another_arm_is_neither_control_nor_this_one():
+    spent = {("low", f"treated-{number}"): [Spent(time_us=START + 1, contact_minor=20)] for number in range(200)}
+    whole = definitions(connectivity="50%", partner="50%")
+    shares = {"control": 3_334, "another": 3_333, "treated": 3_333}
+    found = roi_of(whole, Spendings(of=spent, unpriced=frozenset()), share_bp=shares)
+    assert (found.arm, found.households, found.contact_minor) == ("treated", 200, 20.0)
+    assert found.roi.value == pytest.approx((100 - 20) / 20)
+
+
+def test_where_the_arms_cannot_be_compared_nothing_came_back():
+    spent = {("low", f"treated-{number}"): [Spent(time_us=START + 1, contact_minor=20)] for number in range(200)}
+    lost = {"control": 9_000, "treated": 1_000}
+    found = roi_of(definitions(connectivity="50%", partner="50%"), Spendings(of=spent, unpriced=frozenset()),
+                   share_bp=lost)  # fmt: skip
+    assert (found.roi, found.missing) == (None, "the arms cannot be compared")
 
 
 def test_what_nobody_has_priced_is_told_instead():

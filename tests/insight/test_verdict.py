@@ -5,6 +5,8 @@ they say; the first word is right; an experiment whose arms cannot be compared i
 """
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from insight.experiments.anytime import anytime_reach
 from insight.experiments.effect import Measured, difference
 from insight.experiments.planning import days_needed, households_needed, households_needed_anytime, share_variance
 from insight.experiments.verdict import LaunchVerdict, Reading, Stakes, decide_arm, read
+from insight.intervals import Estimate
 from tests.benches import experiments_bench as bench
 from tests.insight.experiment_town import lived, treatment
 
@@ -84,6 +87,84 @@ def test_a_verdict_says_why(treated: float, control: float, unsound: str, verdic
 
     assert found.verdict is verdict, found.why
     assert why in found.why
+
+
+def spanning(low: float, high: float, *, once: tuple[float, float] | None = None, **more: Any) -> Reading:
+    """Return a reading with this interval for all looks, and for one look that, or the same."""
+
+    def interval(ends: tuple[float, float]) -> Estimate:
+        return Estimate(value=sum(ends) / 2, low=ends[0], high=ends[1], standard_error=0.01)
+
+    outcome, is_control = halves(0.20, 0.10)
+    plain = one_reading(outcome=outcome, is_control=is_control)
+    return replace(plain, anytime=interval((low, high)), effect=interval(once or (low, high)), **more)
+
+
+@pytest.mark.parametrize(
+    ("reading", "break_even", "verdict", "why"),
+    [
+        (spanning(0.0, 0.3), 0.0, LaunchVerdict.NOT_YET, "it may bring"),
+        (spanning(0.001, 0.3), 0.0, LaunchVerdict.LAUNCH, "it brings more"),
+        (spanning(-0.2, 0.0), 0.0, LaunchVerdict.DO_NOT, "it brings less than is worth having (0.05)"),
+        (spanning(-0.2, -0.001), 0.0, LaunchVerdict.DO_NOT, "it loses"),
+        (spanning(-0.2, 0.05), 0.0, LaunchVerdict.NOT_YET, "it may bring"),
+        (spanning(-0.2, 0.049), 0.0, LaunchVerdict.DO_NOT, "it brings less than is worth having (0.05)"),
+        (spanning(0.05, 0.3), 0.1, LaunchVerdict.NOT_YET, "it may bring"),
+        (spanning(0.02, 0.13), 0.1, LaunchVerdict.DO_NOT, "it brings less than is worth having (0.15)"),
+        # The verdict hangs on the interval that holds at all looks.
+        (spanning(-0.01, 0.3, once=(0.05, 0.2)), 0.0, LaunchVerdict.NOT_YET, "it may bring"),
+    ],
+)
+def test_a_verdict_is_by_the_ends_of_the_interval(
+    reading: Reading, break_even: float, verdict: LaunchVerdict, why: str
+):
+    stakes = Stakes(break_even=break_even, worthwhile=0.05)
+    found = decide_arm(reading, arm="treated", guards=(), unsound="", stakes=stakes)
+    assert found.verdict is verdict
+    assert found.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("guard", "is_harmed"),
+    [
+        (spanning(-0.3, -0.01), True),
+        (spanning(-0.3, 0.0), False),
+        (spanning(-0.3, 0.01, once=(-0.2, -0.1)), False),
+        (spanning(-0.3, -0.01, is_enough=False), False),
+    ],
+)
+def test_harm_is_what_is_sure_whenever_one_looks(guard: Reading, is_harmed: bool):
+    found = decide_arm(spanning(0.01, 0.3), arm="treated", guards=(guard,), unsound="", stakes=Stakes())
+    assert found.verdict is (LaunchVerdict.DO_NOT if is_harmed else LaunchVerdict.LAUNCH)
+
+
+@pytest.mark.parametrize(
+    ("treated", "control", "different", "is_enough"),
+    [
+        (100, 100, 10, True),
+        (1_000, 99, 200, False),
+        (99, 1_000, 200, False),
+        # A twentieth of the smaller arm's hundred are five.
+        (900, 100, 50, True),
+        (900, 100, 49, False),
+    ],
+)
+def test_enough_is_a_hundred_in_each_arm_and_five_that_differ(
+    treated: int, control: int, different: int, is_enough: bool
+):
+    outcome = (np.arange(treated + control) % ((treated + control) // different) == 0).astype(np.float64)
+    outcome[np.flatnonzero(outcome)[different:]] = 0.0
+    assert outcome.sum() == different
+    assert one_reading(outcome=outcome, is_control=np.arange(len(outcome)) >= treated).is_enough == is_enough
+
+
+def test_worth_having_is_a_tenth_of_what_control_has_unless_said():
+    outcome, is_control = halves(0.30, 0.20)
+    reading = one_reading(outcome=outcome, is_control=is_control)
+    found = decide_arm(reading, arm="treated", guards=(), unsound="", stakes=Stakes())
+    assert found.worthwhile == pytest.approx(0.02)
+    needed = households_needed_anytime(variance=reading.variance, effect=0.02)
+    assert found.households_needed == needed
 
 
 def test_what_is_too_little_to_be_worth_having_is_not_launched():
