@@ -387,6 +387,28 @@ def test_exposed_are_compared_with_ghosts():
     assert by_unit["exposed"].households == 200
 
 
+def test_the_time_still_needed_is_that_of_the_arm_that_is_met_most_slowly():
+    met = [
+        Met(experiment="low", household=f"{arm}-{day}-{n}", arm=arm, time_us=START + day * DAY, share_bp=share_bp,
+            layer="journey")
+        for day in range(20)
+        for arm, a_day, share_bp in (("control", 20, 4_000), ("fast", 25, 5_000), ("slow", 5, 1_000))
+        for n in range(a_day)
+    ]  # fmt: skip
+    log = [
+        activation(one.household, day=(one.time_us - START) / DAY + 3)
+        for place, one in enumerate(met)
+        if place % 5 == 0
+    ]
+    one = reported(log, met, stakes=Stakes(worthwhile=0.02))
+    fast, slow = (verdict.households_needed for verdict in one.verdicts)
+    assert fast is not None
+    assert slow is not None
+    by_arm = [(needed - there) / a_day for needed, there, a_day in ((fast, 900, 45), (slow, 500, 25))]
+    assert by_arm[0] < by_arm[1]
+    assert one.days_needed == pytest.approx(by_arm[1])
+
+
 def test_the_time_still_needed_follows_the_pace():
     draw = np.random.default_rng(3)
     met = [

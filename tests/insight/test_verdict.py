@@ -208,6 +208,17 @@ def test_several_arms_share_the_confidence():
     assert three.effect.high > one.effect.high
 
 
+def test_one_may_look_as_often_as_there_are_households_whatever_each_is_told_of():
+    outcome, is_control = halves(0.20, 0.10)
+    units = np.repeat(np.arange(len(outcome)), 3)
+    thrice = Measured(outcome=outcome[units], is_control=is_control[units], units=units)
+    once = one_reading(outcome=outcome, is_control=is_control)
+    found = read(thrice, measure="conversion", arm="treated", arms=1, stakes=Stakes())
+    assert found is not None
+    assert (found.households, found.treated_households) == (4_000, 2_000)
+    assert found.anytime.low == pytest.approx(once.anytime.low, rel=2e-3)
+
+
 def test_nobody_in_an_arm_is_not_enough():
     empty = Measured(outcome=np.ones(200), is_control=np.ones(200, np.bool_))
     reading = read(empty, measure="conversion", arm="treated", arms=1, stakes=Stakes())
@@ -267,7 +278,9 @@ def test_planning_tells_how_many_and_how_long():
     assert once == 19_623
     assert 1.8 * once < whenever < 2.3 * once
     assert days_needed(1_000, there=400, met_by_day={100: 10, 101: 20, 102: 30}) == 30.0
-    assert days_needed(300, there=400, met_by_day={}) == 0.0
+    assert days_needed(300, there=400, met_by_day={}) == days_needed(400, there=400, met_by_day={}) == 0.0
+    # At the pace of the last 28 days: one a day, whatever was before.
+    assert days_needed(10, there=0, met_by_day={0: 999, 1: 14, 28: 14}) == 10.0
     assert days_needed(1_000, there=400, met_by_day={}) is None
 
 
