@@ -120,10 +120,14 @@ def readiness(
     signals = tuple(_seen(asked.facts, name, is_trigger, asked.time_us) for name, is_trigger in types.items())
     since_us = asked.time_us - LATELY_US
     entered = {
-        one.household for one in asked.journeys.entries if one.journey == journey.name and one.time_us >= since_us
+        one.household
+        for one in asked.journeys.entries
+        if one.journey == journey.name and since_us <= one.time_us < asked.time_us
     }
     entered |= {
-        one.household for one in asked.journeys.met if one.experiment == journey.name and one.time_us >= since_us
+        one.household
+        for one in asked.journeys.met
+        if one.experiment == journey.name and since_us <= one.time_us < asked.time_us
     }
     control = control_share(plan, journey)
     offers = [plan.offers[index] for index in journey.offers]
