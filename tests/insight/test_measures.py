@@ -81,7 +81,8 @@ def on_borders(log: list[Event], *, seed: int) -> list[Event]:
     return sorted(found, key=lambda one: one.learnt)
 
 
-@pytest.mark.parametrize("as_of", [*BORDERS[4:], BORDERS[4] + 1])
+# 2026-10-25 has 25 hours.
+@pytest.mark.parametrize("as_of", [*BORDERS[4:], BORDERS[4] + 1, BORDERS[4] - 7 * DAY + 12 * DAY // 24])
 @pytest.mark.parametrize("behind", [None, 0])
 def test_so_they_are_where_all_happens_on_the_borders_of_months(as_of: int, behind: int | None):
     compare(on_borders(lived(seed=7), seed=7), as_of=as_of, behind=behind)
@@ -97,6 +98,7 @@ def compare(log: list[Event], *, as_of: int, behind: int | None) -> None:
     for back, period in zip(reversed(range(MONTHS)), months_of(time_us=as_of, count=MONTHS, zone=ZONE), strict=True):
         start, end, days = slow.month(back)
         assert (period.start_us, period.end_us, period.days) == (start, end, days)
+        assert period.is_over == (back > 0 or as_of in BORDERS[::2])
         month = period.name
         for name, wanted in slow.k1(end).items():
             assert fast[f"K1.{name}/{month}"] == wanted
@@ -295,6 +297,73 @@ def test_a_reversal_restates_the_old_month():
     ]
     assert value(log, "K5.frequency/2026-11", as_of=DECEMBER) == 1.5
     assert value(log, "K5.frequency/2026-11", as_of=DECEMBER + 20 * DAY, months=2) == 1.0
+
+
+def test_one_id_of_two_sources_is_two_events_and_one_that_came_again_is_one():
+    paid = one("billing.topup", day=2, id_="1", amount_minor=500.0)
+    again = replace(paid, learnt=paid.learnt + DAY, fields={"amount_minor": 900.0})
+    log = [*activated("H1", "mobile"), paid, again, replace(paid, source="till")]
+    assert value(log, "K2.arpu/2026-11") == 1_000.0
+
+
+def test_arpu_of_old_is_what_is_all_ours_per_line():
+    log = [
+        *activated("H1", "mobile", "extra_line", "content"),
+        *activated("H2", "broadband"),
+        one("billing.bill_issued", day=2, id_="sale", amount_minor=3_000.0),
+        one("billing.topup", "H3", day=2, amount_minor=600.0),
+        one("partner.purchase", day=3, amount_minor=9_000.0),
+        one("billing.refund", day=40, amount_minor=300.0, sale="sale"),
+        one("billing.refund", day=5, amount_minor=50.0, sale="unknown"),
+    ]
+    assert value(log, "ARPU.per_line/2026-11", as_of=DECEMBER) == 1_200.0
+    assert value(log, "ARPU.per_line/2026-11", as_of=DECEMBER + 20 * DAY, months=2) == 1_100.0
+
+
+def test_contracts_are_no_input_of_depth():
+    log = [*activated("H1", "mobile"), one("wallet.payment", day=16, member="M1", amount_minor=5.0)]
+    contracts = [one("billing.contract_due", day=15), one("billing.contract_renewed", day=17)]
+    assert value([*log, *contracts], "K3.depth/2026-11") == value(log, "K3.depth/2026-11") > 0.0
+
+
+def test_a_contract_is_renewed_by_the_first_renewal_that_answers_no_other_whenever_it_comes():
+    log = [
+        one("billing.contract_renewed", "H1", day=1),
+        one("billing.contract_due", "H1", day=2),
+        one("billing.contract_due", "H2", day=3),
+        one("billing.contract_due", "H3", day=4),
+        one("billing.contract_due", "H3", day=5),
+        one("billing.contract_renewed", "H3", day=6),
+        one("billing.contract_due", "H4", day=29),
+        one("billing.contract_renewed", "H4", day=33),
+    ]
+    assert value(log, "renewal.rate/2026-11") == 1 / 5
+    assert value(log, "renewal.rate/2026-11", as_of=DECEMBER + 9 * DAY, months=2) == 2 / 5
+
+
+def test_a_case_takes_from_its_complaint_until_what_resolves_it():
+    log = [
+        one("call_centre.complaint", day=2, case="a"),
+        one("call_centre.complaint", day=2.5, case="b"),
+        one("call_centre.resolved", day=3, case="b"),
+        one("call_centre.resolved", day=4, case="a"),
+        one("call_centre.complaint", day=5, case="c"),
+    ]
+    assert value(log, "resolution.minutes/2026-11") == (48 + 12) * 60 / 2
+    asked = asked_of(log, as_of=DECEMBER, zone="UTC")
+    (row,) = [row for row in kpis(asked, months=1) if row.kpi == "resolution"]
+    assert row.note == "1 cases are still open, and not counted"
+
+
+def test_net_additions_are_products_at_the_end_less_those_at_the_beginning():
+    log = [
+        *activated("H1", "mobile", "extra_line", day=-2),
+        *activated("H2", "mobile", day=4),
+        *activated("H3", "content", "gaming", "smart_home", day=5),
+        one("billing.product_deactivated", "H1", day=9, product="mobile"),
+        one("billing.product_deactivated", "H3", day=9, product="gaming"),
+    ]
+    assert value(log, "net_additions.products/2026-11") == 2.0
 
 
 def test_churn_is_of_those_who_were_there_when_the_month_began():
