@@ -133,7 +133,7 @@ def _asked(config: HearthConfig, log: RolledLog, question: KpiQuestion) -> _Aske
         if log.is_stream:
             raise UsageWrong("--known-by cannot be told where the newest event is now: all was learnt when it happened")
         known_us = instant_us(question.known_by, option="--known-by", zone=zone)
-    grouping = _grouping(config, log, question, time_us=time_us)
+    grouping = _grouping(config, log, question, time_us=time_us, known_us=known_us)
     since_us = uses_asked_since_us(months_of(time_us=time_us, count=question.months, zone=zone))
     return _Asked(log=log, time_us=time_us, known_us=known_us, uses_since_us=since_us, grouping=grouping)
 
@@ -154,7 +154,7 @@ def _rows(asked: _Asked, question: KpiQuestion) -> list[FigureRow]:
 
 
 def _grouping(
-    config: HearthConfig, log: RolledLog, question: KpiQuestion, *, time_us: int
+    config: HearthConfig, log: RolledLog, question: KpiQuestion, *, time_us: int, known_us: int | None
 ) -> Callable[[Knowledge], Grouping | None]:
     if question.by == "segment":
         segments = segments_of(config, until_us=None if question.as_of is None else time_us)
@@ -163,7 +163,7 @@ def _grouping(
         return lambda part: None
     known = sorted({one.experiment for one in log.journeys.met})
     if question.experiment in known:
-        arms = log.journeys.arms(question.experiment, time_us=time_us)
+        arms = log.journeys.arms(question.experiment, time_us=time_us, known_us=known_us)
         return lambda part: by_arms(part, arms)
     if not known:
         raise CommandFailed("no household has met an experiment yet, so there are no arms to split by")

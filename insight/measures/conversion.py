@@ -177,7 +177,7 @@ class Trials:
         """Add some households."""
         over = [one for one in asked.once(entered, period, window_us=window_us) if one.is_over]
         for journey in sorted({one.journey for one in over}):
-            met = asked.journeys.arms(journey, time_us=asked.time_us)
+            met = asked.journeys.arms(journey, time_us=asked.time_us, known_us=asked.known_us)
             # Of one that was merged, the first of its arms.
             by_time = sorted(met.items(), key=lambda of: of[1].time_us, reverse=True)
             arm_of = {asked.by_key[key]: one.arm for key, one in by_time}

@@ -102,9 +102,13 @@ class JourneyRecords:
         """Return every key."""
         return frozenset(one.household for one in self.entries) | {one.household for one in self.met}
 
-    def arms(self, experiment: str, *, time_us: int) -> dict[str, Met]:
-        """Return who had met an experiment before a time, by household."""
-        return {one.household: one for one in self.met if one.experiment == experiment and one.time_us < time_us}
+    def arms(self, experiment: str, *, time_us: int, known_us: int | None) -> dict[str, Met]:
+        """Return who had met an experiment before a time, as far as it was known at another, by household."""
+        return {
+            one.household: one
+            for one in self.met
+            if one.experiment == experiment and one.time_us < time_us and (known_us is None or one.time_us <= known_us)
+        }
 
 
 def families_of(plans: Iterable[Plan]) -> dict[str, frozenset[str]]:

@@ -90,7 +90,7 @@ def _events_of(
 
 def by_arm(asked: Knowledge, experiment: str) -> Grouping:
     """Return who is in which arm of an experiment by when one asks, each household by its first."""
-    return by_arms(asked, asked.journeys.arms(experiment, time_us=asked.time_us))
+    return by_arms(asked, asked.journeys.arms(experiment, time_us=asked.time_us, known_us=asked.known_us))
 
 
 def by_arms(asked: Knowledge, met_by_key: Mapping[str, Met]) -> Grouping:

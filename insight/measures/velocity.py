@@ -39,8 +39,10 @@ class Velocity:
             self._take(asked, own, f"={group}")
 
     def _take(self, asked: Knowledge, entries: Sequence[JourneyEntry], group: str) -> None:
+        # It is known when it is recorded, so what was handed over behind either time is nothing yet.
+        until_us = asked.time_us if asked.known_us is None else min(asked.time_us, asked.known_us + 1)
         answered = [(one.answered_us, one.time_us) for one in entries]
-        handed = [at_us - time_us for at_us, time_us in answered if at_us is not None and at_us < asked.time_us]
+        handed = [at_us - time_us for at_us, time_us in answered if at_us is not None and at_us < until_us]
         durations, is_done = until_conversion(asked, entries)
         self._of(group).add(_Durations(handed=[np.array(handed, np.int64)], lasted=[durations], is_done=[is_done]))
 

@@ -154,7 +154,8 @@ def _answered(
 
 
 def _funnel(asked: Knowledge, name: str, seen: _Seen, lives: Lives, looked: Set[str], accepted: Set[str]) -> Funnel:
-    arm_of = {household: one.arm for household, one in asked.journeys.arms(name, time_us=asked.time_us).items()}
+    met = asked.journeys.arms(name, time_us=asked.time_us, known_us=asked.known_us)
+    arm_of = {household: one.arm for household, one in met.items()}
     by_arm: dict[str, set[str]] = defaultdict(set)
     for household in seen.entered_us:
         by_arm[arm_of.get(household) or (CONTROL if household in seen.withheld else TREATED)].add(household)

@@ -397,6 +397,21 @@ def test_what_was_not_handed_over_before_one_asks_is_none_and_a_month_is_half_op
     assert row(rows, "K4.conversion_median/2026-10").denominator == 0
 
 
+def test_who_asks_as_it_was_known_gets_the_hand_overs_and_arms_of_then():
+    entries = tuple(entry("one", f"H{number}", OCTOBER, answered_us=OCTOBER + number * DAY) for number in (1, 2, 3))
+    met = tuple(
+        Met(experiment="one", household=f"H{number}", arm="treated", time_us=OCTOBER + number * DAY)
+        for number in (1, 2, 3)
+    )
+    journeys = JourneyRecords(entries=entries, met=met, families=FAMILIES)
+    log = [activated(f"H{number}", "content", day=-1) for number in (1, 2, 3)]
+    asked = told(log, journeys, as_of=OCTOBER + 5 * DAY, known_by=OCTOBER + 2 * DAY, zone="UTC")
+    rows = kpis(asked, months=1, by="arm", grouping=by_arm(asked, "one"))
+    assert row(rows, "K4.handed_p99/2026-10").numerator == 2
+    arms = {one.group: one.denominator for one in rows if one.by == "arm" and one.measure == "three_or_more"}
+    assert arms == {"treated": 2, "not met": 1}
+
+
 def test_the_first_yes_to_any_of_its_actions_is_the_conversion():
     def said(kind: str, action: str, *, minutes: int) -> Event:
         time = OCTOBER + minutes * 60_000_000
