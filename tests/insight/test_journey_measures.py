@@ -277,6 +277,7 @@ def test_the_increment_is_over_control():
     september = months_of(time_us=asked.time_us, count=2, zone="UTC")[0]
     (found,) = increments(asked, september, window_us=WINDOW)
     assert found.value == pytest.approx(30 / 60 - 4 / 40)
+    assert (found.numerator, found.denominator) == (60, 40)
     assert found.low is not None
     assert found.high is not None
     assert 0.2 < found.low < found.value < found.high < 0.6
