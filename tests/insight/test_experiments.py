@@ -95,11 +95,13 @@ def test_a_household_that_is_told_of_twice_is_one():
 
 
 def test_an_interval_leans_to_where_the_tail_is():
-    few = np.array([0.0] * 90 + [10.0] * 10)
-    for sign in (1.0, -1.0):
-        outcome, is_control = np.concatenate([sign * few, few * 0.0]), np.arange(200) >= 100
-        found = difference(Measured(outcome=outcome, is_control=is_control)).estimate()
-        assert (found.high - found.value > found.value - found.low) == (sign > 0.0)
+    few, is_control = np.array([0.0] * 90 + [10.0] * 10), np.arange(200) >= 100
+    up, down = (
+        difference(Measured(outcome=np.concatenate([sign * few, few * 0.0]), is_control=is_control)).estimate()
+        for sign in (1.0, -1.0)
+    )
+    assert up.high - up.value > up.value - up.low
+    assert (down.low, down.value, down.high) == (pytest.approx(-up.high), -up.value, pytest.approx(-up.low))
 
 
 def paired(slope: float, *, treated_slope: float | None = None, ahead: float = 0.0) -> Measured:

@@ -251,6 +251,8 @@ def test_who_was_merged_is_in_its_first_arm_and_only_whose_window_is_over_is_com
     (found,) = [one for one in kpis(asked, months=2) if one.name == "K6.increment/2026-10/journey=one"]
     assert (found.numerator, found.denominator) == (4, 4)
     assert found.value == pytest.approx(3 / 4 - 1 / 4)
+    split = by_arm(asked, "one")
+    assert split.groups[split.of_household[asked.by_key["H0b"]]] == "control"
 
 
 def test_one_household_in_an_arm_is_nothing_to_compare():

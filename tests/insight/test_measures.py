@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from insight.measures.adding_up import Sums
 from insight.measures.definitions import DefinitionsInvalid, read_definitions
 from insight.measures.figures import FigureRow, Grouping
 from insight.measures.knowledge import Knowledge, ask, months_of
-from insight.measures.kpis import NoSuchRow, by_segment, explained, kpis
+from insight.measures.kpis import WINDOW_US, NoSuchRow, by_segment, explained, kpis
 from insight.measures.reading import read_facts
 from loadtest.town import MONDAY_US
 from tests.insight.measures_log import START, exported, lived, town_log
@@ -81,8 +82,10 @@ def on_borders(log: list[Event], *, seed: int) -> list[Event]:
     return sorted(found, key=lambda one: one.learnt)
 
 
-# 2026-10-25 has 25 hours.
-@pytest.mark.parametrize("as_of", [*BORDERS[4:], BORDERS[4] + 1, BORDERS[4] - 7 * DAY + 12 * DAY // 24])
+# 2026-10-25 has 25 hours; half an hour after it, it is that day in UTC still.
+@pytest.mark.parametrize(
+    "as_of", [*BORDERS[4:], BORDERS[4] + 1, BORDERS[4] - 7 * DAY + DAY // 2, BORDERS[4] - 6 * DAY + DAY // 48]
+)
 @pytest.mark.parametrize("behind", [None, 0])
 def test_so_they_are_where_all_happens_on_the_borders_of_months(as_of: int, behind: int | None):
     compare(on_borders(lived(seed=7), seed=7), as_of=as_of, behind=behind)
@@ -175,6 +178,15 @@ def test_a_part_is_what_its_households_alone_have():
         parts = {row.name.removesuffix(f"/segment={group}"): (row.numerator, row.denominator) for row in own}
         assert len(parts) >= 10 * MONTHS
         assert parts == {name: wanted[name] for name in parts}
+
+
+def test_parts_that_are_added_one_after_another_are_the_whole():
+    log = [event for event in lived(seed=11) if not event.type.startswith("hearth.graph")]
+    sums = Sums(time_us=AS_OF[3], zone=ZONE, months=MONTHS, by="category", window_us=WINDOW_US)
+    for part in range(3):
+        sums.add(asked_of([event for event in log if int(event.household[1:]) % 3 == part], as_of=AS_OF[3]))
+    whole = kpis(asked_of(log, as_of=AS_OF[3]), months=MONTHS, by="category")
+    assert found(sums.rows()) == found(whole)
 
 
 @pytest.mark.parametrize("as_of", AS_OF)
@@ -320,6 +332,11 @@ def test_arpu_of_old_is_what_is_all_ours_per_line():
     assert value(log, "ARPU.per_line/2026-11", as_of=DECEMBER + 20 * DAY, months=2) == 1_100.0
 
 
+def test_use_that_names_nobody_is_nobodys():
+    log = [*activated("H1", "mobile"), one("wallet.payment", day=16, member="M1", amount_minor=5.0)]
+    assert value([one("wallet.payment", "", day=0.5), *log], "K3.depth/2026-11") == value(log, "K3.depth/2026-11")
+
+
 def test_contracts_are_no_input_of_depth():
     log = [*activated("H1", "mobile"), one("wallet.payment", day=16, member="M1", amount_minor=5.0)]
     contracts = [one("billing.contract_due", day=15), one("billing.contract_renewed", day=17)]
@@ -453,6 +470,9 @@ def test_a_late_event_counts_when_it_happened():
     log = [*activated("H1", "mobile"), one("billing.topup", day=20, learnt=25, amount_minor=900.0)]
     assert value(log, "K2.arpu/2026-11", as_of=DECEMBER, known_by=DECEMBER) == 0.0
     assert value(log, "K2.arpu/2026-11", as_of=DECEMBER) == 900.0
+    learnt = log[-1].learnt
+    for known_by, wanted in ((learnt, 900.0), (learnt - 1, 0.0)):
+        assert value(log, "K2.arpu/2026-11", as_of=learnt + DAY, known_by=known_by, months=2) == wanted
 
 
 # --- what a number is made of -----------------------------------------------------------------------------------------
@@ -496,6 +516,7 @@ def test_each_of_the_others_names_its_events():
         one("call_centre.complaint", "H2", day=0, id_="opened"),
         one("call_centre.resolved", "H2", day=31, id_="resolved"),
         one("call_centre.complaint", "H2", day=30, id_="opened later"),
+        one("call_centre.resolved", "H2", day=32, id_="resolved later"),
     ]
     asked = asked_of(sorted(log, key=lambda event: event.time), as_of=DECEMBER + 20 * DAY, zone="UTC")
     behind = {

@@ -16,7 +16,7 @@ from insight.experiments.anytime import anytime_reach
 from insight.experiments.effect import Measured, difference
 from insight.experiments.planning import days_needed, households_needed, households_needed_anytime, share_variance
 from insight.experiments.verdict import LaunchVerdict, Reading, Stakes, decide_arm, read
-from insight.intervals import Estimate
+from insight.intervals import Estimate, reach_of
 from tests.benches import experiments_bench as bench
 from tests.insight.experiment_town import lived, treatment
 
@@ -217,6 +217,8 @@ def test_one_may_look_as_often_as_there_are_households_whatever_each_is_told_of(
     assert found is not None
     assert (found.households, found.treated_households) == (4_000, 2_000)
     assert found.anytime.low == pytest.approx(once.anytime.low, rel=2e-3)
+    wider = (once.anytime.high - once.anytime.low) / (once.effect.high - once.effect.low)
+    assert wider == pytest.approx(anytime_reach(4_000, confidence=0.95) / reach_of(0.95), rel=0.01)
 
 
 def test_nobody_in_an_arm_is_not_enough():
@@ -279,6 +281,10 @@ def test_planning_tells_how_many_and_how_long():
     assert 1.8 * once < whenever < 2.3 * once
     assert days_needed(1_000, there=400, met_by_day={100: 10, 101: 20, 102: 30}) == 30.0
     assert days_needed(300, there=400, met_by_day={}) == days_needed(400, there=400, met_by_day={}) == 0.0
+    # The least number at which it is enough.
+    for households, is_enough in ((whenever, True), (whenever - 1, False)):
+        reach = anytime_reach(households, confidence=0.95)
+        assert (households_needed(variance=variance, effect=0.02, reach=reach) <= households) == is_enough
     # At the pace of the last 28 days: one a day, whatever was before.
     assert days_needed(10, there=0, met_by_day={0: 999, 1: 14, 28: 14}) == 10.0
     assert days_needed(1_000, there=400, met_by_day={}) is None
