@@ -1,12 +1,13 @@
 """Backing up a data directory beside a running Hearth, and restoring it.
 
-Copied in this order, so that what is copied fits together whatever is written meanwhile: snapshots before the log (a
-snapshot is never ahead of its log), and of the log first the segments, then the marker of where it begins. Files of log
-and snapshots are only ever added to, replaced as a whole, or given up; a partition whose files go away while they are
-copied is begun again. Ownership is not copied: epochs are in the log.
+Copied in this order, so that what is copied fits together whatever is written meanwhile: snapshots before the logs (a
+snapshot is never ahead of its log); of each log the mark of its end; then, up to where they all were at one instant
+(cluster/log_instant.py), the segments of each, and the mark of where it begins. Files of log and snapshots are only
+ever added to, replaced as a whole, or given up; a partition whose files go away while they are copied is begun again.
+Ownership is not copied: epochs are in the log.
 
-What was acknowledged before a backup of its partition began is in it; the copy of a last segment may end inside a group
-that was just being written, which opening cuts, as after a crash.
+What was acknowledged before a backup began is in it; a last segment may end inside a group that was just being written,
+which opening cuts, as after a crash.
 """
 
 import errno
@@ -24,6 +25,7 @@ from cluster.access import REMEMBERED_NAME
 from cluster.config import utc_now
 from cluster.data_dir import LAYOUT_NAME
 from cluster.errors import CommandFailed, UsageWrong
+from cluster.log_instant import SEGMENT, Segments, segments_at_one_instant
 from cluster.playbook_versions import FOLDER as PLAYBOOKS
 from cluster.remembered_playbook import PLAYBOOK_NAME
 
@@ -33,8 +35,11 @@ PIECE_BYTES = 4 << 20
 TRIES = 20
 """A partition is begun again so often at most; each time takes a snapshot's interval to come about."""
 
-_PARTITIONED = ("snapshots", "rejects", "log")
-"""Folders with a folder per partition, in the order in which they are copied."""
+_LOG = "log"
+_PARTITIONED = ("snapshots", "rejects")
+"""Folders with a folder per partition, in the order in which they are copied: before the logs."""
+_END = "end"
+"""Of a log's files the mark of its end."""
 
 Show = Callable[[int, int | None], None]
 
@@ -79,6 +84,8 @@ def back_up(data_dir: Path, target: Path, show: Show) -> Backup:
         for partition in _folders(data_dir / folder):
             files |= _copy_partition(data_dir, target, f"{folder}/{partition}")
             show(sum(size for size, _ in files.values()), None)
+    before = sum(size for size, _ in files.values())
+    files |= _copy_logs(data_dir, target, lambda size, _: show(before + size, None))
     files |= {name: _copy(data_dir / name, target / name) for name in _tree(data_dir, "models")}
     if (data_dir / REMEMBERED_NAME).exists():
         # Which access rules hold: what is restored lets in whom the rules let in, and nobody where they are gone.
@@ -174,12 +181,12 @@ def _copy_partition(data_dir: Path, target: Path, folder: str) -> dict[str, tupl
 
 
 def _files_of(data_dir: Path, folder: str) -> Iterator[str]:
-    """Yield a partition's files: of snapshots the finished ones, of a log its segments in order and then its marker.
+    """Yield a partition's files: of snapshots the finished ones, of reject logs segments in order and then the marker.
 
     The mark of a log's end comes before all: what it says must be in the segments that are copied after it.
     """
     names = sorted(
-        _tree(data_dir, folder), key=lambda name: (not name.endswith("/end"), not name.endswith(".seg"), name)
+        _tree(data_dir, folder), key=lambda name: (not name.endswith(f"/{_END}"), not name.endswith(SEGMENT), name)
     )
     for name in names:
         parts = PurePosixPath(name).parts
@@ -187,6 +194,56 @@ def _files_of(data_dir: Path, folder: str) -> Iterator[str]:
         if is_unfinished or (parts[0] == "snapshots" and not (data_dir / name).with_name("manifest.json").exists()):
             continue
         yield name
+
+
+class _Cut(Exception):
+    """What there was at an instant is there no more: it was cut off by an owner's successor, or given up."""
+
+
+def _copy_logs(data_dir: Path, target: Path, show: Show) -> dict[str, tuple[int, str]]:
+    """Copy all logs as they were at one instant.
+
+    An owner that died in the midst of a write left a torn group; what the next one writes in its place, while this
+    copies, is copied as far as the torn one went.
+    """
+    for _ in range(TRIES):
+        try:
+            # First, for what they say must be in the segments.
+            found = {name: _copy(data_dir / name, target / name) for name in _ends(data_dir)}
+            for folder, segments in sorted(segments_at_one_instant(data_dir / _LOG).items()):
+                found |= _copy_log(data_dir, target, f"{_LOG}/{folder}", segments)
+                show(sum(size for size, _ in found.values()), None)
+            return found
+        except _Cut:
+            shutil.rmtree(target / _LOG, ignore_errors=True)
+    raise CommandFailed(f"{data_dir / _LOG} changes faster than it can be copied; try again")
+
+
+def _ends(data_dir: Path) -> Iterator[str]:
+    marks = (f"{_LOG}/{folder}/{_END}" for folder in _folders(data_dir / _LOG))
+    return (name for name in marks if (data_dir / name).is_file())
+
+
+def _copy_log(data_dir: Path, target: Path, folder: str, segments: Segments) -> dict[str, tuple[int, str]]:
+    """Copy what a log held at an instant, less what is given up meanwhile, and then the mark of where it begins."""
+    names, last_bytes = segments
+    for _ in range(TRIES):
+        there = [name for name in names if (data_dir / folder / name).is_file()]
+        if names[-1] not in there or (data_dir / folder / names[-1]).stat().st_size < last_bytes:
+            raise _Cut
+        found = dict[str, tuple[int, str]]()
+        try:
+            for name in there:
+                most = last_bytes if name == names[-1] else None
+                found[f"{folder}/{name}"] = _copy(data_dir / folder / name, target / folder / name, most=most)
+            for name in sorted(_files_of(data_dir, folder)):
+                if not name.endswith((SEGMENT, f"/{_END}")):
+                    found[name] = _copy(data_dir / name, target / name)
+            return found
+        except FileNotFoundError:
+            for name in names:
+                (target / folder / name).unlink(missing_ok=True)
+    raise CommandFailed(f"{data_dir / folder} changes faster than it can be copied; try again")
 
 
 def _tree(data_dir: Path, folder: str) -> list[str]:
@@ -198,13 +255,17 @@ def _folders(path: Path) -> list[str]:
     return sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
 
 
-def _copy(source: Path, target: Path) -> tuple[int, str]:
-    """Copy durably what a file holds now, not what is appended meanwhile; return its bytes and checksum."""
+def _copy(source: Path, target: Path, *, most: int | None = None) -> tuple[int, str]:
+    """Copy durably what a file holds now, not what is appended meanwhile; return its bytes and checksum.
+
+    With `most` no more than so many bytes of it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     checksum = xxhash.xxh3_128()
     try:
         with source.open("rb") as reading, target.open("wb") as writing:
-            size = left = os.fstat(reading.fileno()).st_size
+            size = os.fstat(reading.fileno()).st_size
+            size = left = size if most is None else min(size, most)
             while left:
                 piece = reading.read(min(left, PIECE_BYTES))
                 if not piece:

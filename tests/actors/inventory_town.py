@@ -72,6 +72,7 @@ class Town(Hearth):
         loss: float = 0.0,
         doubling: float = 0.0,
         logs: Callable[[], LogStore] | None = None,
+        epoch: int = 1,
     ) -> None:
         self.directory, self.clock, self.plan = directory, SettableClock(), plan
         self.partitions = tuple(range(partition_count))
@@ -96,7 +97,8 @@ class Town(Hearth):
         ]
         self.place = {partition: self.shards[partition % shard_count] for partition in self.partitions}
         self._opening: dict[int, asyncio.Lock] = {}
-        self._epochs = itertools.count(2)
+        self.first_epoch = epoch
+        self._epochs = itertools.count(epoch + 1)
         self._letters: set[asyncio.Task[Any]] = set()
 
     @property
@@ -234,7 +236,7 @@ async def a_town(directory: Path, **named: Any) -> AsyncIterator[Town]:
     try:
         for partition in town.partitions:
             shard = town.place[partition]
-            await shard.assign(partition, plan_bytes=town.plan.canonical_bytes, epoch=1)
+            await shard.assign(partition, plan_bytes=town.plan.canonical_bytes, epoch=town.first_epoch)
         yield town
     finally:
         failpoints.arm(lambda _: None)
