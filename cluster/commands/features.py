@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.exports.point_in_time import Point
     from actors.log.contract import Offset, PartitionId
     from actors.log.location import PartitionReader
+    from actors.snapshots.store import SnapshotStore
     from household.decision import Decision
     from household.plan import Feature
     from household.state import PartitionState
@@ -78,56 +79,99 @@ def features_at(config: HearthConfig, asked: FeaturesAsked, *, as_json: bool) ->
 def _looked_up(
     config: HearthConfig, reader: "PartitionReader", partition: "PartitionId", asked: FeaturesAsked
 ) -> _Told:
-    """Return what was known at the point that is asked for.
+    """Return what was known at the point that is asked for, wherever the household lay then.
 
     Raises:
         CommandFailed: nothing was, or the log does not reach back so far.
     """
-    from actors.exports.point_in_time import LogTooShort, Point, start_before, states_at
-    from actors.log.contract import LOG_START
+    from actors.exports.point_in_time import LogTooShort
     from actors.snapshots.store import snapshot_store
 
     if partition not in reader.partitions():
         raise CommandFailed(f"the log has no partition {partition}, in which household {asked.household!r} would be")
-    made = _decision(reader, partition, asked)
-    if made is not None:
-        offset, decision = made
-        point = Point.of(0, decision, offset)
-    else:
-        newest_us = max((stored.record.stamp_us for stored in reader.read(partition, LOG_START)), default=0)
-        point = Point(number=0, as_of_us=newest_us if asked.at_us is None else asked.at_us)
+    looking = _Looking(asked, reader, snapshot_store(config.snapshot_location))
     try:
-        start = start_before(snapshot_store(config.snapshot_location), partition, [point])
-        for _, state in states_at(start, reader.read(partition, start.position), [point]):
-            return _told(state, asked, point, made[1] if made is not None else None)
+        found = looking.named(partition) if asked.decision_id else looking.then(partition)
     except LogTooShort as short:
         raise CommandFailed(
-            f"what was known at {_time(point.as_of_us)} cannot be told any more: {short}, and no snapshot is older; "
+            f"what was known at {_time(looking.as_of_us)} cannot be told any more: {short}, and no snapshot is older; "
             "setting log_retention_hours says how long the log is kept"
         ) from short
     except OSError as failed:
         raise CommandFailed(f"the snapshots cannot be listed: {failed}") from failed
-    raise CommandFailed(f"nothing was known of household {asked.household!r} at {_time(point.as_of_us)}")
-
-
-def _decision(
-    reader: "PartitionReader", partition: "PartitionId", asked: FeaturesAsked
-) -> "tuple[Offset, Decision] | None":
-    """Return the decision that is named, or the newest that was made at that very time; None where there was none."""
-    from actors.exports.point_in_time import decisions_in_force
-    from actors.log.contract import LOG_START
-
-    if asked.at_us is None and not asked.decision_id:
-        return None
-    found = None
-    for offset, decision in decisions_in_force(reader.read(partition, LOG_START), of=asked.household.encode()):
-        if asked.member is not None and decision.member != asked.member.encode():
-            continue
-        if decision.decision_id == asked.decision_id or (not asked.decision_id and decision.decided_us == asked.at_us):
-            found = (offset, decision)
-    if found is None and asked.decision_id:
-        raise CommandFailed(f"household {asked.household!r} has no decision {asked.decision_id} in the log")
+    if found is None:
+        raise CommandFailed(f"nothing was known of household {asked.household!r} at {_time(looking.as_of_us)}")
     return found
+
+
+class _Looking:
+    """Looks through the logs of partitions for a household."""
+
+    def __init__(self, asked: FeaturesAsked, reader: "PartitionReader", snapshots: "SnapshotStore") -> None:
+        self._asked, self._reader, self._snapshots = asked, reader, snapshots
+        self.as_of_us = 0
+        """Of the point at which it looked last."""
+
+    def named(self, first: "PartitionId") -> _Told | None:
+        """Return what the decision that is named saw: it stands where it was made, and that was then known there."""
+        others = (one for one in self._reader.partitions() if one != first)
+        for partition in (first, *others):
+            if (made := self._decision(partition)) is not None:
+                return self._seen_by(partition, *made)
+        asked = self._asked
+        raise CommandFailed(f"household {asked.household!r} has no decision {asked.decision_id} in the log")
+
+    def then(self, first: "PartitionId") -> _Told | None:
+        """Return what was known as of a time; what a decision saw, if one was made at that very time."""
+        from actors.exports.across_partitions import lying
+
+        found = lying(self._asked.household.encode(), first, lambda one: self._state_at(one, self._point(one)))
+        if found is None:
+            return None
+        if self._asked.at_us is not None and (made := self._decision(found.partition)) is not None:
+            return self._seen_by(found.partition, *made)
+        return _told(found.state, self._asked, self._point(found.partition), None)
+
+    def _seen_by(self, partition: "PartitionId", offset: "Offset", decision: "Decision") -> _Told | None:
+        from actors.exports.point_in_time import Point
+
+        point = Point.of(0, decision, offset)
+        state = self._state_at(partition, point)
+        return None if state is None else _told(state, self._asked, point, decision)
+
+    def _point(self, partition: "PartitionId") -> "Point":
+        """Return the time that is asked for, or that of the newest record of a partition."""
+        from actors.exports.point_in_time import Point
+        from actors.log.contract import LOG_START
+
+        at_us = self._asked.at_us
+        if at_us is None:
+            at_us = max((stored.record.stamp_us for stored in self._reader.read(partition, LOG_START)), default=0)
+        return Point(number=0, as_of_us=at_us)
+
+    def _state_at(self, partition: "PartitionId", point: "Point") -> "PartitionState | None":
+        from actors.exports.point_in_time import start_before, states_at
+
+        self.as_of_us = point.as_of_us
+        start = start_before(self._snapshots, partition, [point])
+        found = states_at(start, self._reader.read(partition, start.position), [point])
+        return next((state for _, state in found), None)
+
+    def _decision(self, partition: "PartitionId") -> "tuple[Offset, Decision] | None":
+        """Return the decision that is named, or the newest that was made at that very time; None where none was."""
+        from actors.exports.point_in_time import decisions_in_force
+        from actors.log.contract import LOG_START
+
+        asked, found = self._asked, None
+        for offset, decision in decisions_in_force(
+            self._reader.read(partition, LOG_START), of=asked.household.encode()
+        ):
+            if asked.member is not None and decision.member != asked.member.encode():
+                continue
+            is_named = decision.decision_id == asked.decision_id
+            if is_named or (not asked.decision_id and decision.decided_us == asked.at_us):
+                found = (offset, decision)
+        return found
 
 
 def _told(state: "PartitionState", asked: FeaturesAsked, point: "Point", decision: "Decision | None") -> _Told:

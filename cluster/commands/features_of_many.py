@@ -20,13 +20,19 @@ from cluster.output import meter, print_json
 from insight.tables import BadTable, column, read_table, texts
 
 if TYPE_CHECKING:
+    from actors.exports.across_partitions import OnItsWay
     from actors.log.contract import PartitionId
     from actors.log.location import PartitionReader
     from actors.snapshots.store import SnapshotStore
     from household.plan import Plan
+    from household.state import PartitionState
 
 HOUSEHOLD, MEMBER, TIME = "household", "member", "time"
 ROWS_TOGETHER: Final = 65_536
+ROUNDS_MOST: Final = 64
+"""As often a household changes its partition at most."""
+GONE_ON: Final = "gone on"
+"""To another partition, where it is looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,55 +122,98 @@ def _schema(plan: "Plan", asked: pa.Schema) -> pa.Schema:
 def _tables(
     reader: "PartitionReader", snapshots: "SnapshotStore", plan: "Plan", wanted: _Wanted, counts: _Counts
 ) -> Iterator[pa.Table]:
-    """Yield the rows partition by partition; at least one table, though it be empty."""
+    """Yield the rows partition by partition; at least one table, though it be empty.
+
+    Rows whose household lay elsewhere by then are looked up there, in another round.
+    """
     schema = _schema(plan, wanted.table.schema)
     yield schema.empty_table()
-    there = set(reader.partitions())
-    for partition in np.unique(wanted.partitions).tolist():
-        rows = np.flatnonzero(wanted.partitions == partition)
-        if partition not in there:
-            counts.left_out["unknown_household"] += len(rows)
-            continue
-        kept, vectors = _folded(reader, snapshots, partition, plan, wanted, rows, counts)
-        counts.rows += len(kept)
-        for start in range(0, len(kept), ROWS_TOGETHER):
-            some = slice(start, start + ROWS_TOGETHER)
-            asked = wanted.table.take(pa.array(kept[some]))
-            yield pa.table([*asked.columns, *(pa.array(one) for one in vectors[some].T)], schema=schema)
+    there, folding = set(reader.partitions()), _Folding(reader, snapshots, plan, wanted, counts)
+    places = wanted.partitions
+    rows = np.arange(len(places))
+    for _ in range(ROUNDS_MOST):
+        for partition in np.unique(places).tolist():
+            of_partition = rows[places == partition]
+            if partition not in there:
+                counts.left_out["unknown_household"] += len(of_partition)
+                continue
+            kept, vectors = folding.told(partition, of_partition)
+            counts.rows += len(kept)
+            for start in range(0, len(kept), ROWS_TOGETHER):
+                some = slice(start, start + ROWS_TOGETHER)
+                asked = wanted.table.take(pa.array(kept[some]))
+                yield pa.table([*asked.columns, *(pa.array(one) for one in vectors[some].T)], schema=schema)
+        rows, places = folding.gone_on()
+        if not len(rows):
+            return
+    counts.left_out["between_partitions"] += len(rows)
 
 
-def _folded(
-    reader: "PartitionReader",
-    snapshots: "SnapshotStore",
-    partition: "PartitionId",
-    plan: "Plan",
-    wanted: _Wanted,
-    rows: NDArray[np.intp],
-    counts: _Counts,
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the rows of a partition that can be told, in the file's order, and (rows, features) of each."""
-    from actors.exports.point_in_time import LogTooShort, Point, states_at, whole_from
-    from household.scoring import schema_hash, state_vector
-    from household.state import NO_HOUSEHOLD
+class _Folding:
+    """Folds partitions up to the times that are asked for."""
 
-    points = [Point(number=place, as_of_us=int(wanted.times_us[row])) for place, row in enumerate(rows.tolist())]
-    vectors = np.full((len(rows), len(plan.scored_features)), np.nan, np.float32)
-    why = np.full(len(rows), "before_the_log", object)
-    try:
-        start = whole_from(reader, snapshots, partition)
-        for point, state in states_at(start, reader.read(partition, start.position), points):
-            row = rows[point.number]
-            household, member = state.find(wanted.households[row].encode(), wanted.members[row].encode())
-            if household == NO_HOUSEHOLD:
-                why[point.number] = "unknown_household"
-            elif schema_hash(state.plan) != schema_hash(plan):
-                why[point.number] = "other_schema"
-            else:
-                readings = state.readings(household, member, point.as_of_us)
-                vectors[point.number] = state_vector(state.plan, readings)
-                why[point.number] = ""
-    except LogTooShort as short:
-        raise CommandFailed(f"the features cannot be folded: {short}") from short
-    is_told = why == ""
-    counts.left_out.update(why[~is_told].tolist())
-    return rows[is_told], vectors[is_told]
+    def __init__(
+        self, reader: "PartitionReader", snapshots: "SnapshotStore", plan: "Plan", wanted: _Wanted, counts: _Counts
+    ) -> None:
+        self._reader, self._snapshots, self._plan = reader, snapshots, plan
+        self._wanted, self._counts = wanted, counts
+        self._gone: dict[int, int] = {}
+        """Row → where its household had gone by then."""
+        self._ways: dict[int, OnItsWay] = {}
+        """Row → what had left with its household, where that was not known to have come."""
+
+    def gone_on(self) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Return (rows,) what is to be looked up elsewhere, and (rows,) in which partitions; once."""
+        found = np.array([*self._gone], np.intp), np.array([*self._gone.values()], np.int32)
+        self._gone.clear()
+        return found
+
+    def told(self, partition: "PartitionId", rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return the rows that this partition can tell, in the file's order, and (rows, features) of each."""
+        from actors.exports.point_in_time import LogTooShort, Point, states_at, whole_from
+
+        points = [Point(number=at, as_of_us=int(self._wanted.times_us[row])) for at, row in enumerate(rows.tolist())]
+        vectors = np.full((len(rows), len(self._plan.scored_features)), np.nan, np.float32)
+        why = np.full(len(rows), "before_the_log", object)
+        try:
+            start = whole_from(self._reader, self._snapshots, partition)
+            for point, state in states_at(start, self._reader.read(partition, start.position), points):
+                why[point.number] = self._look(state, int(rows[point.number]), vectors[point.number])
+        except LogTooShort as short:
+            raise CommandFailed(f"the features cannot be folded: {short}") from short
+        for at in np.flatnonzero(why == "before_the_log").tolist():
+            if (way := self._ways.pop(int(rows[at]), None)) is not None:
+                why[at] = self._read(way.state, int(rows[at]), vectors[at])
+        is_told = why == ""
+        self._counts.left_out.update(why[~is_told & (why != GONE_ON)].tolist())
+        return rows[is_told], vectors[is_told]
+
+    def _look(self, state: "PartitionState", row: int, vector: NDArray[np.float32]) -> str:
+        """Read the features of a row where its household lies; return why that cannot be, or is not to be done here."""
+        from actors.exports.across_partitions import next_place, on_its_way
+
+        household = self._wanted.households[row].encode()
+        way = self._ways.pop(row, None)
+        if way is not None and not way.has_come(state):
+            return self._read(way.state, row, vector)
+        target = next_place(state, household)
+        if target is None:
+            return self._read(state, row, vector)
+        self._gone[row] = target
+        way = on_its_way(state, household)
+        if way is not None:
+            self._ways[row] = way
+        return GONE_ON
+
+    def _read(self, state: "PartitionState", row: int, vector: NDArray[np.float32]) -> str:
+        from household.scoring import schema_hash, state_vector
+        from household.state import NO_HOUSEHOLD
+
+        wanted = self._wanted
+        household, member = state.find(wanted.households[row].encode(), wanted.members[row].encode())
+        if household == NO_HOUSEHOLD:
+            return "unknown_household"
+        if schema_hash(state.plan) != schema_hash(self._plan):
+            return "other_schema"
+        vector[:] = state_vector(state.plan, state.readings(household, member, int(wanted.times_us[row])))
+        return ""
