@@ -1,12 +1,16 @@
-"""The story of one household, from the log alone: what it did, what its journeys did, what was said and answered."""
+"""The story of one household, from the logs alone: what it did, what its journeys did, what was said and answered.
 
-from collections.abc import Iterable
+Each log tells it while the household lay in its partition.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from actors.exports.across_partitions import HOPS_MOST, OnItsWay, next_place, on_its_way
 from actors.exports.journey_standing import NewestSignal
 from actors.exports.point_in_time import LogTooShort, Start
-from actors.log.contract import Offset, RecordKind, StoredRecord
+from actors.log.contract import Offset, PartitionId, RecordKind, StoredRecord
 from actors.records import codec
 from actors.records.signals import decode_signals
 from household.decision import Decision
@@ -58,55 +62,124 @@ class HouseholdStory:
     """By id, those that made a slate."""
 
 
+Opened = tuple[Start, Iterable[StoredRecord]]
+"""Where a partition's fold begins, and its records in log order; those before the start are passed over."""
+
+
 def told(
-    start: Start, records: Iterable[StoredRecord], household: bytes, *, until_us: int | None, decision_id: str = ""
+    first: PartitionId,
+    opened: Callable[[PartitionId], Opened | None],
+    household: bytes,
+    *,
+    until_us: int | None,
+    decision_id: str = "",
 ) -> HouseholdStory:
-    """Fold a partition's log up to a time, and tell what concerns a household.
+    """Fold logs up to a time, each while a household lay in its partition, and tell what concerns it.
 
     Args:
-        start: folded on.
-        records: of the partition, in log order; those before the start are passed over.
+        first: the partition in which it lay at first, by its name.
+        opened: opens a partition's log; None for one that has none.
         household: its key.
         until_us: what was recorded later is not told; None for all there is.
         decision_id: of the decision to be found; empty for the newest.
 
     Raises:
-        LogTooShort: the records begin behind the start.
+        LogTooShort: records begin behind their start.
         PayloadUnreadable, PlanUnreadable, and what reading the records raises.
     """
-    teller, is_first = _Teller(household, decision_id), True
-    replay = start.replay
-    for stored in records:
-        if stored.offset < start.position:
-            continue
-        if is_first and stored.offset > start.position and replay.state is None:
-            raise LogTooShort(f"it begins at offset {stored.offset}")
-        is_first = False
-        if until_us is not None and not replay.stream_clock and stored.record.stamp_us > until_us:
+    teller = _Teller(household, decision_id)
+    folds = dict[PartitionId, _Fold]()
+    partition, way = first, None
+    for _ in range(HOPS_MOST):
+        fold = folds.get(partition)
+        if fold is None:
+            found = opened(partition)
+            fold = folds[partition] = _Fold(*(found or (Start(), ())), until_us=until_us)
+        if way is not None and not fold.goes_until(way.has_come):
+            # It had not come by then; what left is what was known of it.
+            teller.story.state = way.state
             break
-        if stored.record.kind is RecordKind.SIGNALS:
-            batch = decode_signals(stored.record.payload, replay.now.plan)
-            if replay.stream_clock and until_us is not None and batch.count and int(batch.times_us[0]) > until_us:
-                break
-            applied = replay.fold_signals(batch, stored.record.stamp_us)
-            replay.fold_count += 1
-            teller.signals(replay.now, batch, applied.statuses.tolist())
-        else:
-            teller.record(replay.state, stored)
-            replay.fold(stored)
-        if replay.state is not None:
-            teller.look(replay.state)
-    teller.story.state = replay.state
+        target = fold.tell(teller)
+        state = teller.story.state = fold.state
+        if target is None or state is None:
+            break
+        partition, way = target, fold.way
+    teller.end()
     return teller.story
+
+
+class _Fold:
+    """The fold of one partition, which stops where a household goes on to another."""
+
+    def __init__(self, start: Start, records: Iterable[StoredRecord], *, until_us: int | None) -> None:
+        self._replay, self._start, self._until_us = start.replay, start, until_us
+        self._records = self._up_to(records)
+        self.way: OnItsWay | None = None
+        """What left with the household, when it did last."""
+
+    @property
+    def state(self) -> PartitionState | None:
+        return self._replay.state
+
+    def goes_until(self, is_so: Callable[[PartitionState], bool]) -> bool:
+        """Fold on, and tell nothing, until something is so of the state; return whether it came to be."""
+        while self.state is None or not is_so(self.state):
+            stored = next(self._records, None)
+            if stored is None:
+                return False
+            self._replay.fold(stored)
+        return True
+
+    def tell(self, teller: "_Teller") -> PartitionId | None:
+        """Fold on and tell, until the household leaves; return where to, None where it does not."""
+        replay = self._replay
+        if replay.state is not None:
+            teller.comes(replay.state)
+        for stored in self._records:
+            if stored.record.kind is RecordKind.SIGNALS:
+                batch = decode_signals(stored.record.payload, replay.now.plan)
+                applied = replay.fold_signals(batch, stored.record.stamp_us)
+                replay.fold_count += 1
+                teller.signals(replay.now, batch, applied.statuses.tolist())
+            else:
+                teller.record(replay.state, stored)
+                replay.fold(stored)
+            if replay.state is None:
+                continue
+            if stored.record.kind is RecordKind.RELOCATION and (target := teller.left_for(replay.state)) is not None:
+                self.way = on_its_way(replay.state, teller.household)
+                return target
+            teller.look(replay.state)
+        # A log that begins behind a snapshot may tell of no departure, and the snapshot of where it went.
+        return None if replay.state is None else teller.left_for(replay.state)
+
+    def _up_to(self, records: Iterable[StoredRecord]) -> Iterator[StoredRecord]:
+        """Yield what was recorded by then."""
+        replay, until_us, is_first = self._replay, self._until_us, True
+        for stored in records:
+            if stored.offset < self._start.position:
+                continue
+            if is_first and stored.offset > self._start.position and replay.state is None:
+                raise LogTooShort(f"it begins at offset {stored.offset}")
+            is_first = False
+            if until_us is not None and not replay.stream_clock and stored.record.stamp_us > until_us:
+                return
+            if replay.stream_clock and until_us is not None and stored.record.kind is RecordKind.SIGNALS:
+                batch = decode_signals(stored.record.payload, replay.now.plan)
+                if batch.count and int(batch.times_us[0]) > until_us:
+                    return
+            yield stored
 
 
 class _Teller:
     """Sees what each record changes for the household."""
 
     def __init__(self, household: bytes, decision_id: str) -> None:
-        self._household, self._decision_id = household, decision_id
+        self.household, self._decision_id = household, decision_id
         self.story = HouseholdStory()
-        self._where: dict[tuple[str, int, int], tuple[str, Ending]] = {}
+        self._fired: dict[str, dict[bytes | None, int]] = {}
+        """As `fired` of the story, by key of a member: rows are another partition's."""
+        self._where: dict[tuple[str, bytes | None, int], tuple[str, Ending]] = {}
         self._actions: dict[str, tuple[str, int]] = {}
         self._moments: set[str] = set()
 
@@ -116,7 +189,7 @@ class _Teller:
     def signals(self, state: PartitionState, batch: EventBatch, statuses: list[int]) -> None:
         """Tell the signals of a batch that are the household's."""
         for row, status in enumerate(statuses):
-            if status != Status.APPLIED or batch.types[row] < 0 or batch.households[row] != self._household:
+            if status != Status.APPLIED or batch.types[row] < 0 or batch.households[row] != self.household:
                 continue
             name, time_us = state.plan.event_types[int(batch.types[row])].name, int(batch.times_us[row])
             values = tuple(float(one) for one in batch.values[:, row])
@@ -129,11 +202,11 @@ class _Teller:
         """Tell a decision of the household; it is about to be folded."""
         if state is None or stored.record.kind is not RecordKind.DECISION:
             return
-        if self._household not in stored.record.payload or stored.record.epoch < state.epoch:
+        if self.household not in stored.record.payload or stored.record.epoch < state.epoch:
             return
         read = codec.decode_decision(stored.record.payload)
         decision = read.decision
-        if decision.household != self._household:
+        if decision.household != self.household:
             return
         if decision.slate:
             self.story.decisions[decision.decision_id] = decision
@@ -152,9 +225,30 @@ class _Teller:
         text = f"{what}, decision {decision.decision_id}: {because}"
         self._add(decision.decided_us, LineKind.DECIDED, text, journey=journey, member=member)
 
+    def left_for(self, state: PartitionState) -> PartitionId | None:
+        """Return the partition for which the household has left this one; None where it lies here."""
+        return next_place(state, self.household)
+
+    def comes(self, state: PartitionState) -> None:
+        """Go on with another partition's state."""
+        if self.left_for(state) is None:
+            self.look(state)
+
+    def end(self) -> None:
+        """Put into the story what is told by rows of the state that it ends with."""
+        state = self.story.state
+        row = NO_HOUSEHOLD if state is None else state.find(self.household)[0]
+        if state is None or row == NO_HOUSEHOLD:
+            return
+        rows: dict[bytes | None, int] = {None: NO_MEMBER}
+        for together in state.rows_together(row):
+            rows |= {state.members.key(child): child for child in state.members.children(together)}
+        for journey, by_key in self._fired.items():
+            self.story.fired[journey] = {rows[key]: at_us for key, at_us in by_key.items() if key in rows}
+
     def look(self, state: PartitionState) -> None:
         """Tell what has changed of the household's journeys and actions."""
-        row, _ = state.find(self._household)
+        row, _ = state.find(self.household)
         if row == NO_HOUSEHOLD:
             return
         self._look_at_instances(state, row)
@@ -163,7 +257,7 @@ class _Teller:
 
     def _look_at_instances(self, state: PartitionState, row: int) -> None:
         for one in state.together(state.instances, row):
-            key, now = (one.journey, one.member, one.number), (one.step, one.ending)
+            key, now = (one.journey, _key(state, one.member), one.number), (one.step, one.ending)
             before = self._where.get(key)
             if before == now:
                 continue
@@ -186,7 +280,8 @@ class _Teller:
                 continue
             self._moments.add(one.moment_id)
             if not one.step:
-                self.story.fired.setdefault(one.journey, {})[_lane(state.plan, one.journey, one.member)] = one.time_us
+                lane = _key(state, _lane(state.plan, one.journey, one.member))
+                self._fired.setdefault(one.journey, {})[lane] = one.time_us
                 member = _name(state, one.member)
                 self._add(one.time_us, LineKind.MOMENT, f"moment of {one.journey}", journey=one.journey, member=member)
 
@@ -216,6 +311,10 @@ class _Teller:
 def _lane(plan: Plan, journey: str, member: int) -> int:
     trigger = plan.journeys[plan.journey_by_name[journey]].trigger if journey in plan.journey_by_name else None
     return member if trigger is not None and trigger.scope.value == "member" else NO_MEMBER
+
+
+def _key(state: PartitionState, member: int) -> bytes | None:
+    return None if member == NO_MEMBER else state.members.key(member)
 
 
 def _name(state: PartitionState, member: int) -> str:

@@ -17,7 +17,7 @@ from cluster.exporting import log_reader
 from cluster.output import print_json, stdout_console
 
 if TYPE_CHECKING:
-    from actors.exports.household_story import HouseholdStory
+    from actors.exports.household_story import HouseholdStory, Opened
     from actors.exports.journey_standing import JourneyTold
     from hearth.v1 import household_pb2
     from household.state import PartitionState
@@ -69,12 +69,17 @@ def _story(config: HearthConfig, asked: LogQuestion) -> "HouseholdStory":
         raise UsageWrong(str(wrong)) from wrong
     if partition not in reader.partitions():
         raise CommandFailed(f"the log has no partition {partition}, in which household {asked.household!r} would be")
-    household = asked.household.encode()
+    household, snapshots = asked.household.encode(), snapshot_store(config.snapshot_location)
+
+    def opened(partition: PartitionId) -> "Opened | None":
+        if partition not in reader.partitions():
+            return None
+        start = whole_from(reader, snapshots, partition)
+        return start, reader.read(partition, start.position)
+
     with log_failures():
         try:
-            start = whole_from(reader, snapshot_store(config.snapshot_location), partition)
-            records = reader.read(partition, start.position)
-            return told(start, records, household, until_us=asked.at_us, decision_id=asked.decision_id)
+            return told(partition, opened, household, until_us=asked.at_us, decision_id=asked.decision_id)
         except LogTooShort as short:
             raise CommandFailed(
                 f"what was then cannot be told any more: {short}; setting log_retention_hours says how long the log "
