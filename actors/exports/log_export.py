@@ -93,6 +93,8 @@ class Survey:
     """Schema messages of the signal batches, in order of appearance."""
     newest_us: int = 0
     """The newest stamp of all records."""
+    is_any_relocated: bool = False
+    """Whether what became of a decision may stand in another partition's log than the decision."""
 
     def plans_with(self, snapshots: SnapshotStore | None) -> dict[str, Plan]:
         """Return the plans by version, the newest last; those of snapshots count as oldest."""
@@ -127,6 +129,8 @@ def survey(read: ReadLogs) -> Survey:
             plan = codec.decode_plan(record.payload)
             newest, _ = found.plans.get(plan.version, (record.stamp_us, plan))
             found.plans[plan.version] = (max(newest, record.stamp_us), plan)
+        elif record.kind is RecordKind.RELOCATION:
+            found.is_any_relocated = True
     return found
 
 

@@ -1,7 +1,7 @@
 """`hearth models dataset`: what models saw as of each decision, and what became of it, as Parquet."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,8 @@ from cluster.output import meter, print_json, say
 if TYPE_CHECKING:
     from actors.exports.log_export import Survey
     from actors.exports.point_in_time import Parity
-    from actors.log.contract import PartitionId, StoredRecord
+    from actors.log.contract import PartitionId
+    from actors.log.reading import ReadLogs
     from household.plan import Plan
     from intake.progress import Meter
     from serving.models.dataset import DatasetConfig, DatasetCounts
@@ -146,19 +147,24 @@ def _tables(
 
     reader, snapshots = partition_reader(config.log_location), snapshot_store(config.snapshot_location)
     plans = list(surveyed.plans_with(snapshots).values())
-    yield dataset_schema(plan, FIXED, wanted).empty_table()
-    for partition in reader.partitions():
 
-        def read(partition: "PartitionId" = partition) -> "Iterator[tuple[int, StoredRecord]]":
-            return ((partition, stored) for stored in reader.read(partition, LOG_START))
+    def read(partitions: "Sequence[PartitionId]") -> "ReadLogs":
+        return lambda: ((one, stored) for one in partitions for stored in reader.read(one, LOG_START))
 
-        outcomes = DecisionOutcomes(wanted, spill_to)
-        for signals in export_table(read, "signals", snapshots, surveyed=surveyed):
+    def outcomes_in(partitions: "Sequence[PartitionId]") -> DecisionOutcomes:
+        found = DecisionOutcomes(wanted, spill_to)
+        for signals in export_table(read(partitions), "signals", snapshots, surveyed=surveyed):
             with _spilling(spill_to):
-                outcomes.add(signals)
+                found.add(signals)
+        return found
+
+    yield dataset_schema(plan, FIXED, wanted).empty_table()
+    # A decision's record stays where it was written, and what became of it is told where the household lies by then.
+    everywhere = outcomes_in(reader.partitions()) if surveyed.is_any_relocated else None
+    for partition in reader.partitions():
         yield from dataset_tables(
-            export_table(read, "decisions", snapshots, surveyed=surveyed),
-            outcomes,
+            export_table(read([partition]), "decisions", snapshots, surveyed=surveyed),
+            outcomes_in([partition]) if everywhere is None else everywhere,
             plan,
             plans=plans,
             # What has not ended by the newest record of any partition is not known yet.

@@ -110,7 +110,7 @@ def dataset_schema(plan: Plan, export: pa.Schema, config: DatasetConfig) -> pa.S
 
 
 class DecisionOutcomes:
-    """What became of the decisions of a partition, of its signals."""
+    """What became of decisions, of the signals that may tell of them."""
 
     def __init__(self, config: DatasetConfig, spill_to: Path | None = None) -> None:
         """Begin with no signal; `spill_to` as `KeyedTimes` takes it."""
@@ -153,7 +153,8 @@ def dataset_tables(
 
     Args:
         decisions: as `export_table` gives them.
-        outcomes: of all that partition's signals, by the same config.
+        outcomes: of that partition's signals, and of all others' where households have moved between them, by the same
+            config.
         plan: the one whose feature schema is wanted; decisions of another are left out, and counted.
         plans: those that decisions were made under.
         newest_us: time of the newest record of the log: what has not ended by then is not known yet.
