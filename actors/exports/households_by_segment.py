@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from actors.exports.columns import key_text
-from actors.exports.journey_places import is_before
-from actors.log.contract import LOG_START, Offset, PartitionId
+from actors.exports.folded_states import folded_states
 from actors.log.reading import ReadLogs
-from actors.records.replay import Replay
 from actors.snapshots.store import SnapshotStore
+from household.relocation.places import away_rows
 from household.state import PartitionState
 
 NO_MEMBER = -1
@@ -26,7 +25,7 @@ def segments(
 
     Args:
         read: of the log.
-        snapshots: where partitions begin that have lost their start.
+        snapshots: where partitions begin.
         until_us: what was recorded later is not folded; None: all is.
 
     Raises:
@@ -34,33 +33,22 @@ def segments(
         PayloadUnreadable, PlanUnreadable: a record is not what its kind says.
         OSError: the snapshots could not be listed.
     """
-    folded, partition, start = Replay(), -1, LOG_START
-    for number, stored in read():
-        if number != partition:
-            yield from _of(folded.state)
-            partition = number
-            folded, start = _begun(partition, snapshots if stored.offset > LOG_START else None)
-        if stored.offset >= start and (until_us is None or is_before(folded, stored, until_us)):
-            folded.fold(stored)
-    yield from _of(folded.state)
+    for _, state in folded_states(read, snapshots, until_us=until_us):
+        yield from _of(state)
 
 
-def _begun(partition: int, snapshots: SnapshotStore | None) -> tuple[Replay, Offset]:
-    if snapshots is None:
-        return Replay(), LOG_START
-    loaded = snapshots.load(PartitionId(partition))
-    return (Replay(), LOG_START) if loaded.replay is None else (loaded.replay, loaded.position)
-
-
-def _of(state: PartitionState | None) -> Iterator[tuple[str, str]]:
-    if state is None or not state.plan.segments:
+def _of(state: PartitionState) -> Iterator[tuple[str, str]]:
+    if not state.plan.segments:
         return
     programs = np.array([one.program for one in state.plan.segments], np.int64)
     count = state.members.count
     parents = np.asarray(state.members.arrays.parents[:count])
     order = np.argsort(parents, kind="stable")
     bounds = np.searchsorted(parents[order], np.arange(state.households.count + 1))
+    is_away = away_rows(state)
     for household in range(state.households.count):
+        if is_away[household]:
+            continue  # whose row is as if nothing were known of it
         members = order[bounds[household] : bounds[household + 1]].tolist()
         holds = np.zeros(len(programs), np.bool_)
         for member in members or [NO_MEMBER]:

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from actors.exports.columns import key_text
-from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
+from actors.exports.folded_states import folded_states
 from actors.log.reading import ReadLogs
-from actors.records.replay import Replay
 from actors.snapshots.store import SnapshotStore
 from household.state import PartitionState
 from household.tables.instances import Ending
@@ -38,35 +37,11 @@ def journey_places(
         PayloadUnreadable, PlanUnreadable: a record is not what its kind says.
         OSError: the snapshots could not be listed.
     """
-    folded, partition, start = Replay(), -1, LOG_START
-    for number, stored in read():
-        if number != partition:
-            yield from _of(folded.state)
-            partition = number
-            is_needed = until_us is None or stored.offset > LOG_START
-            folded, start = _begun(partition, snapshots if is_needed else None)
-        if stored.offset >= start and (until_us is None or is_before(folded, stored, until_us)):
-            folded.fold(stored)
-    yield from _of(folded.state)
+    for _, state in folded_states(read, snapshots, until_us=until_us):
+        yield from _of(state)
 
 
-def is_before(folded: Replay, stored: StoredRecord, until_us: int) -> bool:
-    """Return whether a record was written by then; where the newest event is now, whether now has not come so far."""
-    if folded.stream_clock:
-        return folded.state is None or folded.state.now_us < until_us
-    return stored.record.stamp_us <= until_us
-
-
-def _begun(partition: int, snapshots: SnapshotStore | None) -> tuple[Replay, Offset]:
-    if snapshots is None:
-        return Replay(), LOG_START
-    loaded = snapshots.load(PartitionId(partition))
-    return (Replay(), LOG_START) if loaded.replay is None else (loaded.replay, loaded.position)
-
-
-def _of(state: PartitionState | None) -> Iterator[JourneyPlace]:
-    if state is None:
-        return
+def _of(state: PartitionState) -> Iterator[JourneyPlace]:
     instances = state.instances
     for slot in instances.slots_in_order().tolist():
         one = instances.row(slot)
