@@ -142,13 +142,18 @@ def _agrees(data_dir: Path, partitions: Sequence[int], count: int) -> bool:
 
 
 def _some_households(data_dir: Path, partition: int) -> set[bytes]:
-    """Return household keys of the first signals in a partition's log that can be read."""
+    """Return household keys of the first signals in a partition's log that can be read.
+
+    None from behind the first relocation: from there on households lie here that were born elsewhere.
+    """
     import pyarrow as pa
 
     found: set[bytes] = set()
     frames = (entry.frame for entry in inspect(data_dir / LOG_NAME / partition_directory_name(partition)))
     try:
         for frame in frames:
+            if frame is not None and frame.kind == RecordKind.RELOCATION:
+                break
             if frame is None or frame.kind != RecordKind.SIGNALS:
                 continue
             with pa.ipc.open_stream(pa.py_buffer(frame.payload)) as stream:
