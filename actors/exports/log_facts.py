@@ -13,6 +13,7 @@ from actors.records import codec
 from household.decision import Decision
 from household.delivery import DeliveryStep
 from household.plan import Plan
+from household.relocation.notes import RelocationNote
 
 AHEAD_RECORDS = 1_024
 AHEAD_US = 1_000_000
@@ -25,6 +26,8 @@ class EpochFact:
 
     epoch: int
     is_stream: bool
+    partition: int = 0
+    partition_count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,17 @@ class HandedFact:
     channel: str
 
 
-LogFact = EpochFact | PlanFact | EventsFact | DecisionFact | HandedFact
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelocationFact:
+    """Households left for another partition, or came, with all that was known of them in the log that they left."""
+
+    note: RelocationNote
+    plan: Plan
+    """Under which what came is to be read."""
+    stamp_us: int
+
+
+LogFact = EpochFact | PlanFact | EventsFact | DecisionFact | HandedFact | RelocationFact
 
 
 def facts_of(records: Iterable[StoredRecord], *, plan: Plan | None = None, epoch: int = 0) -> Iterator[LogFact]:
@@ -117,7 +130,13 @@ class _Reading:
                 if record.epoch <= self._epoch:
                     return None
                 self._epoch = record.epoch
-                return EpochFact(epoch=record.epoch, is_stream=codec.decode_epoch(record.payload).stream_clock)
+                opening = codec.decode_epoch(record.payload)
+                return EpochFact(
+                    epoch=record.epoch,
+                    is_stream=opening.stream_clock,
+                    partition=opening.partition,
+                    partition_count=opening.partition_count,
+                )
             case RecordKind.PLAN:
                 if record.epoch < self._epoch:
                     return None
@@ -129,5 +148,10 @@ class _Reading:
                 decision = codec.decode_decision(record.payload).decision
                 types = None if self._plan is None else contact_types_of(self._plan, decision)
                 return DecisionFact(decision=decision, stamp_us=record.stamp_us, contact_types=types)
+            case RecordKind.RELOCATION:
+                if record.epoch < self._epoch or self._plan is None:
+                    return None
+                note = codec.decode_relocations(record.payload)
+                return RelocationFact(note=note, plan=self._plan, stamp_us=record.stamp_us)
             case _:
                 return None

@@ -25,6 +25,7 @@ from household.decision import Decision
 from household.events import EventBatch
 from household.migration import migrated
 from household.plan import NONE, EventTimeUs, Plan
+from household.relocation.folding import read_under
 from household.state import PartitionState
 
 AHEAD_RECORDS = 4_096
@@ -137,6 +138,11 @@ class Redrafting:
                 self._replay.fold(stored)
             elif self._replay.state is None:
                 self._replay.fold_plan(self._plan, stored.record.epoch, stored.record.stamp_us)
+        elif kind is RecordKind.RELOCATION and self._plan is not None and self._logged is not None:
+            record, state = stored.record, self._replay.now
+            note = codec.decode_relocations(record.payload)
+            note = read_under(note, self._logged, state.plan, now_us=state.now_us)
+            self._replay.fold_relocations(note, record.epoch, record.stamp_us)
         else:
             self._waiting.pop(stored.offset, None)
             self._replay.fold(stored)

@@ -65,6 +65,17 @@ class WeighedDecision:
     """Actions of the slate that were accepted in time."""
     earned_minor: int = 0
     """What these brought, less the cost."""
+    taken: set[str] = field(default_factory=set)
+    """Their ids: each counts once."""
+
+    def take(self, action_id: str, time_us: int, window_us: int) -> bool:
+        """Take an acceptance of an action of the slate; return whether it came in time."""
+        is_in_time = action_id not in self.taken and 0 <= time_us - self.decided_us < window_us
+        if is_in_time:
+            self.accepted += 1
+            self.earned_minor += self.brings_minor[action_id]
+            self.taken.add(action_id)
+        return is_in_time
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +92,8 @@ class WeighingAnew:
     """Decisions, by reason."""
     without_counterpart: Counter[str] = field(default_factory=Counter)
     """Moments that only the other playbook has, by journey: nobody was told anything then, so nobody knows."""
+    _elsewhere: dict[str, list[int]] = field(default_factory=dict)
+    """Action id → when acceptances were told of it in partitions that have not decided it, but have relocations."""
 
     def run(self, start: Start, records: Iterable[StoredRecord], *, share: CapacityShare) -> Iterator[WeighedDecision]:
         """Yield the decisions of a partition's log, each once what came of it is known, or the log is at its end.
@@ -94,7 +107,7 @@ class WeighingAnew:
         keep_us = self.window_us + self.plan.clock.lateness_us
         for one in drafting.run(records):
             if isinstance(one, EventBatch):
-                _take_outcomes(one, by_action, self.window_us)
+                self._take_outcomes(one, by_action, is_any_relocated=bool(len(drafting.state.places)))
                 while waiting and waiting[0].decided_us + keep_us < drafting.state.now_us:
                     yield _closed(waiting.popleft(), by_action)
                 continue
@@ -104,6 +117,26 @@ class WeighingAnew:
                 by_action.update(dict.fromkeys(weighed.brings_minor, weighed))
         for weighed in waiting:
             yield _closed(weighed, by_action)
+
+    def take_elsewhere(self, decisions: Iterable[WeighedDecision]) -> None:
+        """Let decisions have what came of them in other partitions, once all were run: where their households went."""
+        for one in decisions:
+            for action_id in one.brings_minor.keys() & self._elsewhere.keys():
+                for time_us in self._elsewhere[action_id]:
+                    one.take(action_id, time_us, self.window_us)
+
+    def _take_outcomes(
+        self, batch: EventBatch, by_action: dict[str, WeighedDecision], *, is_any_relocated: bool
+    ) -> None:
+        for told in batch.outcomes:
+            if told.outcome != "accept":
+                continue
+            one, time_us = by_action.get(told.action_id), int(batch.times_us[told.row])
+            if one is None:
+                if is_any_relocated:
+                    self._elsewhere.setdefault(told.action_id, []).append(time_us)
+            elif one.take(told.action_id, time_us, self.window_us):
+                del by_action[told.action_id]
 
     def _weighed(self, drafting: Redrafting, one: Redrafted) -> WeighedDecision | None:
         decision, logged = one.decision, one.logged
@@ -245,17 +278,6 @@ def _cost_minor(plan: Plan, decision: Decision) -> int:
     offer, index = plan.offer_by_name.get(decision.slate[0].offer), plan.channel_by_name.get(channel)
     of_offer = plan.offers[offer].cost_minor if offer is not None else 0
     return of_offer + (plan.channels[index].cost_minor if index is not None else 0)
-
-
-def _take_outcomes(batch: EventBatch, by_action: dict[str, WeighedDecision], window_us: int) -> None:
-    for told in batch.outcomes:
-        one = by_action.get(told.action_id)
-        if one is None or told.outcome != "accept":
-            continue
-        if 0 <= int(batch.times_us[told.row]) - one.decided_us < window_us:
-            one.accepted += 1
-            one.earned_minor += one.brings_minor[told.action_id]
-            del by_action[told.action_id]  # once
 
 
 def _closed(one: WeighedDecision, by_action: dict[str, WeighedDecision]) -> WeighedDecision:

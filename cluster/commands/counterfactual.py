@@ -12,7 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from actors.exports.log_facts import DecisionFact, EpochFact, EventsFact, HandedFact, PlanFact, facts_of
+from actors.exports.log_facts import DecisionFact, EpochFact, EventsFact, HandedFact, PlanFact, RelocationFact, facts_of
 from actors.exports.point_in_time import LogTooShort, Start, whole_from
 from actors.exports.weighed_anew import WeighedDecision, WeighingAnew
 from actors.log.contract import PartitionId, StoredRecord
@@ -33,7 +33,7 @@ from insight.evaluation.anew import ChosenAnew, ValuedAnew, value_anew
 from insight.evaluation.evaluate import EvaluationConfig
 from playbooks.simulating.happened import AnsweredAction, AskedAgain, about_here, without
 from playbooks.simulating.partition import SimulatedPartition
-from playbooks.simulating.tally import ContactsCompared, SimulationCounts
+from playbooks.simulating.tally import ContactsCompared, PartitionTally, SimulationCounts
 
 US_PER_HOUR = 3_600_000_000
 
@@ -74,6 +74,8 @@ class Counterfactual:
     after: SimulationCounts = field(default_factory=SimulationCounts)
     """By the other one."""
     contacts: ContactsCompared = field(default_factory=ContactsCompared)
+    moved: "MovedHouseholds" = field(init=False)
+    """Who changed their partition: counted over all of them."""
     logged_households: int = 0
     """Who were really sent something."""
     logged_and_before: int = 0
@@ -85,6 +87,34 @@ class Counterfactual:
     households_share: float = 1.0
     """Of which decisions are valued."""
     value: ValuedAnew | None = None
+
+    def __post_init__(self) -> None:
+        self.moved = MovedHouseholds(self.plan)
+
+
+class MovedHouseholds:
+    """What came of households that changed their partition, of all partitions in which they lay."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Begin with none."""
+        self._before, self._after = PartitionTally(plan), PartitionTally(plan)
+        self._contacted: set[bytes] = set()
+
+    def take_out(self, before: SimulatedPartition, after: SimulatedPartition, contacted: set[bytes]) -> None:
+        """Take them out of what came of one partition, and of who were really sent something there."""
+        for world, tally in ((before, self._before), (after, self._after)):
+            world.tally.take_out([one.name for one in world.state.places], tally)
+        moved = contacted & {one.name for one in before.state.places}
+        self._contacted |= moved
+        contacted -= moved
+
+    def count(self, found: Counterfactual, *, samples: int) -> None:
+        """Count them, once all partitions are done."""
+        found.contacts.take(self._before, self._after, samples=samples)
+        found.before.add(self._before.counts)
+        found.after.add(self._after.counts)
+        found.logged_households += len(self._contacted)
+        found.logged_and_before += len(self._contacted & self._before.contacted.keys())
 
 
 def counterfactual_of(config: HearthConfig, asked: CounterfactualAsked) -> Counterfactual:
@@ -116,6 +146,8 @@ def counterfactual_of(config: HearthConfig, asked: CounterfactualAsked) -> Count
                 raise CommandFailed(f"the log cannot be simulated: {short}") from short
             found.partitions += 1
             show(2 * done + 2, 2 * len(partitions))
+    weighing.take_elsewhere(rows.rows)
+    found.moved.count(found, samples=asked.samples)
     if not (found.before.decisions or found.after.decisions):
         raise CommandFailed(f"the log of {config.data_dir} holds no decision, so there is nothing to simulate")
     found.without_counterpart = weighing.without_counterpart
@@ -133,7 +165,12 @@ class TwoWorlds:
     def __init__(self, found: Counterfactual, share: CapacityShare, begin: Start, other: Start) -> None:
         self._found, self._share = found, share
         self._is_stream = begin.replay.stream_clock
-        self._epoch = begin.replay.epoch
+        self._epoch = EpochFact(
+            epoch=begin.replay.epoch,
+            is_stream=begin.replay.stream_clock,
+            partition=begin.replay.partition,
+            partition_count=begin.replay.partition_count,
+        )
         self._made = OrderedDict[str, AnsweredAction]()
         """Of the log, by action id."""
         self._contacted: set[bytes] = set()
@@ -150,13 +187,13 @@ class TwoWorlds:
 
     def run(self, records: Iterable[StoredRecord], *, samples: int) -> None:
         """Let it happen, and tell what differs."""
-        for fact in facts_of(records, plan=self._logged, epoch=self._epoch):
+        for fact in facts_of(records, plan=self._logged, epoch=self._epoch.epoch):
             match fact:
                 case EpochFact():
                     self._is_stream = fact.is_stream
-                    self._epoch = fact.epoch
+                    self._epoch = fact
                     for world in self._worlds():
-                        world.epoch(fact.epoch)
+                        world.epoch(fact.epoch, partition=fact.partition, partition_count=fact.partition_count)
                 case PlanFact():
                     self._note_version(fact.plan)
                     self._begin_under(fact)
@@ -168,19 +205,34 @@ class TwoWorlds:
                     self._decided(fact)
                     self._note_time(fact.stamp_us)
                 case HandedFact():
-                    known = self._made.get(fact.action_id)
-                    if known is not None:
-                        self._contacted.add(known.household)
+                    household = self._household_of(fact.action_id)
+                    if household is not None:
+                        self._contacted.add(household)
+                case RelocationFact():
+                    for world in self._worlds():
+                        world.relocated(fact.note, fact.plan, fact.stamp_us)
+                    self._note_time(fact.stamp_us)
                 case _:
                     assert_never(fact)
         before, after, found = self._before, self._after, self._found
         if before is None or after is None:
             return
+        found.moved.take_out(before, after, self._contacted)
         found.contacts.take(before.tally, after.tally, samples=samples)
         found.before.add(before.tally.counts)
         found.after.add(after.tally.counts)
         found.logged_households += len(self._contacted)
         found.logged_and_before += len(self._contacted & before.tally.contacted.keys())
+
+    def _household_of(self, action_id: str) -> bytes | None:
+        """Return whose action it is that was handed over; None for nobody's that is known."""
+        known = self._made.get(action_id)
+        if known is not None:
+            return known.household
+        # It was decided where its household lay before.
+        state = None if self._before is None else self._before.state
+        action = None if state is None else state.actions.get(action_id)
+        return None if state is None or action is None else state.households.key(action.household)
 
     def _worlds(self) -> Iterator[SimulatedPartition]:
         if self._before is not None and self._after is not None:
@@ -188,7 +240,8 @@ class TwoWorlds:
 
     def _world(self, plan: Plan, state: PartitionState | None = None) -> SimulatedPartition:
         world = SimulatedPartition(plan, share=self._share, is_stream=self._is_stream, score=priors, state=state)
-        world.epoch(self._epoch)
+        term = self._epoch
+        world.epoch(term.epoch, partition=term.partition, partition_count=term.partition_count)
         return world
 
     def _begin_under(self, fact: PlanFact) -> None:
@@ -233,7 +286,11 @@ class TwoWorlds:
         left_out, here, counts = list[int](), dict[int, str](), world.tally.counts
         for told in batch.outcomes:
             known = self._made.get(told.action_id)
-            found = None if known is None or told.outcome in OWN_REPORTS else world.about(known, told.channel)
+            if known is None:
+                # Of what came with its household everything is as the log has it.
+                found = told.action_id if told.action_id in world.state.actions else None
+            else:
+                found = None if told.outcome in OWN_REPORTS else world.about(known, told.channel)
             if told.outcome not in OWN_REPORTS:
                 counts.answers_used += found is not None
                 counts.answers_left += found is None

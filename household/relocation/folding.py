@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from household.graph.telling import take_in
+from household.plan import EventTimeUs, Plan
 from household.relocation.births import key_of, rank_of
 from household.relocation.carrying import put_in, taken_out
 from household.relocation.component import component_of, size_of
 from household.relocation.notes import Came, RelocationNote, event_of
-from household.relocation.packing import plan_of
+from household.relocation.packing import plan_of, under_plan
 from household.relocation.places import all_here, note_away, root_of
 from household.relocation.whereabouts import is_here
 from household.state import NEVER_US, PartitionState
@@ -69,6 +70,33 @@ def news(state: PartitionState, note: RelocationNote) -> RelocationNote:
         done=tuple(one for one in note.done if (one.number, one.target) in state.departures),
         told=tuple(key for key in note.told if key in state.waiting),
     )
+
+
+def read_under(note: RelocationNote, logged: Plan, plan: Plan, *, now_us: int) -> RelocationNote:
+    """Return a note of a log as whoever folds that under another plan reads it: what came is carried into that plan.
+
+    It is what was known by the log's own plans, as in a snapshot of that log; what only the other would have kept
+    begins anew with it.
+
+    Args:
+        note: of the log.
+        logged: in force there.
+        plan: under which it is folded.
+        now_us: event time at which it comes, µs.
+
+    Raises:
+        ComponentUnreadable
+    """
+    if plan.version == logged.version or not note.came:
+        return note
+    came = [
+        # What was refused there, as of another plan yet, is refused here.
+        replace(one, data=under_plan(one.data, logged, plan, now_us=EventTimeUs(now_us)))
+        if plan_of(one.data) == logged.version
+        else one
+        for one in note.came
+    ]
+    return replace(note, came=tuple(came))
 
 
 def may_leave(state: PartitionState, name: str, root: str) -> bool:

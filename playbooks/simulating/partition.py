@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from household import ledger
-from household.apply import apply_decision, apply_delivery, apply_epoch, apply_signals, apply_tick
+from household.apply import apply_decision, apply_delivery, apply_epoch, apply_relocations, apply_signals, apply_tick
 from household.contact_rules.share import CapacityShare
 from household.decide import decide, prepare
 from household.deciding.candidates import is_paused
@@ -23,6 +23,8 @@ from household.delivery import DeliveryNote, DeliveryStep
 from household.events import NO_KEYS, EventBatch, OutcomeRow, keys_of
 from household.migration import migrated
 from household.plan import NONE, EventTimeUs, Plan
+from household.relocation.folding import read_under
+from household.relocation.notes import RelocationNote
 from household.scoring import schema_hash
 from household.state import PartitionState
 from household.tables.instances import Instance
@@ -73,17 +75,41 @@ class SimulatedPartition:
         self._left: dict[int, None] = {}
         """Rows of households whose moments wait for a question of theirs."""
         self._said: dict[bytes, list[SaidAction]] = {}
+        self._is_coming = False
+        """Instances that are put down come from another partition."""
         self._watched: Table[Instance] | None = None
         self._watch()
         self._listened = frozenset(one.name for one in plan.channels if one.outbound)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
-    def epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: int, *, partition: int = 0, partition_count: int = 1) -> None:
         """Open a term, as the log has it: decisions are drawn by it."""
         if epoch > self.state.epoch:
-            apply_epoch(self.state, epoch=epoch)
+            apply_epoch(self.state, epoch=epoch, partition=partition, partition_count=partition_count)
             self._epoch = epoch
+
+    def relocated(self, note: RelocationNote, logged: Plan, stamp_us: int) -> None:
+        """Let households leave and come as they did: with what was known of them by the log, not by a simulation.
+
+        Args:
+            note: of the log.
+            logged: the plan in force there.
+            stamp_us: when it was written.
+        """
+        self.pass_time(stamp_us)
+        state = self.state
+        note = read_under(note, logged, state.plan, now_us=state.now_us)
+        known, self._is_coming = {one.action_id for one in state.outbox}, True
+        apply_relocations(state, note, epoch=self._epoch, stamp_us=stamp_us)
+        self._is_coming = False
+        for one in state.outbox:
+            if one.action_id not in known:
+                heapq.heappush(self._looks, (int(state.now_us), one.action_id))
+        rows: dict[int, None] = {}
+        self._take_arisen(rows)
+        self._decide_moments(rows, ())
+        self._hand_over(state.now_us)
 
     def put_into_force(self, plan: Plan, now_us: int) -> None:
         """Go on under another plan."""
@@ -354,7 +380,7 @@ class SimulatedPartition:
 
         def watched(row: Instance, *, owner: int) -> None:
             put(row, owner=owner)
-            tally.moved(owner, row)
+            (tally.knows if self._is_coming else tally.moved)(owner, row)
 
         table.put = watched  # type: ignore[method-assign, assignment]
         self._watched = table

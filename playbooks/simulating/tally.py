@@ -156,6 +156,22 @@ class PartitionTally:
             self._costs[key] = of_offer + (self._plan.channels[channel].cost_minor if channel is not None else 0)
         return self._costs[key]
 
+    def knows(self, row: int, one: Instance) -> None:
+        """Take an instance as it came from another partition, where it was counted."""
+        self._where[row, one.journey, one.member, one.number] = one.step, one.since_us, one.ending
+
+    def take_out(self, households: Iterable[bytes], other: "PartitionTally") -> None:
+        """Count households that changed their partition in another tally, which has them of all partitions."""
+        for key in households:
+            other.why.setdefault(key, {}).update(self.why.get(key, {}))
+            said = self.contacted.pop(key, None)
+            if said is None:
+                continue
+            self.counts.households -= 1
+            known = other.contacted.get(key)
+            other.counts.households += known is None
+            other.contacted[key] = said if known is None or said.at_us < known.at_us else known
+
     def moved(self, row: int, one: Instance) -> None:
         """Count that an instance of a household, by its row, is kept as it is now."""
         counts = self.counts

@@ -15,21 +15,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.exports.across_partitions import lying
+from actors.exports.across_partitions import lying, next_place
 from actors.exports.assignments import assignment_tables
 from actors.exports.household_story import Opened, told
 from actors.exports.households_by_segment import segments
 from actors.exports.point_in_time import Start
+from actors.exports.redrafting import Redrafting
+from actors.exports.weighed_anew import WeighedDecision, WeighingAnew
 from actors.log.contract import PartitionId
 from actors.log.reading import read_only_logs
+from actors.partition.draft_scoring import priors
 from cluster.config import HearthConfig
 from cluster.measured import places_of, read_measured, segments_of
 from cluster.repairing.files import look_at_layout
-from tests.actors.harness import records, replayed
+from household.contact_rules.share import CapacityShare
+from tests.actors.harness import DAY, corner, records, replayed
 from tests.cluster.conftest import Run
 from tests.cluster.moved_town import (
     AFTER_US,
     BEFORE_US,
+    CHANGES,
     HOUSEHOLDS,
     PARTITIONS,
     MovedTown,
@@ -226,6 +231,68 @@ def test_every_decision_comes_out_again_to_the_last_bit(run: Run):
     ended = run("playbook", "simulate", "--mode", "replay", "--json", *APART.where)
     assert ended.code == 0, ended.out
     assert ended.json["decisions"] == ended.json["equal"] == len(HOUSEHOLDS) * 3 // 2
+
+
+OTHER = (
+    ("margin: 3, prior: 0.2, standing", "margin: 3, prior: 0.21, standing"),
+    (
+        "journeys:\n",
+        "journeys:\n  dear: {trigger: {on: pay, when: household.payments >= 3, scope: member}, offers: series}\n",
+    ),
+)
+"""Playbook changes: one offer is worth a little more, and who has paid thrice is told something."""
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_another_playbook_is_simulated_over_them_as_over_one(run: Run, tmp_path: Path, is_other: bool):
+    text = APART.playbook.read_text()
+    for old, new in OTHER if is_other else ():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "other.yaml").write_text(text)
+    found = []
+    for town in (APART, ALONE):
+        ended = run(
+            *("playbook", "simulate", "--mode", "counterfactual", "--playbook", tmp_path / "other.yaml"),
+            *("--min-effective-sample", "1", "--json", *town.where),
+        )
+        assert ended.out, ended.err
+        found.append(ended.json)
+    assert found[0].pop("partitions") == PARTITIONS
+    assert found[1].pop("partitions") == 1
+    assert found[0] == found[1]
+    assert found[0]["before"]["answers_used"]
+    assert bool(found[0]["after"]["moments"]) == is_other
+
+
+def test_what_came_of_a_decision_elsewhere_is_weighed_with_it():
+    found = []
+    for town in (APART, ALONE):
+        weighing, rows = WeighingAnew(plan=plan(), score=priors, window_us=DAY), list[WeighedDecision]()
+        for partition in range(town.partitions):
+            share = CapacityShare(partition, town.partitions)
+            rows += weighing.run(Start(), records(town.data / "log", partition), share=share)
+        weighing.take_elsewhere(rows)
+        found.append(Counter((one.household, one.decided_us, one.accepted, one.earned_minor) for one in rows))
+    assert found[0] == found[1]
+    assert any(accepted for household, _, accepted, _ in found[0] if household.decode() in APART.moved)
+
+
+def test_under_another_playbook_what_came_is_known(tmp_path: Path):
+    other = corner(*CHANGES, *OTHER)
+    found = list[float]()
+    for partition in range(PARTITIONS):
+        drafting = Redrafting(Start(), share=CapacityShare(partition, PARTITIONS), plan=other)
+        for _ in drafting.run(records(APART.data / "log", partition)):
+            pass
+        state = drafting.state
+        for one in HOUSEHOLDS:
+            if next_place(state, one.encode()) is None:
+                row, member = state.find(one.encode(), b"ann")
+                at = next(at for at, each in enumerate(other.features) if each.name == "household.payments")
+                found.append(float(state.readings(row, member, state.now_us)[at]))
+    # Three times each of a pair, by now one household.
+    assert found == [6.0] * len(HOUSEHOLDS)
 
 
 # --- repairs ----------------------------------------------------------------------------------------------------------
