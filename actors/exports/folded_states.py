@@ -6,8 +6,9 @@ other is in neither's rows; it is known all the same.
 
 from collections.abc import Iterator
 
-from actors.log.contract import LOG_START, Offset, PartitionId, StoredRecord
+from actors.log.contract import LOG_START, Offset, PartitionId, RecordKind, StoredRecord
 from actors.log.reading import ReadLogs
+from actors.records import codec
 from actors.records.payload import PayloadUnreadable
 from actors.records.replay import Replay
 from actors.snapshots.store import SnapshotStore
@@ -34,15 +35,17 @@ def folded_states(
         OSError: the snapshots could not be listed.
     """
     way = _OnTheWay()
-    for partition, folded in _folded(read, snapshots, until_us):
+    for partition, folded in _folded(read, snapshots, until_us, way):
         if folded.state is not None:
             way.note(folded.state)
             yield partition, folded.state
     yield from way.states()
 
 
-def _folded(read: ReadLogs, snapshots: SnapshotStore | None, until_us: int | None) -> Iterator[tuple[int, Replay]]:
-    folded, partition, start = Replay(), -1, LOG_START
+def _folded(
+    read: ReadLogs, snapshots: SnapshotStore | None, until_us: int | None, way: "_OnTheWay"
+) -> Iterator[tuple[int, Replay]]:
+    folded, partition, start, is_ended = Replay(), -1, LOG_START, False
     done: set[int] = set()
     for number, stored in read():
         if number != partition:
@@ -50,12 +53,18 @@ def _folded(read: ReadLogs, snapshots: SnapshotStore | None, until_us: int | Non
                 yield partition, folded
             partition = number
             done.add(partition)
+            is_ended = False
             is_needed = until_us is None or stored.offset > LOG_START
             folded, start = _begun(partition, snapshots if is_needed else None)
             if stored.offset > start:
                 what = f"partition {partition}: the log begins at {stored.offset}, and no sound snapshot reaches there"
                 raise PayloadUnreadable(what)
-        if stored.offset >= start and (until_us is None or is_before(folded, stored, until_us)):
+        if is_ended or stored.offset < start:
+            continue
+        if stored.record.kind is RecordKind.RELOCATION and way.is_ahead(partition, stored):
+            # Owners write on while one partition is read after another: here it ends, as the others do.
+            is_ended = True
+        elif until_us is None or is_before(folded, stored, until_us):
             folded.fold(stored)
     if partition >= 0:
         yield partition, folded
@@ -86,10 +95,21 @@ class _OnTheWay:
         self._departures: list[tuple[int, Departure, Plan, bool]] = []
         """Source, what left, the plan that it is read under, and whether the newest event is now there."""
         self._come: dict[tuple[int, int], int] = {}
-        """Source and target → the newest departure that has come."""
+        """Source and target → the newest departure that has come; of a partition and itself that has left."""
+        self._read: set[int] = set()
+
+    def is_ahead(self, partition: int, stored: StoredRecord) -> bool:
+        """Return whether a record tells of what partitions that were read before had not left, or not got, by then."""
+        note = codec.decode_relocations(stored.record.payload)
+        return any(
+            one.source in self._read and self._come.get((one.source, one.source), -1) < one.number for one in note.came
+        ) or any(
+            one.target in self._read and self._come.get((partition, one.target), -1) < one.number for one in note.done
+        )
 
     def note(self, state: PartitionState) -> None:
         """Look at a partition's state."""
+        self._read.add(state.partition)
         self._departures += [(state.partition, one, state.plan, state.stream_clock) for one in state.departures]
         self._come |= {(one.source, state.partition): one.number for one in state.arrivals}
 

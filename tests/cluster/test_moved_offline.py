@@ -22,7 +22,7 @@ from actors.exports.households_by_segment import segments
 from actors.exports.point_in_time import Start
 from actors.exports.redrafting import Redrafting
 from actors.exports.weighed_anew import WeighedDecision, WeighingAnew
-from actors.log.contract import PartitionId
+from actors.log.contract import PartitionId, StoredRecord
 from actors.log.reading import read_only_logs
 from actors.partition.draft_scoring import priors
 from cluster.config import HearthConfig
@@ -217,6 +217,20 @@ def test_on_its_way_a_household_is_in_its_segment_and_arm_once(tmp_path: Path):
         found = sorted(map(repr, table.to_pylist()))
         assert arms in (None, found)
         arms = found
+
+
+def test_while_logs_are_read_one_after_another_a_household_is_there_once(tmp_path: Path):
+    before = list[dict[int, list[StoredRecord]]]()
+    for data in cuts(tmp_path):
+        before.append({partition: records(data / "log", partition) for partition in range(PARTITIONS)})
+        # Of each partition another moment: some steps lie between two readings.
+        for steps in (2, 7):
+            moments = [before[max(len(before) - 1 - steps * back, 0)] for back in (2, 1, 0)]
+
+            def read(moments: list[dict[int, list[StoredRecord]]] = moments) -> Iterator[tuple[int, StoredRecord]]:
+                return ((place, one) for place, logs in enumerate(moments) for one in logs[place])
+
+            assert sorted(one for one, _ in segments(read)) == sorted(HOUSEHOLDS)
 
 
 def list_some(data: Iterator[Path]) -> Iterator[Path]:
