@@ -15,7 +15,7 @@ import numpy as np
 from household.counting import milli
 from household.deciding.answering import against_answers
 from household.deciding.arbitration import explored, ranked_candidates
-from household.deciding.candidate_columns import CandidateColumns, Looked
+from household.deciding.candidate_columns import CandidateColumns, Looked, Vetoed
 from household.deciding.candidates import (
     freshness,
     journeys_of,
@@ -122,8 +122,7 @@ def _draft(
         contact_journeys=contact_journeys,
         has_consent=looked.has_consent,
         not_to_answer=not_to_answer,
-        vetoes=found.vetoes,
-        to_score=tuple([offer for offer, against in found.vetoes.items() if not against]),
+        vetoed=found.vetoed,
         prices_minor=found.prices_minor,
         personal=personal_offers(state, moments, candidates),
         outlets=outlets,
@@ -151,7 +150,7 @@ def _nobody(plan: Plan) -> Looked:
 class _Found:
     """What there is to say of candidates."""
 
-    vetoes: dict[int, tuple[str, ...]]
+    vetoed: Vetoed
     prices_minor: dict[int, int]
     passages: dict[int, Passage]
     notes: tuple[RuleNote, ...]
@@ -170,7 +169,7 @@ def _found_against(
 ) -> _Found:
     """Return what speaks against candidates, their prices, and how each may go out."""
     candidates = columns.journey_by_offer
-    vetoes = vetoes_of(state, columns, looked, household, member, stale=stale)
+    vetoed = vetoes_of(state, columns, looked, household, member, stale=stale)
     prices = dict(zip(candidates, looked.prices_minor, strict=True))
     passages = passages_of(state, outlets, candidates, household, member)
     against = {
@@ -179,12 +178,12 @@ def _found_against(
     notes = tuple(note for offer in against for note in passages[offer].notes)
     if ask.channel != NONE:
         against, notes = inbound_vetoes(state, ask.channel, candidates, household, member)
-    for offer, rules in against.items():
-        vetoes[offer] = (*vetoes[offer], *rules)
     for offer in candidates if state.plan.inventory else ():
         if gone := state.inventory.gone(state, offer):
-            vetoes[offer] = (*vetoes[offer], by_item(gone))
-    return _Found(vetoes=vetoes, prices_minor=prices, passages=passages, notes=notes)
+            against[offer] = (*against.get(offer, ()), by_item(gone))
+    if against:
+        vetoed = columns.with_more(vetoed, against)
+    return _Found(vetoed=vetoed, prices_minor=prices, passages=passages, notes=notes)
 
 
 def _first_passage(state: PartitionState, draft: Draft, offer: int, value_minor: float | None) -> Passage:
@@ -374,4 +373,4 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
         offer: passage.opening for offer, passage in draft.passages.items()
     }:
         return False
-    return found.vetoes == draft.vetoes and found.prices_minor == draft.prices_minor
+    return found.vetoed.vetoes == draft.vetoes and found.prices_minor == draft.prices_minor

@@ -113,8 +113,6 @@ class Claims:
         self._partition_count = max(partition_count, owner.partition + 1)
         self._changed = asyncio.Event()
         self._should_look = True
-        self._round = asyncio.Lock()
-        """Of two rounds at once the one that asked first might write last, and what homes said before would stand."""
         self.stock: dict[str, int] = {}
         """For a shard's report."""
         self._changed.set()
@@ -182,11 +180,7 @@ class Claims:
                 self._changed.set()
 
     async def round(self) -> bool:
-        """Ask homes once, and write what they answer; return whether all did. One round goes after another."""
-        async with self._round:
-            return await self._ask_homes()
-
-    async def _ask_homes(self) -> bool:
+        """Ask homes once, and write what they answer; return whether all did."""
         should_look, self._should_look = self._should_look, False
         asked, homes = await self._state_thread.run(Urgency.INGEST, partial(self._to_ask, should_look=should_look))
         if not homes:

@@ -31,16 +31,16 @@ def ranked_candidates(
         standings: the plan's budgets; None where it has none.
     """
     plan, asking = state.plan, draft.ask.channel
-    candidates: list[Candidate] = []
+    columns, candidates = draft.columns, list(draft.vetoed.unscored)
     worth_it: Ranked = []
     shown = state.showing.counts if state.showing.is_counted else None
     # A partition sees its part of what is shown, so the prior has that part of its weight.
     prior_weight = plan.arbitration.prior_weight / state.share.partition_count
-    for place, (index, journey) in enumerate(draft.journey_by_offer.items()):
-        score, vetoes = scores.by_offer.get(index), draft.vetoes[index]
-        if score is None:
-            candidates.append(draft.columns.unscored(place, vetoes))
+    for index, score in scores.by_offer.items():
+        place = columns.place_of.get(index)
+        if place is None:
             continue
+        journey, vetoes = draft.journey_by_offer[index], draft.vetoes[index]
         offer, channel = plan.offers[index], asking if asking != NONE else context_channel(plan, draft, index)
         uses = () if standings is None else state.scarcity.uses_of(index, journey, channel)
         terms = weigh(
@@ -58,7 +58,7 @@ def ranked_candidates(
             vetoes = (*vetoes, *map(by_budget, too_much(uses, standings)))
         if value > ALWAYS_NOTHING_MINOR and not vetoes:
             worth_it.append((index, value))
-        candidates.append(Candidate(offer=offer.name, score=score, value_minor=value, vetoes=vetoes, terms=terms))
+        candidates[place] = Candidate(offer=offer.name, score=score, value_minor=value, vetoes=vetoes, terms=terms)
     return tuple(candidates), in_order(plan, worth_it, decision_id)
 
 

@@ -6,6 +6,7 @@ the programs (consent, objection, fraud, eligibility, segments) and fills a set 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -48,6 +49,8 @@ _OWN_AT = 3
 """From here on programs are those of the offers."""
 
 _KEPT_MOST = 4_096
+_SEEN_MOST = 512
+"""Sets of vetoes of one set of candidates, some kilobytes each."""
 
 
 @lru_cache(maxsize=512)
@@ -59,6 +62,23 @@ def told(bits: int) -> tuple[str, ...]:
     """
     # As plain texts: to hash a member of an enum takes as long as to weigh a candidate.
     return tuple(reason.value for place, reason in enumerate(_REASONS) if bits & 1 << place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Vetoed:
+    """What speaks against each of some candidates. Shared by decisions: nobody changes it."""
+
+    vetoes: Mapping[int, tuple[str, ...]]
+    """By offer, in the order of the candidates."""
+    to_score: tuple[int, ...]
+    """Offers that nothing speaks against."""
+    unscored: tuple[Candidate, ...]
+    """Each as a candidate that nothing was said of but this."""
+
+
+def _vetoed(vetoes: dict[int, tuple[str, ...]], unscored: Sequence[Candidate]) -> Vetoed:
+    to_score = tuple([offer for offer, against in vetoes.items() if not against])
+    return Vetoed(vetoes=vetoes, to_score=to_score, unscored=tuple(unscored))
 
 
 class _Columns(NamedTuple):
@@ -112,10 +132,34 @@ class CandidateColumns:
             specials=np.array(specials, np.int64).reshape(-1, 2),
         )
         self.consent = consent
+        self.place_of: dict[int, int] = {index: place for place, index in enumerate(self.journey_by_offer)}
+        """Of each candidate offer, which of the candidates it is."""
+        self._by_bits: dict[tuple[int, ...], Vetoed] = {}
         self._unscored: dict[tuple[int, tuple[str, ...]], Candidate] = {}
 
-    def unscored(self, place: int, vetoes: tuple[str, ...]) -> Candidate:
-        """Return a candidate that was vetoed before it was scored: the same for everybody."""
+    def vetoed(self, bits: Sequence[int]) -> Vetoed:
+        """Return candidates as they are under vetoes (candidates,): for many households at many times the same."""
+        key = tuple(bits)
+        known = self._by_bits.get(key)
+        if known is None:
+            if len(self._by_bits) >= _SEEN_MOST:
+                self._by_bits.clear()
+            vetoes = dict(zip(self.journey_by_offer, map(told, bits), strict=True))
+            unscored = [self._alone(place, against) for place, against in enumerate(vetoes.values())]
+            known = self._by_bits[key] = _vetoed(vetoes, unscored)
+        return known
+
+    def with_more(self, vetoed: Vetoed, more: Mapping[int, tuple[str, ...]]) -> Vetoed:
+        """Return candidates with more against some of them, by offer."""
+        vetoes, unscored = dict(vetoed.vetoes), list(vetoed.unscored)
+        for offer, against in more.items():
+            place = self.place_of[offer]
+            vetoes[offer] = (*vetoes[offer], *against)
+            unscored[place] = self._alone(place, vetoes[offer])
+        return _vetoed(vetoes, unscored)
+
+    def _alone(self, place: int, vetoes: tuple[str, ...]) -> Candidate:
+        """Return a candidate that is not scored: the same for everybody."""
         known = self._unscored.get((place, vetoes))
         if known is None:
             if len(self._unscored) >= _KEPT_MOST:

@@ -1,11 +1,12 @@
 """What a decision is made of on its way: who asks, the candidates with what speaks against them, and their scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from household.deciding.candidate_columns import CandidateColumns
+from household.deciding.candidate_columns import CandidateColumns, Vetoed
 from household.deciding.passages import Passage
 from household.deciding.sending import Outlet, outlet_of
 from household.decision import Moment, RuleNote, Withdrawal
@@ -59,9 +60,8 @@ class Draft:
     """Whether the asking channel may be answered on."""
     not_to_answer: dict[str, tuple[str, ...]]
     """Actions of the standing slate, by id, with what keeps each from being the answer."""
-    vetoes: dict[int, tuple[str, ...]]
-    to_score: tuple[int, ...]
-    """Candidate offers that nothing speaks against."""
+    vetoed: Vetoed
+    """What speaks against each candidate."""
     prices_minor: dict[int, int]
     personal: frozenset[int]
     """Candidate offers that are the member's own: of their own moment, or hanging on what is known of them."""
@@ -76,6 +76,16 @@ class Draft:
     events_seen: int
     """Events of the partition that were folded when the readings were taken."""
     local_minute_of_week: int
+
+    @property
+    def vetoes(self) -> Mapping[int, tuple[str, ...]]:
+        """Candidate offer → what speaks against it."""
+        return self.vetoed.vetoes
+
+    @property
+    def to_score(self) -> tuple[int, ...]:
+        """Candidate offers that nothing speaks against."""
+        return self.vetoed.to_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from household.deciding.candidate_columns import (
     STALE,
     CandidateColumns,
     Looked,
-    told,
+    Vetoed,
 )
 from household.state import NO_MEMBER, PartitionState
 from household.tables.pauses import paused_names
@@ -25,11 +25,11 @@ def vetoes_of(
     member: int,
     *,
     stale: Collection[int] = (),
-) -> dict[int, tuple[str, ...]]:
+) -> Vetoed:
     """Return, of each candidate, what speaks against it."""
-    if not columns.offers:
-        return {}
     bits = looked.vetoes
+    if not columns.offers:
+        return columns.vetoed(())
     accepted = paused_names(state, state.accepted_offers, household, state.now_us)
     declined = paused_names(state, state.declined_offers, household, state.now_us)
     families = paused_names(state, state.declined_families, household, state.now_us)
@@ -44,4 +44,4 @@ def vetoes_of(
             elif offer.family in families:
                 against |= DECLINED_FAMILY
             bits[place] |= against | EXCLUDED_BY * standing.is_excluded(state.plan, offer, live)
-    return dict(zip(columns.journey_by_offer, map(told, bits), strict=True))
+    return columns.vetoed(bits)

@@ -173,8 +173,8 @@ class Town(Hearth):
 
     async def settle(self) -> None:
         """Send until nothing waits any more, and all know what is free."""
-        is_settled = False
-        while not is_settled:
+        passes = 0
+        while passes < 2:  # after the first nothing waits, but who was asked early in it knows of before
             is_settled = True
             await self.revive()
             for partition in self.partitions:
@@ -183,6 +183,7 @@ class Town(Hearth):
                     is_settled &= not await self.in_state(lambda state: state.inventory.may_have_open, partition)
                 except (KeyError, PartitionLost):
                     is_settled = False
+            passes = passes + 1 if is_settled else 0
 
     async def tick(self) -> None:
         """Let all owners look at the time."""

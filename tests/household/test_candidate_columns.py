@@ -80,7 +80,10 @@ def test_one_call_says_what_each_condition_says(state: PartitionState):
                 columns = state.candidate_sets.of(journeys, channel)
                 looked = looked_at(state, columns, household, member)
                 vetoes, prices = said_one_by_one(state, columns, channel, household, member)
-                assert vetoes_of(state, columns, looked, household, member) == vetoes
+                vetoed = vetoes_of(state, columns, looked, household, member)
+                assert vetoed.vetoes == vetoes
+                assert vetoed.to_score == tuple(offer for offer, against in vetoes.items() if not against)
+                assert [one.vetoes for one in vetoed.unscored] == list(vetoes.values())
                 assert looked.prices_minor == prices
                 assert np.array_equal(looked.readings, state.readings(household, member, state.now_us), equal_nan=True)
                 seen.update(*vetoes.values())
