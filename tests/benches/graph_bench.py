@@ -1,7 +1,8 @@
 """What the graph costs, and how many random lists of graph events and signals come out right.
 
     python -m tests.benches.graph_bench                  # graph events a second; Ingest by identifier and by household
-    python -m tests.benches.graph_bench --lists 100000   # each in 4 orders, against the reference; minutes to hours
+    python -m tests.benches.graph_bench --lists 100000   # each in 4 orders (--orders), against the reference; minutes
+    python -m tests.benches.graph_bench --merges 10000   # taken back, against the log without; sums after every event
 
 One core, in process, by the clock of the CPU. Ingest is what edge and owner do for a request of 1,000 signals of the
 telco playbook, without gRPC, log and answer, which cost both alike: read it, split it, decode it, fold it. Half of
@@ -10,7 +11,6 @@ the requests are there already, and all who are named.
 
 import argparse
 import gc
-import random
 import statistics
 import time
 
@@ -30,10 +30,12 @@ from tests.household.graph_worlds import (
     HOUR_US,
     NOW_US,
     Told,
+    assert_conserved,
+    assert_taken_back,
     batch_of_told,
     expected_of_households,
     folded,
-    random_told,
+    some_told,
     told_of_households,
 )
 from wire.partitions import split_by_partition
@@ -131,21 +133,34 @@ def _request(name: str, first: int, families: int) -> bytes:
     return signal_pb2.IngestRequest(signals=signals).SerializeToString()
 
 
-def judge(lists: int, first: int) -> None:
+def judge(lists: int, first: int, orders: int) -> None:
     """Fold random lists in several orders, against the reference; stop at the first that differs."""
     for seed in range(first, first + lists):
-        dice = random.Random(seed)
-        told = random_told(dice, said_count=dice.randint(1, 16), heard_count=dice.randint(0, 14))
+        dice, told = some_told(seed)
         expected = expected_of_households(told)
         digests = set()
-        for _ in range(ORDERS):
+        for _ in range(orders):
             dice.shuffle(told)
             state = folded(told, batch_rows=dice.choice((1, 3, BATCH_ROWS)))
             digests.add(state_digest(state))
         read = told_of_households(state)
         assert len(digests) == 1, f"seed {seed}: {len(digests)} states"
         assert {name: read.get(name) for name in expected} == expected, f"seed {seed}"
-    print(f"{lists:,} lists in {ORDERS} orders each: one state each, and the reference's")
+    print(f"{lists:,} lists in {orders} orders each: one state each, and the reference's")
+
+
+def take_back(merges: int, first: int) -> None:
+    """Take merges of random lists back, and look at the sums after every event; stop at the first that is wrong."""
+    done, seed, looks = 0, first, 0
+    while done < merges:
+        dice, told = some_told(seed)
+        for cause in {one.why for one in told if isinstance(one, Said) and one.kind == "merge"}:
+            assert_taken_back(dice, told, cause, seed)
+            done += 1
+        dice.shuffle(told)
+        assert_conserved(told)
+        looks, seed = looks + len(told), seed + 1
+    print(f"{done:,} merges taken back: each the log without it, byte for byte; sums conserved after {looks:,} events")
 
 
 def main() -> None:
@@ -154,10 +169,14 @@ def main() -> None:
     parser.add_argument("--families", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lists", type=int, default=0)
+    parser.add_argument("--orders", type=int, default=ORDERS)
+    parser.add_argument("--merges", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     given = parser.parse_args()
     if given.lists:
-        judge(given.lists, given.first)
+        judge(given.lists, given.first, given.orders)
+    elif given.merges:
+        take_back(given.merges, given.first)
     else:
         measure(given.families, given.rounds)
 

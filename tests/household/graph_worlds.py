@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from household.apply import Applied, apply_epoch, apply_signals
+from household.digest import household_digests
 from household.events import UNKNOWN_TYPE, keys_of
 from household.graph.events import GraphKind, GraphRow, saying_of
 from household.plan import (
@@ -21,6 +22,7 @@ from household.plan import (
     Window,
 )
 from household.state import NO_MEMBER, PartitionState
+from household.tables.graph_events import GRAPH_EVENTS
 from tests.household.graph_reference import Reference, Said
 from tests.household.oracle import Event, batch_of
 
@@ -211,3 +213,44 @@ def _expected(heard: list[Heard]) -> tuple[float, ...]:
         newest.amount,
         sum(one.amount for one in heard if this_hour - 24 < one.time_us // HOUR_US <= this_hour),
     )
+
+
+def some_told(seed: int) -> tuple[random.Random, list[Told]]:
+    """Return a random list, and the dice that made it."""
+    dice = random.Random(seed)
+    return dice, random_told(dice, said_count=dice.randint(1, 16), heard_count=dice.randint(0, 14))
+
+
+def graph_digest(state: PartitionState) -> tuple[object, ...]:
+    """Return all of a state that does not count what came."""
+    told = state.tables.of(GRAPH_EVENTS).declaration.partition_digest
+    assert told is not None
+    return household_digests(state), told(list(state.tables.of(GRAPH_EVENTS)))
+
+
+def assert_taken_back(dice: random.Random, told: list[Told], cause: str, seed: int) -> None:
+    """A list with merges of a cause, and that they were none anywhere in it, is the list without them."""
+    back = Said(b"back", "unmerge", NOW_US, cause=cause)
+    without = [one for one in told if not (isinstance(one, Said) and one.kind == "merge" and one.why == cause)]
+    place = dice.randint(0, len(told))
+    with_it = folded([*told[:place], back, *told[place:]])
+    assert graph_digest(with_it) == graph_digest(folded([*without, back])), f"seed {seed}, {cause}"
+    assert told_of_households(with_it) == told_of_households(folded(without)), f"seed {seed}, {cause}"
+
+
+def assert_conserved(told: list[Told]) -> None:
+    """All sums over households are those over signals, and nobody is in two households, after every event."""
+    state = folded([])
+    heard: list[Heard] = []
+    for one in told:
+        fold(state, [one])
+        heard += [one] if isinstance(one, Heard) else []
+        read = told_of_households(state).values()
+        assert sum(count for count, *_ in read) == len(heard)
+        assert sum(spent for *_, spent in read) == sum(
+            one.amount for one in heard if one.time_us // HOUR_US > NOW_US // HOUR_US - 24
+        )
+        counters = state.counters
+        assert counters.received == sum(counters.by_status.values())
+        people = [one for home in state.graph.membership.households.values() for one in home.subjects]
+        assert len(people) == len(set(people))

@@ -1,14 +1,13 @@
 """Who belongs together, against a reference in plain Python: any list of graph events and signals, in any order."""
 
 import itertools
-import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from household.apply import apply_epoch, apply_tick
-from household.digest import household_digests, state_digest
+from household.digest import state_digest
 from household.events import Status
 from household.freeze import Freeze, thaw
 from household.graph import telling
@@ -18,7 +17,6 @@ from household.graph.timeline import Timeline
 from household.migration import migrated
 from household.plan import Scope
 from household.state import NO_MEMBER, PartitionState
-from household.tables.graph_events import GRAPH_EVENTS
 from household.tables.recent_signals import RECENT_SIGNALS
 from tests.household.graph_reference import Said
 from tests.household.graph_worlds import (
@@ -27,20 +25,19 @@ from tests.household.graph_worlds import (
     HOUR_US,
     NOW_US,
     Heard,
+    assert_conserved,
+    assert_taken_back,
     expected_of_households,
     fold,
     folded,
+    graph_digest,
     random_told,
     reference_of,
+    some_told,
     told_of_households,
 )
 
 LISTS = 300
-
-
-def some_told(seed: int):
-    dice = random.Random(seed)
-    return dice, random_told(dice, said_count=dice.randint(1, 16), heard_count=dice.randint(0, 14))
 
 
 @pytest.mark.parametrize("first", range(0, LISTS, 50))
@@ -93,12 +90,6 @@ def test_told_twice_is_told_once():
         assert graph_digest(once) == graph_digest(folded(told))
 
 
-def graph_digest(state) -> tuple[object, ...]:
-    """Return all of a state that does not count what came."""
-    told = state.tables.of(GRAPH_EVENTS).declaration.partition_digest
-    return household_digests(state), told(list(state.tables.of(GRAPH_EVENTS)))
-
-
 def test_a_merge_taken_back_is_a_log_without_it_byte_for_byte():
     count = 0
     for seed in range(150):
@@ -106,12 +97,7 @@ def test_a_merge_taken_back_is_a_log_without_it_byte_for_byte():
         causes = {one.why for one in told if isinstance(one, Said) and one.kind == "merge"}
         for cause in causes:
             count += 1
-            back = Said(b"back", "unmerge", NOW_US, cause=cause)
-            without = [one for one in told if not (isinstance(one, Said) and one.kind == "merge" and one.why == cause)]
-            place = dice.randint(0, len(told))
-            with_it = folded([*told[:place], back, *told[place:]])
-            assert graph_digest(with_it) == graph_digest(folded([*without, back])), f"seed {seed}, {cause}"
-            assert told_of_households(with_it) == told_of_households(folded(without)), f"seed {seed}, {cause}"
+            assert_taken_back(dice, told, cause, seed)
     assert count > 100
 
 
@@ -132,20 +118,7 @@ def test_everything_is_conserved_after_every_event():
     for seed in range(60):
         dice, told = some_told(seed)
         dice.shuffle(told)
-        state = folded([])
-        heard: list[Heard] = []
-        for one in told:
-            fold(state, [one])
-            heard += [one] if isinstance(one, Heard) else []
-            read = told_of_households(state).values()
-            assert sum(count for count, *_ in read) == len(heard)
-            assert sum(spent for *_, spent in read) == sum(
-                one.amount for one in heard if one.time_us // HOUR_US > NOW_US // HOUR_US - 24
-            )
-            counters = state.counters
-            assert counters.received == sum(counters.by_status.values())
-            people = [one for home in state.graph.membership.households.values() for one in home.subjects]
-            assert len(people) == len(set(people))
+        assert_conserved(told)
 
 
 def test_an_orphan_that_was_merged_with_others_leaves_them_once_somebody_holds_it():
