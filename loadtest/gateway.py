@@ -202,6 +202,11 @@ class Gateway:
         request = household_pb2.GetRequest(household=household)
         return await self._until_answered("Get", self._households.Get, request, self._patiences.read)
 
+    async def find(self, identifier: str) -> household_pb2.GetResponse:
+        """Read the household of whoever an identifier means, with identifiers as they are."""
+        request = household_pb2.GetRequest(identifier=identifier, whole_identifiers=True)
+        return await self._until_answered("Get", self._households.Get, request, self._patiences.read)
+
     async def explain(self, household: str, decision_id: str = "") -> household_pb2.ExplainResponse:
         """Read why something was decided."""
         request = household_pb2.ExplainRequest(household=household, decision_id=decision_id)
