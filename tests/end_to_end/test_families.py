@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.hearth_process import running
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 def test_who_belongs_together_is_known_whatever_the_crm_tells_late_twice_or_wrongly(tmp_path: Path):
