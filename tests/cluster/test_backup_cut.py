@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from actors.log.contract import Epoch, PartitionId, Record, RecordKind
 from actors.log.segments import SegmentStore
 from actors.records.replay import Replay
 from cluster import backup as backups
@@ -236,3 +237,41 @@ def test_logs_that_are_never_still_are_told_of(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(log_instant, "PAUSE_S", 0.0)
     with pytest.raises(CommandFailed, match="change faster than they can be looked at"):
         back_up(data, tmp_path / "backup", quiet)
+
+
+def writing(monkeypatch: pytest.MonkeyPatch, data: Path, kind: RecordKind) -> None:
+    """Let every look at a log find one record more there."""
+    store = SegmentStore(data / "log")
+    logs = {folder: store.open(PartitionId(int(folder.name[2:]))) for folder in folders(data)}
+    newest = log_instant.newest_of
+
+    def looked(folder: Path):
+        found = newest(folder)
+        logs[folder].append([Record(kind=kind, version=1, epoch=Epoch(9), stamp_us=MONDAY, payload=b"x" * 300)])
+        return found
+
+    monkeypatch.setattr(log_instant, "newest_of", looked)
+    monkeypatch.setattr(log_instant, "PAUSE_S", 0.0)
+    monkeypatch.setattr(log_instant, "TRIES", 20)
+
+
+def folders(data: Path) -> list[Path]:
+    return sorted(one for one in (data / "log").iterdir() if one.is_dir())
+
+
+@pytest.mark.parametrize("kind", [RecordKind.SIGNALS, RecordKind.DECISION, RecordKind.TICK, RecordKind.DELIVERY])
+def test_logs_that_are_written_all_the_time_are_copied_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind):
+    data = born(tmp_path / "data", PARTITIONS)
+    Meanwhile(data, lived().known)
+    writing(monkeypatch, data, kind)
+    found = log_instant.segments_at_one_instant(data / "log")
+    assert found.keys() == {folder.name for folder in folders(data)}
+
+
+@pytest.mark.parametrize("kind", [RecordKind.RELOCATION, RecordKind.INVENTORY])
+def test_while_one_log_always_tells_of_another_they_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind):
+    data = born(tmp_path / "data", PARTITIONS)
+    Meanwhile(data, lived().known)
+    writing(monkeypatch, data, kind)
+    with pytest.raises(CommandFailed, match="change faster than they can be looked at"):
+        log_instant.segments_at_one_instant(data / "log")
