@@ -16,8 +16,10 @@ def main() -> NoReturn:
     """Run `hearth`."""
     asked = quick_status(sys.argv[1:])
     if asked is None:
-        from cluster.cli import main as run_command
-
+        try:
+            from cluster.cli import main as run_command
+        except KeyboardInterrupt:  # it takes a second
+            sys.exit(130)
         run_command()
     data_dir, target, as_json = asked
     from cluster.commands.status import status

@@ -36,7 +36,7 @@ BY_NUMBER = ("network.", "wallet.")
 
 
 @dataclass(slots=True)
-class Report:
+class FoundFamilies:
     """What went in, and what was found."""
 
     signals: dict[str, int] = field(default_factory=dict)
@@ -127,13 +127,13 @@ async def judged(families: Families, crm: Crm, find: Callable[[str], Any]) -> li
     return sorted(wrong)
 
 
-async def live(told: FamilyTown, gateway: Gateway, *, max_rows: int) -> Report:
+async def live(told: FamilyTown, gateway: Gateway, *, max_rows: int) -> FoundFamilies:
     """Send all, then judge until nothing is wrong any more, or what moves between partitions has had its time.
 
     Raises:
         GaveUp: Hearth did not take the signals.
     """
-    report = Report(tellings=len(told.crm.tellings))
+    report = FoundFamilies(tellings=len(told.crm.tellings))
     report.happenings = dict(Counter(one.kind.value for one in told.families.happenings))
     counts: Counter[str] = Counter()
     for part in told.sent(max_rows):
@@ -159,7 +159,7 @@ async def live(told: FamilyTown, gateway: Gateway, *, max_rows: int) -> Report:
         await asyncio.sleep(0.5)
 
 
-def as_text(report: Report) -> str:
+def as_text(report: FoundFamilies) -> str:
     """Return a report for people."""
     fates = " + ".join(f"{report.signals.get(one, 0):,} {one}" for one in ("applied", "duplicate", "late", "rejected"))
     lines = [
@@ -190,7 +190,7 @@ def _arguments() -> argparse.ArgumentParser:
     return arguments
 
 
-async def _run(given: argparse.Namespace) -> Report:
+async def _run(given: argparse.Namespace) -> FoundFamilies:
     town = Town(
         seed=given.seed,
         households=given.households,

@@ -112,6 +112,7 @@ SUMMED = (
     "duplicate",
     "late",
     "rejected",
+    "moved",
     "pending",
     "decisions",
     "outbox",
@@ -130,6 +131,8 @@ def _print_state(state: object) -> None:
     print(
         f"  signals in {total['received']:,} = applied {total['applied']:,} + duplicate {total['duplicate']:,} "
         f"+ late {total['late']:,} + rejected {total['rejected']:,}"
+        # Sent on to where they lie, and counted there once more; or waiting until all they name lies together.
+        + (f" + moved {total['moved']:,}" if total["moved"] else "")
     )
     print(f"  {total['decisions']:,} decisions, {total['pending']:,} moments pending, {total['outbox']:,} to be sent")
     _print_model(state)

@@ -30,10 +30,10 @@ def retention_depth(asked: Knowledge, period: Period) -> list[Figure]:
     """
     facts, uses = asked.facts, asked.definitions.uses
     base = held_before(asked, period.end_us).households
-    is_base = np.zeros(len(asked.households), np.bool_)
+    is_base = np.zeros(len(asked.households) + 1, np.bool_)  # the last is nobody: what has no household is of none
     is_base[base] = True
     recent = facts.between(period.end_us - HABIT_US, period.end_us)
-    is_of_base = is_base[asked.household[recent]] & (asked.household[recent] != NONE)
+    is_of_base = is_base[asked.household[recent]]
     weights = sum(one.weight for one in uses.values())
     households: list[Integers] = []
     events: list[Integers] = []

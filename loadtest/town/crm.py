@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hearth.v1 import signal_pb2
-from loadtest.town.families import Families, Happening, HappeningKind
+from loadtest.town.families import Families, FamilyChange, HappeningKind
 from loadtest.town.rhythm import US_PER_DAY, US_PER_HOUR, US_PER_SECOND
 from loadtest.town.signals import Wire
 
@@ -25,7 +25,7 @@ SHARED_PROBABILITY = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
+class CrmWord:
     """A graph event, and when it is told."""
 
     told_us: int
@@ -39,7 +39,7 @@ class Crm:
         """Tell of what happened. `wrong_share`: of the happenings, how many come with something that is not true."""
         self._families, self._wire = families, wire
         self._draw = np.random.default_rng([seed, 43])
-        self._told: list[Telling] = []
+        self._told: list[CrmWord] = []
         self._count = 0
         self._named: set[int] = set(range(len(families.people.home)))
         """Households that have an id of the CRM's own."""
@@ -88,7 +88,7 @@ class Crm:
     def _subjects(self, person: int) -> list[str]:
         return [self.member(person), *([self.line(person)] if self._families.has_line(person) else [])]
 
-    def _tell_of(self, one: Happening, told_us: int) -> None:
+    def _tell_of(self, one: FamilyChange, told_us: int) -> None:
         at_us = one.time_us
         match one.kind:
             case HappeningKind.MOVE:
@@ -123,10 +123,10 @@ class Crm:
         for subject in self._subjects(person):
             self._say("join", at_us, told_us, subject=subject, household=self.household(home))
 
-    def _tell_linked(self, one: Happening, at_us: int, told_us: int) -> None:
+    def _tell_linked(self, one: FamilyChange, at_us: int, told_us: int) -> None:
         self._say("link", at_us, told_us, subject=self.line(one.person), identifier=self.number(one.number))
 
-    def _tell_wrongly(self, one: Happening, told_us: int) -> None:
+    def _tell_wrongly(self, one: FamilyChange, told_us: int) -> None:
         """Tell what is not so, and later that it is not."""
         draw = self._draw
         noticed_us = told_us + int(min(draw.exponential(NOTICED_AFTER_DAYS), CORRECTED_DAYS_MOST) * US_PER_DAY)
@@ -157,6 +157,6 @@ class Crm:
             signal.fields[name].text = text
         if probability < 1.0:
             signal.fields["probability"].number = probability
-        self._told.append(Telling(told_us=told_us, signal=signal))
+        self._told.append(CrmWord(told_us=told_us, signal=signal))
         if self._draw.random() < TWICE_SHARE:
-            self._told.append(Telling(told_us=told_us + US_PER_HOUR, signal=signal))
+            self._told.append(CrmWord(told_us=told_us + US_PER_HOUR, signal=signal))

@@ -50,7 +50,7 @@ PER_DAY: dict[HappeningKind, float] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class FamilyChange:
     """Something that changed who belongs together, or what they are known by."""
 
     time_us: int
@@ -82,7 +82,7 @@ class Families:
         self.numbers: list[list[tuple[int, int]]] = [[(-(2**62), person)] for person in range(people.size)]
         """Of each member, her numbers: from when on, and which."""
         self._given_up: list[tuple[int, int, int]] = []
-        self.happenings: list[Happening] = []
+        self.happenings: list[FamilyChange] = []
         for day in range(days):
             self._live(day)
 
@@ -141,7 +141,7 @@ class Families:
                 theirs = sum(self.standing(where) == other for where in self.home_of)
                 if 1 <= theirs <= TOGETHER_MOST - len(lives):
                     self._into[other] = home
-                    self._note(Happening(time_us=time_us, kind=kind, home=home, other=other))
+                    self._note(FamilyChange(time_us=time_us, kind=kind, home=home, other=other))
             case HappeningKind.DIVORCE if len(lives) > 1:
                 self._moved(time_us, kind, person, home, self._new_home())
             case HappeningKind.CHILD_LEAVES:
@@ -152,7 +152,7 @@ class Families:
                 self._renumber(time_us, person)
             case HappeningKind.SHARED_PHONE:
                 owner = int(draw.integers(self.people.size))
-                self._note(Happening(time_us=time_us, kind=kind, person=person, other=owner))
+                self._note(FamilyChange(time_us=time_us, kind=kind, person=person, other=owner))
             case _:
                 pass
 
@@ -162,7 +162,7 @@ class Families:
 
     def _moved(self, time_us: int, kind: HappeningKind, person: int, home: int, other: int) -> None:
         self.home_of[person] = other
-        self._note(Happening(time_us=time_us, kind=kind, person=person, home=home, other=other))
+        self._note(FamilyChange(time_us=time_us, kind=kind, person=person, home=home, other=other))
 
     def _renumber(self, time_us: int, person: int) -> None:
         since_us, gone = self.numbers[person][-1]
@@ -171,7 +171,7 @@ class Families:
         number, self._next_number = self._next_number, self._next_number + 1
         self.numbers[person].append((time_us, number))
         self._given_up.append((time_us + IDLE_DAYS * US_PER_DAY, gone, person))
-        told = Happening(time_us=time_us, kind=HappeningKind.NEW_NUMBER, person=person, number=number, gone=gone)
+        told = FamilyChange(time_us=time_us, kind=HappeningKind.NEW_NUMBER, person=person, number=number, gone=gone)
         self._note(told)
 
     def _recycle(self, time_us: int, number: int, was: int, draw: np.random.Generator) -> None:
@@ -181,7 +181,7 @@ class Families:
             return
         self.numbers[person].append((time_us, number))
         kind = HappeningKind.RECYCLED_NUMBER
-        self._note(Happening(time_us=time_us, kind=kind, person=person, number=number, gone=gone))
+        self._note(FamilyChange(time_us=time_us, kind=kind, person=person, number=number, gone=gone))
 
-    def _note(self, happening: Happening) -> None:
+    def _note(self, happening: FamilyChange) -> None:
         self.happenings.append(happening)
