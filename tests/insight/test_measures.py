@@ -299,10 +299,10 @@ def test_depth_is_what_the_formula_says_and_another_category_never_lowers_it():
     assert value(more, "K3.depth/2026-11") > value(log, "K3.depth/2026-11")
 
 
-def test_what_is_used_by_nobody_who_is_known_is_no_error():
-    """As where a part of a log has nothing but uses of a number's earlier life."""
-    used = one("wallet.payment", "", day=16, amount_minor=5.0)
-    assert value([used], "K3.depth/2026-11") is None
+def test_a_part_of_nobody_is_no_error():
+    """As where all that came of some households is what a graph event says, which names none as its own."""
+    said = one("hearth.graph.leave", "", day=16, subject="member:a")
+    assert value([said], "K3.depth/2026-11") is None
 
 
 def test_a_reversal_restates_the_old_month():
