@@ -187,9 +187,15 @@ class _Teller:
         self.story.lines.append(StoryLine(time_us=time_us, kind=kind, member=member, journey=journey, text=text))
 
     def signals(self, state: PartitionState, batch: EventBatch, statuses: list[int]) -> None:
-        """Tell the signals of a batch that are the household's."""
+        """Tell the signals of a batch that are the household's, whichever name of it they came under."""
+        names_any = bool(batch.identifiers.offsets.shape[0])
         for row, status in enumerate(statuses):
-            if status != Status.APPLIED or batch.types[row] < 0 or batch.households[row] != self.household:
+            if status != Status.APPLIED or batch.types[row] < 0:
+                continue
+            key = batch.households[row]
+            if names_any and (identifier := batch.identifiers[row]):
+                key = state.graph.place_of(identifier.decode(), int(batch.times_us[row]))[0]
+            if not self._is_theirs(state, key):
                 continue
             name, time_us = state.plan.event_types[int(batch.types[row])].name, int(batch.times_us[row])
             values = tuple(float(one) for one in batch.values[:, row])
@@ -198,15 +204,23 @@ class _Teller:
                 self.story.seen[name] = NewestSignal(time_us=time_us, fields=values)
             self._add(time_us, LineKind.SIGNAL, name, member=batch.members[row].decode(errors="backslashreplace"))
 
+    def _is_theirs(self, state: PartitionState, key: bytes) -> bool:
+        """Return whether a key is one of those that the household is known by in this partition now."""
+        if key == self.household:
+            return True
+        if not state.graph or (row := state.find(self.household)[0]) == NO_HOUSEHOLD:
+            return False
+        return state.find(key)[0] in state.rows_together(row)
+
     def record(self, state: PartitionState | None, stored: StoredRecord) -> None:
         """Tell a decision of the household; it is about to be folded."""
         if state is None or stored.record.kind is not RecordKind.DECISION:
             return
-        if self.household not in stored.record.payload or stored.record.epoch < state.epoch:
+        if stored.record.epoch < state.epoch or not (state.graph or self.household in stored.record.payload):
             return
         read = codec.decode_decision(stored.record.payload)
         decision = read.decision
-        if decision.household != self.household:
+        if not self._is_theirs(state, decision.household):
             return
         if decision.slate:
             self.story.decisions[decision.decision_id] = decision

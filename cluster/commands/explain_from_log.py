@@ -1,6 +1,6 @@
 """`hearth explain --at`, `--journey`, `--timeline`: why this, and why not that, from the log alone."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -28,21 +28,29 @@ class LogQuestion:
     """What is asked of the log."""
 
     household: str
+    """As it was asked for: its id, or what it is known by."""
     at_us: int | None
     """As of when; None for the newest record."""
     decision_id: str
     journey: str
     is_timeline: bool
+    key: bytes = b""
+    """Of a row by which it is known."""
 
 
 def explain_from_log(config: HearthConfig, asked: LogQuestion, *, as_json: bool) -> int:
     """Print what the log tells of a household as of a time."""
-    story = _story(config, asked)
-    state, household = story.state, asked.household.encode()
-    if state is None or state.find(household)[0] < 0:
+    story = _story(config, asked, asked.household.encode())
+    key = _known_by(story, asked)
+    if key != asked.household.encode():
+        # An identifier means who has it by then, nothing of who had it before; an id may be one of the graph alone.
+        story = _story(config, asked, key)
+    state = story.state
+    if state is None or state.find(key)[0] < 0:
         when = f" by {_iso(asked.at_us)}" if asked.at_us is not None else ""
         raise CommandFailed(f"no signal had named household {asked.household}{when}, so there is nothing to explain")
     at_us = state.now_us if asked.at_us is None else asked.at_us
+    asked = replace(asked, key=key)
     if asked.is_timeline:
         _timeline(asked, story, at_us, as_json=as_json)
     elif asked.journey:
@@ -52,7 +60,15 @@ def explain_from_log(config: HearthConfig, asked: LogQuestion, *, as_json: bool)
     return 0
 
 
-def _story(config: HearthConfig, asked: LogQuestion) -> "HouseholdStory":
+def _known_by(story: "HouseholdStory", asked: LogQuestion) -> bytes:
+    """Return the key of a row by which whoever is asked for is known by then."""
+    state, household = story.state, asked.household.encode()
+    if state is None:
+        return household
+    return state.graph.named(household, b"", state.now_us if asked.at_us is None else asked.at_us)[0]
+
+
+def _story(config: HearthConfig, asked: LogQuestion, household: bytes) -> "HouseholdStory":
     from actors.exports.household_story import told
     from actors.exports.point_in_time import LogTooShort, whole_from
     from actors.log.contract import PartitionId
@@ -62,14 +78,14 @@ def _story(config: HearthConfig, asked: LogQuestion) -> "HouseholdStory":
 
     log_reader(config)  # tells whether there is a log
     count = int(read_layout(config.data_dir)["partition_count"])
-    partition = PartitionId(partition_of(asked.household.encode(), count))
+    partition = PartitionId(partition_of(household, count))
     try:
         reader = partition_reader(config.log_location)
     except (ImportError, ValueError) as wrong:
         raise UsageWrong(str(wrong)) from wrong
     if partition not in reader.partitions():
         raise CommandFailed(f"the log has no partition {partition}, in which household {asked.household!r} would be")
-    household, snapshots = asked.household.encode(), snapshot_store(config.snapshot_location)
+    snapshots = snapshot_store(config.snapshot_location)
 
     def opened(partition: PartitionId) -> "Opened | None":
         if partition not in reader.partitions():
@@ -131,7 +147,7 @@ def _told_of(
     if journey not in state.plan.journey_by_name:
         known = ", ".join(state.plan.journey_by_name)
         raise UsageWrong(f"the playbook in force then has no journey '{journey}'; it has {known}")
-    row, _ = state.find(asked.household.encode())
+    row, _ = state.find(asked.key)
     return journey_told(state, row, journey, story.seen, story.fired.get(journey, {}), at_us)
 
 

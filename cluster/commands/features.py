@@ -186,6 +186,9 @@ def _told(state: "PartitionState", asked: FeaturesAsked, point: "Point", decisio
         schema_hash=schema_hash(plan),
         scored=tuple(plan.features[index].name for index in plan.scored_features),
     )
+    if decision is None:
+        # An identifier means who has it by then, and nothing of who had it before.
+        household = state.graph.named(household, b"", point.as_of_us)[0]
     row, _ = state.find(household)
     if row == NO_HOUSEHOLD and decision is None:
         raise CommandFailed(f"nothing was known of household {asked.household!r} at {_time(point.as_of_us)}")

@@ -256,8 +256,10 @@ class Graph:
             LiesElsewhere: that lies in another partition.
         """
         check_here(self._state, identifier.encode() or household)
-        if identifier:
-            return self.place_of(identifier, time_us)
+        return self.place_of(identifier, time_us) if identifier else self.named(household, member, time_us)
+
+    def named(self, household: bytes, member: bytes, time_us: int) -> tuple[bytes, bytes]:
+        """Return the same of a household's id, wherever that lies: for who reads the log."""
         text = household.decode(errors="surrogateescape")
         if self and text in self.membership.timelines:
             place = self.place_of(text, time_us)
