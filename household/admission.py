@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from household.columns.dedupe import FREE, DedupeArrays, dedupe_slot
 from household.columns.fingerprint import fingerprint, fingerprint_behind
 from household.columns.layout import Rules
-from household.events import LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, EventBatch, Status
+from household.events import LATEST_US, LONGEST_KEY, LONGEST_SOURCE, NO_TIME_US, EventBatch, Status
 from household.kernel import inlined, kernel
 from household.state import PartitionState
-
-LATEST_US = 7_258_118_400_000_000
-"""2200-01-01: later times are no event times."""
 
 _APPLIED, _DUPLICATE, _LATE = int(Status.APPLIED), int(Status.DUPLICATE), int(Status.LATE)
 _UNKNOWN_TYPE, _MISSING_FIELD = int(Status.UNKNOWN_TYPE), int(Status.MISSING_FIELD)

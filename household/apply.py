@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household import ledger
-from household.admission import LATEST_US, admit
+from household.admission import admit
 from household.claiming import fold_note
 from household.columns.features import Cells, run_program, update_features
 from household.columns.keys import NO_PARENT
@@ -21,7 +21,7 @@ from household.columns.program import STACK_DEPTH
 from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
 from household.delivery import DeliveryNote
-from household.events import EventBatch, Status
+from household.events import LATEST_US, EventBatch, Status
 from household.graph.events import GraphRow
 from household.graph.folding import as_named, in_spans, remember_signals
 from household.graph.telling import Telling

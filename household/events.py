@@ -21,6 +21,9 @@ ACTION_OUTCOMES = ("impression", "click", "accept", "decline", "convert", "deliv
 
 RESERVED_TYPES = tuple(f"hearth.{outcome}" for outcome in ACTION_OUTCOMES)
 
+LATEST_US = 7_258_118_400_000_000
+"""2200-01-01: later times are no event times, and neither are those before 1970."""
+
 LONGEST_KEY = 128
 """Bytes in an event id, a household key or a member key."""
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from household.events import LATEST_US, LONGEST_KEY
 from household.graph.events import GRAPH_FIELDS, GRAPH_TYPES, PROBABILITY
 from household.plan import Plan
 from insight.measures.coded import NONE, Coded, Codes, Ids, coded, in_one_piece
@@ -171,12 +172,20 @@ class _Reading:
         if is_ahead is not None:
             self.left_out["from the future"] += int(is_ahead.sum())
             is_good = is_good & ~is_ahead
+        is_past = is_good & ((time_us < 0) | (time_us >= LATEST_US))
+        if is_past.any():
+            self.left_out["before 1970 or after 2200"] += int(is_past.sum())
+            is_good = is_good & ~is_past
         is_known = _of_names(kinds, self.rules.knows)
         self._leave_out(kinds, ~is_known, "no playbook knows it")
         is_good = is_good & is_known
         amount, is_no_amount = self._amounts(table, kinds, is_known)
         is_good &= ~is_no_amount
         columns = {name: found for name in _CODED_KEYS if (found := _text(table, name)) is not None}
+        for name in ("household", "member"):
+            if name in columns and (is_long := _is_too_long(columns[name])) is not None:
+                self.left_out[f"{name} is too long"] += int((is_good & is_long).sum())
+                is_good = is_good & ~is_long
         for name in self.texts:
             if (found := _text(table, name)) is not None:
                 columns[_text_column(name)] = found
@@ -280,6 +289,14 @@ def _text(table: pa.Table, name: str) -> pa.ChunkedArray | None:
                 return None
             return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     return None
+
+
+def _is_too_long(column: pa.ChunkedArray) -> NDArray[np.bool_] | None:
+    """Return (rows,) which of a column of keys are longer than a key may be; None where none is."""
+    if all((pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) <= LONGEST_KEY for chunk in column.chunks):
+        return None
+    lengths = [pc.binary_length(chunk.dictionary_decode()).fill_null(0) for chunk in column.chunks]
+    return np.asarray(pa.chunked_array(lengths).to_numpy() > LONGEST_KEY)
 
 
 def _named(whole: pa.Table, name: str) -> Coded:

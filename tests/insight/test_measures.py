@@ -565,12 +565,18 @@ def test_what_playbooks_reject_counts_nothing_and_is_told():
         ahead,
         one("billing.topup", day=6, amount_minor=200_000.0),  # more than the playbook lets through
         one("billing.refund", day=7, amount_minor=100.0, sale=late.id),  # of a type that it does not declare
+        one("billing.topup", "é" * 65, day=5, amount_minor=500.0),
+        one("wallet.payment", "H1", day=5, amount_minor=500.0, member="m" * 129),
+        replace(late, id="past", time=-1),
     ]
     facts = read_facts([exported(log)], read_definitions(), [plan])
     assert dict(facts.left_out) == {
         "billing.refund: no playbook knows it": 1,
         "billing.topup: amount_minor is no amount": 1,
         "from the future": 1,
+        "before 1970 or after 2200": 1,
+        "household is too long": 1,
+        "member is too long": 1,
     }
     rows = kpis(ask(facts, read_definitions(), time_us=DECEMBER), months=1)
     assert [row.numerator for row in rows if row.name == "K2.arpu/2026-11"] == [900]
