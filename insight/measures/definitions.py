@@ -64,6 +64,8 @@ class Products(_Part):
     """Of all, where no field says which."""
     lines: tuple[str, ...] = ()
     """Products of which each is a line."""
+    line: str = ""
+    """Field that says which line holds it: another line's is another one. Without a value the household as such."""
     of: Literal["household", "member"] = "household"
     """Who holds it: another member's is another one."""
 
@@ -199,7 +201,8 @@ class Definitions(_Part):
     @property
     def texts(self) -> frozenset[str]:
         """Fields whose text is read."""
-        found = {one.product for one in self.products if one.product} | {one.of for one in self.refunds}
+        found = {name for one in self.products for name in (one.product, one.line) if name}
+        found |= {one.of for one in self.refunds}
         found |= {self.wallet.of} if self.wallet is not None else set()
         return frozenset(found | ({self.resolution.case} - {""} if self.resolution is not None else set()))
 

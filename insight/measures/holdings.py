@@ -57,8 +57,9 @@ def _held_before(asked: Knowledge, time_us: int) -> Holdings:
         else:
             known, product = {0: products.family}, np.zeros(len(rows), np.int64)
         member = facts.member.codes[rows] if products.of == "member" else np.zeros(len(rows), np.int64)
+        line = facts.texts[products.line].codes[rows] if products.line else np.zeros(len(rows), np.int64)
         # An identifier may have changed hands, and then what its next holder has is another product.
-        last = last_of((facts.told.codes[rows], asked.household[rows], member, product))
+        last = last_of((facts.told.codes[rows], asked.household[rows], member, product, line))
         last = last[facts.is_of((products.held,))[rows[last]]]
         family = np.array([families.index(known[code]) for code in product[last].tolist()], np.int64)
         lines = [facts.texts[products.product].code(name) for name in products.lines] if products.product else []

@@ -13,6 +13,7 @@ TIME = pa.timestamp("us", tz="UTC")
 START = 1_790_000_000_000_000  # 2026-09-21
 TEXTS = (
     "product",
+    "line",
     "sale",
     "payment",
     "case",
@@ -76,6 +77,8 @@ def lived(*, seed: int, households: int = 40, events: int = 2_500, days: int = 7
         kind, fields = KINDS[int(draw.integers(len(KINDS)))], {}
         if "product" in kind:
             fields["product"] = [*FAMILIES, "unheard_of"][int(draw.integers(len(FAMILIES) + 1))]
+            if draw.random() < 0.4:
+                fields["line"] = f"SIM-{draw.integers(3)}"
         if kind in SOLD:
             fields["amount_minor"] = [None, 12.5, *range(90, 5_000, 7)][int(draw.integers(0, 700))]
         if kind.startswith("call_centre") and draw.random() < 0.5:
@@ -130,7 +133,7 @@ def town_log(*, seed: int, households: int, days: float) -> list[Event]:
     """Return what the simulated town tells, some of it late, some taken back, and some of its households merged."""
     town = Town(seed=seed, households=households, start_us=MONDAY_US, days=days, plan=shipped_plan(), intensity=0.2)
     draw, found = np.random.default_rng(seed), list[Event]()
-    fields = ("product", "amount_minor", "case")
+    fields = ("product", "line", "amount_minor", "case")
     for batch in town.batches(50_000):
         columns = {name: batch.column(name).to_pylist() for name in ("event_id", "type", "household", "member", "time")}
         told = [batch.column(name).to_pylist() if name in batch.schema.names else None for name in fields]

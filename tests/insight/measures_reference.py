@@ -110,7 +110,7 @@ class Reference:
 
     def held(self, before: int) -> list[tuple[str, str, bool]]:
         """(household, family, is it a line) of each product that is held."""
-        state: dict[tuple[str, str, str], tuple[bool, str, str, bool]] = {}
+        state: dict[tuple[str, ...], tuple[bool, str, str, bool]] = {}
         for one in self.events:
             if one.time >= before:
                 continue
@@ -119,7 +119,7 @@ class Reference:
                 if product in FAMILIES:
                     is_held = one.type.endswith("_activated")
                     known = (is_held, self.house(one), FAMILIES[product], product in LINES)
-                    state[one.household, "", product] = known
+                    state[one.household, "", product, one.fields.get("line", "")] = known
             elif one.type in ("wallet.activated", "wallet.closed"):
                 state[one.household, one.member, "wallet!"] = (
                     one.type == "wallet.activated",

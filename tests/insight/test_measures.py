@@ -176,7 +176,7 @@ def test_a_part_is_what_its_households_alone_have():
         wanted = found(kpis(asked_of(alone, as_of=AS_OF[3]), months=MONTHS))
         own = [row for row in rows if row.group == group]
         parts = {row.name.removesuffix(f"/segment={group}"): (row.numerator, row.denominator) for row in own}
-        assert len(parts) >= 10 * MONTHS
+        assert len(parts) >= 9 * MONTHS
         assert parts == {name: wanted[name] for name in parts}
 
 
@@ -257,6 +257,16 @@ def test_one_two_three_and_four_families_are_two_and_a_half_and_one_half():
     assert value(log, "K1.families/2026-11") == 2.5
     assert value(log, "K1.three_or_more/2026-11") == 0.5
     assert value(log, "K1.lines/2026-11") == 2.0
+
+
+def test_two_sims_are_two_lines_of_one_family_and_who_gives_up_one_has_the_other():
+    sims = [one("billing.product_activated", product="mobile", line=f"SIM-{name}", id_=name) for name in "AB"]
+    assert value(sims, "K1.lines/2026-11") == 2.0
+    assert value(sims, "K1.families/2026-11") == 1.0
+    log = [*sims, one("billing.product_deactivated", day=9, product="mobile", line="SIM-A")]
+    assert value(log, "K1.lines/2026-11") == 1.0
+    assert value(log, "net_additions.products/2026-11") == 1.0
+    assert value(log, "churn.rate/2026-12", as_of=DECEMBER + 9 * DAY) == 0.0
 
 
 def test_twenty_euros_become_forty_five_and_the_partner_keeps_its_part():
