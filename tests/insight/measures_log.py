@@ -77,8 +77,8 @@ def lived(*, seed: int, households: int = 40, events: int = 2_500, days: int = 7
         kind, fields = KINDS[int(draw.integers(len(KINDS)))], {}
         if "product" in kind:
             fields["product"] = [*FAMILIES, "unheard_of"][int(draw.integers(len(FAMILIES) + 1))]
-            if draw.random() < 0.4:
-                fields["line"] = f"SIM-{draw.integers(3)}"
+            if number % 5 < 2:
+                fields["line"] = f"SIM-{number % 3}"
         if kind in SOLD:
             fields["amount_minor"] = [None, 12.5, *range(90, 5_000, 7)][int(draw.integers(0, 700))]
         if kind.startswith("call_centre") and draw.random() < 0.5:

@@ -176,7 +176,7 @@ def test_a_part_is_what_its_households_alone_have():
         wanted = found(kpis(asked_of(alone, as_of=AS_OF[3]), months=MONTHS))
         own = [row for row in rows if row.group == group]
         parts = {row.name.removesuffix(f"/segment={group}"): (row.numerator, row.denominator) for row in own}
-        assert len(parts) >= 9 * MONTHS
+        assert len(parts) >= 10 * MONTHS
         assert parts == {name: wanted[name] for name in parts}
 
 
