@@ -59,6 +59,15 @@ async def turns(hearth: Hearth, count: int = 30) -> None:
         await hearth.turn()
 
 
+async def contacts_in_the_end(hearth: Hearth, wanted: dict[str, list[bool]]) -> dict[str, list[bool]]:
+    """Return the contacts, once they are as wanted or have had their time: what is said again takes a group more."""
+    for _ in range(100):
+        if (found := await contacts(hearth)) == wanted:
+            return found
+        await turns(hearth)
+    return found
+
+
 async def nothing_more(hearth: Hearth, gateway: Deliveries) -> None:
     """Let a gateway go on; fail if it is handed anything. It has left then."""
     waiting = asyncio.ensure_future(anext(gateway))
@@ -141,7 +150,8 @@ async def test_what_ends_between_its_record_and_its_turn_counts_no_contact(tmp_p
                 assert (await anext(slow)).household == "c"
             else:
                 await nothing_more(hearth, slow)
-            assert await contacts(hearth) == {"a": [True], "b": [], "c": left}
+            wanted_contacts = {"a": [True], "b": [], "c": left}
+            assert await contacts_in_the_end(hearth, wanted_contacts) == wanted_contacts
         wanted = await hearth.digest()
         assert state_digest(replayed(hearth.disk_copy(tmp_path / "copy"))) == wanted
 
@@ -164,7 +174,7 @@ async def test_it_is_recorded_again_where_its_household_was_busy_in_that_very_gr
         hearth.files.release()
         await asyncio.gather(first, report)
         await turns(hearth)
-        assert await contacts(hearth) == {"a": [True], "b": [False]}
+        assert await contacts_in_the_end(hearth, {"a": [True], "b": [False]}) == {"a": [True], "b": [False]}
         next_one.cancel()
         await asyncio.wait([next_one])
 
