@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -79,21 +79,19 @@ class FamilyTown:
         columns["member"] = pa.array([""] * signals.count)
         return pa.record_batch(columns)
 
-    def sent(self, max_rows: int) -> "list[pa.RecordBatch | list[signal_pb2.Signal]]":
-        """Return all that is sent, in order: what the CRM tells before a piece of the stream goes before it."""
+    def sent(self, max_rows: int) -> "Iterator[pa.RecordBatch | list[signal_pb2.Signal]]":
+        """Yield all that is sent, in order: what the CRM tells before a piece of the stream goes before it."""
         tellings, done = self.crm.tellings, 0
-        found: list[pa.RecordBatch | list[signal_pb2.Signal]] = []
         for piece in self.town.pieces(max_rows):
             stop = done
             while stop < len(tellings) and tellings[stop].told_us <= int(piece.times_us[0]):
                 stop += 1
             if stop > done:
-                found.append([one.signal for one in tellings[done:stop]])
+                yield [one.signal for one in tellings[done:stop]]
                 done = stop
-            found.append(self.batch(piece))
+            yield self.batch(piece)
         if done < len(tellings):
-            found.append([one.signal for one in tellings[done:]])
-        return found
+            yield [one.signal for one in tellings[done:]]
 
 
 async def judged(families: Families, crm: Crm, find: Callable[[str], Any]) -> list[str]:

@@ -228,7 +228,7 @@ def _members(
             known = ", ".join(repr(one.decode(errors="backslashreplace")) for one in found if one) or "nobody"
             nobody = f"nothing was known of member {asked.member!r} of household {asked.household!r} by then"
             raise CommandFailed(f"{nobody}, only of {known}")
-        return {key: state.find(household, key)}
+        return {key: found[key] if decision is None else state.find(household, key)}
     if decision is not None:
         found[decision.member] = state.find(household, decision.member)
     return found

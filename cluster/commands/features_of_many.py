@@ -210,10 +210,13 @@ class _Folding:
         from household.state import NO_HOUSEHOLD
 
         wanted = self._wanted
-        household, member = state.find(wanted.households[row].encode(), wanted.members[row].encode())
+        # An identifier means who has it by then, and nothing of who had it before.
+        time_us = int(wanted.times_us[row])
+        keys = state.graph.named(wanted.households[row].encode(), wanted.members[row].encode(), time_us)
+        household, member = state.find(*keys)
         if household == NO_HOUSEHOLD:
             return "unknown_household"
         if schema_hash(state.plan) != schema_hash(self._plan):
             return "other_schema"
-        vector[:] = state_vector(state.plan, state.readings(household, member, int(wanted.times_us[row])))
+        vector[:] = state_vector(state.plan, state.readings(household, member, time_us))
         return ""

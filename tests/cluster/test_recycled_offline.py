@@ -4,12 +4,15 @@ import asyncio
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from hearth.v1 import signal_pb2
 from tests.actors.doors import Doors, graph
 from tests.actors.harness import HOUR, MINUTE, MONDAY, signal
 from tests.actors.inventory_town import a_town
 from tests.cluster.conftest import Run
-from tests.cluster.moved_town import plan
+from tests.cluster.moved_town import moved_town, plan
 
 NUMBER = "msisdn:+441"
 
@@ -80,3 +83,27 @@ def test_features_are_of_who_has_it_by_then(tmp_path: Path, run: Run):
     assert set(payments(NUMBER).values()) == {1.0}
     assert "carl" not in payments(NUMBER)
     assert set(payments("FAM-C").values()) == {1.0}
+
+
+def test_nobody_finds_the_earlier_holder_by_her_name_under_the_number(tmp_path: Path, run: Run):
+    data = tmp_path / "data"
+    lived(data)
+    found = run("features", NUMBER, "--member", "carl", "--data-dir", str(data))
+    assert found.code != 0
+    assert "nothing was known of member 'carl'" in found.err
+    assert run("features", NUMBER, "--member", "dora", "--data-dir", str(data)).code == 0
+
+
+def test_features_of_many_are_of_who_has_it_at_each_time(tmp_path: Path, run: Run):
+    data = tmp_path / "data"
+    lived(data)
+    times = [MONDAY + HOUR + 2 * MINUTE, MONDAY + 2 * HOUR + 2 * MINUTE, MONDAY + 4 * HOUR]
+    wanted = {"household": [NUMBER] * 3, "time": pa.array(times, pa.timestamp("us", "UTC"))}
+    pq.write_table(pa.table(wanted), tmp_path / "wanted.parquet")
+    arguments = ["--as-of", "wanted.parquet", "--out", "out.parquet", "--playbook", str(moved_town(1).playbook)]
+    made = run("models", "dataset", *arguments, "--data-dir", str(data))
+    assert made.code == 0, made.err
+    # Carl's and dora's; between them it was nobody's, and what was carl's is not told.
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.column("household.payments").to_pylist() == [1.0, 1.0]
+    assert [int(one.timestamp() * 1e6) for one in found.column("time").to_pylist()] == [times[0], times[2]]
