@@ -15,7 +15,7 @@ from household.tables.copying import copy_column
 from household.tables.due_rules import DueRules
 from household.tables.dues import due_slots, first_due, settle_dues
 from household.tables.messages import lay_out, put_rows
-from household.tables.reading import LONG, NO_SLOTS, PARTITION, READ_AT_ONCE, ReadTable
+from household.tables.reading import LONG, NO_SLOTS, PARTITION, READ_AT_ONCE, REMEMBERED, ReadTable
 from household.tables.rows import load_rows, put_row, refill_index, remove_due, remove_row, remove_rows
 from household.tables.slots import DUE, FIELDS, FIRST, HEAPED, LAST, NEXT, SEQUENCE, TEXT_COUNT, USED
 from household.tables.texts import TextPool, words_needed
@@ -49,29 +49,36 @@ class Table(ReadTable[Row]):
         if self.keeper is not None:
             self._show_before(row, owner)
         self._write(row, owner, 0)
+        remembered = self._remembered
         if self._is_partitions:
-            self._remember(self._key(row), row)
+            if len(remembered) >= REMEMBERED:
+                remembered.clear()
+            remembered[self._key(row)] = row
             return
-        rows = self._remembered.get(owner)
+        rows = remembered.get(owner)
         if rows is None:
-            if self.rows[self.heads[owner], NEXT]:
+            if self.rows.item(self.heads.item(owner), NEXT):
                 return
-            rows = ()
+            self._remember(owner, (row,))
         elif len(rows) > LONG:
-            del self._remembered[owner]
-            return
-        elif self.declaration.key:
+            del remembered[owner]
+        else:
+            remembered[owner] = self._with(rows, row)
+
+    def _with(self, rows: tuple[Row, ...], row: Row) -> tuple[Row, ...]:
+        """Return an owner's rows with one more: in the place of the one under its key, or behind the others."""
+        if self.declaration.key:
             key = self._key(row)
             for place, one in enumerate(rows):
                 if self._key(one) == key:
-                    self._remembered[owner] = (*rows[:place], row, *rows[place + 1 :])
-                    return
+                    return (*rows[:place], row, *rows[place + 1 :])
         newest = self.declaration.newest
-        self._remember(owner, (*rows, row)[-newest:] if newest else (*rows, row))
+        return (*rows, row)[-newest:] if newest else (*rows, row)
 
     def put_new(self, rows: Sequence[Row]) -> None:
         """Keep rows of a partition's table, in their order, under keys of which none is there: as `put` would."""
-        messages = [self._values.message(one, PARTITION, self._due_rules)[0] for one in rows]
+        after_us = self._due_rules.after_us
+        messages = [self._values.message(one, PARTITION, after_us) for one in rows]
         lengths = np.array([len(one) for one in messages], np.int64)
         self._put_messages(b"".join(messages), np.cumsum(lengths) - lengths, np.zeros(len(rows), np.int64))
 
@@ -98,8 +105,7 @@ class Table(ReadTable[Row]):
         assert not self.declaration.newest
         count, texts, done = begins.shape[0], int(self.shape[TEXT_COUNT]), 0
         with self.texts.lock:
-            # A text takes no more than half of its words more, and two at least.
-            self._make_room(count, int(owners.max(initial=0)), count * texts, 2 * count * texts + len(messages) // 5)
+            self._make_room(count, int(owners.max(initial=0)), count * texts, _words_most(count * texts, len(messages)))
             while (done := put_rows(*self._arrays(), messages, begins, done)) < count:
                 self._make_room(1, 0, texts, words_needed(len(messages)))
         self.forget_remembered_of(set(owners.tolist()))
@@ -288,10 +294,17 @@ class Table(ReadTable[Row]):
         )
 
     def _write(self, row: Row, owner: int, slot: int) -> None:
-        message, letters = self._values.message(row, owner, self._due_rules)
-        with self.texts.lock:
-            while put_row(*self._arrays(), message, 0, slot) < 0:
-                self._make_room(1, owner, len(letters), sum(words_needed(len(one)) for one in letters))
+        message, texts = self._values.message(row, owner, self._due_rules.after_us), self.texts
+        with texts.lock:
+            while (
+                put_row(
+                    self.shape, self.rows, self.index, self.heap, self.heads, texts.entries, texts.words, texts.places,
+                    message, 0, slot,
+                )
+                < 0
+            ):  # fmt: skip
+                count = int(self.shape[TEXT_COUNT])
+                self._make_room(1, owner, count, _words_most(count, len(message)))
 
     def _remove(self, slot: int) -> None:
         if self.keeper is not None:
@@ -329,3 +342,8 @@ class Table(ReadTable[Row]):
             self.index = np.zeros(length, np.int32)
             refill_index(self.shape, self.rows, self.index)
         self.texts.make_room(texts, word_count)
+
+
+def _words_most(texts: int, letters: int) -> int:
+    """Return how many words texts of so many letters together may take: two each at least, and half as many again."""
+    return 2 * texts + letters // 5

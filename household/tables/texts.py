@@ -239,7 +239,8 @@ class TextPool:
             bigger[: self.entries.shape[0]] = self.entries
             self.entries = bigger
         if used + word_count > self.words.shape[0]:
-            words = np.empty(self.words.shape[0] + self.words.shape[0] // 2 + word_count, np.uint64)
+            # Twice as long: what is not used yet takes no memory, and to copy is what growing costs.
+            words = np.empty(2 * self.words.shape[0] + word_count, np.uint64)
             words[:used] = self.words[:used]
             self.words = words
         if 2 * (count + texts) > self.places.shape[0]:

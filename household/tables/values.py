@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache, cached_property
-from operator import attrgetter, itemgetter
+from operator import itemgetter
+from types import CodeType
 from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.tables.contract import CODED, POOLED, ColumnKind, Declaration, Row, TableColumn, columns_of
-from household.tables.due_rules import DueRules
-from household.tables.slots import FIELDS, KEYS, KEYS_MOST, TEXTS
+from household.tables.slots import FIELDS, KEYS, KEYS_MOST, NEVER_DUE, TEXTS
 from household.tables.texts import TextPool
 
 
@@ -133,13 +133,8 @@ class _Parts:
         self.keys = [next(column for column in columns if column.name == name) for name in declaration.key]
         self.names = tuple(column.name for column in columns)
         self.row = _maker(declaration.row, self.names)
-        self.message = struct.Struct(f"<{2 + len(columns)}q")
+        self.message_source = _message_source(declaration)
         self.key_message = struct.Struct(f"<{1 + len(self.keys)}q")
-        self.plain = _getter([one.name for one in columns if one.kind not in POOLED])
-        self.strings = _getter([one.name for one in columns if one.kind is ColumnKind.TEXT])
-        self.bytes = _getter([one.name for one in columns if one.kind is ColumnKind.BYTES])
-        self.lists = [(attrgetter(one.name), one) for one in columns if one.kind in LISTS]
-        self.coded = [(i, one) for i, one in enumerate(columns) if one.kind in CODED]
         self.key_texts = [(1 + i, one) for i, one in enumerate(self.keys) if one.kind in POOLED]
         self.key_coded = [(1 + i, one) for i, one in enumerate(self.keys) if one.kind in CODED]
 
@@ -155,10 +150,9 @@ class RowValues(Generic[Row]):
         parts = _parts_of(declaration)
         self._row = parts.row
         self._columns, self._texts_of, self._names_of = parts.columns, texts, names
-        self._message, self._key_message = parts.message, parts.key_message
-        self._plain, self._strings, self._bytes = parts.plain, parts.strings, parts.bytes
-        self._lists = [(get, letters_of(one, names)) for get, one in parts.lists]
-        self._codes = [(place, code_of(one, names)) for place, one in parts.coded]
+        self._key_message = parts.key_message
+        self.message = _written_by(parts.message_source, declaration, names)
+        """What `put_row` reads, of a row, its owner, and the µs after which each due rule's time is."""
         self._key_texts = [(place, letters_of(one, names)) for place, one in parts.key_texts]
         self._key_codes = [(place, code_of(one, names)) for place, one in parts.key_coded]
 
@@ -170,19 +164,6 @@ class RowValues(Generic[Row]):
     def _values(self) -> list[tuple[int, Callable[[int], Any]]]:
         values = enumerate(self._value_by_name.values())
         return [(place, value) for place, value in values if value is not None]
-
-    def message(self, row: Row, owner: int, due: DueRules) -> tuple[bytes, list[bytes]]:
-        """Return what `put_row` reads, and the row's texts in it."""
-        plain = self._plain(row)
-        due_us = due.of(plain)
-        if self._codes:
-            plain = list(plain)
-            for place, code in self._codes:
-                plain[place] = code(plain[place])
-        texts = [*map(str.encode, self._strings(row)), *self._bytes(row)]
-        for get, letters in self._lists:
-            texts.append(letters(get(row)))
-        return self._message.pack(due_us, owner, *plain, *map(len, texts)) + b"".join(texts), texts
 
     def key_message(self, owner: int, key: tuple[Any, ...]) -> bytes:
         """Return what `find_row` reads."""
@@ -208,6 +189,53 @@ class RowValues(Generic[Row]):
         return made
 
 
+def _message_source(declaration: Declaration[Any]) -> CodeType:
+    """Return a function `message`, written for a declaration: rows are put several times for each decision.
+
+    As written: `pack` and `names` are a table's, `codes_1` and `letters_1` of the column in place 1, `is_1` is what the
+    due rule in place 1 is about.
+    """
+    lines, values, texts = ["def message(row, owner, after_us):", "    due_us = never"], [], []
+    branch = "if"
+    for place, due in enumerate(declaration.due):
+        when = "True" if due.only_if is None else f"row.{due.only_if[0]} is is_{place}"
+        lines += [f"    {branch} {when}:", f"        due_us = row.{due.column} + after_us[{place}]"]
+        branch = "elif"
+    for place, column in enumerate(columns_of(declaration.row)):
+        value = f"row.{column.name}"
+        if column.kind in POOLED:
+            text = {ColumnKind.TEXT: f"{value}.encode()", ColumnKind.BYTES: value}
+            lines.append(f"    text_{place} = {text.get(column.kind, f'letters_{place}({value})')}")
+            texts.append(f"text_{place}")
+            values.append(f"len(text_{place})")
+        elif column.kind is ColumnKind.NAME:
+            values.append(f"names[{value}]")
+        else:
+            values.append(f"codes_{place}[{value}._value_]" if column.kind is ColumnKind.ENUM else value)
+    head = f"pack(due_us, owner, {', '.join(values)})"
+    lines.append(f"    return {' + '.join([head, *texts])}")
+    return compile("\n".join(lines), f"<message of {declaration.name}>", "exec")
+
+
+def _written_by(
+    source: CodeType, declaration: Declaration[Any], names: NamePool
+) -> Callable[[Any, int, Sequence[int]], bytes]:
+    columns = columns_of(declaration.row)
+    pack = struct.Struct(f"<{2 + len(columns)}q").pack
+    space: dict[str, Any] = {"pack": pack, "names": names.code_by_name, "never": int(NEVER_DUE)}
+    for place, due in enumerate(declaration.due):
+        space[f"is_{place}"] = None if due.only_if is None else due.only_if[1]
+    for place, column in enumerate(columns):
+        if column.kind in LISTS:
+            space[f"letters_{place}"] = letters_of(column, names)
+        elif column.kind is ColumnKind.ENUM:
+            # By its value: to hash a member of an enum takes longer than all else of a column.
+            space[f"codes_{place}"] = {one.value: code for code, one in enumerate(column.values)}
+    exec(source, space)
+    made: Callable[[Any, int, Sequence[int]], bytes] = space["message"]
+    return made
+
+
 def _maker(row: type[Any], names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
     """Return what makes a row of the values of its columns: by place where its type allows, for a tenth of the cost."""
     own = [one for one in fields(row) if one.name in names]
@@ -215,14 +243,3 @@ def _maker(row: type[Any], names: tuple[str, ...]) -> Callable[[Sequence[Any]], 
         return lambda values: row(**dict(zip(names, values, strict=True)))
     in_order = itemgetter(*(names.index(one.name) for one in own))
     return lambda values: row(*in_order(values))
-
-
-def _getter(names: list[str]) -> Callable[[Any], Sequence[Any]]:
-    """Return what reads fields as a tuple, however many."""
-    match names:
-        case []:
-            return lambda _: ()
-        case [name]:
-            return lambda row: (getattr(row, name),)
-        case _:
-            return attrgetter(*names)
