@@ -1,43 +1,62 @@
 """Which households a decision is under way for."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+
+
+class _Lock:
+    """Of one household, with those who hold it or wait for it. Lasts as long as there are any."""
+
+    __slots__ = ("_household", "_locks", "lock", "users")
+
+    def __init__(self, locks: "dict[bytes, _Lock]", household: bytes) -> None:
+        self._locks, self._household = locks, household
+        self.lock, self.users = asyncio.Lock(), 0
+
+    # A class, where a generator would be shorter: each decision enters one, and that takes a quarter of the time.
+    async def __aenter__(self) -> None:
+        self.users += 1
+        try:
+            await self.lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self.users -= 1
+        if not self.users:
+            del self._locks[self._household]
 
 
 class HouseholdLocks:
     """At most one decision under way per household."""
 
     def __init__(self) -> None:
-        self._locks: OrderedDict[bytes, tuple[asyncio.Lock, int]] = OrderedDict()
+        self._locks: dict[bytes, _Lock] = {}
 
     def is_busy(self, household: bytes) -> bool:
         """Return whether a decision of this household is under way."""
         return household in self._locks
 
-    @asynccontextmanager
-    async def _hold(self, household: bytes) -> AsyncIterator[None]:
-        lock, users = self._locks.get(household, (asyncio.Lock(), 0))
-        self._locks[household] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[household]
-            if users == 1:
-                del self._locks[household]
-            else:
-                self._locks[household] = (lock, users - 1)
-
-    def hold(self, household: bytes) -> AbstractAsyncContextManager[None]:
-        """Wait until no other decision of this household is under way."""
-        return self._hold(household)
+    def hold(self, household: bytes) -> _Lock:
+        """Return what is to be entered at once: it waits until no other decision of this household is under way."""
+        held = self._locks.get(household)
+        if held is None:
+            held = self._locks[household] = _Lock(self._locks, household)
+        return held
 
     @asynccontextmanager
     async def hold_all(self, households: Iterable[bytes]) -> AsyncIterator[None]:
         """Wait until no other decision of any of them is under way."""
         async with AsyncExitStack() as stack:
             for household in households:
-                await stack.enter_async_context(self._hold(household))
+                await stack.enter_async_context(self.hold(household))
             yield
