@@ -28,7 +28,7 @@ from household.deciding.candidates import (
 from household.deciding.contact_policy import local_minute_of_week
 from household.deciding.draft import Ask, Draft, Scores, context_channel
 from household.deciding.looking import looked_at
-from household.deciding.passages import Passage, inbound_vetoes, passages_of
+from household.deciding.passages import NO_PASSAGE, Passage, inbound_vetoes, passages_of
 from household.deciding.reasons import Reason, by_degraded, by_item, by_rule
 from household.deciding.sending import NOT_SENT, Outlet, Sending, openings, outlet_of, outlets_of, sending
 from household.deciding.slate import answer, crowded_out, standing_slate
@@ -80,7 +80,6 @@ def prepare(state: PartitionState, ask: Ask) -> Draft:
         standing=stands,
         withdrawals=withdrawals,
         stale=frozenset(stale),
-        contact_journeys=tuple(journey.name for journey, of_moment in journeys if not of_moment),
         outlets=outlets,
         reasons=reasons,
     )
@@ -97,7 +96,6 @@ def _draft(
     standing: Slate | None = None,
     withdrawals: tuple[Withdrawal, ...] = (),
     stale: frozenset[int] = frozenset(),
-    contact_journeys: tuple[str, ...] = (),
     outlets: tuple[Outlet, ...] = (),
     reasons: tuple[str, ...] = (),
 ) -> Draft:
@@ -110,7 +108,7 @@ def _draft(
         ask=ask,
         household=household,
         member=member,
-        birth_id=birth_id(state, household) if is_known else ask.household,
+        birth_id=birth_id(state, household) if is_known and state.graph else ask.household,
         now_us=state.now_us,
         moments=moments,
         standing=standing,
@@ -119,11 +117,10 @@ def _draft(
         journey_by_offer=candidates,
         stale=stale,
         freshness=freshness(state.plan, moments, state.now_us),
-        contact_journeys=contact_journeys,
         has_consent=looked.has_consent,
         not_to_answer=not_to_answer,
         vetoed=found.vetoed,
-        prices_minor=found.prices_minor,
+        prices_minor=looked.prices_minor,
         personal=personal_offers(state, moments, candidates),
         outlets=outlets,
         passages=found.passages,
@@ -146,12 +143,11 @@ def _nobody(plan: Plan) -> Looked:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Found:
     """What there is to say of candidates."""
 
     vetoed: Vetoed
-    prices_minor: dict[int, int]
     passages: dict[int, Passage]
     notes: tuple[RuleNote, ...]
 
@@ -167,15 +163,17 @@ def _found_against(
     *,
     stale: frozenset[int],
 ) -> _Found:
-    """Return what speaks against candidates, their prices, and how each may go out."""
+    """Return what speaks against candidates, and how each may go out."""
     candidates = columns.journey_by_offer
     vetoed = vetoes_of(state, columns, looked, household, member, stale=stale)
-    prices = dict(zip(candidates, looked.prices_minor, strict=True))
     passages = passages_of(state, outlets, candidates, household, member)
-    against = {
-        offer: tuple(map(by_rule, passage.blocked_by)) for offer, passage in passages.items() if passage.blocked_by
-    }
-    notes = tuple(note for offer in against for note in passages[offer].notes)
+    against: dict[int, tuple[str, ...]] = {}
+    notes: tuple[RuleNote, ...] = ()
+    if passages:
+        against = {
+            offer: tuple(map(by_rule, passage.blocked_by)) for offer, passage in passages.items() if passage.blocked_by
+        }
+        notes = tuple(note for offer in against for note in passages[offer].notes)
     if ask.channel != NONE:
         against, notes = inbound_vetoes(state, ask.channel, candidates, household, member)
     for offer in candidates if state.plan.inventory else ():
@@ -183,11 +181,13 @@ def _found_against(
             against[offer] = (*against.get(offer, ()), by_item(gone))
     if against:
         vetoed = columns.with_more(vetoed, against)
-    return _Found(vetoed=vetoed, prices_minor=prices, passages=passages, notes=notes)
+    return _Found(vetoed=vetoed, passages=passages, notes=notes)
 
 
 def _first_passage(state: PartitionState, draft: Draft, offer: int, value_minor: float | None) -> Passage:
     """Return how the first of a slate may go out: what is worth more may have reserved the place it would take."""
+    if not draft.outlets:
+        return NO_PASSAGE
     if state.rules is not None and state.rules.has_reserving and draft.outlets and value_minor is not None:
         journey = {offer: draft.journey_by_offer[offer]}
         value_milli = milli(value_minor)
@@ -213,7 +213,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
     # stands in the decision and goes nowhere.
     ghosts: tuple[Ghost, ...] = ()
     withheld, would_go = False, NOT_SENT
-    controls = Controls(state, draft.household, draft.member)
+    controls = Controls(state, draft.household, draft.member, draft.birth_id)
     if unsaid := withheld_offers(state, draft, [index for index, _ in ranked], would_be, controls):
         would_go = _sending(plan, draft, _first_passage(state, draft, *first[0]), would_be)
         ghosts = ghosts_of(state, draft, would_be, would_go, unsaid, controls)
@@ -231,6 +231,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
             out = replace(NOT_SENT, reasons=spent)
         would_go = out
     stands = draft.standing is not None and not slate
+    channels = out.names(plan) if out.channels else ()
     unaffordable = unaffordable_answers(state, draft, standings)
     answered = answer(state, draft, slate, withheld=withheld, unaffordable=unaffordable)
     return Decision(
@@ -247,21 +248,21 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         schema_hash=schema_hash,
         degraded=scores.degraded,
         scored_by=scores.way,
-        shadows=_shadows(draft, scores),
+        shadows=_shadows(draft, scores) if scores.shadows or scores.terms else (),
         withheld=withheld,
         propensity=propensity,
         reasons=(
             *reasons_of(draft, candidates, slate, answered, out, withheld=withheld, unaffordable=unaffordable),
-            *(by_degraded(term) for term, one in scores.terms if one.degraded),
+            *[by_degraded(term) for term, one in scores.terms if one.degraded],
         ),
         candidates=candidates,
         slate=slate,
         stands=draft.standing.decision_id if stands and draft.standing else "",
         answered=answered,
-        send_channel=next(iter(out.names(plan)), ""),
+        send_channel=channels[0] if channels else "",
         send_before_us=out.before_us,
         send_not_before_us=out.not_before_us,
-        fallback_channels=out.names(plan)[1:],
+        fallback_channels=channels[1:],
         withdrawals=(*draft.withdrawals, *(() if withheld else crowded_out(state, draft, slate))),
         rules=notes,
         local_minute_of_week=draft.local_minute_of_week,
@@ -288,15 +289,17 @@ def _scored_channel(plan: Plan, draft: Draft, offer: int, out: Sending) -> str:
 
 def _slate(plan: Plan, draft: Draft, ranked: Sequence[tuple[int, float]], decision_id: str) -> tuple[SlateAction, ...]:
     return tuple(
-        SlateAction(
-            action_id=f"{decision_id}-{position}",
-            offer=plan.offers[index].name,
-            journey=draft.journey_by_offer[index],
-            price_minor=draft.prices_minor[index],
-            valid_until_us=draft.now_us + plan.offers[index].valid_us,
-            is_personal=index in draft.personal,
-        )
-        for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
+        [
+            SlateAction(
+                action_id=f"{decision_id}-{position}",
+                offer=plan.offers[index].name,
+                journey=draft.journey_by_offer[index],
+                price_minor=draft.price_minor(index),
+                valid_until_us=draft.now_us + plan.offers[index].valid_us,
+                is_personal=index in draft.personal,
+            )
+            for position, (index, _) in enumerate(ranked[: plan.arbitration.slate_length])
+        ]
     )
 
 
@@ -328,8 +331,9 @@ def _term_scores(draft: Draft, scores: Scores) -> tuple[TermScores, ...]:
 
 def _decision_id(draft: Draft, epoch: int) -> str:
     """The same for the same cause: who, when, which request or moments, in which term."""
-    cause = [draft.ask.household, draft.ask.member, draft.ask.request_id.encode(), str(draft.now_us).encode()]
-    cause += [str(epoch).encode(), *(moment.moment_id.encode() for moment in draft.moments)]
+    ask = draft.ask
+    cause = [ask.household, ask.member, ask.request_id.encode(), b"%d" % draft.now_us, b"%d" % epoch]
+    cause += [moment.moment_id.encode() for moment in draft.moments]
     return hashlib.blake2b(b"\0".join(cause), digest_size=10).hexdigest()
 
 
@@ -373,4 +377,4 @@ def still_allowed(state: PartitionState, draft: Draft, *, may_miss_moments: bool
         offer: passage.opening for offer, passage in draft.passages.items()
     }:
         return False
-    return found.vetoed.vetoes == draft.vetoes and found.prices_minor == draft.prices_minor
+    return found.vetoed.vetoes == draft.vetoes and looked.prices_minor == draft.prices_minor

@@ -1,6 +1,10 @@
-"""Moments and decisions: the values that decide makes, the log keeps and apply folds."""
+"""Moments and decisions: the values that decide makes, the log keeps and apply folds.
 
-from dataclasses import dataclass
+All of them are made and never changed. What is made for each decision is not frozen: that would cost several times as
+much as to make it.
+"""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +36,7 @@ class Moment:
 
 @dataclass(slots=True, kw_only=True)
 class Candidate:
-    """One offer that was weighed. Made and never changed: frozen, it would cost as much as all else of weighing it."""
+    """One offer that was weighed."""
 
     offer: str
     score: float | None
@@ -43,9 +47,11 @@ class Candidate:
     """What speaks against it, the first first."""
     terms: Terms | None = later(None)
     """Of its value; None where it has none, and before they were kept."""
+    packed: bytes = field(init=False, default=b"", compare=False, repr=False)
+    """As records have it, once that was asked for: one that was vetoed is the same value in many decisions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SlateAction:
     """One ranked action; each channel shows the first it can carry."""
 
@@ -83,7 +89,7 @@ class RuleNote:
     """The first instant at which the rule would let it pass; 0 where time alone does not bring that about."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ScarcePrice:
     """A budget that some of what was weighed would use, as it was then."""
 
@@ -141,7 +147,7 @@ class TermScores:
     """For people; empty unless degraded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Decision:
     """One decision as it is recorded; everything needed to explain it, to train on it and to derive it again."""
 

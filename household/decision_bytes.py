@@ -4,8 +4,7 @@ Reading a newer layout than this software knows raises; older ones stay readable
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import islice
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -72,38 +71,43 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         plain["term_scores"] = [list(_term_values(one)) for one in decision.term_scores]
     if decision.scarce:
         plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
-    plain["state_vector"] = decision.state_vector.astype("<f4").tobytes()
-    return _with_candidates(plain, decision.candidates)
+    plain["state_vector"] = decision.state_vector.astype(_F4, copy=False).tobytes()
+    items = tuple(plain.items())
+    # Most candidates of most decisions are vetoed alike, and packed already.
+    return b"".join(
+        (
+            _PACKER.pack_map_header(len(items)),
+            _packed_items(dict(items[:_CANDIDATES_AT])),
+            _CANDIDATES,
+            _PACKER.pack_array_header(len(decision.candidates)),
+            *[one.packed or _packed(one) for one in decision.candidates],
+            _packed_items(dict(items[_CANDIDATES_AT + 1 :])),
+        )
+    )
 
 
-def _with_candidates(plain: dict[str, Any], candidates: Sequence[Candidate]) -> bytes:
-    """Return a decision's fields as bytes. Most candidates of most decisions are vetoed alike, and packed already."""
-    place = list(plain).index("candidates")
-    before, after = (dict(part) for part in (islice(plain.items(), place), islice(plain.items(), place + 1, None)))
-    packer = msgpack.Packer()
-    parts = [packer.pack_map_header(len(plain)), _packed_items(before), packer.pack("candidates")]
-    parts.append(packer.pack_array_header(len(candidates)))
-    parts += [
-        _packed_unscored(one.offer, one.vetoes)
-        if one.score is None and one.value_minor is None and one.terms is None
-        else packer.pack(_written(one))
-        for one in candidates
-    ]
-    return b"".join((*parts, _packed_items(after)))
+_F4 = np.dtype("<f4")
+
+_PACKER = msgpack.Packer()
+"""Each call is one step of the interpreter: threads may share it."""
+
+_CANDIDATES = _PACKER.pack("candidates")
+_CANDIDATES_AT = [one.name for one in fields(Decision)].index("candidates")
+"""All fields before it stand in every record."""
 
 
 def _packed_items(fields: dict[str, Any]) -> bytes:
     """Return a map as bytes, without what tells how many are in it."""
-    return bytes(msgpack.packb(fields)[1 if len(fields) < _FEW else 3 :])
+    return bytes(_PACKER.pack(fields)[1 if len(fields) < _FEW else 3 :])
 
 
 _FEW = 16
 """A map or a list of so many tells its length in more bytes."""
 
 
-@lru_cache(maxsize=16_384)
-def _packed_unscored(offer: str, vetoes: tuple[str, ...]) -> bytes:
-    return bytes(msgpack.packb([offer, None, None, vetoes]))
+def _packed(one: Candidate) -> bytes:
+    one.packed = _PACKER.pack(_written(one))
+    return one.packed
 
 
 def _written(one: Candidate) -> list[Any]:

@@ -4,8 +4,10 @@ While such a field says nothing (stands at its default), it is left out of diges
 was written before it existed then reads, hashes and encodes as it did.
 """
 
+from collections.abc import Callable
 from dataclasses import field, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -26,16 +28,21 @@ def is_silent(instance: Any, name: str) -> bool:
 
 
 @cache
-def _fields_of(kind: type[Any]) -> tuple[tuple[str, bool, Any], ...]:
-    """Return of each field its name, whether it came later, and its default."""
-    return tuple((one.name, _LATER in one.metadata, one.default) for one in fields(kind))
+def _fields_of(
+    kind: type[Any],
+) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[tuple[str, Any], ...]]:
+    """Return the names of the fields that are part of the value, what reads them, and those that came later."""
+    known = [one for one in fields(kind) if one.compare]
+    names = tuple(one.name for one in known)
+    read = attrgetter(*names) if len(names) > 1 else lambda instance: tuple(getattr(instance, name) for name in names)
+    return names, read, tuple((one.name, one.default) for one in known if _LATER in one.metadata)
 
 
 def spoken(instance: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, without those that say nothing; values as they are, not copied."""
-    return {
-        name: value
-        for name, is_later, default in _fields_of(instance.__class__)
-        for value in (getattr(instance, name),)
-        if not (is_later and value == default)
-    }
+    names, read, later_ones = _fields_of(instance.__class__)
+    plain = dict(zip(names, read(instance), strict=True))
+    for name, default in later_ones:
+        if plain[name] == default:
+            del plain[name]
+    return plain

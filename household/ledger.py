@@ -89,7 +89,8 @@ def _record_arms(state: PartitionState, household: int, decision: Decision) -> N
     """Keep the arms that a decision met; what was met before stays as it was, whatever a playbook says by now."""
     if not decision.arms:
         return
-    known = {one.experiment for one in state.together(state.arms, household)}
+    recorded = state.together(state.arms, household)
+    known = {one.experiment for one in recorded} if recorded else ()
     for arm in decision.arms:
         if arm.experiment not in known:
             state.arms.put(arm, owner=household)
@@ -154,8 +155,9 @@ def _put_slate(state: PartitionState, decision: Decision, payload: bytes, househ
             status=ActionStatus.LIVE,
             decided_us=decision.decided_us if state.fold_version >= 2 else 0,
             journey=action.journey if state.plan.policy.remembered_us else "",
+            is_shown=action.action_id == decision.answered and state.showing.count(action.offer),
         )
-        state.actions.put(state.showing.shown(live) if action.action_id == decision.answered else live)
+        state.actions.put(live)
     if decision.send_channel:
         _put_outbound(state, decision, household, member)
 

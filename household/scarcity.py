@@ -33,7 +33,7 @@ SCALE: Final = 2**20
 _PPM: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Standing:
     """A budget as of now."""
 

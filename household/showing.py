@@ -40,9 +40,14 @@ class Showing:
 
     def shown(self, action: LiveAction) -> LiveAction:
         """Count an action that is given to a channel, unless it was before; return it as it is now."""
-        offer = self._plan.offer_by_name.get(action.offer, NONE)
-        if action.is_shown or offer == NONE or not self.is_counted:
-            return action
+        is_news = not action.is_shown and self.count(action.offer)
+        return replace(action, is_shown=True) if is_news else action
+
+    def count(self, name: str) -> bool:
+        """Count an action of an offer that is given to a channel for the first time; return whether that is counted."""
+        offer = self._plan.offer_by_name.get(name, NONE)
+        if offer == NONE or not self.is_counted:
+            return False
         self.counts[offer] += 1
-        self._table.put(ShownOffer(self._plan.name, action.offer, self.counts[offer]))
-        return replace(action, is_shown=True)
+        self._table.put(ShownOffer(self._plan.name, name, self.counts[offer]))
+        return True

@@ -222,7 +222,7 @@ class PartitionState:
         self.departures, self.arrivals = tables.of(DEPARTURES), tables.of(ARRIVALS)
         self.rules = CompiledRules(self.plan, tables.names) if self.plan.policy.rules else None
         self.coverage = Coverage(self.plan)
-        self.candidate_sets = CandidateSets(self.plan)
+        self.candidate_sets = CandidateSets(self.plan, self.coverage)
         self.showing = Showing(self.plan, tables.of(SHOWN))
         self.scarcity = Scarcity(self.plan, tables)
         self.inventory = Inventory(self.plan, tables)
@@ -303,7 +303,7 @@ class PartitionState:
 
     def rows_together(self, household: int) -> tuple[int, ...]:
         """Return the rows whose facts are one household's, among them the one given; it alone for most."""
-        return self.graph.household_rows(household)
+        return self.graph.household_rows(household) if self.graph else (household,)
 
     def home_row(self, household: int) -> int:
         """Return the one row by which a household is told from others, whichever of its rows it was asked for by."""
@@ -311,12 +311,15 @@ class PartitionState:
 
     def same_members(self, household: int, member: int) -> tuple[int, ...]:
         """Return the rows of members that are the one given, which comes first, whichever keys name them."""
+        if not self.graph:
+            return (member,)
         return tuple(dict.fromkeys((member, *self.graph.member_rows(household, member))))
 
     def together(self, table: Table[TableRow], household: int) -> tuple[TableRow, ...]:
         """Return the rows of a table that a household has, wherever its facts lie; oldest first within each place."""
-        rows = self.rows_together(household)
-        return table.of(household) if len(rows) == 1 else tuple(one for row in rows for one in table.of(row))
+        if not self.graph:
+            return table.of(household)
+        return tuple(one for row in self.graph.household_rows(household) for one in table.of(row))
 
     def newest_decisions(self, household: int) -> list[KnownDecision]:
         """Return the decisions that are known of a household, newest first; none of one that is not known.

@@ -212,7 +212,7 @@ class _Naming:
     def __init__(self, logged: Plan, plan: Plan, decision: Decision, draft: Draft) -> None:
         self._logged, self._plan = logged, plan
         self._priced = {one.offer: one.price_minor for one in decision.slate}
-        self._prices = {plan.offers[index].name: price for index, price in draft.prices_minor.items()}
+        self._prices = {plan.offers[index].name: draft.price_minor(index) for index in draft.journey_by_offer}
 
     def of(self, name: str) -> str:
         """Return the name of what would come first."""

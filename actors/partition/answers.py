@@ -47,10 +47,7 @@ _SCORED_BY = {
 
 def timestamp(time_us: int) -> Timestamp:
     """Return an event time as a protobuf timestamp; the start of 1970 for none."""
-    value = Timestamp()
-    if time_us > 0:
-        value.FromMicroseconds(time_us)
-    return value
+    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1_000) if time_us > 0 else Timestamp()
 
 
 def signal_counts(statuses: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> signal_pb2.SignalCounts:
@@ -188,18 +185,19 @@ def _action(
     if index != NONE:
         offer = plan.offers[index]
         message.kind, message.family = offer.kind, offer.family
-        _render(plan, offer, action, channel, message)
+        _render(plan, offer, action, channel, message.treatment)
     return message
 
 
-def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, message: decision_pb2.Action) -> None:
+def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, told: decision_pb2.Treatment) -> None:
     for treatment in offer.treatments:
         if treatment.channel == channel:
             price = major_text(action.price_minor, plan.currency)
-            message.treatment.name = treatment.name
-            message.treatment.channel = plan.channels[channel].name
-            message.treatment.text = treatment.text.replace("{price}", price).replace("{currency}", plan.currency)
-            message.treatment.parameters.update(dict(treatment.parameters))
+            told.name = treatment.name
+            told.channel = plan.channels[channel].name
+            told.text = treatment.text.replace("{price}", price).replace("{currency}", plan.currency)
+            for name, value in treatment.parameters:
+                told.parameters[name] = value
             return
 
 

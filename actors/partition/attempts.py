@@ -41,7 +41,7 @@ class AnsweredBefore(Exception):
         self.known = known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DecideCall:
     """One Decide, as it reaches the partition."""
 

@@ -208,7 +208,7 @@ def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:
         plan,
         readings=draft.readings,
         offers=np.array(offers, np.int64),
-        prices_minor=np.array([draft.prices_minor[offer] for offer in offers], np.int64),
+        prices_minor=np.array([draft.price_minor(offer) for offer in offers], np.int64),
         has_moment=np.array([bool(draft.journey_by_offer[offer]) for offer in offers]),
         channel=np.array(channels, np.int64),
         local_minute_of_week=draft.local_minute_of_week,

@@ -89,7 +89,17 @@ def _intern(
 
 
 @kernel
-def _find(table: KeyArrays, key: bytes, parent: int) -> int:
+def _find(
+    slots: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
+    parents: NDArray[np.int32],
+    ends: NDArray[np.int64],
+    letters: NDArray[np.uint8],
+    key: bytes,
+    parent: int,
+) -> int:
+    # Each by itself: to see of what types a tuple's arrays are takes several times as long as to find a key.
+    table = KeyArrays(slots, hashes, parents, ends, letters)
     code, _ = fingerprint(key, 0, len(key), np.uint64(parent + 1))
     return table.slots[_find_slot(table, code, parent, key, 0, len(key))] - 1
 
@@ -164,7 +174,7 @@ class KeyTable:
 
     def find(self, key: bytes, parent: int = NO_PARENT) -> int:
         """Return the row of a key, or -1."""
-        return int(_find(self.arrays, key, parent))
+        return int(_find(*self.arrays, key, parent))
 
     def find_all(self, offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Return the row of each key (n,) that has no parent; -1 for one that is not known."""

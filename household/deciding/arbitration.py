@@ -31,7 +31,8 @@ def ranked_candidates(
         standings: the plan's budgets; None where it has none.
     """
     plan, asking = state.plan, draft.ask.channel
-    columns, candidates = draft.columns, list(draft.vetoed.unscored)
+    columns, vetoed = draft.columns, draft.vetoed
+    candidates = list(vetoed.unscored)
     worth_it: Ranked = []
     shown = state.showing.counts if state.showing.is_counted else None
     # A partition sees its part of what is shown, so the prior has that part of its weight.
@@ -40,7 +41,7 @@ def ranked_candidates(
         place = columns.place_of.get(index)
         if place is None:
             continue
-        journey, vetoes = draft.journey_by_offer[index], draft.vetoes[index]
+        journey, vetoes = columns.journey_by_offer[index], vetoed.vetoes[index]
         offer, channel = plan.offers[index], asking if asking != NONE else context_channel(plan, draft, index)
         uses = () if standings is None else state.scarcity.uses_of(index, journey, channel)
         terms = weigh(
@@ -74,6 +75,8 @@ def model_terms_of(scores: Scores, offer: int) -> ModelTerms:
 
 def in_order(plan: Plan, worth_it: Ranked, decision_id: str) -> Ranked:
     """Return them best first; of those that are worth the same, a hash of decision and action says which."""
+    if len(worth_it) < 2:
+        return worth_it
     worth_it.sort(key=_worth, reverse=True)
     if len({value for _, value in worth_it}) == len(worth_it):
         return worth_it

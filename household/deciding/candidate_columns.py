@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from household.columns.features import Cells, read_all, run_all
 from household.columns.layout import Rules
+from household.columns.windows import Slab
 from household.deciding.reasons import Reason
 from household.decision import Candidate
+from household.experiments.coverage import Coverage, bringing
 from household.kernel import kernel
 from household.plan import NONE, Journey, Plan
 from household.traits import is_legal, is_suppressed
@@ -101,15 +103,32 @@ class _Columns(NamedTuple):
 class CandidateColumns:
     """What some journeys bring up on a channel, under one plan."""
 
-    def __init__(self, plan: Plan, journey_by_offer: Mapping[int, str], channel: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        coverage: Coverage,
+        journey_by_offer: Mapping[int, str],
+        channel: int,
+        contact_journeys: tuple[str, ...] = (),
+    ) -> None:
         """Lay them out.
 
         Args:
             plan: whose offers they are.
+            coverage: of its experiments.
             journey_by_offer: candidate offer → journey whose moment brings it up, or empty.
             channel: that asks; NONE for none.
+            contact_journeys: that the contact itself started.
         """
         self.journey_by_offer = dict(journey_by_offer)
+        self.contact_journeys = contact_journeys
+        self.brought_by = {
+            offer: (journey,) if journey else bringing(plan, contact_journeys, offer)
+            for offer, journey in self.journey_by_offer.items()
+        }
+        """Of each candidate offer the journeys: its moment's, or those that the contact started."""
+        self.met = {offer: coverage.of(offer, journeys) for offer, journeys in self.brought_by.items()}
+        """Of each candidate offer the experiments that are about it."""
         self.offers = tuple(plan.offers[index] for index in self.journey_by_offer)
         programs = {one.eligible for one in self.offers if one.eligible != NONE}
         programs.update(plan.segments[special.segment].program for one in self.offers for special in one.segment_prices)
@@ -172,9 +191,9 @@ class CandidateColumns:
 class CandidateSets:
     """The sets of candidates that came up under one plan."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Take a plan; sets are laid out when they come up."""
-        self._plan = plan
+    def __init__(self, plan: Plan, coverage: Coverage) -> None:
+        """Take a plan, and its experiments; sets are laid out when they come up."""
+        self._plan, self._coverage = plan, coverage
         self._known: dict[tuple[object, ...], CandidateColumns] = {}
 
     def of(self, journeys: Sequence[tuple[Journey, bool]], channel: int) -> CandidateColumns:
@@ -187,15 +206,16 @@ class CandidateSets:
         key = (channel, *((journey.name, journey.offers, of_moment) for journey, of_moment in journeys))
         found = self._known.get(key)
         if found is None:
-            found = self._keep(key, self._brought_up(journeys), channel)
+            contacts = tuple(journey.name for journey, of_moment in journeys if not of_moment)
+            found = self._keep(key, self._brought_up(journeys), channel, contacts)
         return found
 
     def with_others(self, known: CandidateColumns, others: Mapping[int, str], channel: int) -> CandidateColumns:
         """Return the same with other offers, each with its journey, behind them."""
-        key = (channel, *known.journey_by_offer.items(), *others.items())
+        key = (channel, known.contact_journeys, *known.journey_by_offer.items(), *others.items())
         found = self._known.get(key)
         if found is None:
-            found = self._keep(key, known.journey_by_offer | dict(others), channel)
+            found = self._keep(key, known.journey_by_offer | dict(others), channel, known.contact_journeys)
         return found
 
     def of_slate(self, entries: Sequence[tuple[str, str]]) -> CandidateColumns:
@@ -207,10 +227,17 @@ class CandidateSets:
             found = self._keep(key, {offer: journey for offer, journey in known.items() if offer != NONE}, NONE)
         return found
 
-    def _keep(self, key: tuple[object, ...], journey_by_offer: Mapping[int, str], channel: int) -> CandidateColumns:
+    def _keep(
+        self,
+        key: tuple[object, ...],
+        journey_by_offer: Mapping[int, str],
+        channel: int,
+        contact_journeys: tuple[str, ...] = (),
+    ) -> CandidateColumns:
         if len(self._known) >= _KEPT_MOST:
             self._known.clear()
-        made = self._known[key] = CandidateColumns(self._plan, journey_by_offer, channel)
+        made = CandidateColumns(self._plan, self._coverage, journey_by_offer, channel, contact_journeys)
+        self._known[key] = made
         return made
 
     def _brought_up(self, journeys: Sequence[tuple[Journey, bool]]) -> dict[int, str]:
@@ -269,8 +296,8 @@ def look(
     readings = np.empty(rules.reads.shape[0] if reads else 0)
     vetoes, prices = np.empty(arrays.prices.shape[0], np.int64), np.empty(arrays.prices.shape[0], np.int64)
     said = _look(
-        rules, cells, arrays, household, member, float(now_us), is_denied, _NOTHING, stack, results, readings,
-        vetoes, prices,
+        *rules, *cells[:-1], *cells.slab, *arrays, household, member, float(now_us), is_denied, _NOTHING, stack,
+        results, readings, vetoes, prices,
     )  # fmt: skip
     return Looked(not said & NO_CONSENT, bool(said & OBJECTION), vetoes.tolist(), prices.tolist(), readings)
 
@@ -280,9 +307,37 @@ _NOTHING = np.full((1, 1), np.nan)
 
 @kernel
 def _look(
-    rules: Rules,
-    cells: Cells,
-    columns: _Columns,
+    update_start: NDArray[np.int64],
+    updates: NDArray[np.int64],
+    update_terms: NDArray[np.float64],
+    reads: NDArray[np.int64],
+    read_terms: NDArray[np.float64],
+    program_start: NDArray[np.int64],
+    ops: NDArray[np.int64],
+    args: NDArray[np.float64],
+    trigger_start: NDArray[np.int64],
+    trigger_list: NDArray[np.int64],
+    triggers: NDArray[np.int64],
+    cooldowns: NDArray[np.float64],
+    field_start: NDArray[np.int64],
+    fields: NDArray[np.int64],
+    field_range: NDArray[np.float64],
+    entries_per_event: NDArray[np.int64],
+    is_report: NDArray[np.uint8],
+    flat: NDArray[np.float64],
+    household_bases: NDArray[np.int64],
+    member_bases: NDArray[np.int64],
+    bucket: NDArray[np.int32],
+    number: NDArray[np.int32],
+    total: NDArray[np.float64],
+    free: NDArray[np.int64],
+    programs: NDArray[np.int64],
+    eligible: NDArray[np.int64],
+    is_legal: NDArray[np.uint8],
+    is_suppressed: NDArray[np.uint8],
+    base_prices: NDArray[np.int64],
+    special_start: NDArray[np.int64],
+    specials: NDArray[np.int64],
     household: int,
     member: int,
     t: float,
@@ -294,7 +349,17 @@ def _look(
     vetoes: NDArray[np.int64],
     prices: NDArray[np.int64],
 ) -> int:
-    """Fill readings, and vetoes and prices of each candidate; return OBJECTION and NO_CONSENT where there is either."""
+    """Fill readings, and vetoes and prices of each candidate; return OBJECTION and NO_CONSENT where there is either.
+
+    The arrays of rules, cells and candidates come each by itself: to see of which types a tuple's are, at each call,
+    takes three times as long as all that is done here.
+    """
+    rules = Rules(
+        update_start, updates, update_terms, reads, read_terms, program_start, ops, args, trigger_start, trigger_list,
+        triggers, cooldowns, field_start, fields, field_range, entries_per_event, is_report,
+    )  # fmt: skip
+    cells = Cells(flat, household_bases, member_bases, Slab(bucket, number, total, free))
+    columns = _Columns(programs, eligible, is_legal, is_suppressed, base_prices, special_start, specials)
     if readings.shape[0] > 0:
         read_all(rules, cells, household, member, t, readings)
     run_all(rules, cells, columns.programs, household, member, t, nothing, stack, results)

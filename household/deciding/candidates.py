@@ -14,7 +14,10 @@ def moments_for(state: PartitionState, household: int, member: int) -> tuple[Mom
 
     A moment of a trigger that is kept per member is that member's: nobody else's asking uses it up.
     """
-    pending, same = state.together(state.pending, household), state.same_members(household, member)
+    pending = state.together(state.pending, household)
+    if not pending:
+        return ()
+    same = state.same_members(household, member)
     return tuple(
         moment
         for moment in pending
@@ -50,10 +53,8 @@ def journeys_of(
         reasons.append(by_moment(moment.journey))
         found.append((journey, True))
     if ask.channel != NONE and ask.is_contact:
-        for journey in plan.journeys:
-            if (journey.trigger is None and journey.name not in plan.halt_by_journey) and (
-                not ask.contact_types or ask.contact_types.intersection(journey.contact_events)
-            ):
+        for journey in plan.started_by_contact:
+            if not ask.contact_types or ask.contact_types.intersection(journey.contact_events):
                 found.append((journey, False))
                 reasons.append(by_contact(journey.name))
     return found, tuple(dict.fromkeys(reasons))
@@ -108,6 +109,8 @@ def personal_offers(
 ) -> frozenset[int]:
     """Return the candidates that are the member's own: of their own moment, or hanging on what is known of them."""
     own, hanging = {one.journey for one in moments if is_members_own(state.plan, one)}, state.layout.personal_offers
+    if not own and not hanging:
+        return hanging
     if not own:
         return hanging.intersection(journey_by_offer)
     return frozenset(offer for offer, journey in journey_by_offer.items() if journey in own or offer in hanging)

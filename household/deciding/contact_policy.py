@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,9 +19,12 @@ MINUTES_PER_DAY = 1_440
 
 def local_minute_of_week(plan: Plan, now_us: int) -> int:
     """Return the minute since Monday 00:00 in the operator's time zone, 0 … 10,079."""
-    if now_us < 0:
-        return 0
-    local = local_datetime(plan.policy.time_zone, now_us)
+    return _local_minute_of_week(plan.policy.time_zone, now_us // 1_000_000) if now_us >= 0 else 0
+
+
+@lru_cache(maxsize=256)
+def _local_minute_of_week(zone: str, now_s: int) -> int:
+    local = local_datetime(zone, now_s * 1_000_000)
     return local.weekday() * MINUTES_PER_DAY + local.hour * 60 + local.minute
 
 

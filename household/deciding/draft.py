@@ -14,7 +14,7 @@ from household.plan import NONE, Plan, ValueTerm
 from household.tables.slates import Slate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Ask:
     """Who asks for a decision, and why."""
 
@@ -31,7 +31,7 @@ class Ask:
     """Of the request's body; empty where none was told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Draft:
     """Candidates of a decision, before scores."""
 
@@ -54,15 +54,14 @@ class Draft:
     """Candidate offers for which it is too late."""
     freshness: dict[str, float]
     """Journey → what is left of the value of what its moment brings up; those of which all is left are not in it."""
-    contact_journeys: tuple[str, ...]
-    """Journeys that the contact itself started."""
     has_consent: bool
     """Whether the asking channel may be answered on."""
     not_to_answer: dict[str, tuple[str, ...]]
     """Actions of the standing slate, by id, with what keeps each from being the answer."""
     vetoed: Vetoed
     """What speaks against each candidate."""
-    prices_minor: dict[int, int]
+    prices_minor: list[int]
+    """Of each candidate, in their order."""
     personal: frozenset[int]
     """Candidate offers that are the member's own: of their own moment, or hanging on what is known of them."""
     outlets: tuple[Outlet, ...]
@@ -77,6 +76,10 @@ class Draft:
     """Events of the partition that were folded when the readings were taken."""
     local_minute_of_week: int
 
+    def price_minor(self, offer: int) -> int:
+        """Return the price of a candidate offer."""
+        return self.prices_minor[self.columns.place_of[offer]]
+
     @property
     def vetoes(self) -> Mapping[int, tuple[str, ...]]:
         """Candidate offer → what speaks against it."""
@@ -88,7 +91,7 @@ class Draft:
         return self.vetoed.to_score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Scores:
     """P(accept) of the offers to score, or another term of their values, and where it came from."""
 

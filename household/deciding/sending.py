@@ -27,11 +27,13 @@ class Outlet:
     """In the order in which its journeys list it."""
 
 
-def outlets_of(state: PartitionState, journeys: Iterable[Journey], household: int, member: int) -> tuple[Outlet, ...]:
+def outlets_of(state: PartitionState, journeys: Sequence[Journey], household: int, member: int) -> tuple[Outlet, ...]:
     """Return the outbound channels of journeys: those that are open, as they list them, then those that may open.
 
     One that waits for a consent comes last: nobody knows when it comes.
     """
+    if not journeys:
+        return ()
     found = []
     listed = dict.fromkeys(channel for journey in journeys for channel in journey.outbound)
     for place, channel in enumerate(listed):
@@ -50,7 +52,12 @@ def openings(outlets: Sequence[Outlet]) -> list[tuple[int, int, bool]]:
 def carries(plan: Plan, action: SlateAction, channel: int) -> bool:
     """Return whether the action's offer has a treatment for a channel."""
     index = plan.offer_by_name.get(action.offer, NONE)
-    return index != NONE and any(item.channel == channel for item in plan.offers[index].treatments)
+    if index == NONE:
+        return False
+    for treatment in plan.offers[index].treatments:  # noqa: SIM110 - asked for each decision
+        if treatment.channel == channel:
+            return True
+    return False
 
 
 def outlet_of(outlets: Sequence[Outlet], offer: Offer) -> Outlet | None:

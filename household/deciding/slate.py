@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from household.deciding import standing
+from household.deciding.candidate_columns import CandidateColumns
 from household.deciding.draft import Ask, Draft
 from household.deciding.reasons import Reason
 from household.deciding.sending import carries
@@ -20,6 +21,8 @@ def standing_slate(
 
     None if nothing on them may be shown to who asks. What was decided for a household is the same for whoever asks.
     """
+    if not state.together(state.slates, household):
+        return None, ()
     withdrawals: list[Withdrawal] = []
     for owners in dict.fromkeys((state.same_members(household, member), (NO_MEMBER,))):
         found = (state.slates.get(row, one) for row in state.rows_together(household) for one in owners)
@@ -41,13 +44,10 @@ def _decided(slate: Slate) -> tuple[int, str]:
     return slate.decision.decided_us, slate.decision_id
 
 
-def brought_up_by(plan: Plan, draft: Draft, slate: tuple[SlateAction, ...]) -> set[str]:
+def brought_up_by(plan: Plan, columns: CandidateColumns, slate: tuple[SlateAction, ...]) -> set[str]:
     """Return the journeys behind a slate: those of its moments, or those that the contact started."""
     of_moments = {action.journey for action in slate if action.journey}
-    offers = {plan.offer_by_name[action.offer] for action in slate}
-    return of_moments or {
-        name for name in draft.contact_journeys if offers.intersection(plan.journeys[plan.journey_by_name[name]].offers)
-    }
+    return of_moments or {name for one in slate for name in columns.brought_by[plan.offer_by_name[one.offer]]}
 
 
 def crowded_out(state: PartitionState, draft: Draft, slate: tuple[SlateAction, ...]) -> tuple[Withdrawal, ...]:

@@ -61,15 +61,19 @@ def taken(
     entries = slate or (draft.standing.decision.slate if draft.standing is not None else ())
     given = next((one for one in entries if one.action_id == answered), None)
     if given is not None:
-        uses = _uses_as_answer(state, given, draft.ask.channel)
+        # What was decided just now was never shown, nor sent.
+        as_answer = _uses if slate else _uses_as_answer
+        uses = as_answer(state, given, draft.ask.channel)
     elif slate and out.channels:
         uses = _uses(state, slate[0], out.channels[0])
+    if not (looked_at := standings.looked_at):
+        return ()
     used = dict(uses)
     return tuple(
         ScarcePrice(
             budget=one.budget.name, price_minor=one.price_minor, share=one.share, left=one.left, used=used.get(index, 0)
         )
-        for index, one in standings.looked_at
+        for index, one in looked_at
     )
 
 

@@ -95,11 +95,13 @@ def truths(state: PartitionState, programs: Sequence[int], household: int, membe
     return {program: bool(result == 1.0) for program, result in zip(programs, results, strict=True)}
 
 
-def live_offers(state: PartitionState, household: int, *, beside: Sequence[int]) -> set[str]:
+def live_offers(state: PartitionState, household: int, *, beside: Sequence[int]) -> Set[str]:
     """Return the names of the offers that are live for the household, on slates of none of `beside`."""
+    if not (slates := state.together(state.slates, household)):
+        return frozenset()
     return {
         action.offer
-        for slate in state.together(state.slates, household)
+        for slate in slates
         if slate.member not in beside
         for action in slate.decision.slate
         if is_live(state, action.action_id)

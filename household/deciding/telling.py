@@ -34,7 +34,11 @@ def reasons_of(
     """
     if draft.household == NO_HOUSEHOLD:
         return draft.reasons
-    is_gross = any(one.terms is not None and one.terms.is_gross for one in candidates)
+    is_gross = False
+    for one in candidates:
+        if one.terms is not None and one.terms.is_gross:
+            is_gross = True
+            break
     withdrawn = (*(withdrawn_for(one.reason) for one in draft.withdrawals), *((Reason.GROSS,) if is_gross else ()))
     if withheld:
         return tuple(dict.fromkeys((Reason.CONTROL_GROUP, *draft.reasons, *withdrawn)))

@@ -30,9 +30,9 @@ def vetoes_of(
     bits = looked.vetoes
     if not columns.offers:
         return columns.vetoed(())
-    accepted = paused_names(state, state.accepted_offers, household, state.now_us)
-    declined = paused_names(state, state.declined_offers, household, state.now_us)
-    families = paused_names(state, state.declined_families, household, state.now_us)
+    accepted = paused_names(state, state.accepted_offers, household)
+    declined = paused_names(state, state.declined_offers, household)
+    families = paused_names(state, state.declined_families, household)
     # What a new slate replaces, or takes back, is in nobody's way.
     live = standing.live_offers(state, household, beside=(*state.same_members(household, member), NO_MEMBER))
     if stale or accepted or declined or families or live:

@@ -6,8 +6,6 @@ from household.plan.experiments import CONTROL
 from household.state import PartitionState
 from household.tables.arms import AssignedBy, Assignment
 
-_REASON = {Draw.SALTED: AssignedBy.DRAWN, Draw.OF_JOURNEY: AssignedBy.DRAWN_OF_JOURNEY}
-
 
 def birth_id(state: PartitionState, household: int) -> bytes:
     """Return the id that a household is drawn by: of those that were merged into one that of the one that stands."""
@@ -35,12 +33,12 @@ def those_who_share(state: PartitionState, household: int, member: int) -> tuple
 class Arms:
     """A household's arms as of now, each looked up or drawn when it is first asked for."""
 
-    def __init__(self, state: PartitionState, household: int) -> None:
-        """Take a row of a household; nothing is looked at yet."""
+    def __init__(self, state: PartitionState, household: int, own_birth_id: bytes | None = None) -> None:
+        """Take a row of a household, and its birth id where that is known; nothing is looked at yet."""
         self._state = state
         self._household = household
         self._recorded: dict[str, list[Assignment]] | None = None
-        self._birth_id: bytes | None = None
+        self._birth_id = own_birth_id
         self._drawn_by_name: dict[str, Arm] = {}
 
     def _known(self, experiment: Experiment) -> list[Assignment]:
@@ -61,9 +59,10 @@ class Arms:
 
     def is_control(self, experiment: Experiment) -> bool:
         """Return whether it is in control, or any of those that are one by now: what is said follows the stricter."""
-        if known := self._known(experiment):
-            return any(one.is_control for one in known)
-        return self._drawn(experiment).name == CONTROL
+        known = self._known(experiment)
+        if not known:
+            return self._drawn(experiment).name == CONTROL
+        return any(one.is_control for one in known)
 
     def assignment(self, experiment: Experiment, *, met_us: int) -> Assignment:
         """Return its arm: as it was first recorded, which is the one to measure by, or as it would be met now."""
@@ -78,5 +77,5 @@ class Arms:
             salt=experiment.salt,
             version=self._state.plan.version,
             met_us=met_us,
-            reason=_REASON[experiment.draw],
+            reason=AssignedBy.DRAWN if experiment.draw is Draw.SALTED else AssignedBy.DRAWN_OF_JOURNEY,
         )

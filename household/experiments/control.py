@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from household.deciding.reasons import contact_of
 from household.decision import Decision, SlateAction
 from household.experiments.assignment import Arms, those_who_share
-from household.plan import Experiment, Plan
+from household.experiments.coverage import bringing
+from household.plan import Experiment
 from household.state import PartitionState
 
 
@@ -15,16 +16,25 @@ class Controls:
     Each experiment is looked at when something is at hand that it is about: most never are.
     """
 
-    def __init__(self, state: PartitionState, household: int, member: int) -> None:
-        """Take the rows of whom something is decided for, and of who is told it, or NO_MEMBER."""
-        self.arms = [Arms(state, one) for one in those_who_share(state, household, member)]
+    def __init__(self, state: PartitionState, household: int, member: int, own_birth_id: bytes | None = None) -> None:
+        """Take the rows of whom something is decided for, and of who is told it, or NO_MEMBER.
+
+        `own_birth_id`: of the household, where that is known.
+        """
+        self.arms = [
+            Arms(state, one, own_birth_id if one == household else None)
+            for one in those_who_share(state, household, member)
+        ]
         """Of the household itself first."""
         self._known: dict[str, bool] = {}
 
     def __contains__(self, experiment: Experiment) -> bool:
         known = self._known.get(experiment.name)
         if known is None:
-            known = self._known[experiment.name] = any(one.is_control(experiment) for one in self.arms)
+            known = False
+            for one in self.arms:
+                known = known or one.is_control(experiment)
+            self._known[experiment.name] = known
         return known
 
 
@@ -50,13 +60,4 @@ def kept_from(
                 (entry.journey,) if entry.journey else bringing(plan, contacts, plan.offer_by_name[entry.offer]),
             )
         )
-    )
-
-
-def bringing(plan: Plan, names: Sequence[str], offer: int) -> tuple[str, ...]:
-    """Return which of these journeys bring up an offer."""
-    return tuple(
-        name
-        for name in names
-        if name in plan.journey_by_name and offer in plan.journeys[plan.journey_by_name[name]].offers
     )

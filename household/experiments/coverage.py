@@ -24,6 +24,11 @@ class Coverage:
             plan.journeys[one.journeys[0]].name: one for one in self.experiments if one.draw is Draw.OF_JOURNEY
         }
 
+    @property
+    def has_journeys_own(self) -> bool:
+        """Whether any journey has a control group of its own."""
+        return bool(self._of_journey)
+
     def of(self, offer: int, journeys: Sequence[str]) -> tuple[Experiment, ...]:
         """Return the experiments that an offer meets.
 
@@ -61,3 +66,12 @@ class Coverage:
                 return offer in experiment.offers
             case Layer.REWARD:
                 return offer in experiment.offers if experiment.offers else ContactClass.REWARD in classes
+
+
+def bringing(plan: Plan, names: Sequence[str], offer: int) -> tuple[str, ...]:
+    """Return which of these journeys bring up an offer."""
+    return tuple(
+        name
+        for name in names
+        if name in plan.journey_by_name and offer in plan.journeys[plan.journey_by_name[name]].offers
+    )

@@ -8,7 +8,7 @@ from household.deciding.reasons import Reason
 from household.deciding.sending import Sending
 from household.deciding.slate import answer, brought_up_by
 from household.decision import Candidate, Ghost, SlateAction
-from household.experiments.control import Controls, bringing
+from household.experiments.control import Controls
 from household.plan import Draw, Plan
 from household.state import PartitionState
 from household.tables.arms import Assignment
@@ -29,17 +29,19 @@ def withheld_offers(
     coverage = state.coverage
     if not slate or not coverage.experiments:
         return frozenset()
-    # A journey's own share withholds the decision as a whole: its moments are settled with the others.
-    is_whole = any(one in controls for one in coverage.of_journeys(brought_up_by(state.plan, draft, slate)))
-    return frozenset(
-        offer
-        for offer in worth
-        if (is_whole and not coverage.is_never_withheld(offer, draft.journey_by_offer[offer]))
-        or any(
-            one.draw is not Draw.OF_JOURNEY and one in controls
-            for one in coverage.of(offer, _journeys(state.plan, draft, offer))
-        )
-    )
+    columns, is_whole = draft.columns, False
+    if coverage.has_journeys_own:
+        # A journey's own share withholds the decision as a whole: its moments are settled with the others.
+        for own in coverage.of_journeys(brought_up_by(state.plan, columns, slate)):
+            is_whole = is_whole or own in controls
+    withheld = []
+    for offer in worth:
+        is_withheld = is_whole and not coverage.is_never_withheld(offer, columns.journey_by_offer[offer])
+        for one in columns.met[offer]:
+            is_withheld = is_withheld or (one.draw is not Draw.OF_JOURNEY and one in controls)
+        if is_withheld:
+            withheld.append(offer)
+    return frozenset(withheld)
 
 
 def marked_withheld(plan: Plan, candidates: tuple[Candidate, ...], withheld: Collection[int]) -> tuple[Candidate, ...]:
@@ -57,10 +59,9 @@ def met_arms(
     coverage = state.coverage
     if not coverage.experiments or not any(slates):
         return ()
-    offers = dict.fromkeys(state.plan.offer_by_name[one.offer] for slate in slates for one in slate)
-    met = {one.name for offer in offers for one in coverage.of(offer, _journeys(state.plan, draft, offer))}
-    own = controls.arms[0]
-    return tuple(own.assignment(one, met_us=draft.now_us) for one in coverage.experiments if one.name in met)
+    offer_by_name, by_offer, own = state.plan.offer_by_name, draft.columns.met, controls.arms[0]
+    met = {one.name for slate in slates for action in slate for one in by_offer[offer_by_name[action.offer]]}
+    return tuple([own.assignment(one, met_us=draft.now_us) for one in coverage.experiments if one.name in met])
 
 
 def ghosts_of(
@@ -92,7 +93,7 @@ def ghosts_of(
     offer = plan.offer_by_name[shown.offer]
     if offer not in withheld:
         return ()
-    about = state.coverage.of(offer, _journeys(plan, draft, offer))
+    about = draft.columns.met[offer]
     return (
         Ghost(
             offer=shown.offer,
@@ -102,9 +103,3 @@ def ghosts_of(
             experiments=tuple(one.name for one in about if one in controls),
         ),
     )
-
-
-def _journeys(plan: Plan, draft: Draft, offer: int) -> tuple[str, ...]:
-    """Return the journeys that bring up a candidate: its moment's, or those that the contact started."""
-    of_moment = draft.journey_by_offer[offer]
-    return (of_moment,) if of_moment else bringing(plan, draft.contact_journeys, offer)

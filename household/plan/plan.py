@@ -153,6 +153,11 @@ class Plan:
         return (*self.experiments, *of_journeys)
 
     @cached_property
+    def started_by_contact(self) -> tuple[Journey, ...]:
+        """The journeys that a contact itself starts, without those that are halted."""
+        return tuple(one for one in self.journeys if one.trigger is None and one.name not in self.halt_by_journey)
+
+    @cached_property
     def contact_types(self) -> frozenset[int]:
         """Event types that count as a contact for some journey."""
         return frozenset(event for journey in self.journeys for event in journey.contact_events)

@@ -18,7 +18,7 @@ class AssignedBy(StrEnum):
     """In control, since a household that shares a member or an address with it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assignment:
     """A household's arm in an experiment. Never replaced, never forgotten."""
 

@@ -1,5 +1,6 @@
 """Offers, and families of them, that a household is not offered again before a time."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,14 @@ def _pauses(name: str, *, is_always_there: bool = True) -> Declaration[Pause]:
     )
 
 
-def paused_names(state: "PartitionState", pauses: Table[Pause], household: int, now_us: int) -> set[str]:
+def paused_names(state: "PartitionState", pauses: Table[Pause], household: int) -> Set[str]:
     """Return the names that are not to be offered to a household as of now."""
-    return {one.name for one in state.together(pauses, household) if one.until_us > now_us}
+    if not (kept := state.together(pauses, household)):
+        return _NONE_PAUSED
+    return {one.name for one in kept if one.until_us > state.now_us}
+
+
+_NONE_PAUSED: Set[str] = frozenset()
 
 
 DECLINED_OFFERS = _pauses("declined_offers")

@@ -11,8 +11,7 @@ from functools import cache
 from typing import Any
 
 from household.deciding.reasons import contact_of
-from household.experiments.control import bringing
-from household.experiments.coverage import Coverage
+from household.experiments.coverage import Coverage, bringing
 from household.plan import Plan
 from household.plan.experiments import CONTROL
 

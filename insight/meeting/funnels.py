@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from household.deciding.reasons import contact_of
-from household.experiments.control import bringing
+from household.experiments.coverage import bringing
 from household.plan import Plan
 from household.plan.experiments import CONTROL
 from insight.experiments.households import Lives

@@ -83,7 +83,7 @@ class Model:
             plan,
             readings=draft.readings,
             offers=np.array(offers),
-            prices_minor=np.array([draft.prices_minor[offer] for offer in offers]),
+            prices_minor=np.array([draft.price_minor(offer) for offer in offers]),
             has_moment=False,
             channel=np.array([max(context_channel(plan, draft, offer), 0) for offer in offers]),
             local_minute_of_week=draft.local_minute_of_week,

@@ -455,6 +455,8 @@ def test_of_households_that_are_one_by_now_control_is_what_counts_for_what_is_sa
         shop.decide(APP, household=household)
         shop.now_us += HOUR
     monkeypatch.setattr(PartitionState, "rows_together", lambda self, household: (0, 1))
+    both = lambda self, table, household: (*table.of(0), *table.of(1))  # noqa: E731
+    monkeypatch.setattr(PartitionState, "together", both)
     for household in (treated, controlled):
         shop.third_check(household=household)
         decision = shop.decide(APP, household=household)
