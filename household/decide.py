@@ -38,7 +38,7 @@ from household.deciding.vetoes import vetoes_of
 from household.decision import Decision, Ghost, Moment, RuleNote, ShadowScores, SlateAction, TermScores, Withdrawal
 from household.experiments.assignment import birth_id
 from household.experiments.control import Controls
-from household.experiments.exposure import ghosts_of, marked_withheld, met_arms, withheld_offers
+from household.experiments.exposure import ghosts_of, met_arms, withheld_offers
 from household.plan import NONE, Plan
 from household.scoring import state_vector
 from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState
@@ -175,7 +175,7 @@ def _found_against(
         }
         notes = tuple(note for offer in against for note in passages[offer].notes)
     if ask.channel != NONE:
-        against, notes = inbound_vetoes(state, ask.channel, candidates, household, member)
+        against, notes = inbound_vetoes(state, columns, household, member)
     for offer in candidates if state.plan.inventory else ():
         if gone := state.inventory.gone(state, offer):
             against[offer] = (*against.get(offer, ()), by_item(gone))
@@ -220,7 +220,7 @@ def decide(state: PartitionState, draft: Draft, scores: Scores, *, epoch: int, s
         left = [one for one in ranked if one[0] not in unsaid]
         withheld = not left
         if left:
-            candidates = marked_withheld(plan, candidates, unsaid)
+            candidates = candidates.withheld(unsaid, Reason.CONTROL_GROUP)
             first, propensity = explored(plan, left, decision_id)
             slate = _slate(plan, draft, first, decision_id)
     out, notes = NOT_SENT, draft.notes

@@ -4,7 +4,8 @@ All of them are made and never changed. What is made for each decision is not fr
 much as to make it.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,6 @@ class Candidate:
     """What speaks against it, the first first."""
     terms: Terms | None = later(None)
     """Of its value; None where it has none, and before they were kept."""
-    packed: bytes = field(init=False, default=b"", compare=False, repr=False)
-    """As records have it, once that was asked for: one that was vetoed is the same value in many decisions."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +169,7 @@ class Decision:
     withheld: bool
     propensity: float
     reasons: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     slate: tuple[SlateAction, ...]
     """Best first; empty for nothing."""
     stands: str

@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from household.deciding.weighed import Weighed
 from household.decision import (
     Candidate,
     Decision,
@@ -73,14 +74,13 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
         plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
     plain["state_vector"] = decision.state_vector.astype(_F4, copy=False).tobytes()
     items = tuple(plain.items())
-    # Most candidates of most decisions are vetoed alike, and packed already.
     return b"".join(
         (
             _PACKER.pack_map_header(len(items)),
             _packed_items(dict(items[:_CANDIDATES_AT])),
             _CANDIDATES,
             _PACKER.pack_array_header(len(decision.candidates)),
-            *[one.packed or _packed(one) for one in decision.candidates],
+            *_packed(decision.candidates),
             _packed_items(dict(items[_CANDIDATES_AT + 1 :])),
         )
     )
@@ -105,9 +105,10 @@ _FEW = 16
 """A map or a list of so many tells its length in more bytes."""
 
 
-def _packed(one: Candidate) -> bytes:
-    one.packed = _PACKER.pack(_written(one))
-    return one.packed
+def _packed(candidates: Sequence[Candidate]) -> list[bytes]:
+    if isinstance(candidates, Weighed):
+        return candidates.packed()
+    return [_PACKER.pack(_written(one)) for one in candidates]
 
 
 def _written(one: Candidate) -> list[Any]:

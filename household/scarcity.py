@@ -227,9 +227,11 @@ class Standings:
 def prices_of(uses: Uses, standings: Standings) -> tuple[Price, ...]:
     """Return what using this much costs, of each budget that has a price."""
     return tuple(
-        Price(standings[index].budget.name, on_grain(amount * standings[index].price_minor))
-        for index, amount in uses
-        if amount and standings[index].price
+        [
+            Price(one.budget.name, on_grain(amount * one.price_minor))
+            for index, amount in uses
+            if amount and (one := standings[index]).price
+        ]
     )
 
 

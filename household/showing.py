@@ -6,6 +6,9 @@ playbook that smooths its scores or has budgets.
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from household.plan import NONE, Plan
 from household.tables.actions import LiveAction
 from household.tables.shown import ShownOffer
@@ -20,7 +23,7 @@ class Showing:
     def __init__(self, plan: Plan, table: Table[ShownOffer]) -> None:
         """Take the table as it will be by the first question."""
         self._plan, self._table = plan, table
-        self._counts: list[int] | None = None
+        self._counts: NDArray[np.int64] | None = None
 
     @property
     def is_counted(self) -> bool:
@@ -28,10 +31,10 @@ class Showing:
         return self._plan.arbitration.prior_weight > 0 or bool(self._plan.budgets)
 
     @property
-    def counts(self) -> list[int]:
+    def counts(self) -> NDArray[np.int64]:
         """(offers,) how often each was shown, by its index in the plan."""
         if self._counts is None:
-            self._counts = [0] * len(self._plan.offers)
+            self._counts = np.zeros(len(self._plan.offers), np.int64)
             for row in self._table:
                 offer = self._plan.offer_by_name.get(row.offer, NONE)
                 if row.playbook == self._plan.name and offer != NONE:
@@ -48,6 +51,7 @@ class Showing:
         offer = self._plan.offer_by_name.get(name, NONE)
         if offer == NONE or not self.is_counted:
             return False
-        self.counts[offer] += 1
-        self._table.put(ShownOffer(self._plan.name, name, self.counts[offer]))
+        counts = self.counts
+        counts[offer] += 1
+        self._table.put(ShownOffer(self._plan.name, name, counts.item(offer)))
         return True

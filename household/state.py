@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.columns.dedupe import DedupeWindow
-from household.columns.features import Cells, read_all, run_all
+from household.columns.features import Cells, read_and_run
 from household.columns.keys import NO_PARENT, KeyTable
 from household.columns.layout import Layout, lay_out
-from household.columns.program import STACK_DEPTH
 from household.columns.windows import new_slab
 from household.contact_rules.compiled import CompiledRules, places_of_contacts, places_of_encounters
 from household.contact_rules.share import CapacityShare
@@ -75,6 +74,9 @@ NO_MEMBER = -1
 NO_HOUSEHOLD = -1
 
 NEVER_US = EventTimeUs(-(2**62))
+
+_NO_READINGS = np.empty(0)
+_NO_PROGRAMS = np.empty(0, np.int64)
 
 FOUND_MOST = 16_384
 """Keys whose rows a state remembers."""
@@ -278,7 +280,7 @@ class PartitionState:
         """Return all features (features,) as of a time."""
         readings = np.empty(len(self.plan.features))
         cells, household, member = self.seen_together(household, member)
-        read_all(self.layout.rules, cells, household, member, float(as_of_us), readings)
+        read_and_run(self.layout.rules, cells, household, member, as_of_us, readings, _NO_PROGRAMS, _NO_READINGS)
         return readings
 
     def conditions(
@@ -297,8 +299,7 @@ class PartitionState:
         self, programs: NDArray[np.int64], cells: Cells, household: int, member: int, as_of_us: int
     ) -> NDArray[np.float64]:
         results = np.empty(programs.shape[0])
-        nothing, stack = np.full((1, 1), np.nan), np.empty(STACK_DEPTH)
-        run_all(self.layout.rules, cells, programs, household, member, float(as_of_us), nothing, stack, results)
+        read_and_run(self.layout.rules, cells, household, member, as_of_us, _NO_READINGS, programs, results)
         return results
 
     def rows_together(self, household: int) -> tuple[int, ...]:

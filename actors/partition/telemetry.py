@@ -22,6 +22,7 @@ from actors.log.contract import Offset, Record
 from actors.partition.caller import CallerGone
 from actors.partition.scoring_settings import ScoringCounters
 from hearth.internal.v1 import shard_pb2
+from household.deciding.weighed import veto_counts
 from household.decision import Decision
 from household.events import Status
 from wire.failures import CallFailed, Failure
@@ -265,9 +266,8 @@ class ShardTelemetry:
             self.decisions_by_model[version] = self.decisions_by_model.get(version, 0) + 1
             _keep_few(self.decisions_by_model)
         vetoes = self.vetoes_by_reason
-        for candidate in decision.candidates:
-            for veto in candidate.vetoes:
-                vetoes[veto] = vetoes.get(veto, 0) + 1
+        for veto, count in veto_counts(decision.candidates).items():
+            vetoes[veto] = vetoes.get(veto, 0) + count
 
     def appended(self, records: Sequence[Record], took_ns: int) -> None:
         """Count a group that was made durable."""

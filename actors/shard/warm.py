@@ -25,7 +25,7 @@ from household.apply import apply_signals, apply_tick
 from household.columns.fingerprint import fingerprint
 from household.contact_rules.compiled import Said
 from household.deciding.looking import looked_at
-from household.deciding.rules import Weighing
+from household.deciding.rules import Weighing, asks_of
 from household.events import EventBatch, keys_of
 from household.freeze import Freeze, thaw
 from household.journeys.settling import settle_as_they_are
@@ -171,7 +171,9 @@ def _walk(state: PartitionState) -> None:
 
 def _keep(state: PartitionState) -> None:
     """Ask the rules of contacts; let rows of tables come, change and go, while a freeze is under way."""
-    weighing = Weighing(state, 0, NO_MEMBER, [Said(traits="", channel=0, cost_minor=0)])
+    assert state.rules is not None
+    asks = asks_of(state.rules, [Said(traits="", channel=0, cost_minor=0)])
+    weighing = Weighing(state, 0, NO_MEMBER, asks)
     weighing.counted_by(0, 0)
     for number in range(100):  # so many that everything has to grow
         state.requests.put(KnownRequest(b"warm", f"warm {number}", "", -1, _DAY_US))

@@ -20,7 +20,8 @@ from cluster.config import HearthConfig
 from household.deciding.arbitration import ALWAYS_NOTHING_MINOR, first_propensities
 from household.plan import Plan, PlanVersion
 from household.scoring import feature_schema, rows_from_record, schema_hash
-from household.terms import GRAIN_MINOR, weigh
+from household.terms import GRAIN_MINOR
+from household.weighing import VALUE, weigh_all, worths_of
 from insight.evaluation.decisions import NOTHING, Choices, LoggedDecisions, encode
 from insight.evaluation.exported import scored_candidates
 from insight.evaluation.policies import Policy
@@ -244,19 +245,17 @@ def _costs(table: pa.Table, weighed: _Weighed) -> NDArray[np.int64]:
 def _values(weighed: _Weighed, score: NDArray[np.floating], costs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return (k,) the value of each candidate at these scores, as arbitration has it."""
     offers, prior_weight = weighed.plan.offers, weighed.plan.arbitration.prior_weight / weighed.partition_count
-    columns = (weighed.offer, score, costs, weighed.shown, weighed.context)
-    gains = [
-        weigh(
-            offers[offer],
-            one,
-            cost_minor=offers[offer].cost_minor + cost,
-            shown=shown,
-            prior_weight=prior_weight,
-            context=context,
-        ).value_minor
-        for offer, one, cost, shown, context in zip(*(column.tolist() for column in columns), strict=True)
-    ]
-    return np.array(gains, np.float64) - weighed.prices
+    own_costs = np.array([one.cost_minor for one in offers], np.int64)
+    terms = weigh_all(
+        worths_of(offers),
+        np.asarray(weighed.offer, np.int64),
+        np.asarray(score, np.float64),
+        costs_minor=own_costs[weighed.offer] + costs,
+        shown=weighed.shown,
+        prior_weight=prior_weight,
+        contexts=weighed.context,
+    )
+    return np.asarray(terms.amounts[:, VALUE] - weighed.prices)
 
 
 def _differs(table: pa.Table, weighed: _Weighed) -> NDArray[np.bool_]:

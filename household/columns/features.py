@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from household.columns.dispatch import WINDOW_UPDATE, read_cells, update_cells
 from household.columns.kinds.definition import BUCKET_US, UNSEEN
 from household.columns.layout import Rules
-from household.columns.program import Op, binary, unary
+from household.columns.program import STACK_DEPTH, Op, binary, unary
 from household.columns.windows import Slab, window_add
 from household.kernel import inlined, kernel
 
@@ -130,26 +130,81 @@ def update_features(
         _update(rules, u, cells, base, values, i, t)
 
 
-@kernel
-def read_all(rules: Rules, cells: Cells, household: int, member: int, t: float, readings: NDArray[np.float64]) -> None:
-    """Fill `readings` (features,) as of t."""
-    for feature in range(rules.reads.shape[0]):
-        readings[feature] = read_feature(rules, cells, feature, household, member, t)
-
-
-@kernel
-def run_all(
+def read_and_run(
     rules: Rules,
     cells: Cells,
+    household: int,
+    member: int,
+    as_of_us: int,
+    readings: NDArray[np.float64],
     programs: NDArray[np.int64],
+    results: NDArray[np.float64],
+) -> None:
+    """Fill what features read, and what programs that need no event come to, as of a time.
+
+    Args:
+        rules: of the plan.
+        cells: of whom is asked about.
+        household: row in `cells`.
+        member: row in `cells`, or −1.
+        as_of_us: as of when.
+        readings: (features,) to be filled; empty where nobody wants them.
+        programs: (n,) NaN is the value of a number below 0.
+        results: (n,) to be filled.
+    """
+    _read_and_run(
+        *rules, *cells[:-1], *cells.slab, household, member, float(as_of_us), _NOTHING, np.empty(STACK_DEPTH),
+        readings, programs, results,
+    )  # fmt: skip
+
+
+_NOTHING = np.full((1, 1), np.nan)
+
+
+@kernel
+def _read_and_run(
+    update_start: NDArray[np.int64],
+    updates: NDArray[np.int64],
+    update_terms: NDArray[np.float64],
+    reads: NDArray[np.int64],
+    read_terms: NDArray[np.float64],
+    program_start: NDArray[np.int64],
+    ops: NDArray[np.int64],
+    args: NDArray[np.float64],
+    trigger_start: NDArray[np.int64],
+    trigger_list: NDArray[np.int64],
+    triggers: NDArray[np.int64],
+    cooldowns: NDArray[np.float64],
+    field_start: NDArray[np.int64],
+    fields: NDArray[np.int64],
+    field_range: NDArray[np.float64],
+    entries_per_event: NDArray[np.int64],
+    is_report: NDArray[np.uint8],
+    flat: NDArray[np.float64],
+    household_bases: NDArray[np.int64],
+    member_bases: NDArray[np.int64],
+    bucket: NDArray[np.int32],
+    number: NDArray[np.int32],
+    total: NDArray[np.float64],
+    free: NDArray[np.int64],
     household: int,
     member: int,
     t: float,
     nothing: NDArray[np.float64],
     stack: NDArray[np.float64],
+    readings: NDArray[np.float64],
+    programs: NDArray[np.int64],
     results: NDArray[np.float64],
 ) -> None:
-    """Fill `results` with the value of each program that needs no event, as of t; NaN for a program number below 0."""
+    # The arrays come each by itself: to see of which types a tuple's are, at each call, takes three times as long as
+    # all that is done here.
+    rules = Rules(
+        update_start, updates, update_terms, reads, read_terms, program_start, ops, args, trigger_start, trigger_list,
+        triggers, cooldowns, field_start, fields, field_range, entries_per_event, is_report,
+    )  # fmt: skip
+    cells = Cells(flat, household_bases, member_bases, Slab(bucket, number, total, free))
+    for feature in range(readings.shape[0]):
+        readings[feature] = read_feature(rules, cells, feature, household, member, t)
     for j in range(programs.shape[0]):
         results[j] = np.nan
         if programs[j] >= 0:

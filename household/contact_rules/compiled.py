@@ -24,6 +24,7 @@ from household.contact_rules.lines import (
     SEEN,
     SILENCE,
 )
+from household.contact_rules.windows import window_of
 from household.plan import (
     EXEMPT_CLASSES,
     NONE,
@@ -114,6 +115,18 @@ def is_meant(selector: Selector, traits: Traits) -> bool:
     return all(not names or not set(names).isdisjoint(own) for names, own in wanted)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """The calendar windows of rules in one time zone, from one instant to another."""
+
+    from_us: int
+    before_us: int
+    """From then on one of them is another."""
+    since_us: NDArray[np.int64]
+    """(calendar lines,) what happened at or before does not count."""
+    until_us: NDArray[np.int64]
+
+
 class CompiledRules:
     """The rules of a plan, for one partition. Grows as names come up."""
 
@@ -148,8 +161,15 @@ class CompiledRules:
         spans = [(at, self.rules[line.rule]) for at, line in enumerate(self._lines)]
         self.sliding_us = np.array([one.window_us if one.span is Span.SLIDING else 0 for _, one in spans], np.int64)
         """(lines,) how far back each looks; 0 where a calendar tells."""
-        self.calendar = tuple((at, one.span) for at, one in spans if one.span is not Span.SLIDING)
-        """Lines whose windows are those of a calendar."""
+        by_calendar = [(at, one) for at, one in spans if one.span is not Span.SLIDING]
+        self.calendar = tuple((at, one.span) for at, one in by_calendar if one.limit is not Limit.CAPACITY)
+        """Lines whose windows are those of a calendar where the member lives."""
+        self.by_calendar = np.array([at for at, _ in self.calendar], np.int64)
+        self.by_capacity = tuple((at, self._lines[at].rule) for at, one in by_calendar if one.limit is Limit.CAPACITY)
+        """Lines of capacities, each with its rule."""
+        self.all_on = np.ones(count, np.uint8)
+        """(lines,) for who may read it only: what each depends on holds."""
+        self._windows: dict[str, Windows] = {}
         self.said: dict[tuple[int, str, int], Said] = {}
         """By offer, journey and channel, what came up: alike for everybody."""
         self.has_reserving = any(rule.reserves for rule in self.rules)
@@ -178,6 +198,19 @@ class CompiledRules:
                 family=np.concatenate([old.family, family]),
             )
         return self._arrays
+
+    def windows(self, zone: str, now_us: int) -> "Windows":
+        """Return the calendar windows that hold an instant where a member lives."""
+        known = self._windows.get(zone)
+        if known is None or not known.from_us <= now_us < known.before_us:
+            found = [window_of(span, zone, now_us) for _, span in self.calendar]
+            known = self._windows[zone] = Windows(
+                from_us=max((from_us for from_us, _ in found), default=now_us),
+                before_us=min((until_us for _, until_us in found), default=now_us),
+                since_us=np.array([from_us - 1 for from_us, _ in found], np.int64),
+                until_us=np.array([until_us for _, until_us in found], np.int64),
+            )
+        return known
 
     def code(self, traits: str) -> int:
         """Return the code of an action's traits."""

@@ -294,8 +294,9 @@ def weigh(
 ) -> int:
     """Fill opens_us (asks, lines) with from when on each line lets each action pass, `now` where it does.
 
-    Returns 0; −1 where items (n, 4) has too few rows for what counts.
+    Returns how many do not; −1 where items (n, 4) has too few rows for what counts.
     """
+    against = 0
     for a in range(asks.shape[0]):
         for r in range(rules.lines.shape[0]):
             opens_us[a, r] = asked.now_us
@@ -307,7 +308,8 @@ def weigh(
                 if count < 0:
                     return -1
             opens_us[a, r] = _opens_us(rules, asked, asks[a], r, items, count)
-    return 0
+            against += 1 if opens_us[a, r] != asked.now_us else 0
+    return against
 
 
 @kernel

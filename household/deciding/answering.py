@@ -4,7 +4,7 @@ from household.counting import has_answered
 from household.deciding.candidate_columns import Looked
 from household.deciding.draft import Ask
 from household.deciding.reasons import Reason, by_rule
-from household.deciding.rules import Weighing, said
+from household.deciding.rules import Weighing, asks_of, said
 from household.deciding.sending import carries
 from household.decision import RuleNote
 from household.plan import NONE
@@ -34,22 +34,24 @@ def against_answers(
     counts = state.rules is not None and state.rules.counts_inbound
     if not missing and not refusing and not counts:
         return {}, ()
-    against: dict[str, tuple[str, ...]] = {}
+    known = [(action, plan.offer_by_name.get(action.offer, NONE)) for action in standing.decision.slate]
+    entries = [
+        (action, offer) for action, offer in known if offer != NONE and not is_legal(plan, offer, action.journey)
+    ]
+    # The same answer on the same channel once more is no other contact.
+    new = [
+        (action, offer)
+        for action, offer in (entries if counts else ())
+        if carries(plan, action, ask.channel) and not has_answered(state, household, ask.channel, action.action_id)
+    ]
+    against = {action.action_id: (*refusing, *missing) for action, _ in entries}
     notes: list[RuleNote] = []
-    for action in standing.decision.slate:
-        offer = plan.offer_by_name.get(action.offer, NONE)
-        if offer == NONE or is_legal(plan, offer, action.journey):
-            continue
-        reasons: tuple[str, ...] = (*refusing, *missing)
-        # The same answer on the same channel once more is no other contact.
-        is_new = counts and carries(plan, action, ask.channel)
-        if is_new and not has_answered(state, household, ask.channel, action.action_id):
-            assert state.rules is not None
-            asked = [said(state.rules, plan, offer, action.journey, ask.channel)]
-            weighing = Weighing(state, household, member, asked, is_inbound=True)
-            broken = weighing.broken(0)
-            reasons += tuple(by_rule(state.rules.rules[one.rule].name) for one in broken)
-            notes += [weighing.note(0, one, offer=action.offer) for one in broken]
-        if reasons:
-            against[action.action_id] = reasons
-    return against, tuple(notes)
+    if new and state.rules is not None:
+        rules = state.rules
+        asks = asks_of(rules, [said(rules, plan, offer, action.journey, ask.channel) for action, offer in new])
+        weighing = Weighing(state, household, member, asks, is_inbound=True)
+        for place, (action, _) in enumerate(new):
+            broken = weighing.broken(place)
+            against[action.action_id] += tuple(by_rule(rules.rules[one.rule].name) for one in broken)
+            notes += [weighing.note(place, one, offer=action.offer) for one in broken]
+    return {action_id: reasons for action_id, reasons in against.items() if reasons}, tuple(notes)

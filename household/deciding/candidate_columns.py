@@ -5,23 +5,29 @@ programs are asked, which of them each offer hangs on, whom it exempts, its pric
 the programs (consent, objection, fraud, eligibility, segments) and fills a set of bits and a price for each candidate.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from household.columns.features import Cells, read_all, run_all
+from household.columns.features import Cells, read_and_run
 from household.columns.layout import Rules
-from household.columns.windows import Slab
 from household.deciding.reasons import Reason
 from household.decision import Candidate
 from household.experiments.coverage import Coverage, bringing
 from household.kernel import kernel
-from household.plan import NONE, Journey, Plan
+from household.plan import NONE, Experiment, Journey, Plan
 from household.traits import is_legal, is_suppressed
+from household.weighing import worths_of
+
+if TYPE_CHECKING:
+    from household.deciding.rules import Asks
+    from household.scarcity import Scarcity, Uses
 
 OBJECTION: Final = 1
 NO_CONSENT: Final = 2
@@ -50,6 +56,10 @@ _CONSENT_AT, _OBJECTION_AT, _FRAUD_AT = 0, 1, 2
 _OWN_AT = 3
 """From here on programs are those of the offers."""
 
+_PACKER = msgpack.Packer()
+_FIELDS = 5
+"""Of a candidate that was weighed, in a record."""
+
 _KEPT_MOST = 4_096
 _SEEN_MOST = 512
 """Sets of vetoes of one set of candidates, some kilobytes each."""
@@ -74,13 +84,26 @@ class Vetoed:
     """By offer, in the order of the candidates."""
     to_score: tuple[int, ...]
     """Offers that nothing speaks against."""
+    score_places: NDArray[np.int64]
+    """Which of the candidates those are."""
     unscored: tuple[Candidate, ...]
     """Each as a candidate that nothing was said of but this."""
+    packed: tuple[bytes, ...]
+    """The same, as a record has them."""
+    counts: Mapping[str, int]
+    """How many candidates each veto speaks against, that of the first first."""
 
 
-def _vetoed(vetoes: dict[int, tuple[str, ...]], unscored: Sequence[Candidate]) -> Vetoed:
-    to_score = tuple([offer for offer, against in vetoes.items() if not against])
-    return Vetoed(vetoes=vetoes, to_score=to_score, unscored=tuple(unscored))
+def _vetoed(vetoes: dict[int, tuple[str, ...]], alone: Sequence[tuple[Candidate, bytes]]) -> Vetoed:
+    places = [place for place, against in enumerate(vetoes.values()) if not against]
+    return Vetoed(
+        vetoes=vetoes,
+        to_score=tuple([offer for offer, against in vetoes.items() if not against]),
+        score_places=np.array(places, np.int64),
+        unscored=tuple([candidate for candidate, _ in alone]),
+        packed=tuple([packed for _, packed in alone]),
+        counts=Counter(veto for against in vetoes.values() for veto in against),
+    )
 
 
 class _Columns(NamedTuple):
@@ -129,6 +152,15 @@ class CandidateColumns:
         """Of each candidate offer the journeys: its moment's, or those that the contact started."""
         self.met = {offer: coverage.of(offer, journeys) for offer, journeys in self.brought_by.items()}
         """Of each candidate offer the experiments that are about it."""
+        alike: dict[tuple[Experiment, ...], list[int]] = {}
+        for offer, about in self.met.items():
+            alike.setdefault(about, []).append(offer)
+        self.met_alike = tuple((about, frozenset(offers)) for about, offers in alike.items() if about)
+        """The candidate offers that the same experiments are about."""
+        self.may_be_withheld = frozenset(
+            offer for offer, journey in self.journey_by_offer.items() if not coverage.is_never_withheld(offer, journey)
+        )
+        """Candidate offers that a control group of a journey's own withholds."""
         self.offers = tuple(plan.offers[index] for index in self.journey_by_offer)
         programs = {one.eligible for one in self.offers if one.eligible != NONE}
         programs.update(plan.segments[special.segment].program for one in self.offers for special in one.segment_prices)
@@ -154,7 +186,29 @@ class CandidateColumns:
         self.place_of: dict[int, int] = {index: place for place, index in enumerate(self.journey_by_offer)}
         """Of each candidate offer, which of the candidates it is."""
         self._by_bits: dict[tuple[int, ...], Vetoed] = {}
-        self._unscored: dict[tuple[int, tuple[str, ...]], Candidate] = {}
+        self._unscored: dict[tuple[int, tuple[str, ...]], tuple[Candidate, bytes]] = {}
+        self.channel = channel
+        self.worths = worths_of(self.offers)
+        self.costs = np.array([one.cost_minor for one in self.offers], np.int64)
+        """(candidates,) minor units, of making each offer and of answering on the channel that asks."""
+        self.costs += 0 if channel == NONE else plan.channels[channel].cost_minor
+        self.indices = np.array(list(self.journey_by_offer), np.int64)
+        """(candidates,) of each offer, among those of the plan."""
+        heads = [_PACKER.pack_array_header(_FIELDS) + _PACKER.pack(one.name) for one in self.offers]
+        self.heads = b"".join(heads)
+        """What each begins with in a record, once it is weighed; `head_ends` says where each ends."""
+        self.head_ends = np.cumsum([len(one) for one in heads], dtype=np.int64)
+        self.head_bytes_most = max(map(len, heads), default=0)
+        self._using: dict[int, Uses] | None = None
+        self.asks: Asks | None = None
+        """The candidates as rules see them on the channel that asks, once somebody has asked."""
+
+    def using(self, scarcity: "Scarcity") -> Mapping[int, "Uses"]:
+        """Return what candidates, by place, use of budgets on the channel that asks; those that use any."""
+        if self._using is None:
+            found = [scarcity.uses_of(offer, journey, self.channel) for offer, journey in self.journey_by_offer.items()]
+            self._using = {place: uses for place, uses in enumerate(found) if uses}
+        return self._using
 
     def vetoed(self, bits: Sequence[int]) -> Vetoed:
         """Return candidates as they are under vetoes (candidates,): for many households at many times the same."""
@@ -164,27 +218,27 @@ class CandidateColumns:
             if len(self._by_bits) >= _SEEN_MOST:
                 self._by_bits.clear()
             vetoes = dict(zip(self.journey_by_offer, map(told, bits), strict=True))
-            unscored = [self._alone(place, against) for place, against in enumerate(vetoes.values())]
-            known = self._by_bits[key] = _vetoed(vetoes, unscored)
+            alone = [self._alone(place, against) for place, against in enumerate(vetoes.values())]
+            known = self._by_bits[key] = _vetoed(vetoes, alone)
         return known
 
     def with_more(self, vetoed: Vetoed, more: Mapping[int, tuple[str, ...]]) -> Vetoed:
         """Return candidates with more against some of them, by offer."""
-        vetoes, unscored = dict(vetoed.vetoes), list(vetoed.unscored)
+        vetoes, alone = dict(vetoed.vetoes), list(zip(vetoed.unscored, vetoed.packed, strict=True))
         for offer, against in more.items():
             place = self.place_of[offer]
             vetoes[offer] = (*vetoes[offer], *against)
-            unscored[place] = self._alone(place, vetoes[offer])
-        return _vetoed(vetoes, unscored)
+            alone[place] = self._alone(place, vetoes[offer])
+        return _vetoed(vetoes, alone)
 
-    def _alone(self, place: int, vetoes: tuple[str, ...]) -> Candidate:
-        """Return a candidate that is not scored: the same for everybody."""
+    def _alone(self, place: int, vetoes: tuple[str, ...]) -> tuple[Candidate, bytes]:
+        """Return a candidate that is not scored, and as a record has it: the same for everybody."""
         known = self._unscored.get((place, vetoes))
         if known is None:
             if len(self._unscored) >= _KEPT_MOST:
                 self._unscored.clear()
-            known = Candidate(offer=self.offers[place].name, score=None, value_minor=None, vetoes=vetoes)
-            self._unscored[place, vetoes] = known
+            made = Candidate(offer=self.offers[place].name, score=None, value_minor=None, vetoes=vetoes)
+            known = self._unscored[place, vetoes] = made, _PACKER.pack([made.offer, None, None, vetoes])
         return known
 
 
@@ -276,7 +330,6 @@ def look(
     *,
     is_denied: bool,
     reads: bool,
-    stack: NDArray[np.float64],
 ) -> Looked:
     """Return what there is to say of all candidates at once.
 
@@ -289,48 +342,18 @@ def look(
         now_us: as of when.
         is_denied: another of those that are one household by now denies the consent.
         reads: whether the features are read for themselves, too.
-        stack: (STACK_DEPTH,) scratch.
     """
     arrays = columns.arrays
     results = np.empty(arrays.programs.shape[0])
     readings = np.empty(rules.reads.shape[0] if reads else 0)
+    read_and_run(rules, cells, household, member, now_us, readings, arrays.programs, results)
     vetoes, prices = np.empty(arrays.prices.shape[0], np.int64), np.empty(arrays.prices.shape[0], np.int64)
-    said = _look(
-        *rules, *cells[:-1], *cells.slab, *arrays, household, member, float(now_us), is_denied, _NOTHING, stack,
-        results, readings, vetoes, prices,
-    )  # fmt: skip
+    said = _say(*arrays, results, is_denied, vetoes, prices)
     return Looked(not said & NO_CONSENT, bool(said & OBJECTION), vetoes.tolist(), prices.tolist(), readings)
 
 
-_NOTHING = np.full((1, 1), np.nan)
-
-
 @kernel
-def _look(
-    update_start: NDArray[np.int64],
-    updates: NDArray[np.int64],
-    update_terms: NDArray[np.float64],
-    reads: NDArray[np.int64],
-    read_terms: NDArray[np.float64],
-    program_start: NDArray[np.int64],
-    ops: NDArray[np.int64],
-    args: NDArray[np.float64],
-    trigger_start: NDArray[np.int64],
-    trigger_list: NDArray[np.int64],
-    triggers: NDArray[np.int64],
-    cooldowns: NDArray[np.float64],
-    field_start: NDArray[np.int64],
-    fields: NDArray[np.int64],
-    field_range: NDArray[np.float64],
-    entries_per_event: NDArray[np.int64],
-    is_report: NDArray[np.uint8],
-    flat: NDArray[np.float64],
-    household_bases: NDArray[np.int64],
-    member_bases: NDArray[np.int64],
-    bucket: NDArray[np.int32],
-    number: NDArray[np.int32],
-    total: NDArray[np.float64],
-    free: NDArray[np.int64],
+def _say(
     programs: NDArray[np.int64],
     eligible: NDArray[np.int64],
     is_legal: NDArray[np.uint8],
@@ -338,47 +361,31 @@ def _look(
     base_prices: NDArray[np.int64],
     special_start: NDArray[np.int64],
     specials: NDArray[np.int64],
-    household: int,
-    member: int,
-    t: float,
-    is_denied: bool,
-    nothing: NDArray[np.float64],
-    stack: NDArray[np.float64],
     results: NDArray[np.float64],
-    readings: NDArray[np.float64],
+    is_denied: bool,
     vetoes: NDArray[np.int64],
     prices: NDArray[np.int64],
 ) -> int:
-    """Fill readings, and vetoes and prices of each candidate; return OBJECTION and NO_CONSENT where there is either.
+    """Fill vetoes and prices of each candidate; return OBJECTION and NO_CONSENT where there is either.
 
-    The arrays of rules, cells and candidates come each by itself: to see of which types a tuple's are, at each call,
-    takes three times as long as all that is done here.
+    results: (programs,) what each came to. The rest: as in `_Columns`.
     """
-    rules = Rules(
-        update_start, updates, update_terms, reads, read_terms, program_start, ops, args, trigger_start, trigger_list,
-        triggers, cooldowns, field_start, fields, field_range, entries_per_event, is_report,
-    )  # fmt: skip
-    cells = Cells(flat, household_bases, member_bases, Slab(bucket, number, total, free))
-    columns = _Columns(programs, eligible, is_legal, is_suppressed, base_prices, special_start, specials)
-    if readings.shape[0] > 0:
-        read_all(rules, cells, household, member, t, readings)
-    run_all(rules, cells, columns.programs, household, member, t, nothing, stack, results)
     said = 0
     if results[_OBJECTION_AT] == 1.0:
         said |= OBJECTION
-    if is_denied or (columns.programs[_CONSENT_AT] >= 0 and results[_CONSENT_AT] != 1.0):
+    if is_denied or (programs[_CONSENT_AT] >= 0 and results[_CONSENT_AT] != 1.0):
         said |= NO_CONSENT
     is_suspected = results[_FRAUD_AT] == 1.0
     for i in range(vetoes.shape[0]):
-        against = 0 if columns.is_legal[i] == 1 else said
-        if is_suspected and columns.is_suppressed[i] == 1:
+        against = 0 if is_legal[i] == 1 else said
+        if is_suspected and is_suppressed[i] == 1:
             against |= FRAUD
-        if columns.eligible[i] >= 0 and results[columns.eligible[i]] != 1.0:
+        if eligible[i] >= 0 and results[eligible[i]] != 1.0:
             against |= NOT_ELIGIBLE
         vetoes[i] = against
-        prices[i] = columns.prices[i]
-        for j in range(columns.special_start[i], columns.special_start[i + 1]):
-            if results[columns.specials[j, 0]] == 1.0:
-                prices[i] = columns.specials[j, 1]
+        prices[i] = base_prices[i]
+        for j in range(special_start[i], special_start[i + 1]):
+            if results[specials[j, 0]] == 1.0:
+                prices[i] = specials[j, 1]
                 break
     return said

@@ -8,7 +8,7 @@ from household.contact_rules.lines import NEVER_US
 from household.counting import milli
 from household.deciding.contact_policy import contacts_of, counted_contacts, has_consent, is_quiet_for
 from household.deciding.reasons import by_rule
-from household.deciding.rules import Broken, Weighing, capacity_left, contact_cost_minor
+from household.deciding.rules import Broken, Weighing, asks_of, capacity_left, contact_cost_minor
 from household.deciding.standing import is_live, journey_of_action, truths, why_not
 from household.delivery import DeliveryNote, DeliveryStep
 from household.plan import EXEMPT_CLASSES, NONE, ContactClass, Effect, Halt
@@ -93,7 +93,8 @@ class _RulesOf:
             )
             for channel in channels
         ]
-        weighing = Weighing(state, outbound.household, outbound.member, asked, made_only=True)
+        asks = asks_of(state.rules, asked)
+        weighing = Weighing(state, outbound.household, outbound.member, asks, made_only=True)
         self._by_channel = {channel: weighing.broken(place) for place, channel in enumerate(channels)}
 
     def _value_milli(self, outbound: Outbound, offer: str) -> int:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from household.columns.program import STACK_DEPTH
 from household.deciding.candidate_columns import CandidateColumns, Looked, look
 from household.plan import NONE
 from household.state import PartitionState
@@ -30,5 +29,4 @@ def looked_at(
         state.now_us,
         is_denied=is_denied,
         reads=reads,
-        stack=np.empty(STACK_DEPTH),
     )

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from household.contact_rules.compiled import WORTH_ANYTHING
+from household.deciding.candidate_columns import CandidateColumns
 from household.deciding.contact_policy import quiet_until_us
 from household.deciding.reasons import Reason, by_rule
-from household.deciding.rules import Broken, Weighing, said
+from household.deciding.rules import Broken, Weighing, asks_of, said
 from household.deciding.sending import NEVER_OPENS_US, Outlet
 from household.decision import RuleNote
 from household.plan import EXEMPT_CLASSES, ContactClass, Effect
@@ -64,16 +65,12 @@ def passages_of(
     }
     if state.rules is None:
         return {offer: Passage(outlet=some[0]) if some else Passage() for offer, some in carried.items()}
-    weighing = Weighing(
-        state,
-        household,
-        member,
-        [
-            said(state.rules, state.plan, offer, journey_by_offer[offer], outlet.channel, value_milli=value_milli)
-            for offer, some in carried.items()
-            for outlet in some
-        ],
-    )
+    actions = [
+        said(state.rules, state.plan, offer, journey_by_offer[offer], outlet.channel, value_milli=value_milli)
+        for offer, some in carried.items()
+        for outlet in some
+    ]
+    weighing = Weighing(state, household, member, asks_of(state.rules, actions))
     zone = zone_of(state, household, member)
     found: dict[int, Passage] = {}
     first = 0
@@ -149,23 +146,22 @@ def _opens_us(state: PartitionState, broken: Sequence[Broken], outlet: Outlet, f
 
 
 def inbound_vetoes(
-    state: PartitionState, channel: int, journey_by_offer: Mapping[int, str], household: int, member: int
+    state: PartitionState, columns: CandidateColumns, household: int, member: int
 ) -> tuple[dict[int, tuple[str, ...]], tuple[RuleNote, ...]]:
-    """Return which rules speak against which candidates as an answer on a channel, and what there is to tell."""
-    if state.rules is None or not state.rules.counts_inbound or not journey_by_offer:
+    """Return which rules speak against which candidates as an answer to who asks, and what there is to tell."""
+    rules, plan, channel = state.rules, state.plan, columns.channel
+    if rules is None or not rules.counts_inbound or not columns.offers:
         return {}, ()
-    plan = state.plan
-    weighing = Weighing(
-        state,
-        household,
-        member,
-        [said(state.rules, plan, offer, journey, channel) for offer, journey in journey_by_offer.items()],
-        is_inbound=True,
-    )
+    if columns.asks is None:
+        actions = [said(rules, plan, offer, journey, channel) for offer, journey in columns.journey_by_offer.items()]
+        columns.asks = asks_of(rules, actions)
+    weighing = Weighing(state, household, member, columns.asks, is_inbound=True)
+    if not weighing.is_any_broken:
+        return {}, ()
     against, notes = {}, []
-    for place, offer in enumerate(journey_by_offer):
+    for place, offer in enumerate(columns.journey_by_offer):
         broken = weighing.broken(place)
         if broken:
-            against[offer] = tuple(by_rule(state.rules.rules[one.rule].name) for one in broken)
+            against[offer] = tuple(by_rule(rules.rules[one.rule].name) for one in broken)
             notes += [weighing.note(place, one, offer=plan.offers[offer].name) for one in broken]
     return against, tuple(notes)

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from household.contact_rules.compiled import WORTH_ANYTHING, CompiledRules, Said
 from household.contact_rules.kernels import Asked, Kept, counted, weigh
-from household.contact_rules.lines import ASK_COLUMNS, NEVER_US
+from household.contact_rules.lines import ASK_ADDRESS, ASK_CHANNEL, ASK_COLUMNS, NEVER_US
 from household.contact_rules.windows import window_of
 from household.decision import RuleNote
 from household.plan import NONE, Effect, Plan
 from household.state import PartitionState
-from household.subjects import subject_of, zone_of
+from household.subjects import UNKNOWN, subject_of, zone_of
 from household.tables.table import Table
 from household.traits import traits_of
 
@@ -61,6 +61,23 @@ def contact_cost_minor(plan: Plan, offer: int, channel: int) -> int:
     return of_offer + (0 if channel == NONE else plan.channels[channel].cost_minor)
 
 
+class Asks(NamedTuple):
+    """Actions on their channels, as the kernels see them: the same for everybody but for what they reach."""
+
+    rows: NDArray[np.int64]
+    """(actions, ASK_COLUMNS), with no address."""
+    channels: tuple[int, ...]
+    """Each once."""
+
+
+def asks_of(rules: CompiledRules, actions: Sequence[Said]) -> Asks:
+    """Return actions as the kernels see them."""
+    rows = np.zeros((len(actions), ASK_COLUMNS), np.int64)
+    for at, one in enumerate(actions):
+        rows[at] = rules.code(one.traits), one.channel, UNKNOWN, one.cost_minor, one.value_milli
+    return Asks(rows, tuple(dict.fromkeys(one.channel for one in actions)))
+
+
 class Weighing:
     """What all rules say of some actions for one member, as of the state's now."""
 
@@ -69,7 +86,7 @@ class Weighing:
         state: PartitionState,
         household: int,
         member: int,
-        actions: Sequence[Said],
+        asks: Asks,
         *,
         made_only: bool = False,
         is_inbound: bool = False,
@@ -80,32 +97,29 @@ class Weighing:
             state: read only; its plan has rules.
             household: row.
             member: row of who is to be contacted, or NO_MEMBER.
-            actions: each on a channel.
+            asks: actions, each on a channel.
             made_only: only contacts that were made count, as at a hand-over.
             is_inbound: they answer who has asked.
         """
         assert state.rules is not None, "asked of a playbook without rules"
         self._state, self._rules = state, state.rules
-        subjects = [subject_of(state, household, member, one.channel) for one in actions]
-        self._asks = np.array(
-            [
-                (self._rules.code(one.traits), one.channel, subject.address, one.cost_minor, one.value_milli)
-                for one, subject in zip(actions, subjects, strict=True)
-            ],
-            np.int64,
-        ).reshape(len(actions), ASK_COLUMNS)
+        self._asks, line = _reaching(state, household, member, asks)
         self._kept = _kept(state, household)
         zone = zone_of(state, household, member)
-        line = subjects[0].line if subjects else 0
         self._asked = _asked(state, household, member, line, zone, made_only=made_only, is_inbound=is_inbound)
-        self._opens_us = np.empty((len(actions), self._rules.count), np.int64)
+        count = self._asks.shape[0]
+        self._opens_us = np.empty((count, self._rules.count), np.int64)
         items = np.empty((ITEMS_AT_ONCE, 4), np.int64)
         lines = self._rules.arrays()
-        while weigh(lines, self._kept, self._asked, self._asks, items, self._opens_us) < 0:
+        while (spoken := weigh(lines, self._kept, self._asked, self._asks, items, self._opens_us)) < 0:
             items = np.empty((4 * items.shape[0], 4), np.int64)
         self._items = items
-        self.is_broken: list[bool] = (self._opens_us != self._asked.now_us).any(axis=1).tolist()
+        self.is_any_broken = spoken > 0
+        """Whether any rule speaks against any of the actions."""
+        self.is_broken: list[bool] = [False] * count
         """(actions,) whether any rule speaks against each."""
+        if self.is_any_broken:
+            self.is_broken = (self._opens_us != self._asked.now_us).any(axis=1).tolist()
 
     def broken(self, action: int) -> tuple[Broken, ...]:
         """Return the rules that speak against one of the actions, as they are written."""
@@ -150,6 +164,20 @@ class Weighing:
         ]
 
 
+def _reaching(state: PartitionState, household: int, member: int, asks: Asks) -> tuple[NDArray[np.int64], int]:
+    """Return (actions, ASK_COLUMNS) with the address that each reaches, and the line that all of them do."""
+    rows, line = asks.rows, UNKNOWN
+    for place, channel in enumerate(asks.channels):
+        subject = subject_of(state, household, member, channel)
+        if not place:
+            line = subject.line
+        if subject.address != UNKNOWN:
+            if rows is asks.rows:
+                rows = rows.copy()
+            rows[rows[:, ASK_CHANNEL] == channel, ASK_ADDRESS] = subject.address
+    return rows, line
+
+
 def _kept(state: PartitionState, household: int) -> Kept:
     contacts, encounters, rows = state.contacts, state.encounters, state.rows_together(household)
     return Kept(
@@ -181,23 +209,21 @@ def _asked(
     rules, now_us = state.rules, int(state.now_us)
     assert rules is not None
     since_us = now_us - rules.sliding_us
-    until_us = np.zeros(rules.count, np.int64)
-    used_up = np.zeros(rules.count, np.uint8)
+    used_up, until_us = np.zeros(rules.count, np.uint8), np.zeros(rules.count, np.int64)
     is_on = _is_on(state, rules, household, member)
-    for place, span in rules.calendar:
-        index = int(rules.rule_of_line[place])
-        if index in rules.capacities:
-            used_up[place], until_us[place] = _capacity(state, index)
-        else:
-            from_us, until_us[place] = window_of(span, zone, now_us)
-            since_us[place] = from_us - 1
-    members = np.array(sorted({member, *state.graph.member_rows(household, member)}), np.int64)
+    if rules.calendar:
+        windows = rules.windows(zone, now_us)
+        since_us[rules.by_calendar], until_us[rules.by_calendar] = windows.since_us, windows.until_us
+    for place, index in rules.by_capacity:
+        used_up[place], until_us[place] = _capacity(state, index)
+    rows = sorted({member, *state.graph.member_rows(household, member)}) if state.graph else [member]
+    members = np.array(rows, np.int64)
     return Asked(members, line, now_us, int(made_only), int(is_inbound), is_on, since_us, until_us, used_up)
 
 
 def _is_on(state: PartitionState, rules: CompiledRules, household: int, member: int) -> NDArray[np.uint8]:
     if not rules.programs.shape[0]:
-        return np.ones(rules.count, np.uint8)
+        return rules.all_on
     holds = np.ones(rules.programs.shape[0] + 1, np.uint8)
     holds[:NONE] = state.conditions(rules.programs, household, member, state.now_us) == 1.0
     return holds[rules.condition_at]
@@ -222,5 +248,5 @@ def capacity_left(state: PartitionState, index: int) -> int:
     assert state.rules is not None
     rule = state.rules.rules[index]
     from_us, until_us = window_of(rule.span, state.plan.policy.time_zone, int(state.now_us))
-    use = state.capacities.get(rule.name, from_us)
+    use = state.capacities.get(rule.name, from_us) if len(state.capacities) else None
     return state.share.of(rule.most, from_us, until_us) - (use.count if use is not None else 0)

@@ -1,19 +1,19 @@
 """Which reasons a decision tells, the most telling first."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 from household.deciding.draft import Draft
 from household.deciding.reasons import Reason, withdrawn_for
 from household.deciding.sending import Sending
-from household.decision import Candidate, SlateAction
+from household.deciding.weighed import Weighed
+from household.decision import SlateAction
 from household.plan import NONE
 from household.state import NO_HOUSEHOLD
 
 
 def reasons_of(
     draft: Draft,
-    candidates: tuple[Candidate, ...],
+    candidates: Weighed,
     slate: tuple[SlateAction, ...],
     answered: str,
     out: Sending,
@@ -34,12 +34,9 @@ def reasons_of(
     """
     if draft.household == NO_HOUSEHOLD:
         return draft.reasons
-    is_gross = False
-    for one in candidates:
-        if one.terms is not None and one.terms.is_gross:
-            is_gross = True
-            break
-    withdrawn = (*(withdrawn_for(one.reason) for one in draft.withdrawals), *((Reason.GROSS,) if is_gross else ()))
+    withdrawn = tuple([withdrawn_for(one.reason) for one in draft.withdrawals])
+    if candidates.is_gross:
+        withdrawn = (*withdrawn, Reason.GROSS)
     if withheld:
         return tuple(dict.fromkeys((Reason.CONTROL_GROUP, *draft.reasons, *withdrawn)))
     is_silent = draft.ask.channel != NONE and not answered
@@ -50,8 +47,9 @@ def reasons_of(
     if not draft.journey_by_offer:
         found_none = () if draft.standing is not None and not draft.moments else (Reason.NO_CANDIDATES,)
     else:
+        vetoes = _most_common(candidates.veto_counts())
         is_free = any(not one.vetoes for one in candidates)
-        found_none = (Reason.NOTHING_BETTER,) if is_free else (Reason.ALL_VETOED, *_vetoes_told(candidates))
+        found_none = (Reason.NOTHING_BETTER,) if is_free else (Reason.ALL_VETOED, *vetoes)
     stands = (Reason.SLATE_STANDS, *no_answer) if draft.standing is not None else ()
     return tuple(dict.fromkeys((*stands, *found_none, *no_answer, *draft.reasons, *withdrawn)))
 
@@ -67,7 +65,5 @@ def _why_no_answer(
     return (Reason.CHANNEL_CANNOT_CARRY,) if slate or draft.standing is not None else ()
 
 
-def _vetoes_told(candidates: tuple[Candidate, ...]) -> tuple[str, ...]:
-    """Return what spoke against the candidates, what spoke against most of them first."""
-    counts = Counter(veto for one in candidates for veto in one.vetoes)
-    return tuple(veto for veto, _ in counts.most_common())
+def _most_common(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(counts, key=counts.__getitem__, reverse=True))

@@ -1,15 +1,13 @@
 """What control groups withhold of a decision, and the exposure that would have been: ghosts."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from household.deciding.draft import Draft
-from household.deciding.reasons import Reason
 from household.deciding.sending import Sending
 from household.deciding.slate import answer, brought_up_by
-from household.decision import Candidate, Ghost, SlateAction
+from household.decision import Ghost, SlateAction
 from household.experiments.control import Controls
-from household.plan import Draw, Plan
+from household.plan import Draw
 from household.state import PartitionState
 from household.tables.arms import Assignment
 
@@ -29,27 +27,18 @@ def withheld_offers(
     coverage = state.coverage
     if not slate or not coverage.experiments:
         return frozenset()
-    columns, is_whole = draft.columns, False
+    columns, said, withheld = draft.columns, frozenset(worth), set[int]()
     if coverage.has_journeys_own:
         # A journey's own share withholds the decision as a whole: its moments are settled with the others.
         for own in coverage.of_journeys(brought_up_by(state.plan, columns, slate)):
-            is_whole = is_whole or own in controls
-    withheld = []
-    for offer in worth:
-        is_withheld = is_whole and not coverage.is_never_withheld(offer, columns.journey_by_offer[offer])
-        for one in columns.met[offer]:
-            is_withheld = is_withheld or (one.draw is not Draw.OF_JOURNEY and one in controls)
-        if is_withheld:
-            withheld.append(offer)
-    return frozenset(withheld)
-
-
-def marked_withheld(plan: Plan, candidates: tuple[Candidate, ...], withheld: Collection[int]) -> tuple[Candidate, ...]:
-    """Return candidates with what spoke against those that are withheld while others are said."""
-    return tuple(
-        replace(one, vetoes=(*one.vetoes, Reason.CONTROL_GROUP)) if plan.offer_by_name[one.offer] in withheld else one
-        for one in candidates
-    )
+            if own in controls:
+                withheld |= columns.may_be_withheld
+    for about, offers in columns.met_alike:
+        if not offers.isdisjoint(said):
+            for one in about:
+                if one.draw is not Draw.OF_JOURNEY and one in controls:
+                    withheld |= offers
+    return said & withheld
 
 
 def met_arms(

@@ -34,7 +34,7 @@ from household.plan import (
     Treatment,
 )
 from household.state import PartitionState
-from household.terms import weigh
+from household.weighing import VALUE, weigh_all, worths_of
 from loadtest.town import MONDAY_US
 from tests.household.oracle import Event, batch_of
 
@@ -109,9 +109,10 @@ def market_of(asks: int, *, tightness: float) -> Market:
     scores = draw.beta(2.0, 6.0, (DAYS, asks, len(offers)))
     values = np.empty_like(scores)
     for index, offer in enumerate(offers):
-        values[..., index] = [
-            [weigh(offer, one, cost_minor=offer.cost_minor).value_minor for one in day] for day in scores[..., index]
-        ]
+        asked = scores[..., index].reshape(-1)
+        costs = np.full(asked.shape, offer.cost_minor)
+        found = weigh_all(worths_of([offer]), np.zeros(asked.shape, np.int64), asked, costs_minor=costs)
+        values[..., index] = found.amounts[:, VALUE].reshape(DAYS, asks)
     wanted = np.bincount(values.argmax(axis=2).reshape(-1), minlength=len(offers)) / DAYS
     money = float(wanted @ [one.cost_minor for one in offers])
     plan = Plan(
