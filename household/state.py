@@ -13,7 +13,7 @@ from household.columns.layout import Layout, lay_out
 from household.columns.windows import new_slab
 from household.contact_rules.compiled import CompiledRules, places_of_contacts, places_of_encounters
 from household.contact_rules.share import CapacityShare
-from household.deciding.candidate_columns import CandidateSets
+from household.deciding.candidate_sets import CandidateSets
 from household.decision import Moment
 from household.events import NOT_REJECTED, Status
 from household.experiments.coverage import Coverage

@@ -47,6 +47,7 @@ def ranked_candidates(
         standings: the plan's budgets; None where it has none.
     """
     plan, columns, vetoed = state.plan, draft.columns, draft.vetoed
+    weights = columns.weights
     offers, score = tuple(scores.by_offer), tuple(scores.by_offer.values())
     places, vetoes = vetoed.score_places, {}
     if offers != vetoed.to_score:  # whoever weighs anew may know the scores of more, or of less
@@ -58,15 +59,15 @@ def ranked_candidates(
     shown, prior_weight = NO_COUNTS, 0.0
     if state.showing.is_counted:
         # A partition sees its part of what is shown, so the prior has that part of its weight.
-        shown = state.showing.counts[columns.indices[places]]
+        shown = state.showing.counts[weights.indices[places]]
         prior_weight = plan.arbitration.prior_weight / state.share.partition_count
     told, is_told = told_by_models(scores, offers) if scores.terms else (NOTHING_TOLD, NONE_IS_TOLD)
     channels = None if draft.ask.channel != NONE else [context_channel(plan, draft, offer) for offer in offers]
-    costs = columns.costs[places]
+    costs = weights.costs_minor[places]
     if channels is not None:
         costs = costs + np.array([0 if one == NONE else plan.channels[one].cost_minor for one in channels], np.int64)
     terms = weigh_all(
-        columns.worths,
+        weights.worths,
         places,
         by_score,
         costs_minor=costs,

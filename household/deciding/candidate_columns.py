@@ -8,7 +8,7 @@ the programs (consent, objection, fraud, eligibility, segments) and fills a set 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgpack
@@ -21,9 +21,9 @@ from household.deciding.reasons import Reason
 from household.decision import Candidate
 from household.experiments.coverage import Coverage, bringing
 from household.kernel import kernel
-from household.plan import NONE, Experiment, Journey, Plan
+from household.plan import NONE, Experiment, Plan
 from household.traits import is_legal, is_suppressed
-from household.weighing import worths_of
+from household.weighing import OfferWorths, worths_of
 
 if TYPE_CHECKING:
     from household.deciding.rules import Asks
@@ -123,6 +123,21 @@ class _Columns(NamedTuple):
     """(special prices, 2) place of the segment among the programs, minor units; the first that is true holds."""
 
 
+class Weights(NamedTuple):
+    """What candidates are weighed by, and how they are written."""
+
+    indices: NDArray[np.int64]
+    """(candidates,) of each offer, among those of the plan."""
+    worths: OfferWorths
+    costs_minor: NDArray[np.int64]
+    """(candidates,) of making each offer and of answering on the channel that asks."""
+    heads: bytes
+    """What each begins with in a record, end to end."""
+    head_ends: NDArray[np.int64]
+    """(candidates,) where those end."""
+    head_bytes_most: int
+
+
 class CandidateColumns:
     """What some journeys bring up on a channel, under one plan."""
 
@@ -144,23 +159,9 @@ class CandidateColumns:
             contact_journeys: that the contact itself started.
         """
         self.journey_by_offer = dict(journey_by_offer)
+        self.channel = channel
         self.contact_journeys = contact_journeys
-        self.brought_by = {
-            offer: (journey,) if journey else bringing(plan, contact_journeys, offer)
-            for offer, journey in self.journey_by_offer.items()
-        }
-        """Of each candidate offer the journeys: its moment's, or those that the contact started."""
-        self.met = {offer: coverage.of(offer, journeys) for offer, journeys in self.brought_by.items()}
-        """Of each candidate offer the experiments that are about it."""
-        alike: dict[tuple[Experiment, ...], list[int]] = {}
-        for offer, about in self.met.items():
-            alike.setdefault(about, []).append(offer)
-        self.met_alike = tuple((about, frozenset(offers)) for about, offers in alike.items() if about)
-        """The candidate offers that the same experiments are about."""
-        self.may_be_withheld = frozenset(
-            offer for offer, journey in self.journey_by_offer.items() if not coverage.is_never_withheld(offer, journey)
-        )
-        """Candidate offers that a control group of a journey's own withholds."""
+        self._plan, self._coverage = plan, coverage
         self.offers = tuple(plan.offers[index] for index in self.journey_by_offer)
         programs = {one.eligible for one in self.offers if one.eligible != NONE}
         programs.update(plan.segments[special.segment].program for one in self.offers for special in one.segment_prices)
@@ -187,21 +188,50 @@ class CandidateColumns:
         """Of each candidate offer, which of the candidates it is."""
         self._by_bits: dict[tuple[int, ...], Vetoed] = {}
         self._unscored: dict[tuple[int, tuple[str, ...]], tuple[Candidate, bytes]] = {}
-        self.channel = channel
-        self.worths = worths_of(self.offers)
-        self.costs = np.array([one.cost_minor for one in self.offers], np.int64)
-        """(candidates,) minor units, of making each offer and of answering on the channel that asks."""
-        self.costs += 0 if channel == NONE else plan.channels[channel].cost_minor
-        self.indices = np.array(list(self.journey_by_offer), np.int64)
-        """(candidates,) of each offer, among those of the plan."""
-        heads = [_PACKER.pack_array_header(_FIELDS) + _PACKER.pack(one.name) for one in self.offers]
-        self.heads = b"".join(heads)
-        """What each begins with in a record, once it is weighed; `head_ends` says where each ends."""
-        self.head_ends = np.cumsum([len(one) for one in heads], dtype=np.int64)
-        self.head_bytes_most = max(map(len, heads), default=0)
         self._using: dict[int, Uses] | None = None
         self.asks: Asks | None = None
         """The candidates as rules see them on the channel that asks, once somebody has asked."""
+
+    @cached_property
+    def brought_by(self) -> dict[int, tuple[str, ...]]:
+        """Of each candidate offer the journeys: its moment's, or those that the contact started."""
+        return {
+            offer: (journey,) if journey else bringing(self._plan, self.contact_journeys, offer)
+            for offer, journey in self.journey_by_offer.items()
+        }
+
+    @cached_property
+    def met(self) -> dict[int, tuple[Experiment, ...]]:
+        """Of each candidate offer the experiments that are about it."""
+        return {offer: self._coverage.of(offer, journeys) for offer, journeys in self.brought_by.items()}
+
+    @cached_property
+    def met_alike(self) -> tuple[tuple[tuple[Experiment, ...], frozenset[int]], ...]:
+        """The candidate offers that the same experiments are about, with these."""
+        alike: dict[tuple[Experiment, ...], list[int]] = {}
+        for offer, about in self.met.items():
+            alike.setdefault(about, []).append(offer)
+        return tuple((about, frozenset(offers)) for about, offers in alike.items() if about)
+
+    @cached_property
+    def may_be_withheld(self) -> frozenset[int]:
+        """Candidate offers that a control group of a journey's own withholds."""
+        is_never = self._coverage.is_never_withheld
+        return frozenset(offer for offer, journey in self.journey_by_offer.items() if not is_never(offer, journey))
+
+    @cached_property
+    def weights(self) -> Weights:
+        """What candidates are weighed by."""
+        channel_minor = 0 if self.channel == NONE else self._plan.channels[self.channel].cost_minor
+        heads = [_PACKER.pack_array_header(_FIELDS) + _PACKER.pack(one.name) for one in self.offers]
+        return Weights(
+            indices=np.array(list(self.journey_by_offer), np.int64),
+            worths=worths_of(self.offers),
+            costs_minor=np.array([one.cost_minor + channel_minor for one in self.offers], np.int64),
+            heads=b"".join(heads),
+            head_ends=np.cumsum([len(one) for one in heads], dtype=np.int64),
+            head_bytes_most=max(map(len, heads), default=0),
+        )
 
     def using(self, scarcity: "Scarcity") -> Mapping[int, "Uses"]:
         """Return what candidates, by place, use of budgets on the channel that asks; those that use any."""
@@ -240,71 +270,6 @@ class CandidateColumns:
             made = Candidate(offer=self.offers[place].name, score=None, value_minor=None, vetoes=vetoes)
             known = self._unscored[place, vetoes] = made, _PACKER.pack([made.offer, None, None, vetoes])
         return known
-
-
-class CandidateSets:
-    """The sets of candidates that came up under one plan."""
-
-    def __init__(self, plan: Plan, coverage: Coverage) -> None:
-        """Take a plan, and its experiments; sets are laid out when they come up."""
-        self._plan, self._coverage = plan, coverage
-        self._known: dict[tuple[object, ...], CandidateColumns] = {}
-
-    def of(self, journeys: Sequence[tuple[Journey, bool]], channel: int) -> CandidateColumns:
-        """Return what journeys bring up on a channel. A moment's offers come alone; a contact's where it has none.
-
-        Args:
-            journeys: each with whether a moment brings it up.
-            channel: that asks; NONE for none.
-        """
-        key = (channel, *((journey.name, journey.offers, of_moment) for journey, of_moment in journeys))
-        found = self._known.get(key)
-        if found is None:
-            contacts = tuple(journey.name for journey, of_moment in journeys if not of_moment)
-            found = self._keep(key, self._brought_up(journeys), channel, contacts)
-        return found
-
-    def with_others(self, known: CandidateColumns, others: Mapping[int, str], channel: int) -> CandidateColumns:
-        """Return the same with other offers, each with its journey, behind them."""
-        key = (channel, known.contact_journeys, *known.journey_by_offer.items(), *others.items())
-        found = self._known.get(key)
-        if found is None:
-            found = self._keep(key, known.journey_by_offer | dict(others), channel, known.contact_journeys)
-        return found
-
-    def of_slate(self, entries: Sequence[tuple[str, str]]) -> CandidateColumns:
-        """Return actions of a slate, each by its offer and journey, without those whose offer is gone."""
-        key = tuple(entries)
-        found = self._known.get(key)
-        if found is None:
-            known = {self._plan.offer_by_name.get(offer, NONE): journey for offer, journey in entries}
-            found = self._keep(key, {offer: journey for offer, journey in known.items() if offer != NONE}, NONE)
-        return found
-
-    def _keep(
-        self,
-        key: tuple[object, ...],
-        journey_by_offer: Mapping[int, str],
-        channel: int,
-        contact_journeys: tuple[str, ...] = (),
-    ) -> CandidateColumns:
-        if len(self._known) >= _KEPT_MOST:
-            self._known.clear()
-        made = CandidateColumns(self._plan, self._coverage, journey_by_offer, channel, contact_journeys)
-        self._known[key] = made
-        return made
-
-    def _brought_up(self, journeys: Sequence[tuple[Journey, bool]]) -> dict[int, str]:
-        by_moment = {offer: journey.name for journey, of_moment in journeys if of_moment for offer in journey.offers}
-        if by_moment:
-            return by_moment
-        return {
-            offer: ""
-            for journey, of_moment in journeys
-            if not of_moment
-            for offer in journey.offers
-            if self._plan.offers[offer].standing
-        }
 
 
 class Looked(NamedTuple):

@@ -120,12 +120,12 @@ class Weighed(Sequence[Candidate]):
             return parts
         vetoes, veto_ends = _blob(self.vetoes, count)
         prices, price_ends = _blob(self.prices, count)
-        columns, terms = self.columns, self.terms
+        weights, terms = self.columns.weights, self.terms
         values = np.array(self.values)
-        room = columns.head_bytes_most * count + _NUMBERS_BYTES * count + len(vetoes) + len(prices)
+        room = weights.head_bytes_most * count + _NUMBERS_BYTES * count + len(vetoes) + len(prices)
         out, ends = np.empty(room, np.uint8), np.empty(count, np.int64)
         _write(
-            columns.heads, columns.head_ends, self.places, self.scores.view(np.int64), values.view(np.int64),
+            weights.heads, weights.head_ends, self.places, self.scores.view(np.int64), values.view(np.int64),
             terms.amounts, terms.amounts.view(np.int64), terms.counts, vetoes, veto_ends, prices, price_ends, out, ends,
         )  # fmt: skip
         begin, written = 0, out.tobytes()

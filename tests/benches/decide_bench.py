@@ -1,6 +1,6 @@
 """What a Decide costs in a shard, against a bare grpc.aio call in the same run; with `--core`, in the core alone.
 
-python -m tests.benches.decide_bench [--rounds 7] [--calls 400] [--json]
+python -m tests.benches.decide_bench [--everything] [--rounds 7] [--calls 400] [--json]
 python -m tests.benches.decide_bench --core [--households 2000] [--rounds 7] [--models 1|3] [--json]
 
 In a shard: one, in this process, with the telco playbook, 16 clients, priors scoring and no real syncs
@@ -146,13 +146,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--core", action="store_true", help="of the core alone")
     parser.add_argument("--calls", type=int, default=400, help="of each kind per round")
+    everything = "every candidate is scored, and every rule asked of it"
+    parser.add_argument("--everything", action="store_true", help=everything)
     parser.add_argument("--households", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", type=int, choices=(1, 3), default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.core:
-        found = asyncio.run(decide_shard.measure(options.rounds, options.calls))
+        found = asyncio.run(decide_shard.measure(options.rounds, options.calls, everything=options.everything))
         print(json.dumps(found) if options.json else decide_shard.told(found))
         return
     took = measure(options.households, options.rounds, options.models)

@@ -4,7 +4,8 @@ Calls enter the shard where the exchange hands them over. The log's files are re
 playbook's priors score. Each household is asked about once: what is measured weighs every candidate anew.
 
 The app asks: rules that do not count answers are in the playbook and play no part. The bare call's CPU is that of its
-server and its client; a call of the shard pays for neither.
+server and its client; a call of the shard pays for neither. With `everything`, all offers are eligible and all rules
+count answers: each candidate is scored, and each rule is asked of each.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -26,7 +28,7 @@ from actors.shard.shard import Shard
 from actors.shard.warm import warm_kernels
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import decision_pb2, decision_pb2_grpc
-from household.plan import Plan
+from household.plan import NONE, Plan
 from loadtest.shipped import SHIPPED_PLAYBOOK
 from loadtest.town import MONDAY_US, Town
 from playbooks.compiler import compile_playbook
@@ -115,9 +117,18 @@ async def cpu_us_per_call(ask: Ask, numbers: range) -> float:
     return 1e6 * (time.process_time() - began) / len(numbers)
 
 
-async def measure(rounds: int, calls: int) -> dict[str, float]:
+def weighing_everything(plan: Plan) -> Plan:
+    """Return a plan under which nothing is said of a candidate before it is scored, and each rule counts answers."""
+    offers = tuple(replace(one, eligible=NONE) for one in plan.offers)
+    rules = tuple(replace(one, inbound=True) for one in plan.policy.rules)
+    return replace(plan, offers=offers, policy=replace(plan.policy, rules=rules))
+
+
+async def measure(rounds: int, calls: int, *, everything: bool = False) -> dict[str, float]:
     """Return the median CPU µs per call of a Decide that weighs anew, of one whose slate stands, and of a bare call."""
     plan = compile_playbook(SHIPPED_PLAYBOOK)
+    if everything:
+        plan = weighing_everything(plan)
     warm_kernels()
     async with AsyncExitStack() as stack:
         town = await served(plan, calls * (rounds + 1), stack)
@@ -158,6 +169,7 @@ async def measure(rounds: int, calls: int) -> dict[str, float]:
             "candidates_least": min(one for one, _ in weighed),
             "scored": round(statistics.mean(two for _, two in weighed), 1),
             "rules": len(plan.policy.rules),
+            "rules_asked": sum(one.inbound for one in plan.policy.rules),
         }
 
 
@@ -165,7 +177,8 @@ def told(found: dict[str, float]) -> str:
     """Return what was measured as lines for people."""
     return (
         f"Decide that looks at {found['candidates']:.0f} candidates ({found['scored']:.1f} of them scored), "
-        f"{found['rules']:.0f} rules in the playbook: {found['fresh']:.0f} µs\n"
+        f"{found['rules']:.0f} rules in the playbook ({found['rules_asked']:.0f} of them asked): "
+        f"{found['fresh']:.0f} µs\n"
         f"whose slate stands: {found['standing']:.0f} µs\n"
         f"bare grpc.aio call: {found['bare']:.0f} µs\n"
         f"ratio {found['ratio']:.2f}, least {found['ratio_least']:.2f}; {found['calls']:.0f} calls of each"
