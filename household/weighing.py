@@ -15,7 +15,7 @@ from household.plan import Offer
 from household.terms import AMOUNT_MOST_MINOR, GRAIN_MINOR, Price, Terms
 
 VALUE: Final = 0
-"""Before prices."""
+"""Before prices, as it is weighed."""
 GAIN: Final = 1
 PROBABILITY: Final = 2
 CONTEXT: Final = 3

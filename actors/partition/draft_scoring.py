@@ -202,14 +202,14 @@ class _TermScoring:
 
 
 def _rows(plan: Plan, draft: Draft) -> NDArray[np.float32]:
-    offers = draft.to_score
-    channels = [max(context_channel(plan, draft, offer), 0) for offer in offers]
+    columns, places = draft.columns, draft.vetoed.score_places
+    channels = [max(context_channel(plan, draft, offer), 0) for offer in draft.to_score]
     return score_rows(
         plan,
         readings=draft.readings,
-        offers=np.array(offers, np.int64),
-        prices_minor=np.array([draft.price_minor(offer) for offer in offers], np.int64),
-        has_moment=np.array([bool(draft.journey_by_offer[offer]) for offer in offers]),
+        offers=columns.weights.indices[places],
+        prices_minor=np.array(draft.prices_minor, np.int64)[places],
+        has_moment=columns.weights.has_moment[places],
         channel=np.array(channels, np.int64),
         local_minute_of_week=draft.local_minute_of_week,
     )

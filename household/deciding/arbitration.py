@@ -1,7 +1,7 @@
 """How the best of several is chosen: terms and values, ties, exploration, and who is in a control group."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -84,6 +84,7 @@ def ranked_candidates(
         for at, each in prices.items():
             for price in each:
                 values[at] -= price.minor
+            terms.amounts[at, VALUE] = values[at]
         vetoes = vetoes | {at: (*vetoes.get(at, ()), *more) for at, more in too_little.items()}
     worth_it = [pair for pair in zip(offers, values, strict=True) if pair[1] > ALWAYS_NOTHING_MINOR]
     if vetoes:
@@ -94,7 +95,6 @@ def ranked_candidates(
         vetoed=vetoed,
         places=places,
         scores=by_score,
-        values=values,
         terms=terms,
         prices=prices,
         vetoes=vetoes,
@@ -226,11 +226,12 @@ def chance(salt: str, *parts: bytes) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def is_control(plan: Plan, household: bytes, journeys: set[str]) -> bool:
+def is_control(plan: Plan, household: bytes, journeys: Iterable[str]) -> bool:
     """Return whether the household is in the control group of any of these journeys."""
-    return any(
-        chance(plan.arbitration.salt, b"control", name.encode(), household)
-        < plan.journeys[plan.journey_by_name[name]].control_share
-        for name in journeys
-        if name in plan.journey_by_name
-    )
+    for name in journeys:
+        index = plan.journey_by_name.get(name, NONE)
+        if index != NONE:
+            drawn = chance(plan.arbitration.salt, b"control", name.encode(), household)
+            if drawn < plan.journeys[index].control_share:
+                return True
+    return False

@@ -128,6 +128,8 @@ class Weights(NamedTuple):
 
     indices: NDArray[np.int64]
     """(candidates,) of each offer, among those of the plan."""
+    has_moment: NDArray[np.bool_]
+    """(candidates,) whether a moment brings each up."""
     worths: OfferWorths
     costs_minor: NDArray[np.int64]
     """(candidates,) of making each offer and of answering on the channel that asks."""
@@ -226,6 +228,7 @@ class CandidateColumns:
         heads = [_PACKER.pack_array_header(_FIELDS) + _PACKER.pack(one.name) for one in self.offers]
         return Weights(
             indices=np.array(list(self.journey_by_offer), np.int64),
+            has_moment=np.array([bool(journey) for journey in self.journey_by_offer.values()], np.bool_),
             worths=worths_of(self.offers),
             costs_minor=np.array([one.cost_minor + channel_minor for one in self.offers], np.int64),
             heads=b"".join(heads),

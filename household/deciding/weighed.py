@@ -25,14 +25,16 @@ from household.weighing import (
     SHOWN,
     STAY,
     UPLIFT,
+    VALUE,
     WeighedTerms,
 )
 
 _PACKER = msgpack.Packer()
 """Each call is one step of the interpreter: threads may share it."""
 
-_NUMBERS_BYTES = 96
-"""At most, of the numbers of a candidate: eight of nine bytes, four more, and what says how many there are."""
+NUMBERS_BYTES = 11 * 9 + 4
+"""At most, of a scored candidate beside what it begins with, its vetoes and its prices: eleven numbers, and what says
+how many vetoes, terms and prices there are, and whether it is gross."""
 
 Prices = tuple[Price, ...]
 
@@ -48,10 +50,8 @@ class Weighed(Sequence[Candidate]):
     """(n,) which of the candidates are scored."""
     scores: NDArray[np.float64]
     """(n,) P(accept)."""
-    values: list[float]
-    """(n,) minor units."""
     terms: WeighedTerms
-    """(n,)"""
+    """(n,) with their values after prices."""
     prices: Mapping[int, Prices] = field(default_factory=dict)
     """By place among the scored ones: of what it uses that is scarce, where it has a price."""
     vetoes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Weighed(Sequence[Candidate]):
         return Candidate(
             offer=unscored.offer,
             score=float(self.scores[at]),
-            value_minor=self.values[at],
+            value_minor=self.terms.amounts.item(at, VALUE),
             vetoes=self.vetoes.get(at, unscored.vetoes),
             terms=self.terms.at(at, self.prices.get(at, ())),
         )
@@ -121,12 +121,11 @@ class Weighed(Sequence[Candidate]):
         vetoes, veto_ends = _blob(self.vetoes, count)
         prices, price_ends = _blob(self.prices, count)
         weights, terms = self.columns.weights, self.terms
-        values = np.array(self.values)
-        room = weights.head_bytes_most * count + _NUMBERS_BYTES * count + len(vetoes) + len(prices)
+        room = weights.head_bytes_most * count + NUMBERS_BYTES * count + len(vetoes) + len(prices)
         out, ends = np.empty(room, np.uint8), np.empty(count, np.int64)
         _write(
-            weights.heads, weights.head_ends, self.places, self.scores.view(np.int64), values.view(np.int64),
-            terms.amounts, terms.amounts.view(np.int64), terms.counts, vetoes, veto_ends, prices, price_ends, out, ends,
+            weights.heads, weights.head_ends, self.places, self.scores.view(np.int64), terms.amounts,
+            terms.amounts.view(np.int64), terms.counts, vetoes, veto_ends, prices, price_ends, out, ends,
         )  # fmt: skip
         begin, written = 0, out.tobytes()
         for place, end in zip(self.places.tolist(), ends.tolist(), strict=True):
@@ -217,7 +216,6 @@ def _write(
     head_ends: NDArray[np.int64],
     places: NDArray[np.int64],
     scores: NDArray[np.int64],
-    values: NDArray[np.int64],
     amounts: NDArray[np.float64],
     amount_bits: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -230,7 +228,7 @@ def _write(
 ) -> None:
     """Write each candidate, one behind the other, and where it ends. There is room.
 
-    heads: what each begins with. scores, values, amount_bits: of floats their bits. vetoes, prices: as they are
+    heads: what each begins with. scores, amount_bits: of floats their bits. vetoes, prices: as they are
     written, of those that have any; without ends nobody has.
     """
     at = 0
@@ -238,7 +236,7 @@ def _write(
         place = places[i]
         at = _put_bytes(out, at, heads, _begin(head_ends, place), head_ends[place])
         at = _put_word(out, at, 0xCB, scores[i], 8)
-        at = _put_word(out, at, 0xCB, values[i], 8)
+        at = _put_word(out, at, 0xCB, amount_bits[i, VALUE], 8)
         before = at
         if veto_ends.shape[0] > 0:
             at = _put_bytes(out, at, vetoes, _begin(veto_ends, i), veto_ends[i])

@@ -1,5 +1,7 @@
 """Which arms a household is in: those that are recorded, and those that it would be drawn into now."""
 
+from collections.abc import Sequence
+
 from household.experiments.drawing import drawn_arm
 from household.plan import Arm, Draw, Experiment
 from household.plan.experiments import CONTROL
@@ -41,13 +43,13 @@ class Arms:
         self._birth_id = own_birth_id
         self._drawn_by_name: dict[str, Arm] = {}
 
-    def _known(self, experiment: Experiment) -> list[Assignment]:
+    def _known(self, experiment: Experiment) -> Sequence[Assignment]:
         """Return its records: of households that are one by now each may have one."""
-        if self._recorded is None:
-            self._recorded = {}
+        if (recorded := self._recorded) is None:
+            recorded = self._recorded = {}
             for one in self._state.together(self._state.arms, self._household):
-                self._recorded.setdefault(one.experiment, []).append(one)
-        return self._recorded.get(experiment.name, [])
+                recorded.setdefault(one.experiment, []).append(one)
+        return recorded.get(experiment.name, ()) if recorded else ()
 
     def _drawn(self, experiment: Experiment) -> Arm:
         drawn = self._drawn_by_name.get(experiment.name)

@@ -23,11 +23,11 @@ def salted_arm(experiment: Experiment, birth_id: bytes) -> Arm:
 
     Exact in whole numbers. Control comes first, so a share of it that grows takes in others and lets nobody go.
     """
-    at = position(experiment.salt, birth_id) * ALL_BP
+    at_bp = position(experiment.salt, birth_id) * ALL_BP >> _BITS
     end_bp = 0
     for arm in experiment.arms:
         end_bp += arm.share_bp
-        if at < end_bp << _BITS:
+        if at_bp < end_bp:
             return arm
     raise AssertionError(f"the arms of {experiment.name} are no {ALL_BP} basis points")
 
@@ -39,4 +39,4 @@ def drawn_arm(plan: Plan, experiment: Experiment, birth_id: bytes) -> Arm:
             return salted_arm(experiment, birth_id)
         case Draw.OF_JOURNEY:
             journey = plan.journeys[experiment.journeys[0]].name
-            return experiment.arms[0 if is_control(plan, birth_id, {journey}) else 1]
+            return experiment.arms[0 if is_control(plan, birth_id, (journey,)) else 1]

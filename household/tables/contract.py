@@ -175,6 +175,8 @@ class Declaration(Generic[Row]):
     """How it shows in each household's digest."""
     partition_digest: Callable[[list[Row]], Plain] | None = None
     """What it shows of the partition, for tables that belong to no household."""
+    is_read_soon: bool = True
+    """Whether a row that was put is likely to be read: as a value it is kept in hand then."""
     along: str = ""
     """Of a partition's table: the column by which its rows go along with a household that changes its partition: the
     household's row, its key, or the id of an action of its. Empty: they stay."""

@@ -20,6 +20,7 @@ DECISIONS = Declaration(
     name="decisions",
     row=KnownDecision,
     owner=Owner.HOUSEHOLD,
+    is_read_soon=False,
     newest=DECISIONS_KEPT,
     digest=Digest(section="decisions", shape=Shape.LIST, told=lambda one, _: [one.decision_id, one.offset]),
 )

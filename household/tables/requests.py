@@ -48,6 +48,7 @@ REQUESTS = Declaration(
     owner=Owner.PARTITION,
     key=("household", "request_id"),
     along="household",
+    is_read_soon=False,
     due=(Due(column="seen_us", after_us=lambda plan: plan.clock.request_window_us + 1),),
     partition_digest=_told,
 )

@@ -23,6 +23,7 @@ SHOWN = Declaration(
     name="shown",
     row=ShownOffer,
     owner=Owner.PARTITION,
+    is_read_soon=False,
     key=("playbook", "offer"),
     partition_digest=_told,
 )

@@ -50,6 +50,10 @@ class Table(ReadTable[Row]):
             self._show_before(row, owner)
         self._write(row, owner, 0)
         remembered = self._remembered
+        if not self.declaration.is_read_soon:
+            if remembered:
+                remembered.pop(self._key(row) if self._is_partitions else owner, None)
+            return
         if self._is_partitions:
             if len(remembered) >= REMEMBERED:
                 remembered.clear()

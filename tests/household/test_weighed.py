@@ -4,7 +4,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from household.deciding.weighed import Weighed, veto_counts
+from household.deciding.weighed import NUMBERS_BYTES, Weighed, veto_counts
 from household.decision import Candidate
 from household.plan import NONE
 from household.terms import Price
@@ -40,7 +40,6 @@ def drawn(seed: int) -> Weighed:
         vetoed=vetoed,
         places=places,
         scores=draw.choice(floats, count),
-        values=draw.choice(floats, count).tolist(),
         terms=WeighedTerms(amounts, counts),
         prices={at: PRICES[at % 2] for at in some} if seed % 2 else {},
         vetoes={at: VETOES[at % 2] for at in range(count) if draw.integers(0, 3) == 0} if seed % 3 else {},
@@ -83,3 +82,22 @@ def test_what_is_withheld_is_so_beside_all_else_that_speaks_against_it():
     assert left.packed() == [written(one) for one in left]
     assert dict(veto_counts(left)) == dict(veto_counts(tuple(left)))
     assert list(veto_counts(weighed)) == list(veto_counts(tuple(weighed)))
+
+
+def test_what_takes_most_room_finds_it():
+    """All numbers as long as can be, of all candidates: what was written beyond the buffer would be somebody else's."""
+    state = Shop(PLAN).state
+    columns = state.candidate_sets.of([(journey, True) for journey in PLAN.journeys if journey.offers], NONE)
+    count = len(columns.offers)
+    vetoed = columns.vetoed([0] * count)
+    amounts, counts = np.full((count, 7), 0.1), np.full((count, COUNT_COLUMNS), -(2**62))
+    counts[:, IS_GROSS] = counts[:, HAS_UPLIFT] = 1
+    longest = max(range(count), key=lambda place: len(columns.offers[place].name))
+    for place in (range(count), [longest]):
+        chosen = np.array(list(place), np.int64)
+        terms = WeighedTerms(amounts[chosen], counts[chosen])
+        weighed = Weighed(columns=columns, vetoed=vetoed, places=chosen, scores=np.full(len(chosen), 0.1), terms=terms)
+        written_ones = [written(weighed[at]) for at in chosen]
+        assert [weighed.packed()[at] for at in chosen] == written_ones
+        room = NUMBERS_BYTES + columns.weights.head_bytes_most
+        assert max(map(len, written_ones)) == room
