@@ -295,7 +295,8 @@ def response_to(
         repeated: whether the request had been answered before.
         is_just_made: whether its group has just been folded, so that what it gives holds.
     """
-    state = owner.state_as_of_now()
+    # To see it as of now is to copy it; as of its group is as of now.
+    state = owner.state if is_just_made else owner.state_as_of_now()
     answered = answers.find_action(decision, standing)
     plan = owner.plan_at_hand(decision) or state.plan
     return answers.decide_response(state, decision, answered, plan=plan, repeated=repeated, is_just_made=is_just_made)
