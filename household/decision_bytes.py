@@ -73,32 +73,29 @@ def encode_decision(decision: Decision, *, member_keys: Mapping[int, bytes]) -> 
     if decision.scarce:
         plain["scarce"] = [list(_scarce_values(one)) for one in decision.scarce]
     plain["state_vector"] = decision.state_vector.astype(_F4, copy=False).tobytes()
-    items = tuple(plain.items())
+    items, packer = tuple(plain.items()), msgpack.Packer()
     return b"".join(
         (
-            _PACKER.pack_map_header(len(items)),
-            _packed_items(dict(items[:_CANDIDATES_AT])),
+            packer.pack_map_header(len(items)),
+            _packed_items(packer, dict(items[:_CANDIDATES_AT])),
             _CANDIDATES,
-            _PACKER.pack_array_header(len(decision.candidates)),
+            packer.pack_array_header(len(decision.candidates)),
             *_packed(decision.candidates),
-            _packed_items(dict(items[_CANDIDATES_AT + 1 :])),
+            _packed_items(packer, dict(items[_CANDIDATES_AT + 1 :])),
         )
     )
 
 
 _F4 = np.dtype("<f4")
 
-_PACKER = msgpack.Packer()
-"""Each call is one step of the interpreter: threads may share it."""
-
-_CANDIDATES = _PACKER.pack("candidates")
+_CANDIDATES = msgpack.packb("candidates")
 _CANDIDATES_AT = [one.name for one in fields(Decision)].index("candidates")
 """All fields before it stand in every record."""
 
 
-def _packed_items(fields: dict[str, Any]) -> bytes:
+def _packed_items(packer: msgpack.Packer, fields: dict[str, Any]) -> bytes:
     """Return a map as bytes, without what tells how many are in it."""
-    return bytes(_PACKER.pack(fields)[1 if len(fields) < _FEW else 3 :])
+    return bytes(packer.pack(fields)[1 if len(fields) < _FEW else 3 :])
 
 
 _FEW = 16
@@ -108,7 +105,7 @@ _FEW = 16
 def _packed(candidates: Sequence[Candidate]) -> list[bytes]:
     if isinstance(candidates, Weighed):
         return candidates.packed()
-    return [_PACKER.pack(_written(one)) for one in candidates]
+    return [msgpack.packb(_written(one)) for one in candidates]
 
 
 def _written(one: Candidate) -> list[Any]:

@@ -39,7 +39,8 @@ def _fields_of(
 
 
 def spoken(instance: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass by name, without those that say nothing; values as they are, not copied."""
+    """Return the fields of a dataclass by name, without those that say nothing, and without those that are no part of
+    the value (not compared); values as they are, not copied."""
     names, read, later_ones = _fields_of(instance.__class__)
     plain = dict(zip(names, read(instance), strict=True))
     for name, default in later_ones:

@@ -7,32 +7,44 @@ from types import TracebackType
 
 
 class _Lock:
-    """Of one household, with those who hold it or wait for it. Lasts as long as there are any."""
+    """Of one household, with how many hold it or wait for it. Lasts as long as there are any."""
 
-    __slots__ = ("_household", "_locks", "lock", "users")
+    __slots__ = ("lock", "users")
 
-    def __init__(self, locks: "dict[bytes, _Lock]", household: bytes) -> None:
-        self._locks, self._household = locks, household
+    def __init__(self) -> None:
         self.lock, self.users = asyncio.Lock(), 0
+
+
+class _Hold:
+    """Entered once nobody else holds a household, and left when this one is through."""
+
+    __slots__ = ("_household", "_locks")
+
+    def __init__(self, locks: dict[bytes, _Lock], household: bytes) -> None:
+        self._locks, self._household = locks, household
 
     # A class, where a generator would be shorter: each decision enters one, and that takes a quarter of the time.
     async def __aenter__(self) -> None:
-        self.users += 1
+        held = self._locks.get(self._household)
+        if held is None:
+            held = self._locks[self._household] = _Lock()
+        held.users += 1
         try:
-            await self.lock.acquire()
+            await held.lock.acquire()
         except BaseException:
-            self._leave()
+            self._leave(held)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.lock.release()
-        self._leave()
+        held = self._locks[self._household]
+        held.lock.release()
+        self._leave(held)
 
-    def _leave(self) -> None:
-        self.users -= 1
-        if not self.users:
+    def _leave(self, held: _Lock) -> None:
+        held.users -= 1
+        if not held.users:
             del self._locks[self._household]
 
 
@@ -46,12 +58,9 @@ class HouseholdLocks:
         """Return whether a decision of this household is under way."""
         return household in self._locks
 
-    def hold(self, household: bytes) -> _Lock:
-        """Return what is to be entered at once: it waits until no other decision of this household is under way."""
-        held = self._locks.get(household)
-        if held is None:
-            held = self._locks[household] = _Lock(self._locks, household)
-        return held
+    def hold(self, household: bytes) -> _Hold:
+        """Wait, when it is entered, until no other decision of this household is under way."""
+        return _Hold(self._locks, household)
 
     @asynccontextmanager
     async def hold_all(self, households: Iterable[bytes]) -> AsyncIterator[None]:

@@ -14,7 +14,6 @@ class RequestIdReused(Exception):
 
 @dataclass(slots=True, eq=False)
 class _UnderWay:
-    key: RequestKey
     body_hash: bytes
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
@@ -71,34 +70,42 @@ class HeldRequest:
 class _Hold:
     """Entered once no other request under an id is under way, and left when this one is over."""
 
-    __slots__ = ("_mine", "_request", "_under_way")
+    __slots__ = ("_body_hash", "_key", "_request", "_under_way")
 
-    def __init__(self, under_way: dict[RequestKey, _UnderWay], mine: _UnderWay | None, request: HeldRequest) -> None:
-        """`mine`: what is known of the requests under its id; None for one that has none."""
-        self._under_way, self._mine, self._request = under_way, mine, request
+    def __init__(
+        self, under_way: dict[RequestKey, _UnderWay], key: RequestKey | None, body_hash: bytes, request: HeldRequest
+    ) -> None:
+        """`key`: of its id; None for one that has none."""
+        self._under_way, self._key, self._body_hash, self._request = under_way, key, body_hash, request
 
     # A class, where a generator would be shorter: each request enters one, and that takes a quarter of the time.
     async def __aenter__(self) -> HeldRequest:
-        if (mine := self._mine) is not None:
+        if (key := self._key) is not None:
+            mine = self._under_way.get(key)
+            if mine is None:
+                mine = self._under_way[key] = _UnderWay(self._body_hash)
+            elif _differ(mine.body_hash, self._body_hash):
+                raise RequestIdReused
             mine.users += 1
             try:
                 await mine.lock.acquire()
             except BaseException:
-                self._leave(mine)
+                self._leave(key, mine)
                 raise
         return self._request
 
     async def __aexit__(
         self, kind: type[BaseException] | None, wrong: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (mine := self._mine) is not None:
+        if (key := self._key) is not None:
+            mine = self._under_way[key]
             mine.lock.release()
-            self._leave(mine)
+            self._leave(key, mine)
 
-    def _leave(self, mine: _UnderWay) -> None:
+    def _leave(self, key: RequestKey, mine: _UnderWay) -> None:
         mine.users -= 1
         if not mine.users:
-            del self._under_way[mine.key]
+            del self._under_way[key]
 
 
 class Requests:
@@ -110,7 +117,7 @@ class Requests:
     def hold(
         self, household: bytes, request_id: str, body_hash: bytes, *, is_decide: bool, identifier: str = ""
     ) -> _Hold:
-        """Return what is to be entered at once: it yields the request once no other under its id is under way.
+        """Return what yields a request, when it is entered, once no other under its id is under way.
 
         Args:
             household: the household that it names; empty where it names an identifier.
@@ -119,19 +126,12 @@ class Requests:
             is_decide: whether it asks for a decision; otherwise it reports.
             identifier: that it names instead.
 
-        Raises:
-            RequestIdReused: its id is that of another request under way.
+        To enter it raises RequestIdReused if its id is that of another request under way.
         """
         if not request_id:
-            return _Hold(self._under_way, None, HeldRequest(None, identifier, body_hash, is_decide))
-        key = (household or identifier.encode(), request_id)
-        mine = self._under_way.get(key)
-        if mine is None:
-            mine = self._under_way[key] = _UnderWay(key, body_hash)
-        elif _differ(mine.body_hash, body_hash):
-            raise RequestIdReused
+            return _Hold(self._under_way, None, body_hash, HeldRequest(None, identifier, body_hash, is_decide))
         request = HeldRequest((household, request_id), identifier, body_hash, is_decide)
-        return _Hold(self._under_way, mine, request)
+        return _Hold(self._under_way, (household or identifier.encode(), request_id), body_hash, request)
 
 
 def _differ(one: bytes, other: bytes) -> bool:

@@ -1,8 +1,9 @@
-"""The candidates of a decision as columns, and the one call that says what speaks against each, and its price.
+"""The candidates of a decision as columns, and the call that says what speaks against each, and its price.
 
 What is the same for every household that the same journeys bring offers up for is laid out once for each plan: which
-programs are asked, which of them each offer hangs on, whom it exempts, its prices. The call reads the features, runs
-the programs (consent, objection, fraud, eligibility, segments) and fills a set of bits and a price for each candidate.
+programs are asked, which of them each offer hangs on, whom it exempts, its prices. One kernel reads the features and
+runs the programs (consent, objection, fraud, eligibility, segments), another fills a set of bits and a price for each
+candidate.
 """
 
 from collections import Counter
@@ -56,9 +57,8 @@ _CONSENT_AT, _OBJECTION_AT, _FRAUD_AT = 0, 1, 2
 _OWN_AT = 3
 """From here on programs are those of the offers."""
 
-_PACKER = msgpack.Packer()
-_FIELDS = 5
-"""Of a candidate that was weighed, in a record."""
+_HEAD = bytes([0x90 + 5])
+"""A list of five: a candidate that was weighed, in a record."""
 
 _KEPT_MOST = 4_096
 _SEEN_MOST = 512
@@ -225,7 +225,7 @@ class CandidateColumns:
     def weights(self) -> Weights:
         """What candidates are weighed by."""
         channel_minor = 0 if self.channel == NONE else self._plan.channels[self.channel].cost_minor
-        heads = [_PACKER.pack_array_header(_FIELDS) + _PACKER.pack(one.name) for one in self.offers]
+        heads = [_HEAD + msgpack.packb(one.name) for one in self.offers]
         return Weights(
             indices=np.array(list(self.journey_by_offer), np.int64),
             has_moment=np.array([bool(journey) for journey in self.journey_by_offer.values()], np.bool_),
@@ -271,7 +271,7 @@ class CandidateColumns:
             if len(self._unscored) >= _KEPT_MOST:
                 self._unscored.clear()
             made = Candidate(offer=self.offers[place].name, score=None, value_minor=None, vetoes=vetoes)
-            known = self._unscored[place, vetoes] = made, _PACKER.pack([made.offer, None, None, vetoes])
+            known = self._unscored[place, vetoes] = made, msgpack.packb([made.offer, None, None, vetoes])
         return known
 
 

@@ -61,9 +61,7 @@ def taken(
     entries = slate or (draft.standing.decision.slate if draft.standing is not None else ())
     given = next((one for one in entries if one.action_id == answered), None)
     if given is not None:
-        # What was decided just now was never shown, nor sent.
-        as_answer = _uses if slate else _uses_as_answer
-        uses = as_answer(state, given, draft.ask.channel)
+        uses = _uses_as_answer(state, given, draft.ask.channel)
     elif slate and out.channels:
         uses = _uses(state, slate[0], out.channels[0])
     if not (looked_at := standings.looked_at):
@@ -79,9 +77,10 @@ def taken(
 
 def _uses_as_answer(state: PartitionState, action: SlateAction, channel: int) -> Uses:
     """Return what an action uses as an answer: nothing if it was shown before, or is on its way."""
-    known = state.actions.get(action.action_id)
-    if (known is not None and known.is_shown) or action.action_id in state.outbox:
-        return ()
+    if state.tables.texts.find(action.action_id.encode()) >= 0:  # else no row has it, as of one that is new
+        known = state.actions.get(action.action_id)
+        if (known is not None and known.is_shown) or action.action_id in state.outbox:
+            return ()
     return _uses(state, action, channel)
 
 

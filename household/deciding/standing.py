@@ -65,7 +65,8 @@ def no_longer_holding(
     looked = looked_at(state, columns, household, member, reads=False)
     places = {offer.name: place for place, offer in enumerate(columns.offers)}
     live = live_offers(state, household, beside=(owner,))
-    found = dict.fromkeys(kept_from(state, slate.decision, entries, household, member), Reason.CONTROL_GROUP)
+    kept = kept_from(state, slate.decision, entries, household, member)
+    found = {entry.action_id: Reason.CONTROL_GROUP for entry in entries if entry.action_id in kept}
     for entry in entries:
         if entry.action_id in found:
             continue

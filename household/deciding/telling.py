@@ -47,9 +47,9 @@ def reasons_of(
     if not draft.journey_by_offer:
         found_none = () if draft.standing is not None and not draft.moments else (Reason.NO_CANDIDATES,)
     else:
-        vetoes = _most_common(candidates.veto_counts())
-        is_free = any(not one.vetoes for one in candidates)
-        found_none = (Reason.NOTHING_BETTER,) if is_free else (Reason.ALL_VETOED, *vetoes)
+        found_none = (Reason.NOTHING_BETTER,)
+        if all(one.vetoes for one in candidates):
+            found_none = (Reason.ALL_VETOED, *_most_common(candidates.veto_counts()))
     stands = (Reason.SLATE_STANDS, *no_answer) if draft.standing is not None else ()
     return tuple(dict.fromkeys((*stands, *found_none, *no_answer, *draft.reasons, *withdrawn)))
 

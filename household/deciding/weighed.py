@@ -29,9 +29,6 @@ from household.weighing import (
     WeighedTerms,
 )
 
-_PACKER = msgpack.Packer()
-"""Each call is one step of the interpreter: threads may share it."""
-
 NUMBERS_BYTES = 11 * 9 + 4
 """At most, of a scored candidate beside what it begins with, its vetoes and its prices: eleven numbers, and what says
 how many vetoes, terms and prices there are, and whether it is gross."""
@@ -154,7 +151,7 @@ def _blob(lists: Mapping[int, Sequence[object]], count: int) -> tuple[bytes, NDA
     parts, lengths = [], np.zeros(count, np.int64)
     for at, one in sorted(lists.items()):
         if (part := packed.get(one)) is None:
-            part = packed[one] = _PACKER.pack(one)
+            part = packed[one] = msgpack.packb(one)
         parts.append(part)
         lengths[at] = len(part)
     return b"".join(parts), lengths.cumsum()

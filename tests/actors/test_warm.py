@@ -40,7 +40,41 @@ class Told(event.Listener):
         pass
 
 event.register("numba:compile", Told())
-getattr(warm, sys.argv[1])(warm._state())
+for name in sys.argv[1:]:
+    print("--", flush=True)
+    warm.PARTS[name]()
+"""
+
+
+LEFT_TO_LATER = """
+import gc
+from numba.core.dispatcher import Dispatcher
+from actors.shard.warm import warm_kernels
+from loadtest.shipped import SHIPPED_PLAYBOOK
+from playbooks.compiler import compile_playbook
+from tests.benches.decide_bench import MINUTE_US, Core
+from tests.benches.decide_shard import weighing_everything
+from tests.household.graph_worlds import folded, some_told, told_of_households
+
+def known():
+    kernels = {f"{one.py_func.__module__}.{one.py_func.__qualname__}": one for one in gc.get_objects()
+               if isinstance(one, Dispatcher)}
+    return {f"{name}{types}" for name, one in kernels.items() for types in one.signatures}
+
+warm_kernels()
+warm = known()
+plan = compile_playbook(SHIPPED_PLAYBOOK)
+for each in (plan, weighing_everything(plan)):
+    core = Core(each, 60)
+    for turn in range(2):
+        for row in range(core.state.households.count):
+            core.ask(row, f"{turn}/{row}")
+        core.now_us += MINUTE_US
+    core.now_us += 366 * 86_400_000_000
+    core.tick()
+for seed in range(20):
+    told_of_households(folded(some_told(seed)[1]))
+print(*sorted(known() - warm), sep="\\n", end="")
 """
 
 
@@ -154,14 +188,25 @@ def test_a_cache_that_cannot_be_loaded_is_made_anew(
 
 @pytest.mark.chaos
 def test_two_processes_that_compile_at_once_write_no_entry_of_each_other(tmp_path: Path):
-    both = [
+    first, second = warm.HALVES
+    going = [
         subprocess.Popen(
-            [sys.executable, "-c", COMPILED_BY, half],
-            cwd=ROOT, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / half)}, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", COMPILED_BY, *parts],
+            cwd=ROOT, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / parts[-1])},
+            stdout=subprocess.PIPE, text=True,
         )
-        for half in ("_fold", "_keep")
+        for parts in ([first[0]], [first[1]], [*first, second[0]], [*first, second[1]])
     ]  # fmt: skip
-    fold, keep = ({line for line in one.communicate()[0].splitlines() if line.startswith("household")} for one in both)
+    told = [one.communicate()[0].split("--\n")[-1].splitlines() for one in going]
+    fold, keep, walk, tell = ({line for line in lines if line.startswith("household")} for lines in told)
     assert "household.apply _fold" in fold
     assert "household.tables.rows put_row" in keep
+    assert "household.journeys.plain_walks hear" in walk
+    assert "household.graph.refolding _fold_features" in tell
     assert {one.split()[0] for one in fold & keep} == {"household.columns.fingerprint"}, fold & keep
+    assert not walk & tell
+
+
+def test_nothing_is_left_to_be_compiled_when_signals_are_folded_and_decisions_made():
+    told = subprocess.run([sys.executable, "-c", LEFT_TO_LATER], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == ""

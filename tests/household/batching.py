@@ -564,14 +564,13 @@ def triggers_at_the_end_of_a_batch() -> Iterator[None]:
     """Break the law of per-event predicates: fold a whole batch first, then ask its triggers."""
     fold = apply._fold
 
-    def late(rules, cells, statuses, types, times_us, values, household_rows, member_rows, first, fired, inside, stack):
-        rest = (cells, statuses, types, times_us, values, household_rows, member_rows, first, fired, inside, stack)
+    def late(rules, cells, *rest):
         if cells.slab.bucket.shape[0] < 1_024:
-            return fold(rules, *rest)  # a tight slab may stop half way
+            return fold(rules, cells, *rest)  # a tight slab may stop half way
         silent = rules._replace(trigger_start=np.zeros_like(rules.trigger_start))
-        fold(silent, *rest)
+        fold(silent, cells, *rest)
         still = rules._replace(update_start=np.zeros_like(rules.update_start))
-        return fold(still, *rest)
+        return fold(still, cells, *rest)
 
     with mock.patch.object(apply, "_fold", late):
         yield
