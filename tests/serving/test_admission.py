@@ -308,7 +308,10 @@ def test_a_client_that_has_left_leaves_no_traceback(tmp_path: Path, caplog: pyte
 
     with caplog.at_level(logging.INFO):
         test(tmp_path)
-    assert "Traceback" not in caplog.text
+    # gRPC's poller serves every loop of the process, and complains of those that earlier tests have closed.
+    own = [one for one in caplog.records if "PollerCompletionQueue._handle_events" not in one.getMessage()]
+    assert own
+    assert "Traceback" not in "\n".join(map(caplog.handler.format, own))
 
 
 # --- what is no request ----------------------------------------------------------------------------------------------
