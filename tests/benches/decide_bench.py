@@ -1,6 +1,6 @@
 """What a Decide costs in a shard, against a bare grpc.aio call in the same run; with `--core`, in the core alone.
 
-python -m tests.benches.decide_bench [--everything] [--rounds 7] [--calls 400] [--json]
+python -m tests.benches.decide_bench [--everything] [--without PART …] [--rounds 7] [--calls 400] [--json]
 python -m tests.benches.decide_bench --core [--households 2000] [--rounds 7] [--models 1|3] [--json]
 
 In a shard: one, in this process, with the telco playbook, 16 clients, priors scoring and no real syncs
@@ -148,13 +148,17 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=400, help="of each kind per round")
     everything = "every candidate is scored, and every rule asked of it"
     parser.add_argument("--everything", action="store_true", help=everything)
+    parts = decide_shard.PARTS
+    parser.add_argument("--without", nargs="+", choices=parts, default=[], help="leave out of the playbook, to compare")
     parser.add_argument("--households", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", type=int, choices=(1, 3), default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.core:
-        found = asyncio.run(decide_shard.measure(options.rounds, options.calls, everything=options.everything))
+        found = asyncio.run(
+            decide_shard.measure(options.rounds, options.calls, everything=options.everything, less=options.without)
+        )
         print(json.dumps(found) if options.json else decide_shard.told(found))
         return
     took = measure(options.households, options.rounds, options.models)

@@ -13,7 +13,7 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -124,11 +124,32 @@ def weighing_everything(plan: Plan) -> Plan:
     return replace(plan, offers=offers, policy=replace(plan.policy, rules=rules))
 
 
-async def measure(rounds: int, calls: int, *, everything: bool = False) -> dict[str, float]:
-    """Return the median CPU µs per call of a Decide that weighs anew, of one whose slate stands, and of a bare call."""
+PARTS = ("rules", "budgets", "experiments", "slate")
+"""What a plan may be measured without; a slate then has one action."""
+
+
+def without(plan: Plan, parts: Sequence[str]) -> Plan:
+    """Return a plan without some of its parts."""
+    if "rules" in parts:
+        plan = replace(plan, policy=replace(plan.policy, rules=()))
+    if "budgets" in parts:
+        plan = replace(plan, budgets=())
+    if "experiments" in parts:
+        plan = replace(plan, experiments=(), journeys=tuple(replace(one, control_share=0.0) for one in plan.journeys))
+    if "slate" in parts:
+        plan = replace(plan, arbitration=replace(plan.arbitration, slate_length=1))
+    return plan
+
+
+async def measure(rounds: int, calls: int, *, everything: bool = False, less: Sequence[str] = ()) -> dict[str, float]:
+    """Return the median CPU µs per call of a Decide that weighs anew, of one whose slate stands, and of a bare call.
+
+    `everything`: each candidate is scored, and each rule asked of it. `less`: of PARTS, what the plan is without.
+    """
     plan = compile_playbook(SHIPPED_PLAYBOOK)
     if everything:
         plan = weighing_everything(plan)
+    plan = without(plan, less)
     warm_kernels()
     async with AsyncExitStack() as stack:
         town = await served(plan, calls * (rounds + 1), stack)
