@@ -8,7 +8,7 @@ candidate.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,8 +90,14 @@ class Vetoed:
     """Each as a candidate that nothing was said of but this."""
     packed: tuple[bytes, ...]
     """The same, as a record has them."""
-    counts: Mapping[str, int]
-    """How many candidates each veto speaks against, that of the first first."""
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many candidates each veto speaks against, that of the first first. Counted when somebody asks."""
+        if not self._counts:
+            self._counts.update(Counter(veto for against in self.vetoes.values() for veto in against))
+        return self._counts
 
 
 def _vetoed(vetoes: dict[int, tuple[str, ...]], alone: Sequence[tuple[Candidate, bytes]]) -> Vetoed:
@@ -102,7 +108,6 @@ def _vetoed(vetoes: dict[int, tuple[str, ...]], alone: Sequence[tuple[Candidate,
         score_places=np.array(places, np.int64),
         unscored=tuple([candidate for candidate, _ in alone]),
         packed=tuple([packed for _, packed in alone]),
-        counts=Counter(veto for against in vetoes.values() for veto in against),
     )
 
 
