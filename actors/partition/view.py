@@ -116,17 +116,19 @@ class PartitionView:
         plan = self.state.plan
         return plan if plan.version == decision.plan_version else self._plans.at_hand(decision.plan_version)
 
-    def plan_of(self, decision: Decision, offset: int) -> Plan | None:
+    def plan_of(self, decision: Decision, offset: int | None) -> Plan | None:
         """Return the plan that a decision recorded at an offset was made under; None where nothing has it any more.
 
-        Blocks: not for the event loop.
+        Without an offset it is looked for in the whole log. Blocks: not for the event loop.
 
         Raises:
             PartitionLost, LogError.
         """
         self._term.check_open()
-        partition, offset = parts_of(offset)
-        before = Offset(offset) if partition is None else self._log.end_offset
+        before = self._log.end_offset
+        if offset is not None:
+            partition, own = parts_of(offset)
+            before = Offset(own) if partition is None else before
         return self._plans.find(decision.plan_version, before=before)
 
     # --- the term ---

@@ -20,6 +20,7 @@ from household.decision import Decision
 from household.journeys.versions import instances_by_state
 from household.plan import Plan
 from household.state import NEVER_US, NO_HOUSEHOLD, PartitionState
+from household.tables.decision_text import is_text
 from wire.frames import DECISION_COUNT_MAX
 from wire.installation import Installation
 
@@ -103,28 +104,39 @@ async def _records(
 ) -> tuple[list[household_pb2.DecisionRecord], int]:
     """Return what the log still has of the decisions that were asked for, newest first, and how many those are."""
 
-    def known() -> tuple[dict[str, int], Plan]:
+    def known() -> tuple[dict[str, int], dict[str, bytes], Plan]:
+        state = owner.state
         row = _row_of(owner.state_as_of_now(), request.household, request.identifier)
-        return {one.decision_id: one.offset for one in owner.state.newest_decisions(row)}, owner.state.plan
+        # Whose slate stands may be older than all that are kept as the newest.
+        standing = state.together(state.slates, row) if row >= 0 else ()
+        makers = {one.decision_id: one.payload for one in standing if not is_text(one.payload)}
+        return {one.decision_id: one.offset for one in state.newest_decisions(row)}, makers, state.plan
+
+    async def read_of(found_id: str) -> codec.DecisionRecord | None:
+        if found_id in makers:
+            return codec.decode_decision(makers[found_id])
+        return await _read(owner, offsets.get(found_id))
 
     def message(
         read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
     ) -> household_pb2.DecisionRecord:
         return answers.decision_record(owner.state_as_of_now(), read, plan, standing)
 
-    offsets, in_force = await state_thread.run(Urgency.INGEST, known)
-    wanted = [offset for known_id, offset in offsets.items() if not decision_id or known_id == decision_id][:limit]
+    offsets, makers, in_force = await state_thread.run(Urgency.INGEST, known)
+    wanted = [known_id for known_id in offsets if not decision_id or known_id == decision_id][:limit]
+    if decision_id in makers:
+        wanted = [decision_id]
     loop = asyncio.get_running_loop()
     records = []
-    for offset in wanted:
-        read = await _read(owner, offset)
+    for found_id in wanted:
+        read = await read_of(found_id)
         if read is None:
             continue
         decision = read.decision
         plan: Plan | None = in_force
         if decision.plan_version != in_force.version:
-            plan = await loop.run_in_executor(None, owner.plan_of, decision, offset)
-        standing = await _read(owner, offsets.get(decision.stands)) if decision.answered else None
+            plan = await loop.run_in_executor(None, owner.plan_of, decision, offsets.get(found_id))
+        standing = await read_of(decision.stands) if decision.answered and decision.stands else None
         arguments = (read, plan, standing.decision if standing is not None else None)
         records.append(await state_thread.run(Urgency.INGEST, message, *arguments))
     return records, len(wanted)

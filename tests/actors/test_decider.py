@@ -20,6 +20,7 @@ from actors.records.replay import Replay
 from hearth.v1 import decision_pb2
 from household.digest import state_digest
 from household.scoring import Way
+from household.tables.decisions import DECISIONS_KEPT
 from tests.actors.harness import (
     DAY,
     HOUR,
@@ -556,6 +557,23 @@ async def test_ticks_plans_and_epochs_of_an_older_term_are_void_and_its_signals_
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_whose_slate_stands_is_explained_however_many_decisions_came_after_it(tmp_path: Path):
+    async with running(tmp_path) as hearth:
+        await hearth.ingest(consent())
+        made = await hearth.decide("h", check("h", 1), check("h", 2), member="m")
+        assert made.action.action_id
+        before = await hearth.explain("h", made.decision_id)
+        for _ in range(DECISIONS_KEPT + 1):
+            asked = await hearth.decide("h", member="m")
+            assert asked.action.action_id == made.action.action_id
+        assert made.decision_id not in {one.decision_id for one in await hearth.decisions("h")}
+        assert await hearth.explain("h", made.decision_id) == before
+        newest = await hearth.explain("h")
+        assert (newest.stands, newest.answered.action_id) == (made.decision_id, made.action.action_id)
+        assert newest.answered.offer == made.action.offer
 
 
 @in_loop

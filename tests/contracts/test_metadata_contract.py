@@ -474,17 +474,17 @@ def test_an_older_table_keeps_its_epochs_and_its_owners_are_gone(url: str) -> No
 
 
 def test_leases_from_before_their_processes_were_known_by_start_are_gone_and_later_ones_stay(url: str) -> None:
-    before = MetadataStore(url)
+    before = MetadataStore(url, call_deadline_s=WAIT_S)
     registered(before, "old/1")
     assert before.take(0, holder="old/1", seen_epoch=0, epoch=4)
     with before._engine.begin() as connection:
         connection.execute(text("ALTER TABLE leases DROP COLUMN process_started_s"))
-    store = MetadataStore(url)
+    store = MetadataStore(url, call_deadline_s=WAIT_S)
     assert store.leases() == []
     assert owner(store) == ("old/1", 4)
     registered(store, "new/1")
     assert store.take(0, holder="new/1", seen_epoch=4, epoch=5)
-    again = MetadataStore(url)
+    again = MetadataStore(url, call_deadline_s=WAIT_S)
     assert [(lease.holder, lease.process_started_s) for lease in again.leases()] == [("new/1", 1.0)]
     for one in (before, store, again):
         one.close()
