@@ -230,7 +230,7 @@ class _Teller:
         if decision.withheld:
             what = f"{what} withheld"
         elif decision.answered:
-            what = f"answered {decision.channel} with {what}"
+            what = f"answered {decision.channel} with {self._given(decision)}"
         elif decision.send_channel:
             what = f"{what} to go out on {decision.send_channel}"
         because = ", ".join(decision.reasons)
@@ -238,6 +238,12 @@ class _Teller:
         member = decision.member.decode(errors="backslashreplace")
         text = f"{what}, decision {decision.decision_id}: {because}"
         self._add(decision.decided_us, LineKind.DECIDED, text, journey=journey, member=member)
+
+    def _given(self, decision: Decision) -> str:
+        """Return what the channel that asked was given, of the decision's own slate or of the one that stands."""
+        maker = self.story.decisions.get(decision.stands) if decision.stands else decision
+        given = [one.offer for one in maker.slate if one.action_id == decision.answered] if maker is not None else []
+        return f"{given[0] if given else decision.answered}{', which stood' if decision.stands else ''}"
 
     def left_for(self, state: PartitionState) -> PartitionId | None:
         """Return the partition for which the household has left this one; None where it lies here."""

@@ -57,7 +57,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         happens("wallet.topup", "h1", "anna")
         happens("wallet.topup", "h2", "bert")
         happens("wallet.topup", "h1", "anna")
-        clock.pass_us(DAY)
+        clock.pass_us(HOUR)
+        again = decision_pb2.DecideRequest(request_id="again", household="h1", member="anna", channel="app")
+        stub.Decide(again, timeout=20)
+        clock.pass_us(DAY - HOUR)
         happens("wallet.payment", "h1", "anna", kind="airport")
         happens("app.visit", "h1", "anna")
     return folder / "data"
@@ -122,6 +125,13 @@ def test_a_timeline_tells_what_happened_in_order(run: Run, lived: Path):
     assert [one["time"] for one in told] == sorted(one["time"] for one in told)
     only = run("explain", "h1", "--timeline", "--journey", "story", "--at", at(10), "--json", "--data-dir", lived).json
     assert {one["journey"] for one in only["timeline"]} == {"story"}
+
+
+def test_a_timeline_tells_what_was_answered_with_when_a_slate_stood(run: Run, lived: Path):
+    told = run("explain", "h1", "--timeline", "--json", "--data-dir", lived).json["timeline"]
+    answered = [one["text"].partition(",")[::2] for one in told if one["text"].startswith("answered")]
+    assert [what for what, _ in answered][:2] == ["answered app with shown"] * 2
+    assert [" which stood" in more for _, more in answered][:2] == [False, True]
 
 
 def test_the_decision_of_a_time_and_where_it_was_then(run: Run, lived: Path):
