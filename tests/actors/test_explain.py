@@ -207,6 +207,8 @@ async def test_a_decision_that_the_log_no_longer_has_is_not_said_to_be_unknown(
         decided = await hearth.decide("h", visit(), member="m")
         assert await asked(hearth, decided.decision_id) == (True, False)
         monkeypatch.setattr(PartitionOwner, "read_decision", out_of_range)
+        assert await asked(hearth, decided.decision_id) == (True, False), "its slate stands, and is kept with it"
+        await hearth.report("h", decided.action.action_id, decision_pb2.OUTCOME_DECLINE)
         assert await asked(hearth, decided.decision_id) == await asked(hearth, "") == (False, True)
         assert await asked(hearth, "no such") == (False, False)
         assert await hearth.decisions("h") == []
