@@ -476,7 +476,7 @@ async def one_moves(it: World, trouble: Trouble) -> None:
     assert await it.one_serves() == "shard-1"
     await it.ingest()
     assert await it.applied() == len(it.acknowledged)
-    assert it.metadata.moves() == []
+    await until(lambda: it.metadata.moves() == [])  # the last step is noted once the other serves
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -525,7 +525,7 @@ async def test_a_coordinator_that_dies_at_a_step_leaves_one_owner_and_the_next_o
         assert it.partitions_of("shard-0") == set()
         assert await it.one_serves() == "shard-1"
         assert await it.applied() == len(it.acknowledged)
-        assert it.metadata.moves() == []
+        await until(lambda: it.metadata.moves() == [])  # the last step is noted once the other serves
 
 
 @in_loop
