@@ -66,7 +66,7 @@ def worths_of(offers: Sequence[Offer]) -> OfferWorths:
 
 @dataclass(slots=True, eq=False)
 class WeighedTerms:
-    """The terms of some offers. Made and never changed."""
+    """The terms of some offers. Changed by nobody but who takes prices off their values."""
 
     amounts: NDArray[np.float64]
     """(n, AMOUNT_COLUMNS)"""

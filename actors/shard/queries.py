@@ -113,9 +113,11 @@ async def _records(
         return {one.decision_id: one.offset for one in state.newest_decisions(row)}, makers, state.plan
 
     async def read_of(found_id: str) -> codec.DecisionRecord | None:
-        if found_id in makers:
-            return codec.decode_decision(makers[found_id])
-        return await _read(owner, offsets.get(found_id))
+        if found_id not in makers:
+            return await _read(owner, offsets.get(found_id))
+        if found_id not in read_makers:  # once, and not in the event loop: all that are told may be of one slate
+            read_makers[found_id] = await asyncio.to_thread(codec.decode_decision, makers[found_id])
+        return read_makers[found_id]
 
     def message(
         read: codec.DecisionRecord, plan: Plan | None, standing: Decision | None
@@ -126,7 +128,7 @@ async def _records(
     wanted = [known_id for known_id in offsets if not decision_id or known_id == decision_id][:limit]
     if decision_id in makers:
         wanted = [decision_id]
-    loop = asyncio.get_running_loop()
+    loop, read_makers = asyncio.get_running_loop(), dict[str, codec.DecisionRecord]()
     records = []
     for found_id in wanted:
         read = await read_of(found_id)
