@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,6 +25,7 @@ from actors.log.segments import SegmentSettings, SegmentStore
 from actors.partition.caller import Caller
 from actors.partition.lease import Lease
 from actors.partition.lineup import Lineup
+from actors.partition.owner import PartitionOwner
 from actors.records.replay import Replay
 from actors.rejects.settings import RejectSettings
 from actors.shard.config import ShardConfig
@@ -485,7 +486,7 @@ class Hearth:
 
     async def tick(self, partition: int = 0) -> None:
         """Let the owner look whether a tick is due, and see it through, unless the disk is held."""
-        owner = self.shard._owned[partition].owner
+        owner = self.owner(partition)
         owner.wake()
         # What is done between groups is done after the one that the look may have brought about.
         seen_through = asyncio.ensure_future(owner.between_groups(_nothing_to_do))
@@ -496,12 +497,28 @@ class Hearth:
         for _ in range(8):
             await self.turn()
 
+    def owner(self, partition: int = 0) -> PartitionOwner:
+        return self.shard._owned[partition].owner
+
     async def in_state(self, read: Callable[[PartitionState], Any], partition: int = 0) -> Any:
-        owner = self.shard._owned[partition].owner
+        owner = self.owner(partition)
         return await self.shard._state_thread.run(Urgency.INGEST, lambda: read(owner.state))
 
     async def digest(self, partition: int = 0) -> str:
         return await self.in_state(state_digest, partition)
+
+    async def standing(self, partition: int = 0) -> "Standing":
+        """Return how a partition stands, and at which end of its log: what it writes afterwards is left out.
+
+        Owners write of themselves, too: what they hear from others of what is free, and of what moves.
+        """
+        owner = self.owner(partition)
+
+        async def between() -> Standing:
+            return Standing(await self.digest(partition), owner._folding.position)
+
+        found: Standing = await owner.between_groups(between)
+        return found
 
     async def household_digests(self, partition: int = 0) -> dict[bytes, str]:
         return await self.in_state(household_digests, partition)
@@ -542,12 +559,25 @@ def kinds(directory: Path, partition: int = 0) -> list[RecordKind]:
     return [stored.record.kind for stored in records(directory, partition)]
 
 
-def replayed(directory: Path, partition: int = 0) -> PartitionState:
-    """Return the state that a partition's log on disk folds to."""
+def replayed(directory: Path, partition: int = 0, end: int | None = None) -> PartitionState:
+    """Return the state that a partition's log on disk folds to, up to an end if one is given."""
     replay = Replay()
     for stored in records(directory, partition):
-        replay.fold(stored)
+        if end is None or stored.offset < end:
+            replay.fold(stored)
     return replay.now
+
+
+class Standing(NamedTuple):
+    """How a partition stands at an end of its log."""
+
+    digest: str
+    end: int
+
+    @classmethod
+    def replayed(cls, directory: Path, partition: int, end: int) -> "Standing":
+        """Return how a partition stands by its log on disk."""
+        return cls(state_digest(replayed(directory, partition, end)), end)
 
 
 def reason_of(failure: CallFailed) -> str:

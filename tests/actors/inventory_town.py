@@ -7,7 +7,7 @@ all, and whoever owns the partition next reads the log. What had been written by
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from actors.failpoints import Failpoint
 from actors.log.contract import LogStore
 from actors.log.segments import SegmentStore
 from actors.partition.caller import Caller
+from actors.partition.owner import PartitionOwner
 from actors.shard.config import ShardConfig
 from actors.shard.shard import Shard
 from actors.state_thread import Urgency
@@ -28,7 +29,7 @@ from household.plan import Plan
 from household.state import PartitionState
 from household.tables.claims import CLAIMS, ClaimState
 from household.tables.holds import HOLDS, HoldStatus
-from tests.actors.harness import DiskFiles, Hearth, SettableClock, corner
+from tests.actors.harness import DiskFiles, Hearth, SettableClock, Standing, corner
 from wire.failures import CallFailed, Failure, failed
 from wire.partitions import partition_of
 
@@ -190,7 +191,7 @@ class Town(Hearth):
         for partition in self.partitions:
             while True:
                 await self.revive()
-                owner = self.place[partition]._owned[partition].owner
+                owner = self.owner(partition)
                 owner.wake()
                 try:
                     await owner.between_groups(_nothing)
@@ -198,10 +199,12 @@ class Town(Hearth):
                     continue
                 break
 
+    def owner(self, partition: int = 0) -> PartitionOwner:
+        return self.place[partition]._owned[partition].owner
+
     async def in_state(self, read: Callable[[PartitionState], Any], partition: int = 0) -> Any:
-        shard = self.place[partition]
-        owner = shard._owned[partition].owner
-        return await shard._state_thread.run(Urgency.INGEST, lambda: read(owner.state))
+        owner = self.owner(partition)
+        return await self.place[partition]._state_thread.run(Urgency.INGEST, lambda: read(owner.state))
 
     # --- how things are ---
 
@@ -225,8 +228,17 @@ class Town(Hearth):
             found.update(await self.in_state(lambda state: [one.state for one in state.tables.of(CLAIMS)], partition))
         return found
 
+    async def standing_of_all(self) -> dict[int, Standing]:
+        """Return how each partition stands, and at which end of its log."""
+        return {partition: await self.standing(partition) for partition in self.partitions}
+
 
 async def _nothing() -> None: ...
+
+
+def check_replay(directory: Path, live: Mapping[int, Standing]) -> None:
+    """See that the logs of a town that has ended fold to how its partitions stood."""
+    assert {one: Standing.replayed(directory, one, stood.end) for one, stood in live.items()} == live
 
 
 @asynccontextmanager

@@ -13,11 +13,10 @@ from actors.failpoints import Failpoint
 from actors.log.contract import LogStore, RecordKind
 from actors.records.codec import decode_delivery
 from household.delivery import DeliveryNote, DeliveryStep
-from household.digest import state_digest
 from household.state import PartitionState
 from household.tables.claims import CLAIMS, ClaimState
-from tests.actors.harness import HOUR, MINUTE, MONDAY, corner, in_loop, records, replayed, running, signal
-from tests.actors.inventory_town import ITEM, KILLED_AT, Town, a_town, seats
+from tests.actors.harness import HOUR, MINUTE, MONDAY, corner, in_loop, records, running, signal
+from tests.actors.inventory_town import ITEM, KILLED_AT, Town, a_town, check_replay, seats
 from tests.actors.test_delivery import to_send
 
 SEATS = 4
@@ -52,8 +51,8 @@ async def test_a_seat_is_offered_held_granted_and_given_back(tmp_path: Path):
         await town.tick()
         await town.settle()
         assert await town.stock() == (1, 0, SEATS - 1)
-        live = {partition: await town.digest(partition) for partition in town.partitions}
-    assert {partition: state_digest(replayed(tmp_path, partition)) for partition in live} == live
+        live = await town.standing_of_all()
+    check_replay(tmp_path, live)
 
 
 async def _is_held(town: Town, household: str, action: str) -> bool:

@@ -11,10 +11,9 @@ import pytest
 
 from actors.failpoints import RELOCATIONS, Failpoint
 from actors.log.contract import LogStore
-from household.digest import state_digest
 from tests.actors.doors import Doors, graph, of
-from tests.actors.harness import MONDAY, in_loop, replayed, signal
-from tests.actors.inventory_town import Town, a_town, seats
+from tests.actors.harness import MONDAY, in_loop, signal
+from tests.actors.inventory_town import Town, a_town, check_replay, seats
 from wire.partitions import partition_of
 
 PARTITIONS = 3
@@ -79,8 +78,8 @@ async def test_households_of_two_partitions_become_one_and_every_door_finds_it(t
             of(PHONE, "v5", "visit", MONDAY + 7),
         )
         assert (answer.counts.received, answer.counts.applied, answer.counts.duplicate) == (3, 2, 1)
-        live = {partition: await town.digest(partition) for partition in town.partitions}
-    assert {partition: state_digest(replayed(tmp_path, partition)) for partition in live} == live
+        live = await town.standing_of_all()
+    check_replay(tmp_path, live)
 
 
 @pytest.mark.parametrize("failpoint", sorted(RELOCATIONS), ids=str)
@@ -110,5 +109,5 @@ async def dying_at(failpoint: Failpoint, folder: Path, *, logs: Callable[[], Log
         assert answer.counts.duplicate == len(households)
         if logs is not None:
             return
-        live = {partition: await town.digest(partition) for partition in town.partitions}
-    assert {partition: state_digest(replayed(folder, partition)) for partition in live} == live
+        live = await town.standing_of_all()
+    check_replay(folder, live)
