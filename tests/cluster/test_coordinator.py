@@ -26,7 +26,7 @@ import pytest
 from cluster.coordinator import REPORT_DEADLINE_S, Coordinator, NotIntroduced
 from cluster.metadata import MetadataStore, MetadataUnavailable, sqlite_url
 from cluster.node import end, is_gone, node_identity, process_started_s
-from cluster.shard_seen import StartedShard
+from cluster.shard_seen import ShardSeen, StartedShard
 from serving.models.in_force import PRIORS_IN_FORCE, ModelInForce
 from tests.actors.harness import in_loop
 
@@ -217,6 +217,11 @@ async def test_what_one_shard_cannot_open_another_is_asked_to_and_then_the_first
         await it.until_served_by(shards[0], 0)
 
 
+def is_back(seen: ShardSeen, shard: FakeShard) -> bool:
+    """Return whether a shard that died has begun anew, and may be given partitions."""
+    return seen.holder == shard.holder and seen.started is not None and seen.is_able
+
+
 @in_loop
 async def test_whoever_has_stood_in_for_another_is_not_given_its_own_as_well(tmp_path: Path):
     """It would be twice as long in opening all of it, when it dies, while another has nothing to do."""
@@ -225,14 +230,14 @@ async def test_whoever_has_stood_in_for_another_is_not_given_its_own_as_well(tmp
         await it.coordinator.start({"shard-0": first, "shard-1": second}, {"shard-2": spare})
         await it.until_served_by(first, 0, 2)
         await it.until_served_by(second, 1, 3)
-        await until(lambda: it.coordinator._shards["shard-2"].started is not None)
+        await until(lambda: it.coordinator._shards["shard-2"].is_able)
 
         it.metadata.revoke(second.die(), None)
         await it.until_served_by(spare, 1, 3)
-        await until(lambda: it.coordinator._shards["shard-1"].holder == second.holder)
+        await until(lambda: is_back(it.coordinator._shards["shard-1"], second))
         it.metadata.revoke(first.die(), None)
         await it.until_served_by(second, 0, 2)
-        await until(lambda: it.coordinator._shards["shard-0"].holder == first.holder)
+        await until(lambda: is_back(it.coordinator._shards["shard-0"], first))
         it.metadata.revoke(spare.die(), None)
         await it.until_served_by(first, 1, 3)
 
@@ -259,12 +264,12 @@ async def test_what_a_shard_is_just_opening_counts_among_what_it_has_to_do(tmp_p
         first, second, spare = (FakeShard(f"shard-{number}", it.metadata) for number in range(3))
         await it.coordinator.start({"shard-0": first, "shard-1": second}, {"shard-2": spare})
         await it.until_served_by(first, 0, 2)
-        await until(lambda: it.coordinator._shards["shard-2"].started is not None)
+        await until(lambda: it.coordinator._shards["shard-2"].is_able)
 
         spare.may_open = {1: asyncio.Event(), 3: asyncio.Event()}
         it.metadata.revoke(second.die(), None)
         await until(lambda: it.coordinator._placement.assigning == {1: "shard-2", 3: "shard-2"})
-        await until(lambda: it.coordinator._shards["shard-1"].holder == second.holder)
+        await until(lambda: is_back(it.coordinator._shards["shard-1"], second))
         it.metadata.revoke(first.die(), None)
         await it.until_served_by(second, 0, 2)
         for opened in spare.may_open.values():
