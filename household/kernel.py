@@ -30,9 +30,26 @@ def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return compiled  # NUMBA_DISABLE_JIT: plain Python, to look into it
         index = compiled._cache._cache_file  # numba has no public way
         index._source_stamp = (index._source_stamp, _SOURCES)
+        index._load_index = _or_nothing(index._load_index)
         return compiled
 
     return decorate
+
+
+def _or_nothing(load: Callable[[], dict[Any, Any]]) -> Callable[[], dict[Any, Any]]:
+    """Return what loads an index of the cache; an empty one where it names what an upgrade has taken away.
+
+    It is read before its stamp is looked at, and named tuples that are arguments lie in it by the names of their
+    classes.
+    """
+
+    def loaded() -> dict[Any, Any]:
+        try:
+            return load()
+        except (AttributeError, ImportError, TypeError):
+            return {}
+
+    return loaded
 
 
 kernel = _cached(error_model="numpy", nogil=True, _nrt=False)

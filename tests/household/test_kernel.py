@@ -40,3 +40,35 @@ def test_a_kernel_is_compiled_anew_when_what_was_copied_into_it_changes(reposito
     (core / "part.py").write_text(PART.format(10))
     assert asked(tmp_path) == (11, 0)
     assert asked(tmp_path) == (11, 1), "kept again"
+
+
+NAMED = """from typing import NamedTuple
+import numpy as np
+from household.kernel import kernel
+
+class {name}(NamedTuple):
+    one: int
+
+@kernel
+def plus(x, y):
+    return x.one + y
+
+def whole(x):
+    return plus({name}(x), 1)
+
+whole.stats = plus.stats
+"""
+
+
+def test_what_an_upgrade_calls_otherwise_is_compiled_anew(repository: Path, tmp_path: Path):
+    core = tmp_path / "household"
+    core.mkdir()
+    (core / "__init__.py").touch()
+    shutil.copy(repository / "household" / "kernel.py", core)
+    (core / "whole.py").write_text(NAMED.format(name="Before"))
+    assert asked(tmp_path) == (2, 0)
+    assert asked(tmp_path) == (2, 1)
+
+    (core / "whole.py").write_text(NAMED.format(name="After"))
+    assert asked(tmp_path) == (2, 0)
+    assert asked(tmp_path) == (2, 1)
