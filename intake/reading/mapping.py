@@ -259,7 +259,7 @@ class FileMapping(_Part):
             raise ValueError(
                 "whom are the rows about? Give `household`, or `identifier` with its kind: msisdn:{column}"
             )
-        if self.identifier and self.member:
+        if self.identifier and self.member and not self.household:
             raise ValueError("`member` goes with `household`; an identifier says who it is: give one of the two")
         return self
 

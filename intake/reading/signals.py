@@ -93,6 +93,7 @@ class FileMapper:
             ROW_COLUMN: pa.array(chunk.rows),
             **{FIELD_PREFIX + name: found.field(name, kind) for name, kind in self.fields.items()},
         }
+        found.name_one(columns)
         found.drop_nobodys(columns)
         table = pa.table(columns, schema=schema_of(self.fields))
         unreadable = found.unreadable()
@@ -131,6 +132,21 @@ class _Found:
             is_empty = pc.fill_null(pc.equal(values, ""), True).to_numpy(zero_copy_only=False)
             self._drop(is_empty, lambda _: f"{part} is empty")
         return values
+
+    def name_one(self, columns: dict[str, pa.Array]) -> None:
+        """Let a household go before an identifier. Graph events may name both: theirs are fields."""
+        if not self.mapper.section.identifier or not self.mapper.section.household:
+            return
+        is_signal = pc.invert(pc.fill_null(pc.starts_with(columns["type"], GRAPH_PREFIX), False))
+        is_empty = pc.equal(columns["household"], "")
+        by_household = pc.and_(is_signal, pc.invert(is_empty))
+        columns["identifier"] = pc.if_else(by_household, "", columns["identifier"])
+        by_identifier = pc.and_(is_empty, pc.not_equal(columns["identifier"], ""))
+        has_both = pc.and_(pc.and_(is_signal, by_identifier), pc.not_equal(columns["member"], ""))
+        self._drop(
+            has_both.to_numpy(zero_copy_only=False),
+            lambda _: "member goes with household: an identifier says who it is",
+        )
 
     def drop_nobodys(self, columns: Mapping[str, pa.Array]) -> None:
         """Drop the rows that name nobody. Graph events stay: they name by their fields whom they are about."""

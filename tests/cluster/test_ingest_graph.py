@@ -63,19 +63,21 @@ def test_the_rows_of_a_crm_become_graph_events_each_under_an_id_of_its_own(heart
 
 
 def test_rows_name_an_identifier_where_they_have_no_household_and_nobodys_rows_are_told(hearth: FakeHearth, run: Run):
-    Path("pay.csv").write_text("who,number,at\nH1,,1\n,+4912,2\n,,3\nH2,+4913,4\n")
-    Path("map.yaml").write_text(
-        'files:\n  - {type: pay, household: "{who}", identifier: "msisdn:{number}", time: {column: at, unit: s}}\n'
-    )
+    rows = ["who,m,number,at", "H1,anna,,1", ",,+4912,2", ",,,3", "H2,,+4913,4", ",anna,+4914,5"]
+    Path("pay.csv").write_text("\n".join(rows))
+    of_whom = 'household: "{who}", member: "{m}", identifier: "msisdn:{number}"'
+    Path("map.yaml").write_text(f"files:\n  - {{type: pay, {of_whom}, time: {{column: at, unit: s}}}}\n")
 
-    assert sent(hearth, run, "--mapping", "map.yaml", "pay.csv") == {"read": 4, "sent": 3, "unreadable": 1}
+    assert sent(hearth, run, "--mapping", "map.yaml", "pay.csv") == {"read": 5, "sent": 3, "unreadable": 2}
 
-    assert [(one["household"], one["identifier"]) for one in hearth.signals] == [
-        ("H1", ""),
-        ("", "msisdn:+4912"),
-        ("H2", "msisdn:+4913"),
+    assert [(one["household"], one["member"], one["identifier"]) for one in hearth.signals] == [
+        ("H1", "anna", ""),
+        ("", "", "msisdn:+4912"),
+        ("H2", "", ""),  # the household goes before what it is known by
     ]
-    assert "household and identifier are empty" in Path("pay.csv.rejects.jsonl").read_text()
+    told = Path("pay.csv.rejects.jsonl").read_text()
+    assert "household and identifier are empty" in told
+    assert "an identifier says who it is" in told
 
 
 def test_a_plain_file_without_households_names_identifiers(hearth: FakeHearth, run: Run):
