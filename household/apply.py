@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from household import ledger
 from household.admission import admit
 from household.claiming import fold_note
-from household.columns.features import Cells, run_program, update_features
+from household.columns.features import Cells, update_features
 from household.columns.keys import NO_PARENT
-from household.columns.layout import ENTERS_EACH_TIME, ENTERS_ONCE_TRUE, FIRES, LISTENS_WITHIN, Rules
+from household.columns.layout import ListenerReads, Rules
 from household.columns.program import STACK_DEPTH
 from household.columns.windows import CLASSES, grown_slab
 from household.decision import Decision, Moment
@@ -33,12 +33,14 @@ from household.relocation.folding import fold_relocations
 from household.relocation.notes import RelocationNote
 from household.relocation.places import marked
 from household.state import FOLD_VERSION, PartitionState
+from household.triggers import LyingTogether, bring_together, look, tell_others
 
 _APPLIED = int(Status.APPLIED)
 _STATUS_NAMES = tuple(status.name for status in Status)
 _NO_CODES = np.empty(0, np.uint64)
 _ANY_MAY_HAVE_SOME = np.empty(0, np.int32)
 _NOBODY = np.empty(0, np.int32)
+_ALONE = LyingTogether(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +70,20 @@ def _fold(
     inside: NDArray[np.int32],
     touched: NDArray[np.int32],
     run: int,
+    together: LyingTogether,
+    read: ListenerReads,
     stack: NDArray[np.float64],
 ) -> tuple[int, int]:
     """Fold events from `first`; stop where the slab or `fired` needs room, and before instances have to have moved.
 
     Returns (next event, moments so far).
 
-    fired: (room, 3) event, row of `rules.triggers`, instance of each moment, and of all that journeys listen for.
+    fired: as of `look`.
     inside: (households with rows,) not 0 for those that have instances; empty where any may have some.
     touched: (households,) in which run of events instances heard something; empty where households may lie together:
         then each such event is the last.
+    together: the rows of households, and of persons, whose facts lie in several.
+    read: what those read that listen.
     """
     moments = 0
     for i in range(first, types.shape[0]):
@@ -85,49 +91,44 @@ def _fold(
             continue
         kind = types[i]
         listening = rules.trigger_start[kind + 1] - rules.trigger_start[kind]
-        if cells.slab.free[CLASSES] + rules.entries_per_event[kind] >= cells.slab.bucket.shape[0]:
+        household, member, t = household_rows[i], member_rows[i], float(times_us[i])
+        home, person, entries = np.int64(0), np.int64(0), rules.entries_per_event[kind]
+        if listening > 0 and together.homes.shape[0] > 0 and together.homes[household] > 0:
+            home = together.homes[household]
+            person = together.persons[member] if member >= 0 else person
+            entries += read.entries[kind] * (together.rows[home] + (together.rows[person] if person > 0 else 0))
+        if cells.slab.free[CLASSES] + entries >= cells.slab.bucket.shape[0]:
             return i, moments
         if moments + listening > fired.shape[0]:
             return i, moments
-        household, member, t = household_rows[i], member_rows[i], float(times_us[i])
         if touched.shape[0] > 0 and touched[household] == run:
             # What instances made of the one before has to be known, and what that knows is as of then.
             return i, moments
-        is_within, is_heard = inside.shape[0] == 0 or (household < inside.shape[0] and inside[household] != 0), False
         update_features(rules, cells, kind, household, member, values, i, t, stack)
-        for at in range(rules.trigger_start[kind], rules.trigger_start[kind + 1]):
-            trigger = rules.trigger_list[at]
-            cell, how = rules.triggers[trigger, 1], rules.triggers[trigger, 3]
-            of_member = rules.triggers[trigger, 0] == 1
-            if of_member and member < 0:
-                continue
-            cell += cells.member_bases[member] if of_member else cells.household_bases[household]
-            if how == FIRES:
-                if not np.isnan(cells.flat[cell]) and t - cells.flat[cell] < rules.cooldowns[trigger]:
-                    continue
-            elif how == LISTENS_WITHIN and not is_within:
-                continue
-            program = rules.triggers[trigger, 2]
-            is_true = program < 0
-            if not is_true:
-                is_true = run_program(rules, cells, program, household, member, values, i, t, stack) == 1.0
-            if how == ENTERS_ONCE_TRUE:
-                was = cells.flat[cell]
-                cells.flat[cell] = 1.0 if is_true else 0.0
-                is_true = is_true and was != 1.0
-            if not is_true:
-                continue
-            fired[moments, 0], fired[moments, 1] = i, trigger
-            if how <= ENTERS_EACH_TIME:
-                if how == FIRES:
-                    cells.flat[cell] = t
-                else:
-                    is_heard = True
-                cells.flat[cell + 1] += 1.0
-                fired[moments, 2] = np.int64(cells.flat[cell + 1])
-            else:
-                is_heard = is_heard or is_within
-            moments += 1
+        is_within = inside.shape[0] == 0 or (household < inside.shape[0] and inside[household] != 0)
+        seen_household, seen_member = np.int64(household), np.int64(member)
+        if home > 0:
+            bring_together(rules, read, cells, kind, household, member, home, person, together)
+            seen_household = together.household
+            seen_member = together.member if person > 0 else seen_member
+        moments, is_heard = look(
+            rules,
+            cells,
+            kind,
+            household,
+            member,
+            seen_household,
+            seen_member,
+            values,
+            i,
+            t,
+            is_within,
+            fired,
+            moments,
+            stack,
+        )
+        if home > 0:
+            tell_others(rules, read, cells, kind, household, member, home, person, together)
         if is_heard:
             if touched.shape[0] == 0:
                 return i + 1, moments
@@ -170,7 +171,7 @@ def _apply_with_graph(state: PartitionState, batch: EventBatch, stamp_us: int) -
     for run in _runs(state, batch.graph):
         if run[0].row > start:
             parts.append(_apply_reports(state, as_named(batch.part(start, run[0].row)), stamp_us))
-        apart = joining.before(state, run[0].saying)
+        apart = joining.before(state, run[0].said(state.fold_version))
         telling = Telling(state)
         statuses = np.array(telling.tell(batch, run, stamp_us=stamp_us, latest_us=LATEST_US), np.uint8)
         telling.finish()
@@ -207,6 +208,7 @@ def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> App
         batch = replace(batch, is_bad=marked(state, batch))
     codes = np.empty(batch.count if state.fold_version >= 2 else 0, np.uint64)
     statuses = admit(state, batch, stamp_us, codes)
+    known_members = state.members.count
     if batch.identifiers.offsets.shape[0] and state.fold_version >= 3:
         anchors = remember_signals(state, batch, statuses == _APPLIED)
         batch, codes = in_spans(state, batch, anchors), _NO_CODES
@@ -215,6 +217,8 @@ def _apply_plain(state: PartitionState, batch: EventBatch, stamp_us: int) -> App
     state.ensure_rows()
     if state.graph and state.households.count > known_rows:
         state.graph.rows_added(known_rows)
+    if state.graph and state.members.count > known_members:
+        state.graph.together.members_came(state, known_members)
     if state.freeze is not None:
         state.freeze.keep(household_rows, member_rows)
     moments = tuple(_fold_all(state, batch, statuses, household_rows, member_rows))
@@ -282,6 +286,7 @@ def _fold_all(
     moments: list[tuple[int, Moment]] = []
     done = 0
     first_count = state.counters.received + 1
+    together = _lying_together(state, household_rows, member_rows)
     while True:
         before = done
         courses = state.courses
@@ -301,6 +306,8 @@ def _fold_all(
             inside,
             touched,
             run,
+            together,
+            state.layout.listener_reads,
             stack,
         )
         is_heard = fired[:count, 1] >= len(state.plan.journeys)
@@ -317,6 +324,21 @@ def _fold_all(
             return moments
         if done == before or count == 0:
             state.cells = state.cells._replace(slab=grown_slab(state.cells.slab))
+
+
+def _lying_together(
+    state: PartitionState, household_rows: NDArray[np.int32], member_rows: NDArray[np.int32]
+) -> LyingTogether:
+    """Return which rows of a batch lie together with others; in older terms a condition read the event's own alone."""
+    if not state.graph or state.fold_version < 5:
+        return _ALONE
+    laid = state.graph.together
+    if not laid.lay_out(state, household_rows, member_rows):
+        return _ALONE
+    if state.freeze is not None:
+        others = laid.rows_with(household_rows, member_rows)
+        state.freeze.keep(np.ascontiguousarray(others[:, 0]), np.ascontiguousarray(others[:, 1]))
+    return LyingTogether(laid.homes, laid.persons, laid.rows, *state.spare_rows())
 
 
 def _moment(state: PartitionState, batch: EventBatch, event: int, journey: int, instance: int, member: int) -> Moment:

@@ -57,7 +57,7 @@ from household.tables.table import Table
 Number = TypeVar("Number", bound=np.generic)
 TableRow = TypeVar("TableRow")
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Grows with every change after which the same log gives another state.
 
 A term folds by the version its epoch record names (docs/decisions/0012-fold-version-2.md):
@@ -68,6 +68,8 @@ A term folds by the version its epoch record names (docs/decisions/0012-fold-ver
 3: events of the types `hearth.graph.*` are folded, and signals may name an identifier instead of a household.
 4: a graph event about what lies in several partitions waits until all of it lies in one; what lies elsewhere is MOVED.
    An id that is known tells whose it is, and events have numbers that no other partition gives.
+5: what listens for a signal reads, and remembers for, all rows that lie together with its own; whom a signal calls
+   `anna` beneath a household is the subject `member:anna` if that lives there.
 """
 
 NO_MEMBER = -1
@@ -262,6 +264,17 @@ class PartitionState:
         """Return the number of the event that is the count-th of this partition: no other partition gives it."""
         return count * self.partition_count + self.partition
 
+    def spare_rows(self) -> tuple[int, int]:
+        """Return a row behind all households' and one behind all members', to write to until rows are laid down."""
+        cells, homes, members = self.cells, self.household_rows, self.member_rows
+        middle = self.cells_used + self.layout.household_initial.shape[0]
+        flat = with_room(cells.flat, middle + self.layout.member_initial.shape[0])
+        household_bases = with_room(cells.household_bases, homes + 1)
+        member_bases = with_room(cells.member_bases, members + 1)
+        household_bases[homes], member_bases[members] = self.cells_used, middle
+        self.cells = Cells(flat=flat, household_bases=household_bases, member_bases=member_bases, slab=cells.slab)
+        return homes, members
+
     def find(self, household: bytes, member: bytes = b"") -> tuple[int, int]:
         """Return the rows of a household and a member, NO_HOUSEHOLD and NO_MEMBER where not known."""
         known = self._found.get((household, member))
@@ -269,6 +282,8 @@ class PartitionState:
             return known
         row = self.households.find(household, NO_PARENT)
         found = row, self.members.find(member, row) if member and row != NO_HOUSEHOLD else NO_MEMBER
+        if row != NO_HOUSEHOLD and member and found[1] == NO_MEMBER and self.graph:
+            return row, self.graph.called(row, member)  # for as long as graph events say so
         if row != NO_HOUSEHOLD and (found[1] != NO_MEMBER or not member):
             # Rows stay what they are: only who is not known may be known later.
             if len(self._found) >= FOUND_MOST:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from household.graph.events import GRAPH_FIELDS, GRAPH_TYPES, PROBABILITY, GraphRow, saying_of
+from household.graph.events import GRAPH_FIELDS, GRAPH_TYPES, PROBABILITY, GraphRow, probability_of, saying_of
 from household.graph.identifiers import LONGEST, normalised
 from wire.batches import APART_COLUMN, IDENTIFIER_COLUMN, NUMBERS, TEXTS, field_column
 
@@ -29,20 +29,26 @@ def graph_rows(batch: pa.RecordBatch, names: list[str | None], codes: NDArray[np
     named = cells(IDENTIFIER_COLUMN)
     apart = cells(APART_COLUMN)
     probabilities, households = cells(field_column(NUMBERS, PROBABILITY)), cells("household")
+    written = cells(field_column(TEXTS, PROBABILITY))
     found = []
     for place, row in enumerate(rows):
         given = {name: values[place] for name, values in texts.items() if values[place]}
         if named[place]:
             given.setdefault("identifier", key_text(named[place]))
+        before = None
         try:
-            household = key_text(households[place])
+            household, kind = key_text(households[place]), kinds[int(codes[row])]
             if apart[place]:
                 found.append(GraphRow(row=row, saying=None, wrong=apart[place], is_apart=True))
                 continue
-            saying = saying_of(kinds[int(codes[row])], given, household, probabilities[place])
-            found.append(GraphRow(row=row, saying=saying))
+            probability = probabilities[place]
+            if probability is None and written[place]:
+                before = saying_of(kind, given, household, None)
+                probability = probability_of(written[place])
+            saying = saying_of(kind, given, household, probability)
+            found.append(GraphRow(row=row, saying=saying, before=before, at=given.get("household", "")))
         except ValueError as wrong:
-            found.append(GraphRow(row=row, saying=None, wrong=str(wrong)))
+            found.append(GraphRow(row=row, saying=None, before=before, wrong=str(wrong)))
     return tuple(found)
 
 
@@ -107,16 +113,22 @@ def placed(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Array]:
         household or (normalised(key_text(identifier)) or key_text(identifier)).encode() if identifier else household
         for household, identifier in zip(named, identifiers, strict=True)
     ]
-    apart: dict[int, str] = {}
+    apart, at = dict[int, str](), dict[int, bytes]()
     for told in graph:
         saying = told.saying
         if saying is None:
             continue
         names = [one for one in (saying.identifier, *saying.subjects, saying.household, saying.other) if one]
-        if not names and not keys[told.row]:
-            apart[told.row] = f"a {saying.kind.value} needs a household, one of those that it is about: there it lies"
+        if not names and not keys[told.row] and told.at:
+            at[told.row] = keys[told.row] = told.at.encode()
+        elif not names and not keys[told.row]:
+            apart[told.row] = f"{saying.kind.value} needs a household, one of those that it is about: there it lies"
         if names:
             keys[told.row] = names[0].encode()
+    if at:
+        # There it lies, and is looked for: as if it were the signal's own.
+        own = pa.array([at.get(row, one) for row, one in enumerate(named)], pa.binary()).cast(households.type)
+        batch = batch.set_column(batch.schema.get_field_index("household"), batch.schema.field("household"), own)
     if apart:
         column = pa.array([apart.get(row) for row in range(batch.num_rows)], pa.string()).dictionary_encode()
         batch = batch.append_column(APART_COLUMN, column)

@@ -15,6 +15,7 @@ from actors.records import codec
 from actors.records.signals import decode_signals
 from household.decision import Decision
 from household.events import EventBatch, Status
+from household.graph.persons import name_of
 from household.plan import Plan
 from household.state import NO_HOUSEHOLD, NO_MEMBER, PartitionState
 from household.tables.instances import Ending
@@ -235,7 +236,7 @@ class _Teller:
             what = f"{what} to go out on {decision.send_channel}"
         because = ", ".join(decision.reasons)
         journey = decision.slate[0].journey if decision.slate else next((one.journey for one in decision.moments), "")
-        member = decision.member.decode(errors="backslashreplace")
+        member = name_of(state, decision.household, decision.member)
         text = f"{what}, decision {decision.decision_id}: {because}"
         self._add(decision.decided_us, LineKind.DECIDED, text, journey=journey, member=member)
 

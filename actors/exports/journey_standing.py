@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from actors.exports.condition_told import parts_of
+from household.graph.persons import members_of, name_of_row
 from household.plan import NONE, Again, Journey, Plan, Scope, StepKind
 from household.plan.experiments import CONTROL
 from household.state import NO_MEMBER, PartitionState
@@ -94,7 +95,7 @@ def journey_told(
 def _standing(state: PartitionState, journey: Journey, one: Instance) -> InstanceTold:
     is_live = one.ending is Ending.LIVE
     return InstanceTold(
-        member=_name(state, one.entrant),
+        member=name_of_row(state, one.entrant),
         state=one.step,
         entered_us=one.entered_us,
         since_us=one.since_us,
@@ -104,10 +105,6 @@ def _standing(state: PartitionState, journey: Journey, one: Instance) -> Instanc
         ended_us=one.ended_us,
         playbook_version=one.version,
     )
-
-
-def _name(state: PartitionState, member: int) -> str:
-    return "" if member == NO_MEMBER else state.members.key(member).decode(errors="backslashreplace")
 
 
 def _waits_for(plan: Plan, journey: Journey, state_name: str) -> Iterator[str]:
@@ -137,17 +134,17 @@ def _not_entered(
     trigger = journey.trigger
     if trigger is None:
         return
-    known = [child for row in state.rows_together(household) for child in state.members.children(row)]
-    for member in known or [NO_MEMBER]:
-        lane = member if trigger.scope is Scope.MEMBER else NO_MEMBER
-        mine = [one for one in own if one.member == lane]
+    for name, row, member in [*members_of(state, household)] or [("", household, NO_MEMBER)]:
+        lanes = state.same_members(row, member) if trigger.scope is Scope.MEMBER else (NO_MEMBER,)
+        mine = [one for one in own if one.member in lanes]
         if any(one.ending is Ending.LIVE for one in mine):
             continue
-        reasons = [*_unheard(state.plan, journey, seen), *_untrue(state, household, member, journey, seen, at_us)]
-        reasons += _rests(journey, mine, fired.get(lane), at_us)
+        reasons = [*_unheard(state.plan, journey, seen), *_untrue(state, row, member, journey, seen, at_us)]
+        newest = max((fired[one] for one in lanes if one in fired), default=None)
+        reasons += _rests(journey, mine, newest, at_us)
         if not reasons:
             reasons = ["all of it is true: it enters when one of its events makes it so"]
-        yield NotEntered(member=_name(state, member), reasons=tuple(reasons))
+        yield NotEntered(member=name, reasons=tuple(reasons))
 
 
 def _unheard(plan: Plan, journey: Journey, seen: Mapping[str, NewestSignal]) -> Iterator[str]:

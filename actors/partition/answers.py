@@ -17,6 +17,7 @@ from household.deciding.sending import carries
 from household.deciding.standing import why_not
 from household.decision import Decision, SlateAction
 from household.events import EventBatch, Status, are_rejections
+from household.graph.persons import members_of, name_of, name_of_row
 from household.money import major_text
 from household.plan import NONE, EventField, Feature, Field, FieldKind, Offer, Plan
 from household.scoring import Way
@@ -144,7 +145,7 @@ def action_message(
     state: PartitionState,
     action: SlateAction,
     channel: int,
-    member: bytes,
+    made: Decision,
     *,
     plan: Plan | None = None,
     is_just_made: bool = False,
@@ -155,18 +156,18 @@ def action_message(
         state: as of now.
         action: of a decision.
         channel: index of the one that shows it.
-        member: for whom it was decided.
+        made: the decision whose slate it is of.
         plan: whose words it is told in; the one in force if none is given.
         is_just_made: by a decision whose group has just been folded, for which all was looked at.
     """
     status, why = _status_and_why(state, action.action_id, is_just_made=is_just_made)
-    message = _action(action, plan or state.plan, channel, status, member)
+    message = _action(action, plan or state.plan, channel, status, told_member(state, made))
     message.withdrawn_because = why
     return message
 
 
 def _action(
-    action: SlateAction, plan: Plan | None, channel: int, status: decision_pb2.ActionStatus, member: bytes
+    action: SlateAction, plan: Plan | None, channel: int, status: decision_pb2.ActionStatus, member: str
 ) -> decision_pb2.Action:
     """Return an action under a plan; with no more than its record says where there is none."""
     message = decision_pb2.Action(
@@ -176,7 +177,7 @@ def _action(
         valid_until=timestamp(action.valid_until_us),
         status=status,
         journey=action.journey,
-        member=member.decode(errors="backslashreplace") if action.is_personal else "",
+        member=member if action.is_personal else "",
     )
     if plan is None:
         return message
@@ -201,19 +202,19 @@ def _render(plan: Plan, offer: Offer, action: SlateAction, channel: int, told: d
             return
 
 
-def find_action(decision: Decision, standing: Decision | None) -> tuple[SlateAction, bytes] | None:
-    """Return the action that a decision answered with, from its own slate or the one that stood, and for whom it is."""
+def find_action(decision: Decision, standing: Decision | None) -> tuple[SlateAction, Decision] | None:
+    """Return the action that a decision answered with, and the decision that it is of: itself, or whose slate stood."""
     for one in (decision, standing):
         for action in one.slate if one is not None else ():
             if one is not None and action.action_id == decision.answered:
-                return action, one.member
+                return action, one
     return None
 
 
 def decide_response(
     state: PartitionState,
     decision: Decision,
-    answered: tuple[SlateAction, bytes] | None,
+    answered: tuple[SlateAction, Decision] | None,
     *,
     plan: Plan,
     repeated: bool,
@@ -234,8 +235,8 @@ def decide_response(
     )
     if answered is not None:
         channel = plan.channel_by_name.get(decision.channel, NONE)
-        action, member = answered
-        told = action_message(state, action, channel, member, plan=plan, is_just_made=is_just_made)
+        action, made = answered
+        told = action_message(state, action, channel, made, plan=plan, is_just_made=is_just_made)
         response.action.CopyFrom(told)
     return response
 
@@ -273,7 +274,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
     for product in plan.products:
         if lines := int(own[product.feature]):
             response.products.add(product=product.name, families=product.families, lines=lines)
-    for name, row, member in belonging.members(state, household):
+    for name, row, member in members_of(state, household):
         readings = state.readings(row, member, state.now_us)
         response.members.add(
             member=name,
@@ -283,7 +284,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
         response.pending.add(
             moment_id=moment.moment_id,
             journey=moment.journey,
-            member=member_name(state, moment.member),
+            member=name_of_row(state, moment.member),
             event_id=moment.event_id.decode(errors="backslashreplace"),
             time=timestamp(moment.time_us),
         )
@@ -291,7 +292,7 @@ def household_message(state: PartitionState, household: int, partition: int) -> 
         for action in slate.decision.slate:
             if action_status(state, action.action_id) == decision_pb2.ACTION_STATUS_LIVE:
                 channel = _any_channel(plan, action)
-                response.live_actions.append(action_message(state, action, channel, slate.decision.member))
+                response.live_actions.append(action_message(state, action, channel, slate.decision))
     response.assignments.extend(map(assignment_message, state.together(state.arms, household)))
     response.instances.extend(instance_message(state, one) for one in state.together(state.instances, household))
     return response
@@ -301,7 +302,7 @@ def instance_message(state: PartitionState, one: Instance) -> household_pb2.Jour
     """Return where an instance of a journey is."""
     told = household_pb2.JourneyInstance(
         journey=one.journey,
-        member=member_name(state, one.member),
+        member=name_of_row(state, one.member),
         number=one.number,
         state=one.step,
         entered_at=timestamp(one.entered_us),
@@ -334,9 +335,9 @@ def _any_channel(plan: Plan, action: SlateAction) -> int:
     return next((i for i in range(len(plan.channels)) if carries(plan, action, i)), NONE)
 
 
-def member_name(state: PartitionState, member: int) -> str:
-    """Return a member's key as text; empty for none."""
-    return "" if member == NO_MEMBER else state.members.key(member).decode(errors="backslashreplace")
+def told_member(state: PartitionState, made: Decision) -> str:
+    """Return for whom a decision was made, as people call her; empty for nobody in particular."""
+    return name_of(state, made.household, made.member)
 
 
 def decision_record(
@@ -358,7 +359,7 @@ def decision_record(
         decision_id=decision.decision_id,
         request_id=decision.request_id,
         household=belonging.shown(state, decision.household.decode(errors="backslashreplace")),
-        member=decision.member.decode(errors="backslashreplace"),
+        member=told_member(state, decision),
         channel=decision.channel,
         decided_at=timestamp(decision.decided_us),
         playbook_version=decision.plan_version,
@@ -369,7 +370,7 @@ def decision_record(
         withheld=decision.withheld,
         propensity=decision.propensity,
         reasons=decision.reasons,
-        slate=[_recorded_action(state, decision, action, decision.member, plan) for action in decision.slate],
+        slate=[_recorded_action(state, decision, action, decision, plan) for action in decision.slate],
         fallback_channels=decision.fallback_channels,
         stands=decision.stands,
         playbook_missing=plan is None,
@@ -463,14 +464,14 @@ def _terms(terms: Terms) -> household_pb2.Terms:
 
 
 def _recorded_action(
-    state: PartitionState, decision: Decision, action: SlateAction, member: bytes, plan: Plan | None
+    state: PartitionState, decision: Decision, action: SlateAction, made: Decision, plan: Plan | None
 ) -> decision_pb2.Action:
     """Return an action of a record as it was shown: on the channel that asked, or else the one it was sent on."""
     channel = NONE
     if plan is not None:
         own = plan.channel_by_name.get(decision.channel or decision.send_channel, NONE)
         channel = own if own != NONE and carries(plan, action, own) else _any_channel(plan, action)
-    message = _action(action, plan, channel, _recorded_status(state, decision, action), member)
+    message = _action(action, plan, channel, _recorded_status(state, decision, action), told_member(state, made))
     message.withdrawn_because = _status_and_why(state, action.action_id)[1]
     return message
 

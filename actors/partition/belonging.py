@@ -1,11 +1,8 @@
 """Who belongs to a household, as the public messages tell it: ids, subjects, identifiers, quarantine."""
 
-from collections.abc import Iterator
-
 from hearth.internal.v1 import shard_pb2
 from hearth.v1 import household_pb2
 from household.graph.events import CERTAIN, GraphKind
-from household.graph.graph import self_key
 from household.graph.identifiers import is_subject, masked, own_name
 from household.graph.membership import Household, Quarantined
 from household.graph.naming import ITSELF
@@ -59,22 +56,6 @@ def reached(state: PartitionState, row: int, member: int) -> tuple[str, str]:
     if name == ITSELF.decode():
         return (subject, own_name(subject)) if subject else (household, "")
     return household, name
-
-
-def members(state: PartitionState, row: int) -> Iterator[tuple[str, int, int]]:
-    """Yield name, household row and member row of each member of a household; a subject of several rows once."""
-    told = set[str]()
-    for one in state.rows_together(row):
-        text = state.households.key(one).decode(errors="backslashreplace")
-        subject = state.graph.subject_of(text) if state.graph else ""
-        for member in state.members.children(one):
-            key = state.members.key(member)
-            if subject and key == self_key(subject if text == subject else ""):
-                if subject not in told:
-                    told.add(subject)
-                    yield own_name(subject), one, member
-            else:
-                yield masked(text) if key == ITSELF else key.decode(errors="backslashreplace"), one, member
 
 
 def _subject(state: PartitionState, subject: str, *, is_whole: bool) -> household_pb2.Subject:

@@ -384,7 +384,7 @@ def _message(
                 return delivery_pb2.SubscribeResponse(
                     household=household,
                     member=member,
-                    action=answers.action_message(state, action, outbound.channel, slate.decision.member),
+                    action=answers.action_message(state, action, outbound.channel, slate.decision),
                     decision_id=outbound.decision_id,
                     send_before=answers.timestamp(outbound.send_before_us),
                     attempt=attempt,

@@ -65,6 +65,20 @@ class Rules(NamedTuple):
     """Per event type: whether it is a reserved one, which may come without a time."""
 
 
+class ListenerReads(NamedTuple):
+    """What those read that listen for events, for the kernels: of each event type all of its listeners together."""
+
+    feature_start: NDArray[np.int64]
+    features: NDArray[np.int64]
+    window_start: NDArray[np.int64]
+    windows: NDArray[np.int64]
+    """(n, 3) is member, cell, buckets."""
+    entries: NDArray[np.int64]
+    """(event types,) the most that combining these windows of one row with others' takes from the slab."""
+    household_initial: NDArray[np.float64]
+    member_initial: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Where everything of a plan lives."""
@@ -78,6 +92,7 @@ class Layout:
     """Per journey; NONE for those without trigger. Two cells: time last fired, instances so far; of one with states,
     its condition as it was last looked at, and how often an instance might have entered."""
     rules: Rules
+    listener_reads: ListenerReads
     personal_offers: frozenset[int]
     """Offers that hang on what is known of a member: by their condition, or by the segments of their prices."""
 
@@ -234,6 +249,34 @@ def _listening(plan: Plan, listener: JourneyListener, cell: int) -> list[int]:
     return [_is_member(journey.trigger.scope), cell, listener.program, how]
 
 
+def _listener_reads(
+    plan: Plan, rules: Rules, window_cells: Sequence[int], household: NDArray[np.float64], member: NDArray[np.float64]
+) -> ListenerReads:
+    features, windows = list[list[int]](), list[list[int]]()
+    for kind in range(len(plan.event_types)):
+        listeners = rules.trigger_list[rules.trigger_start[kind] : rules.trigger_start[kind + 1]]
+        read = set[int]()
+        for program in {int(rules.triggers[listener, 2]) for listener in listeners} - {NONE}:
+            steps = zip(plan.programs[program].ops, plan.programs[program].args, strict=True)
+            read |= {int(arg) for op, arg in steps if op == Op.FEATURE}
+        features.append(sorted(read))
+        windows.append(sorted({plan.features[one].window for one in read} - {NONE}))
+    flat = [
+        [_is_member(plan.windows[one].scope), window_cells[one], plan.windows[one].bucket_count]
+        for ones in windows
+        for one in ones
+    ]
+    return ListenerReads(
+        feature_start=_starts([len(one) for one in features]),
+        features=np.array([one for ones in features for one in ones], np.int64),
+        window_start=_starts([len(one) for one in windows]),
+        windows=_array(flat, 3),
+        entries=np.array([sum(4 * plan.windows[one].bucket_count for one in ones) for ones in windows], np.int64),
+        household_initial=household,
+        member_initial=member,
+    )
+
+
 def lay_out(plan: Plan) -> Layout:
     """Return the cells and kernel rules of a plan; the same plan gives the same layout."""
     cells = _Cells()
@@ -252,14 +295,18 @@ def lay_out(plan: Plan) -> Layout:
         fired = Column(name=f"{journey.name}.{part}", scope=scope, dtype=dtype, unit=unit, initial=math.nan)
         instances = Column(name=f"{journey.name}.instances", scope=scope, dtype="count", unit="", initial=0.0)
         trigger_cells.append(cells.take([fired, instances]))
+    household_initial = np.array(cells.initial[Scope.HOUSEHOLD], np.float64)
+    member_initial = np.array(cells.initial[Scope.MEMBER], np.float64)
+    rules = _rules(plan, feature_cells, window_cells, trigger_cells)
     return Layout(
         columns=tuple(cells.columns),
-        household_initial=np.array(cells.initial[Scope.HOUSEHOLD], np.float64),
-        member_initial=np.array(cells.initial[Scope.MEMBER], np.float64),
+        household_initial=household_initial,
+        member_initial=member_initial,
         feature_cells=tuple(feature_cells),
         window_cells=tuple(window_cells),
         trigger_cells=tuple(trigger_cells),
-        rules=_rules(plan, feature_cells, window_cells, trigger_cells),
+        rules=rules,
+        listener_reads=_listener_reads(plan, rules, window_cells, household_initial, member_initial),
         personal_offers=frozenset(index for index, offer in enumerate(plan.offers) if _is_personal(plan, offer)),
     )
 

@@ -188,6 +188,14 @@ def window_combined(slab: Slab, ours: float, theirs: float, bucket_count: int) -
 
 
 @kernel
+def window_freed(slab: Slab, handle: float) -> None:
+    """Free the entries of a window that no one reads any more."""
+    packed = np.int64(handle)
+    if packed != 0:
+        _give(slab, packed >> 16, (packed >> 11) & 31)
+
+
+@kernel
 def _copy_counts(slab: Slab, handles: NDArray[np.float64], copies: NDArray[np.float64]) -> None:
     for i in range(handles.shape[0]):
         packed = np.int64(handles[i])
@@ -217,6 +225,4 @@ def copied_counts(slab: Slab, handles: NDArray[np.float64]) -> tuple[Slab, NDArr
 def give_back(slab: Slab, handles: NDArray[np.float64]) -> None:
     """Free the entries of windows that no one reads any more."""
     for i in range(handles.shape[0]):
-        packed = np.int64(handles[i])
-        if packed != 0:
-            _give(slab, packed >> 16, (packed >> 11) & 31)
+        window_freed(slab, handles[i])

@@ -78,8 +78,16 @@ class GraphRow:
     saying: GraphSaying | None
     """None: `wrong` says why it is not sound."""
     wrong: str = ""
+    before: GraphSaying | None = None
+    """What terms before fold version 5 made of it, if something else: a probability in a text was certain."""
+    at: str = ""
+    """The household that a field names, also where what the event says is not about it."""
     is_apart: bool = False
     """It is sound, and about what lies in several partitions."""
+
+    def said(self, fold_version: int) -> GraphSaying | None:
+        """Return what terms of a fold version make of it; None for nothing sound."""
+        return self.before if fold_version < 5 and self.before is not None else self.saying
 
 
 def saying_of(kind: GraphKind, texts: Mapping[str, str], household: str, probability: float | None) -> GraphSaying:
@@ -110,12 +118,29 @@ def saying_of(kind: GraphKind, texts: Mapping[str, str], household: str, probabi
         raise ValueError(f"{len(saying.subjects)} subjects; one event may name {SUBJECTS_MOST}")
     for name in _needed(kind):
         if not getattr(saying, name):
-            raise ValueError(f"a {kind.value} needs `{'subject' if name == 'subjects' else name}`")
+            field = "subject" if name == "subjects" and kind is not GraphKind.SPLIT else name
+            raise ValueError(f"{_a(kind)} needs `{field}`")
     if kind in (GraphKind.LINK, GraphKind.JOIN, GraphKind.LEAVE) and len(saying.subjects) > 1:
-        raise ValueError(f"a {kind.value} is about one subject, {len(saying.subjects)} are named")
+        raise ValueError(f"{_a(kind)} is about one subject, {len(saying.subjects)} are named")
     if kind in (GraphKind.LINK, GraphKind.UNLINK, GraphKind.RECYCLE) and is_subject(saying.identifier):
         raise ValueError(f"{saying.identifier} is a subject: its own name always means it")
     return _only_what_counts(saying)
+
+
+def _a(kind: GraphKind) -> str:
+    return f"{'an' if kind.value.startswith('u') else 'a'} {kind.value}"
+
+
+def probability_of(text: str) -> float:
+    """Return a probability that came as a text; never a certain one for what is none.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"probability {text[:40]!r} is no number; write one between 0 and 1") from None
 
 
 def _needed(kind: GraphKind) -> tuple[str, ...]:

@@ -17,9 +17,9 @@ from household.columns.combining import combine_rows
 from household.columns.keys import NO_PARENT
 from household.columns.program import STACK_DEPTH
 from household.events import EventBatch, Keys, keys_of
-from household.graph.graph import BASE, self_key, span_key
+from household.graph.graph import BASE, span_key
 from household.graph.identifiers import is_subject
-from household.graph.naming import ITSELF, given_values, name_spans, named_keys
+from household.graph.naming import ITSELF, given_values, name_spans, named_keys, self_key
 from household.graph.refolding import fold_features, reset_row
 from household.graph.timeline import ALWAYS_US
 from household.plan import Scope

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from household.columns.keys import NO_PARENT
-from household.graph.identifiers import is_subject, own_name
 from household.graph.membership import Membership
-from household.graph.naming import ITSELF
+from household.graph.naming import self_key
+from household.graph.persons import Persons
 from household.graph.timeline import ALWAYS_US, FROM, Timeline
+from household.graph.together import LaidTogether, with_rows
 from household.relocation.whereabouts import check_here
 from household.tables.graph_events import GRAPH_EVENTS, GraphEvent
 from household.tables.slots import COUNT
@@ -31,11 +31,6 @@ BASE = "\0"
 def span_key(identifier: str, start_us: int) -> str:
     """Return the key of the row of a span of an identifier's time."""
     return identifier if start_us == ALWAYS_US else f"{identifier}{FROM}{start_us}"
-
-
-def self_key(identifier: str) -> bytes:
-    """Return the key of the one member beneath a row of a subject or an identifier."""
-    return own_name(identifier).encode() if is_subject(identifier) else ITSELF
 
 
 class Graph:
@@ -54,6 +49,8 @@ class Graph:
         """Starts of an identifier's spans, past ones too, that have a row."""
         self._rows_by_household: dict[str, tuple[int, ...]] = {}
         self._household_by_row: dict[int, str] = {}
+        self.together = LaidTogether(self)
+        self._persons = Persons(self)
 
     def __bool__(self) -> bool:
         """Return whether there is any graph event."""
@@ -64,6 +61,7 @@ class Graph:
         if state.plan.graph != self._state.plan.graph:
             return Graph(state)
         self._state = state
+        self.together.forget_all()
         return self
 
     def begin(self) -> None:
@@ -99,9 +97,7 @@ class Graph:
 
     def _cut_rows(self) -> NDArray[np.uint8]:
         """Return 1 for each row (households,) of an identifier that has several spans."""
-        missing = self._state.households.count - self._is_cut.shape[0]
-        if missing > 0:
-            self._is_cut = np.append(self._is_cut, np.zeros(missing + missing // 2 + 1_024, np.uint8))
+        self._is_cut = with_rows(self._is_cut, self._state.households.count)
         return self._is_cut
 
     def _note_made(self, text: str, row: int) -> None:
@@ -146,6 +142,7 @@ class Graph:
     def learn(self, event: GraphEvent) -> dict[str, tuple[int, ...]]:
         """Take in an event; return the identifiers whose spans are others now, with the starts they had."""
         membership = self.membership
+        self._persons.forget()
         touched = membership.add(event)
         for name in touched & self._rows_by_household.keys():
             self._forget(name)
@@ -169,6 +166,7 @@ class Graph:
     def drop(self, name: str) -> None:
         """Forget all graph events that are tied to a name: what they tie together goes elsewhere."""
         membership = self.membership
+        self._persons.forget()
         names, keys = membership.tied(name)
         for one in names:
             self._forget(membership.household_of(one))
@@ -183,6 +181,7 @@ class Graph:
 
     def rows_came(self, rows: Iterable[int]) -> None:
         """Rows have come from elsewhere, with all that graph events say of them."""
+        self._persons.forget()
         for row in rows:
             text = self._text(row)
             self._note_made(text, row)
@@ -190,7 +189,9 @@ class Graph:
 
     def _forget(self, household: str) -> None:
         """Forget which rows a household has: they may be others by now."""
-        for row in self._rows_by_household.pop(household, ()):
+        rows = self._rows_by_household.pop(household, ())
+        self.together.forget(rows)
+        for row in rows:
             self._household_by_row.pop(row, None)
 
     def rows_added(self, first: int) -> None:
@@ -345,6 +346,10 @@ class Graph:
             self._household_by_row.update(dict.fromkeys(rows, household))
         return rows if row in rows else (row,)
 
+    def is_remembered(self, row: int) -> bool:
+        """Return whether it is remembered whose row this is; `_forget` tells when that is over."""
+        return row in self._household_by_row
+
     def merged_rows(self, row: int) -> tuple[int, ...]:
         """Return the rows of what signals named as households, where those of this row's household are several."""
         rows = self.household_rows(row)
@@ -353,18 +358,17 @@ class Graph:
         named = tuple(one for one in rows if not self.is_of_graph(self._state.households.key(one)))
         return named if len(named) > 1 else ()
 
+    def called(self, row: int, member: bytes) -> int:
+        """Return the row of who is called so beneath a household's row though no signal has done so; -1 for nobody."""
+        if not self:
+            return -1
+        subject = self._persons.called(self._state, self._text(row), member)
+        own = self._state.households.find(subject.encode(errors="surrogateescape")) if subject else -1
+        return self._state.members.find(member, own) if own >= 0 else -1
+
     def member_rows(self, row: int, member: int) -> tuple[int, ...]:
-        """Return the rows of members that are the same subject as this one, beneath a household's row."""
-        if not self or member < 0:
-            return (member,)
-        text = self._text(row)
-        subject = self.subject_of(text)
-        state = self._state
-        own = subject if text == subject else text
-        if not subject or state.members.key(member) != self_key(own):
-            return (member,)
-        rows = [self._member_of(key) for key in self.keys_of_subject(subject)]
-        return tuple(one for one in rows if one >= 0)
+        """Return the rows of members that are the same person as this one, beneath a household's row."""
+        return self._persons.rows(self._state, row, member) if self and member >= 0 else (member,)
 
     def subject_of(self, text: str) -> str:
         """Return the subject whose facts the row with this key has; "" for nobody's."""
@@ -379,8 +383,3 @@ class Graph:
     def _rows(self, keys: Sequence[str]) -> tuple[int, ...]:
         rows = [self._state.households.find(key.encode(errors="surrogateescape")) for key in keys]
         return tuple(row for row in rows if row >= 0)
-
-    def _member_of(self, key: str) -> int:
-        households, members = self._state.households, self._state.members
-        row = households.find(key.encode(errors="surrogateescape"), NO_PARENT)
-        return -1 if row < 0 else members.find(self_key(key if is_subject(key) else ""), row)

@@ -74,3 +74,12 @@ def own_name(subject: str) -> str:
     'anna'
     """
     return subject.partition(":")[2]
+
+
+def of_name(name: str) -> str:
+    """Return the subject that is a person of a name.
+
+    >>> of_name("anna")
+    'member:anna'
+    """
+    return f"{MEMBER}:{name}"

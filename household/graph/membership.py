@@ -245,6 +245,7 @@ class Membership:
         timeline, rules = self._timeline(event), self.rules
         if not self._is_believed(event):
             timeline.inferred.append((event.time_us, subject, self._believed_ppm(event)))
+            self.held.setdefault(subject, set()).add(event.identifier)
             return
         household = self.household_of(subject)
         after_us = event.time_us - rules.seen_within_us

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from household.events import EventBatch, Keys
-from household.graph.identifiers import SUBJECT_KINDS
+from household.graph.identifiers import SUBJECT_KINDS, is_subject, own_name
 from household.kernel import inlined, kernel
 
 ITSELF = b"*"
@@ -13,6 +13,11 @@ ITSELF = b"*"
 _PREFIXES = np.frombuffer("".join(f"{kind}:" for kind in SUBJECT_KINDS).encode(), np.uint8).copy()
 _PREFIX_ENDS = np.cumsum([len(kind) + 1 for kind in SUBJECT_KINDS])
 _ITSELF = ITSELF[0]
+
+
+def self_key(identifier: str) -> bytes:
+    """Return the key of the one member beneath a row of a subject or an identifier."""
+    return own_name(identifier).encode() if is_subject(identifier) else ITSELF
 
 
 @inlined

@@ -52,6 +52,7 @@ class Telling:
         )
         found = []
         for told, event_id, household, source, time_us in columns:
+            saying = told.said(self._state.fold_version)
             if not 0 < len(event_id) <= LONGEST_KEY or len(source) > LONGEST_SOURCE:
                 found.append(Status.BAD_ID)
             elif len(household) > LONGEST_KEY:
@@ -62,12 +63,12 @@ class Telling:
                 found.append(Status.PAST_CALENDAR)
             elif time_us > future_us:
                 found.append(Status.FUTURE)
-            elif told.saying is None:
+            elif saying is None:
                 found.append(Status.ACROSS_PARTITIONS if told.is_apart else Status.BAD_VALUE)
             else:
                 parts = (household, source, event_id)
                 key = b"".join([one for part in parts for one in (_LENGTHS[len(part)], part)])
-                found.append(self._told(told.saying, key, event_id, time_us))
+                found.append(self._told(saying, key, event_id, time_us))
         return found
 
     def _told(self, saying: GraphSaying, key: bytes, event_id: bytes, time_us: int) -> Status:

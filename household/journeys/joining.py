@@ -13,7 +13,7 @@ from household.journeys.course import Courses
 from household.journeys.effects import carried_out
 from household.journeys.lanes import lane_member, moved_on
 from household.journeys.settling import settle_as_they_are
-from household.state import PartitionState
+from household.state import NO_MEMBER, PartitionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +54,18 @@ def after(state: PartitionState, apart: Apart | None) -> list[tuple[int, Moment]
             for one in state.instances.of(row)
             if one.journey in state.courses.by_name
         }
-        for (journey, member), row in sorted(lanes.items()):
+        for (journey, member), row in sorted(lanes.items(), key=lambda lane: _by_name(state, *lane[0])):
             course = state.courses.by_name[journey]
             arose += carried_out(state, moved_on(state, course, row, member, since_us=None, is_joined=True))
     return arose
+
+
+def _by_name(state: PartitionState, journey: str, member: int) -> tuple[str, bytes, bytes, int]:
+    """Return the place of a lane among others: not by its row, which hangs on how the log was batched."""
+    if state.fold_version < 5 or member == NO_MEMBER:
+        return journey, b"", b"", member
+    household = int(state.members.arrays.parents[member])
+    return journey, state.households.key(household), state.members.key(member), member
 
 
 def _settle(state: PartitionState, courses: Courses, row: int) -> None:

@@ -1,6 +1,6 @@
 """What the graph costs, and how many random lists of graph events and signals come out right.
 
-    python -m tests.benches.graph_bench                  # graph events a second; Ingest by identifier and by household
+    python -m tests.benches.graph_bench                  # graph events a second; Ingest and the fold by identifier
     python -m tests.benches.graph_bench --lists 100000   # each in 4 orders (--orders), against the reference; minutes
     python -m tests.benches.graph_bench --merges 10000   # taken back, against the log without; sums after every event
 
@@ -43,6 +43,9 @@ from wire.partitions import split_by_partition
 BATCH_ROWS = 1_000
 ORDERS = 4
 REQUESTS = 100
+FOLDS = 20
+LISTENED_FOR = ("app.balance_check", "app.session_started")
+"""Types of signals by which journeys of the telco playbook arise."""
 
 
 def _family(number: int) -> list[Told]:
@@ -95,6 +98,11 @@ def measure(families: int, rounds: int) -> None:
         if number == rounds - 1:
             print(", ".join(f"Ingest by {name}: {1e6 / us:,.0f} signals/s" for name, us in spent.items()))
     print(f"Ingest by identifier: {statistics.median(ratios):.2f} of by household")
+    for kind in LISTENED_FOR:
+        alone_us, together_us = (
+            min(_fold_us(kind, families, is_linked=is_linked) for _ in range(rounds)) for is_linked in (False, True)
+        )
+        print(f"fold of {kind}: by an identifier of nobody's {alone_us:.1f} us, of a family's {together_us:.1f} us")
 
 
 def _as_a_shard() -> None:
@@ -119,6 +127,30 @@ def _ingest_us(name: str, families: int) -> float:
         took_s += time.process_time() - begun_s if number >= REQUESTS // 2 else 0.0
         assert not applied.statuses.any()
     return took_s / (REQUESTS - REQUESTS // 2) / BATCH_ROWS * 1e6
+
+
+def _fold_us(kind: str, families: int, *, is_linked: bool) -> float:
+    """Return what the fold takes of a signal by an identifier: of nobody's, or of a family that graph events tie."""
+    plan = compile_playbook(SHIPPED_PLAYBOOK)
+    state, known = _state(plan), [one for number in range(families) for one in _family(number)]
+    if is_linked:
+        said = [one for one in known if one.kind not in ("leave", "split")]
+        assert not apply_signals(state, batch_of_told(plan, said), stamp_us=NOW_US).statuses.any()
+    spent_s = []
+    for number in range(FOLDS):
+        signals = []
+        for row in range(BATCH_ROWS):
+            name = ("anna", "ben")[row // families % 2]
+            identifier = f"email:{name}{row % families}@x.org"
+            one = signal_pb2.Signal(event_id=f"s{number}-{row}", source="app", type=kind, identifier=identifier)
+            one.time.FromMicroseconds(NOW_US - HOUR_US + number * BATCH_ROWS + row)
+            signals.append(one)
+        ((_, payload),) = split_by_partition(batch_from_signals(signals), 1).values()
+        batch = decode_signals(payload, plan)
+        begun_s = time.process_time()
+        assert not apply_signals(state, batch, stamp_us=NOW_US).statuses.any()
+        spent_s.append(time.process_time() - begun_s)
+    return statistics.median(spent_s[FOLDS // 2 :]) / BATCH_ROWS * 1e6
 
 
 def _request(name: str, first: int, families: int) -> bytes:

@@ -31,6 +31,8 @@ from tests.actors.harness import HOUR, MONDAY, SECOND, Hearth, SettableClock, si
 HERE = Path(__file__).parent
 PARTITIONS_BY_CLOCK = {"wall": (0, 1), "stream": (0,)}
 HOUSEHOLDS, MEMBERS = 14, 2
+KNOWN = 7
+"""Households in which graph events say who lives there."""
 ROUNDS_PER_TERM = {"wall": 3, "stream": 3}
 SEGMENT_BYTES = 24_000
 
@@ -58,7 +60,35 @@ def plans() -> tuple[Plan, Plan]:
     return made[0], made[1]
 
 
-def some_signals(chance: np.random.Generator, number: int, now_us: int) -> Iterator[signal_pb2.Signal]:
+def graph_event(kind: str, now_us: int, **fields: str) -> signal_pb2.Signal:
+    return signal(f"{kind}-{'-'.join(fields.values())}", "", f"hearth.graph.{kind}", now_us, fields=fields)
+
+
+def who_lives_where(now_us: int) -> Iterator[signal_pb2.Signal]:
+    """Yield who lives in some of the households, one of them by a name that signals use, and by what they are known."""
+    for number, name in enumerate((*(f"x{n}" for n in range(KNOWN - 1)), "m0")):
+        subject, household = f"member:{name}", f"house-{number}"
+        yield graph_event("join", now_us, subject=subject, household=household)
+        for identifier in identifiers_of(number):
+            yield graph_event("link", now_us, identifier=identifier, subject=subject)
+    yield graph_event("merge", now_us, household="house-8", other="house-9")
+
+
+def who_moved(now_us: int) -> Iterator[signal_pb2.Signal]:
+    """Yield what changes in the second term."""
+    yield graph_event("leave", now_us, subject="member:x1")
+    yield graph_event("join", now_us, subject="member:x2", household="house-3")
+    yield graph_event("recycle", now_us, identifier=identifiers_of(0)[0])
+    yield graph_event("unmerge", now_us, cause="merge-house-8-house-9", household="house-8")
+
+
+def identifiers_of(number: int) -> tuple[str, str]:
+    return f"msisdn:+4477009000{number:02d}", f"email:x{number}@example.org"
+
+
+def some_signals(
+    chance: np.random.Generator, number: int, now_us: int, *, has_graph: bool
+) -> Iterator[signal_pb2.Signal]:
     """Yield a few signals of all sorts, late and wrong ones among them."""
     for index in range(int(chance.integers(14, 24))):
         name, member = f"house-{chance.integers(HOUSEHOLDS)}", f"m{chance.integers(MEMBERS)}"
@@ -89,12 +119,20 @@ def some_signals(chance: np.random.Generator, number: int, now_us: int) -> Itera
             made.fields["amount"].number = float(chance.integers(1, 10_000)) / 8
             made.fields["pack"].text = ("film", "kids", "sport")[chance.integers(3)]
             made.fields["shop"].text = f"shop-{chance.integers(6)}"
+        if has_graph and chance.integers(2):
+            made.household, made.member = "", ""
+            made.identifier = identifiers_of(int(chance.integers(KNOWN)))[chance.integers(2)]
         yield made
 
 
 async def live(hearth: Hearth, chance: np.random.Generator, rounds: range) -> None:
-    """Let a small town live for some rounds: signals, questions, retries, outcomes, hand-overs, time."""
-    now_us = hearth.clock.now_us()
+    """Let a small town live for some rounds: signals, questions, retries, outcomes, hand-overs, time.
+
+    In one partition graph events say who lives where: between several what they tie together would move.
+    """
+    now_us, has_graph = hearth.clock.now_us(), len(hearth.partitions) == 1
+    if has_graph:
+        await hearth.ingest(*(who_moved(now_us) if rounds.start else who_lives_where(now_us)))
     people = [(f"house-{n // MEMBERS}", f"m{n % MEMBERS}") for n in range(HOUSEHOLDS * MEMBERS)]
     await hearth.ingest(
         *(
@@ -105,7 +143,7 @@ async def live(hearth: Hearth, chance: np.random.Generator, rounds: range) -> No
     async with hearth.subscribed("push", "sms", group="main") as deliveries:
         handed = asyncio.ensure_future(anext(deliveries))
         for number in rounds:
-            await hearth.ingest(*some_signals(chance, number, hearth.clock.now_us()))
+            await hearth.ingest(*some_signals(chance, number, hearth.clock.now_us(), has_graph=has_graph))
             await settled(hearth)
             for turn in range(4):
                 await ask(hearth, chance, 4 * number + turn)
@@ -146,6 +184,9 @@ async def time_passes(hearth: Hearth, elapsed_us: int) -> None:
 
 async def ask(hearth: Hearth, chance: np.random.Generator, number: int) -> None:
     name, member = f"house-{chance.integers(HOUSEHOLDS)}", f"m{chance.integers(MEMBERS)}"
+    if len(hearth.partitions) == 1 and chance.integers(3) == 0:
+        member = f"x{chance.integers(KNOWN - 1)}"
+        name = f"member:{member}"
     now_us, channel = hearth.clock.now_us(), ("app", "web")[chance.integers(2)]
     carried = [signal(f"v{number}", name, "visit", now_us, member=member)] if chance.integers(6) == 0 else []
     shown = await hearth.decide(name, *carried, member=member, channel=channel, request_id=f"ask-{number}")

@@ -58,7 +58,9 @@ def reframed(records: list[StoredRecord], directory: Path) -> list[StoredRecord]
 def test_a_golden_with_one_payload_changed_reads_well_and_fails(directory: Path, tmp_path: Path):
     wanted, records = expected(directory)["partitions"]["0"], history(directory)[0]
     assert state_digest(folded(reframed(records, tmp_path / "same"))) == wanted["state"]
-    at = next(n for n, one in enumerate(records) if b"house-1" in one.record.payload)
+    # What says who lives where names households, too, and those may have nothing of their own.
+    payloads = [one.record.payload for one in records]
+    at = next(n for n, one in enumerate(payloads) if b"house-1" in one and b"hearth.graph" not in one)
     payload = records[at].record.payload.replace(b"house-1", b"house-X", 1)
     records[at] = replace(records[at], record=replace(records[at].record, payload=payload))
     state = folded(reframed(records, tmp_path / "spoilt"))
@@ -112,6 +114,7 @@ def test_the_histories_hold_every_kind_of_record_and_every_outcome(golden: Path)
     absent = {name for name, count in counters.items() if count == 0}
     never = {"OUT_OF_RANGE", "BAD_VALUE", "BAD_ID", "BAD_KEY", "PAST_CALENDAR", "ACROSS_PARTITIONS"}
     never |= {"MOVED", "WAITING"}
+    never -= {"ACROSS_PARTITIONS"} if golden.name == "golden-3" else set()  # an `unmerge` that named none of its own
     assert absent == never | ({"MISSING_TIME"} if is_of_first_fold else set())
     assert {"accepted", "declined", "expired", "withdrawn", "live"} <= counters.keys()
 
@@ -137,6 +140,16 @@ def test_a_history_of_the_second_fold_holds_what_only_that_one_writes():
     assert {"source", "request_hash", "s:hearth.group"} <= columns
 
 
+def test_a_history_of_the_fourth_fold_would_fold_otherwise_by_the_fifth():
+    records = history(HERE / "golden-3" / "stream")[0]
+    wanted = folded(records)
+    for place, stored in enumerate(records):
+        if stored.record.kind is RecordKind.EPOCH:
+            opening = replace(codec.decode_epoch(stored.record.payload), fold_version=5)
+            records[place] = replace(stored, record=replace(stored.record, payload=codec.encode_epoch(opening)))
+    assert folded(records).counters.moments != wanted.counters.moments
+
+
 def test_the_histories_are_small_enough_to_keep():
     for golden in GOLDENS:
-        assert sum(path.stat().st_size for path in golden.rglob("*") if path.is_file()) < 300_000
+        assert sum(path.stat().st_size for path in golden.rglob("*") if path.is_file()) < 400_000

@@ -106,6 +106,34 @@ def test_a_graph_event_goes_where_the_first_lies_that_it_names_and_one_that_name
     assert not state.graph
 
 
+@pytest.mark.parametrize(
+    ("probability", "status"),
+    [("0.3", Status.APPLIED), ("1", Status.APPLIED), ("high", Status.BAD_VALUE), ("1.5", Status.BAD_VALUE)],
+)
+def test_a_probability_that_came_as_a_text_is_read_or_refused_and_never_taken_for_certain(
+    probability: str, status: Status
+):
+    told = signal("1", "hearth.graph.link", identifier=NUMBER, subject=ANNA, probability=probability)
+    state, statuses = folded(told)
+    assert statuses == [status]
+    assert (state.graph.place_of(NUMBER, NOW_US)[0] == ANNA.encode()) == (probability == "1")
+
+
+@pytest.mark.parametrize("kind", ["unmerge", "confirm"])
+def test_what_takes_back_or_confirms_lies_where_the_household_does_that_it_names_by_itself_or_by_a_field(kind: str):
+    told = [signal("1", f"hearth.graph.{kind}", cause="c", household="h9")]
+    told.append(signal("1", f"hearth.graph.{kind}", cause="c"))
+    told[1].fields["household"].text = "h9"
+    ((first, (_, one)),), ((second, (_, other)),) = (
+        split_by_partition(batch_from_signals([each]), PARTITIONS).items() for each in told
+    )
+    assert first == second == place("h9")
+    assert batch_of(one).column("household") == batch_of(other).column("household")
+    state, statuses = folded(told[1], partition_count=PARTITIONS)
+    assert statuses == [Status.APPLIED]
+    assert state.graph
+
+
 def place(key: str) -> int:
     return partition_of(key.encode(), PARTITIONS)
 
