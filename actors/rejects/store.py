@@ -263,7 +263,7 @@ class RejectStore:
             self._held.log.close()
             self._held = None
         with self._changed:
-            self._due_s = time.monotonic() + self._settings.retry_s
+            self._due_s = 0.0 if self._is_closing else time.monotonic() + self._settings.retry_s
             while self._asked:
                 self._asked.popleft().kept.set_exception(RejectsUnavailable(self.partition, str(failed)))
 

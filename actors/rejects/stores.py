@@ -39,8 +39,11 @@ class RejectStores:
         """
         store = RejectStore(partition, self._logs, self._settings, self._changed, read_signals)
         with self._changed:
-            self._stores.append(store)
-            self._changed.notify()
+            if self._is_stopping:
+                store.give_up()  # nobody would ever close it
+            else:
+                self._stores.append(store)
+                self._changed.notify()
         return store
 
     def totals(self) -> RejectCounters:
@@ -53,14 +56,13 @@ class RejectStores:
         return totals
 
     def stop(self) -> None:
-        """Close every store, then end the thread. Blocks."""
-        with self._changed:
-            stores = tuple(self._stores)
-        for store in stores:
-            store.close()
+        """Close every store, then end the thread. Blocks. One that is opened from now on is closed at once."""
         with self._changed:
             self._is_stopping = True
+            stores = tuple(self._stores)
             self._changed.notify_all()
+        for store in stores:
+            store.close()
         self._thread.join()
 
     def _work(self) -> None:
@@ -78,13 +80,14 @@ class RejectStores:
     def _next(self) -> RejectStore | None:
         """Wait for the store that is due first; None at the end."""
         with self._changed:
-            while not self._is_stopping:
+            while True:
                 for store in [one for one in self._stores if one.is_closed]:
                     self._closed.add(store.counters)
                     self._stores.remove(store)
+                if self._is_stopping and not self._stores:
+                    return None
                 due = [(at_s, store) for store in self._stores if (at_s := store.due_s()) is not None]
                 now_s = time.monotonic()
                 if due and (first := min(due, key=lambda pair: pair[0]))[0] <= now_s:
                     return first[1]
                 self._changed.wait(min(at_s for at_s, _ in due) - now_s if due else None)
-        return None

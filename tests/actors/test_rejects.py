@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -446,3 +447,22 @@ def test_an_id_that_no_event_may_have_is_derived_from_the_position():
     ]
     ids = [replay_id(event_of(one), one.position) for one in rejects]
     assert ids == [b"mine", b"log:0/7/1", b"log:0/7/2"]
+
+
+def test_what_is_opened_as_all_is_given_up_can_be_closed(tmp_path: Path):
+    """An assignment under way when a shard drains: its owner closes what nobody works for any more."""
+    for number in range(50):
+        stores = RejectStores(SegmentStore(tmp_path), AT_ONCE)
+        first = stores.open(PartitionId(0), lambda _: b"")
+        stopping = threading.Thread(target=stores.stop, daemon=True)
+        stopping.start()
+        late = [stores.open(PartitionId(1 + n), lambda _: b"") for n in range(number % 5)]
+        stopping.join(timeout=10.0)
+        late.append(stores.open(PartitionId(9), lambda _: b""))
+        closing = [threading.Thread(target=one.close, daemon=True) for one in (first, *late)]
+        for one in closing:
+            one.start()
+        for one in closing:
+            one.join(timeout=10.0)
+        assert not stopping.is_alive()
+        assert not any(one.is_alive() for one in closing)
